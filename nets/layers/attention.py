@@ -1,0 +1,49 @@
+"""Channel and spatial attention as used inside the MSHNet residual block."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+CHANNEL_REDUCTION = 16
+
+
+class ChannelAttention(nn.Module):
+    """Gate per channel from the mean- and max-pooled picture (CBAM, Woo et al. 2018, eq. 2).
+
+    Both pooled vectors pass through one shared bias-free bottleneck; their sum is squashed to (0, 1).
+
+    Args:
+        channels: C of the input. The bottleneck has ``max(1, channels // 16)`` units.
+
+    Shape:
+        (N, C, H, W) -> gate (N, C, 1, 1) in (0, 1).
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        hidden = max(1, channels // CHANNEL_REDUCTION)
+        self.squeeze = nn.Conv2d(channels, hidden, kernel_size=1, bias=False)
+        self.excite = nn.Conv2d(hidden, channels, kernel_size=1, bias=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        mean = features.mean(dim=(2, 3), keepdim=True)
+        peak = features.amax(dim=(2, 3), keepdim=True)
+        gate = self.excite(torch.relu(self.squeeze(mean))) + self.excite(torch.relu(self.squeeze(peak)))
+        return torch.sigmoid(gate)
+
+
+class SpatialAttention(nn.Module):
+    """Gate per pixel from the channel mean and channel maximum (CBAM, Woo et al. 2018, eq. 3).
+
+    Shape:
+        (N, C, H, W) -> gate (N, 1, H, W) in (0, 1).
+    """
+
+    def __init__(self, kernel_size: int = 7) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 1, kernel_size, padding=kernel_size // 2, bias=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        pooled = torch.cat([features.mean(dim=1, keepdim=True), features.amax(dim=1, keepdim=True)], dim=1)
+        return torch.sigmoid(self.conv(pooled))

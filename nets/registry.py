@@ -1,0 +1,30 @@
+"""The architectures by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from nets.mshnet import MSHNet
+
+ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {"mshnet": MSHNet}
+
+
+def build(name: str, **options: Any) -> nn.Module:
+    """A network with fresh random weights, in training mode.
+
+    Args:
+        name: one of ``ARCHITECTURES``.
+        options: keyword arguments of its constructor.
+
+    Raises:
+        ValueError: unknown name or options.
+    """
+    if name not in ARCHITECTURES:
+        raise ValueError(f"unknown architecture {name!r}; known: {', '.join(sorted(ARCHITECTURES))}")
+    try:
+        return ARCHITECTURES[name](**options)
+    except TypeError as error:
+        raise ValueError(f"architecture {name!r}: {error}") from None

@@ -1,0 +1,54 @@
+"""One run from the command line's words to the files on disk."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline import config as configuration
+from pipeline.capture.address import redact, source_ids
+from pipeline.capture.factory import open_source
+from pipeline.progress import Progress
+from pipeline.report import run_record, table, write_record
+from pipeline.sinks.folder import claim
+from pipeline.supervisor import Supervisor
+
+
+def run(addresses: Sequence[str], config_file: Path | None, settings: Sequence[str], out: Path | None) -> int:
+    """Run the graph until its sources end or a signal stops it; print the table, then the errors.
+
+    Returns:
+        the exit code.
+
+    Raises:
+        PipelineError: the run could not be started; nothing was written but the output folder.
+    """
+    config = configuration.load(config_file, settings)
+    for address in addresses:
+        open_source(address, config.capture)  # refuses what is no address before anything starts
+    sources = dict(zip(source_ids(addresses), addresses, strict=True))
+    version = importlib.metadata.version("irst-stream")
+    if out is not None:
+        claim(out)
+        write_record(out / "run.json", run_record(config, sources, version, None))
+
+    supervisor = Supervisor(config, list(sources.items()), out)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: supervisor.stop())
+    with Progress(list(sources)) as progress:
+        outcome = supervisor.run(progress.update)
+
+    if out is not None:
+        write_record(out / "run.json", run_record(config, sources, version, outcome))
+    sys.stdout.write(table(outcome) + "\n")
+    for error in outcome.errors:
+        complain(error)
+    return outcome.exit_code
+
+
+def complain(line: str) -> None:
+    """One line on standard error, without credentials."""
+    sys.stderr.write(f"run_stream.py: error: {redact(line)}\n")

@@ -1,0 +1,140 @@
+"""What the user calls a source: its kind, its short id, and how it may be shown.
+
+Passwords travel inside addresses, and users write them raw, with '@', '/', ':' and '#' in them. So nothing
+here trusts the address grammar where a password could be: whatever stands before the last '@' is secret.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+from urllib.parse import unquote
+
+from pipeline.errors import SourceError
+
+Kind = Literal["video", "images", "camera", "network", "scene", "remote"]
+
+SCHEMES: dict[str, Kind] = {
+    "file": "video",
+    "rtsp": "network",
+    "rtsps": "network",
+    "udp": "network",
+    "srt": "network",
+    "http": "network",
+    "https": "network",
+    "test": "scene",
+    "zmq+tcp": "remote",
+}
+IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg")
+MASK = "***"
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+# A word that goes on after a blank is still one address when it stopped within "user:pass", not "host:port".
+_WITH_SCHEME = re.compile(r"(?<=://)(?:[^\s/@]*:[^\s/@]*\s[^@/\n]*@\S*@|[^\s/@]*:[^\s/@]*\s[^@/\n]*@|\S*@)")
+_WITHOUT_SCHEME = re.compile(r"""(?<![^\s"'=(,;<\[])(?![A-Za-z]:\\)(?:\\|//)?(?!\w[\w+.-]*://)[^\s:@/]*:\S*@""")
+_PARAMETER = re.compile(r"(?<![^?&;#\s,\"'(])([^\s=&?;#,\"'(]+)=([^\s&]+)")
+_SECRET_NAME = re.compile(
+    r"us(e)?r|login|pass|pwd|psw|^pw$|token|auth|key|secret|signature|^sig$|cred|streamid|session|jwt", re.I
+)
+_ID_LENGTH = 32
+
+
+class Address(NamedTuple):
+    """A source as the user named it.
+
+    Attributes:
+        kind: what opens it.
+        text: path, device or URL as given, credentials included; show only ``redact(text)``.
+    """
+
+    kind: Kind
+    text: str
+
+
+def parse(source: str) -> Address:
+    """Tell what kind of source a SOURCE argument names. Nothing is opened.
+
+    Raises:
+        SourceError: empty, an unknown scheme, or a blank in a URL.
+    """
+    if not source.strip():
+        raise SourceError("the name of a source is empty")
+    if re.fullmatch(r"[0-9]+|/dev/(video[0-9]+|v4l/.+)", source):
+        return Address("camera", source)
+    scheme = _SCHEME.match(source)
+    if scheme:
+        name = scheme[1].lower()
+        if name not in SCHEMES:
+            raise SourceError(f"{redact(source)}: unknown scheme {name!r} (known: {', '.join(SCHEMES)})")
+        rest = source[scheme.end() :]
+        if name == "file":
+            return _parse_path(rest)
+        if re.search(r"\s", rest):
+            # Not shown: what stands around the blank may be a password.
+            raise SourceError(f"a {name}:// address contains a blank, write it as %20")
+        return Address(SCHEMES[name], f"{name}://{rest}")
+    return _parse_path(source)
+
+
+def _parse_path(text: str) -> Address:
+    path = Path(text)
+    is_glob = any(c in text for c in "*?[") and not path.exists()
+    if path.is_dir() or is_glob or path.suffix.lower() in IMAGE_SUFFIXES:
+        return Address("images", text)
+    return Address("video", text)
+
+
+def redact(text: str) -> str:
+    """Mask the credentials of every address in a text: user info, and query parameters with secret names.
+
+    Works on whole words, so a password may hold any character but blanks (and mostly those). In doubt it
+    masks too much: of ``rtsp://host/a@b`` only ``rtsp://***@b`` is left.
+    """
+    text = _WITH_SCHEME.sub(f"{MASK}@", text)
+    text = _WITHOUT_SCHEME.sub(f"{MASK}@", text)
+    return _PARAMETER.sub(lambda m: f"{m[1]}={MASK}" if _SECRET_NAME.search(unquote(m[1])) else m[0], text)
+
+
+def source_ids(addresses: Sequence[str]) -> list[str]:
+    """A short unique id ``[a-z0-9_-]{1,32}`` for every address, from its file, folder, host or scene name.
+
+    Raises:
+        SourceError: an address that ``parse`` refuses.
+    """
+    ids: list[str] = []
+    for address in addresses:
+        name = _slug(_short_name(parse(address))) or "source"
+        candidate, count = name[:_ID_LENGTH], 1
+        while candidate in ids:
+            count += 1
+            suffix = f"-{count}"
+            candidate = name[: _ID_LENGTH - len(suffix)] + suffix
+        ids.append(candidate)
+    return ids
+
+
+def _short_name(address: Address) -> str:
+    kind, text = address
+    if kind == "camera":
+        return f"camera{text}" if text.isdigit() else Path(text).name
+    if kind in ("video", "images"):
+        path = Path(text).absolute()
+        if path.is_dir():
+            return path.resolve().name
+        return path.parent.name if any(c in path.name for c in "*?[") and not path.exists() else path.stem
+    return host_of(text)
+
+
+def host_of(url: str) -> str:
+    """The host (or scene name) of a URL, brackets of IPv6 included; never any part of its user info."""
+    rest = url.split("://", 1)[1].rsplit("@", 1)[-1]
+    bracketed = re.match(r"\[[^\]]*\]", rest)
+    return bracketed[0] if bracketed else re.split(r"[/?#:]", rest, maxsplit=1)[0]
+
+
+def _slug(name: str) -> str:
+    ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9_]+", "-", ascii_name).strip("-")

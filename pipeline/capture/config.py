@@ -1,0 +1,45 @@
+"""What can be set about sources."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+Seconds = Annotated[float, Meta(gt=0, le=3600)]
+
+
+class ReconnectConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a lost live source is looked for again.
+
+    Attributes:
+        initial_s: wait before the second attempt (the first is at once); doubles from attempt to attempt.
+        max_s: longest wait between attempts.
+        give_up_s: end with an error when the source stays away this long; None never gives up.
+    """
+
+    initial_s: Seconds = 0.5
+    max_s: Seconds = 10.0
+    give_up_s: Annotated[float, Meta(gt=0)] | None = None
+
+
+class CaptureConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How sources are opened and read.
+
+    Attributes:
+        open_timeout_s: a network source must give its first data within this time.
+        read_timeout_s: a network source silent for this long is taken as lost. Also the longest time that
+            closing a hanging source can take.
+        reconnect: what to do about a live source that is lost.
+        image_fps: frame rate of folders and stacks of images, which carry no clock of their own.
+        rtsp_transport: how RTSP servers send; udp has less delay but loses packets.
+        bit_depth: bits in use of pictures with 16-bit pixels, if fewer than 16 (cameras of 10 to 14 bit
+            store each pixel in 16); pictures with 8-bit pixels are not concerned.
+    """
+
+    open_timeout_s: Seconds = 10.0
+    read_timeout_s: Seconds = 5.0
+    reconnect: ReconnectConfig = ReconnectConfig()
+    image_fps: Annotated[float, Meta(gt=0, le=10_000)] = 25.0
+    rtsp_transport: Literal["tcp", "udp"] = "tcp"
+    bit_depth: Annotated[int, Meta(ge=9, le=16)] | None = None

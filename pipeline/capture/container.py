@@ -1,0 +1,112 @@
+"""What a video file says about its own length, to tell a file that was cut short from a complete one.
+
+The number of frames is no guide: a file trimmed without re-encoding holds, and counts, more frames than
+are shown. Its duration and its size are.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+_FOUR_CC_RIFF = b"RIFF"
+_EBML = b"\x1a\x45\xdf\xa3"
+_SEGMENT = b"\x18\x53\x80\x67"
+_SCAN_LIMIT = 64
+
+
+def missing_bytes(path: Path) -> int:
+    """Bytes that the file announces but does not have: MP4/MOV boxes, AVI lists, Matroska segments; else 0."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(_SCAN_LIMIT)
+        if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
+            end = max((start + length for _, start, _, length in _boxes(file, 0, size)), default=0)
+        elif head[:4] == _FOUR_CC_RIFF and len(head) >= 12:
+            end = 8 + int(struct.unpack("<I", head[4:8])[0])
+        elif head[:4] == _EBML:
+            end = _matroska_end(head)
+        else:
+            end = 0
+    return max(0, end - size)
+
+
+def duration(path: Path) -> float | None:
+    """Seconds that the video track of an MP4/MOV file lasts after its edit list; None where it is not said."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        moov = _find(file, b"moov", 0, size)
+        timescale = moov and _movie_timescale(file, *moov)
+        if not moov or not timescale:
+            return None
+        for kind, start, header, length in _boxes(file, *moov):
+            inside = (start + header, start + length)
+            if kind == b"trak" and _is_video(file, *inside):
+                ticks = _track_ticks(file, *inside)
+                return ticks / timescale if ticks else None
+    return None
+
+
+def _boxes(file: BinaryIO, start: int, end: int) -> Iterator[tuple[bytes, int, int, int]]:
+    """Kind, offset, header length and whole length of every box from start to end (ISO/IEC 14496-12, 4.2)."""
+    while start + 8 <= end:
+        file.seek(start)
+        head = file.read(16)
+        if len(head) < 8:
+            return
+        length, header = int.from_bytes(head[:4], "big"), 8
+        if length == 1 and len(head) == 16:
+            length, header = int.from_bytes(head[8:], "big"), 16
+        elif length == 0:
+            length = end - start
+        if length < header:
+            return
+        yield head[4:8], start, header, length
+        start += length
+
+
+def _find(file: BinaryIO, wanted: bytes, start: int, end: int) -> tuple[int, int] | None:
+    for kind, offset, header, length in _boxes(file, start, end):
+        if kind == wanted:
+            return offset + header, offset + length
+    return None
+
+
+def _movie_timescale(file: BinaryIO, start: int, end: int) -> int:
+    box = _find(file, b"mvhd", start, end)
+    body = _body(file, box, 24)
+    return int.from_bytes(body[20:24] if body[:1] == b"\x01" else body[12:16], "big")
+
+
+def _track_ticks(file: BinaryIO, start: int, end: int) -> int:
+    """Duration of a track in ticks of the movie (tkhd), 0 if not known."""
+    body = _body(file, _find(file, b"tkhd", start, end), 36)
+    field = body[28:36] if body[:1] == b"\x01" else body[20:24]
+    return 0 if field == b"\xff" * len(field) else int.from_bytes(field, "big")
+
+
+def _is_video(file: BinaryIO, start: int, end: int) -> bool:
+    mdia = _find(file, b"mdia", start, end)
+    return mdia is not None and _body(file, _find(file, b"hdlr", *mdia), 12)[8:12] == b"vide"
+
+
+def _body(file: BinaryIO, box: tuple[int, int] | None, length: int) -> bytes:
+    if box is None:
+        return b""
+    file.seek(box[0])
+    return file.read(min(length, box[1] - box[0]))
+
+
+def _matroska_end(head: bytes) -> int:
+    """End of the first segment (EBML, RFC 8794), 0 if it does not say."""
+    at = head.find(_SEGMENT)
+    if at < 0 or at + 5 > len(head):
+        return 0
+    at += len(_SEGMENT)
+    width = 9 - head[at].bit_length()
+    coded = head[at : at + width]
+    value = int.from_bytes(coded, "big") & ((1 << 7 * width) - 1)
+    unknown = value == (1 << 7 * width) - 1
+    return 0 if unknown or len(coded) < width else at + width + value

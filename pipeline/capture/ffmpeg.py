@@ -1,0 +1,65 @@
+"""A medium decoded by OpenCV's FFmpeg, file or stream: gray pictures in native depth."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from pipeline.capture.picture import as_picture
+from pipeline.capture.source import Picture
+
+log = logging.getLogger(__name__)
+
+# FFmpeg's tags of the pixel formats whose first plane is the luma, 8 bits a pixel.
+_LUMA_8 = frozenset(("Y800", "I420", "IYUV", "YV12", "NV12", "NV21", "Y42B", "422P", "444P", "411P", "Y41B", "YUV9"))
+_GRAY_16 = "Y1\x00\x10"
+
+
+class Decoder:
+    """An FFmpeg medium. Check ``opened`` before use.
+
+    The luma plane is taken as stored, without a detour over BGR, which would stretch it, clip it and cut
+    it to 8 bits. Formats without a luma plane go through BGR.
+
+    Args:
+        address: file name or URL.
+        name: for messages.
+        parameters: pairs of OpenCV open parameters, flat.
+
+    Attributes:
+        opened: the medium could be opened.
+        fps: frame rate as declared, 0 if not.
+        frames: number of frames as declared, 0 if not (live streams).
+    """
+
+    def __init__(self, address: str, name: str, parameters: Sequence[int] = ()) -> None:
+        self._name = name
+        self._capture = cv2.VideoCapture(address, cv2.CAP_FFMPEG, list(parameters))
+        self.opened = self._capture.isOpened()
+        fps, frames = self._capture.get(cv2.CAP_PROP_FPS), self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        self.fps = fps if np.isfinite(fps) and 0 < fps <= 10_000 else 0.0
+        self.frames = int(frames) if 0 < frames < 2**53 else 0
+        tag = int(self._capture.get(cv2.CAP_PROP_CODEC_PIXEL_FORMAT)) & 0xFFFFFFFF
+        pixels = tag.to_bytes(4, "little").decode("latin-1")
+        if pixels in _LUMA_8 or pixels == _GRAY_16:
+            self._capture.set(cv2.CAP_PROP_CONVERT_RGB, 0)
+        elif pixels[0] == "Y" and ord(pixels[3]) in range(9, 17):
+            log.warning("%s: stored with %d bits a pixel, which OpenCV reads as 8", name, ord(pixels[3]))
+
+    def read(self) -> tuple[Picture, float] | None:
+        """The next picture and its time in seconds as the medium has it; None at the end or on a time-out.
+
+        Raises:
+            SourceError: the picture is of a kind or size that cannot be used.
+        """
+        good, image = self._capture.read()
+        if not good:
+            return None
+        return as_picture(image, self._name), self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+
+    def close(self) -> None:
+        """Release the medium."""
+        self._capture.release()

@@ -1,0 +1,163 @@
+"""Folders, globs and stacks of images, in natural order."""
+
+from __future__ import annotations
+
+import glob
+import re
+import time
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.capture.address import IMAGE_SUFFIXES
+from pipeline.capture.config import CaptureConfig
+from pipeline.capture.picture import as_picture, bits_in_use
+from pipeline.capture.source import Grab, Picture
+from pipeline.capture.video_file import check_file
+from pipeline.errors import SourceError
+from pipeline.opencv import require
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_STACKS = (".tif", ".tiff")
+
+
+class ImageSequence:
+    """Images as a video: one picture per file, or per page of a TIFF stack.
+
+    Images carry no clock: media time is frame / ``image_fps``. All pictures must have the size and the
+    pixel type of the first.
+
+    Attributes:
+        name: path or pattern.
+        live: never.
+        length: number of pictures, None before ``open``.
+        state: ``closed`` or ``open``.
+    """
+
+    live = False
+
+    def __init__(self, address: str, config: CaptureConfig) -> None:
+        self.name = address
+        self.length: int | None = None
+        self.state = "closed"
+        self._config = config
+        self._pages: Iterator[tuple[Path, int | None]] = iter(())
+        self._first: Picture | None = None
+        self._frame = 0
+
+    def open(self) -> None:
+        """List the images.
+
+        Raises:
+            SourceError: there are none.
+        """
+        require()
+        pages = [page for path in find_images(self.name) for page in _pages(path)]
+        self._pages = iter(pages)
+        self.length = len(pages)
+        self.state = "open"
+
+    def grab(self) -> Grab | None:
+        """The next picture.
+
+        Raises:
+            SourceError: the file cannot be read or does not fit the others; names the file.
+        """
+        page = next(self._pages, None)
+        if page is None:
+            return None
+        path, number = page
+        name = str(path) if number is None else f"{path} page {number + 1}"
+        picture = as_picture(_decode(path, number, name), name)
+        first = self._first = picture if self._first is None else self._first
+        if picture.shape != first.shape or picture.dtype != first.dtype:
+            raise SourceError(f"{name}: picture of {_kind(picture)} among pictures of {_kind(first)}")
+        frame, self._frame = self._frame, self._frame + 1
+        bits = bits_in_use(picture, self._config.bit_depth)
+        return Grab(picture, frame, frame / self._config.image_fps, time.monotonic_ns(), time.time_ns(), bits)
+
+    def close(self) -> None:
+        """Read no further image."""
+        self._pages = iter(())
+        self.state = "closed"
+
+
+def find_images(address: str) -> list[Path]:
+    """Image files of a folder, a pattern or a single name, in natural order.
+
+    Raises:
+        SourceError: there are none.
+    """
+    path = Path(address)
+    if path.is_dir():
+        found = [file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES]
+        missing = f"no images in the folder (looked for {' '.join(IMAGE_SUFFIXES)})"
+    elif any(c in address for c in "*?[") and not path.exists():
+        found = [Path(name) for name in glob.glob(address, recursive=True)]
+        found = [file for file in found if file.suffix.lower() in IMAGE_SUFFIXES]
+        missing = "no images match the pattern"
+    else:
+        found, missing = [path], ""
+    if not found:
+        raise SourceError(f"{address}: {missing}")
+    return sorted(found, key=natural_key)
+
+
+def natural_key(path: Path) -> tuple[list[tuple[int, str]], str]:
+    """Sort key that counts: frame2 before frame10; ties by the plain name."""
+    parts = re.split(r"([0-9]+)", str(path).lower())
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], str(path)
+
+
+def _pages(path: Path) -> list[tuple[Path, int | None]]:
+    if path.suffix.lower() in _STACKS and path.is_file():
+        pages = cv2.imcount(str(path), cv2.IMREAD_UNCHANGED)
+        if pages > 1:
+            return [(path, k) for k in range(pages)]
+    return [(path, None)]
+
+
+def _decode(path: Path, page: int | None, name: str) -> NDArray[Any]:
+    """Pixels of an image file as stored.
+
+    Raises:
+        SourceError: missing, empty, damaged or no image.
+    """
+    check_file(path, name)
+    if page is not None:
+        good, images = cv2.imreadmulti(str(path), page, 1, flags=cv2.IMREAD_UNCHANGED)
+        image = images[0] if good and images else None
+    else:
+        data = path.read_bytes()
+        if not _complete(data):
+            raise SourceError(f"{name}: the image is damaged or cut short")
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if image is None:
+        raise SourceError(f"{name}: not an image that can be read")
+    return image
+
+
+def _complete(data: bytes) -> bool:
+    """No PNG or JPEG that the decoder would fill up with gray or complain about on its own."""
+    if data.startswith(b"\xff\xd8"):
+        return b"\xff\xd9" in data[-1024:]
+    if not data.startswith(_PNG):
+        return True
+    at = len(_PNG)
+    while at + 12 <= len(data):
+        end = at + 12 + int.from_bytes(data[at : at + 4], "big")
+        if zlib.crc32(data[at + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
+            return False
+        if data[at + 4 : at + 8] == b"IEND":
+            return True
+        at = end
+    return False
+
+
+def _kind(picture: Picture) -> str:
+    return f"{picture.shape[1]}x{picture.shape[0]} px {8 * picture.itemsize} bit"

@@ -1,0 +1,163 @@
+"""A live medium that may be lost and found again."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Literal, Protocol
+
+from pipeline.capture.config import CaptureConfig
+from pipeline.capture.picture import bits_in_use
+from pipeline.capture.source import Grab, Picture
+from pipeline.errors import SourceError
+from pipeline.opencv import require
+
+log = logging.getLogger(__name__)
+
+
+class Feed(Protocol):
+    """One connection to a live medium, from opening to loss.
+
+    Attributes:
+        frames: length of a finite medium, 0 for an endless one.
+    """
+
+    frames: int
+
+    def read(self) -> Picture | None:
+        """Wait for the next picture; None when the connection is lost or silent for too long."""
+
+    def close(self) -> None:
+        """Release the connection."""
+
+
+class LiveSource:
+    """Reads one connection after another.
+
+    The first connection must succeed. When a later one is lost, ``grab`` looks for the medium again, with
+    exponential back-off, while it keeps its caller waiting; frames are numbered on. A finite medium ends
+    instead.
+
+    ``close`` never waits. A ``grab`` that waits in another thread meanwhile returns at once when it waits
+    between two attempts, within the read time-out when the medium hangs, within the open time-out when a
+    connection is being made.
+
+    Args:
+        name: address with credentials masked.
+        connect: makes a connection; raises SourceError with one line that names the medium.
+        config: time-outs and back-off.
+        live: pictures come at their own pace.
+
+    Attributes:
+        state: ``closed``, ``connecting``, ``open`` or ``reconnecting``.
+        reconnects: connections made after the first.
+        length: of a finite medium, else None.
+    """
+
+    def __init__(self, name: str, connect: Callable[[], Feed], config: CaptureConfig, *, live: bool = True) -> None:
+        self.name = name
+        self.live = live
+        self.state: Literal["closed", "connecting", "open", "reconnecting"] = "closed"
+        self.reconnects = 0
+        self.length: int | None = None
+        self._connect, self._config = connect, config
+        self._feed: Feed | None = None
+        self._closed = threading.Event()
+        self._lock = threading.Lock()
+        self._frame = 0
+        self._first_ns: int | None = None
+
+    def open(self) -> None:
+        """Make the first connection.
+
+        Raises:
+            SourceError: it cannot be made.
+        """
+        require()
+        with self._lock:
+            self.state = "connecting"
+            self._feed = self._connect()
+            self.length = self._feed.frames or None
+            self.state = "open"
+        self._release_if_closed()
+
+    def grab(self) -> Grab | None:
+        """The next picture; None at the end of a finite medium or after ``close``.
+
+        Raises:
+            SourceError: a picture cannot be used, a finite medium broke off, or the medium was lost and did
+                not come back within ``give_up_s``.
+        """
+        with self._lock:
+            picture = self._next_picture()
+        self._release_if_closed()
+        if picture is None:
+            return None
+        mono_ns, wall_ns = time.monotonic_ns(), time.time_ns()
+        if self._first_ns is None:
+            self._first_ns = mono_ns
+        frame, self._frame = self._frame, self._frame + 1
+        pts = (mono_ns - self._first_ns) / 1e9
+        return Grab(picture, frame, pts, mono_ns, wall_ns, bits_in_use(picture, self._config.bit_depth))
+
+    def close(self) -> None:
+        """Let go of the medium; see the class for how soon a waiting ``grab`` returns."""
+        self._closed.set()
+        self._release_if_closed()
+
+    def _release_if_closed(self) -> None:
+        # Whoever holds the lock comes by here again after letting it go.
+        if self._closed.is_set() and self._lock.acquire(blocking=False):
+            try:
+                self._drop()
+                self.state = "closed"
+            finally:
+                self._lock.release()
+
+    def _next_picture(self) -> Picture | None:
+        while not self._closed.is_set():
+            picture = self._feed.read() if self._feed is not None else None
+            if picture is not None:
+                return picture
+            if self._closed.is_set():
+                return None
+            if self.length is not None:
+                if self._frame < self.length:
+                    raise SourceError(f"{self.name}: broke off after {self._frame} of {self.length} frames")
+                return None
+            self._reconnect()
+        return None
+
+    def _reconnect(self) -> None:
+        """Try until there is a connection, or ``close``.
+
+        Raises:
+            SourceError: ``give_up_s`` is over.
+        """
+        back_off = self._config.reconnect
+        lost_ns, delay = time.monotonic_ns(), back_off.initial_s
+        self._drop()
+        self.state = "reconnecting"
+        log.warning("%s: lost, trying to reconnect", self.name)
+        while not self._closed.is_set():
+            try:
+                self._feed = self._connect()
+            except SourceError as error:
+                away_s = (time.monotonic_ns() - lost_ns) / 1e9
+                if back_off.give_up_s is not None and away_s >= back_off.give_up_s:
+                    raise SourceError(f"{error} (lost {away_s:.1f} s ago, gave up)") from None
+                log.info("%s, trying again in %.1f s", error, delay)
+                self._closed.wait(delay)
+                delay = min(2 * delay, back_off.max_s)
+            else:
+                self.reconnects += 1
+                self.state = "open"
+                log.warning("%s: reconnected", self.name)
+                return
+
+    def _drop(self) -> None:
+        feed, self._feed = self._feed, None
+        if feed is not None:
+            feed.close()

@@ -1,0 +1,51 @@
+"""From what decoders give to the pictures of the pipeline: one channel, native depth, sane size."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.capture.source import Picture
+from pipeline.errors import SourceError
+from pipeline.messages import MAX_SIDE
+
+MIN_SIDE = 32
+"""Smallest side in px that the networks take."""
+
+_TO_GRAY = {3: cv2.COLOR_BGR2GRAY, 4: cv2.COLOR_BGRA2GRAY}
+
+
+def as_picture(image: NDArray[Any], name: str) -> Picture:
+    """A decoded image as a picture: luma of colour, the very values of gray (also of gray stored as colour).
+
+    Args:
+        image: (H, W), (H, W, 1), or (H, W, 3 or 4) in OpenCV's BGR(A) order; uint8 or uint16.
+        name: of the medium, for messages.
+
+    Returns:
+        (H, W), C-contiguous, dtype kept.
+
+    Raises:
+        SourceError: other pixels, or a side not within 32..16384 px.
+    """
+    if image.dtype not in (np.uint8, np.uint16):
+        raise SourceError(f"{name}: pixels of type {image.dtype}, only 8-bit and 16-bit unsigned can be read")
+    channels = image.shape[2] if image.ndim == 3 else 1
+    if image.ndim not in (2, 3) or channels not in (1, 3, 4):
+        raise SourceError(f"{name}: not a gray or colour picture (array of shape {image.shape})")
+    height, width = image.shape[:2]
+    if min(height, width) < MIN_SIDE:
+        raise SourceError(f"{name}: picture of {width}x{height} px is smaller than {MIN_SIDE}x{MIN_SIDE}")
+    if max(height, width) > MAX_SIDE:
+        raise SourceError(f"{name}: picture of {width}x{height} px is larger than {MAX_SIDE}x{MAX_SIDE}")
+    # OpenCV's luma weights sum to one exactly, so three equal channels give that channel.
+    gray = image.reshape(height, width) if channels == 1 else cv2.cvtColor(image, _TO_GRAY[channels])
+    return cast(Picture, np.ascontiguousarray(gray))
+
+
+def bits_in_use(picture: Picture, bit_depth: int | None) -> int:
+    """Bit depth of a picture: 8 for uint8; for uint16 what the user says, else 16."""
+    return 8 if picture.dtype == np.uint8 else bit_depth or 16

@@ -1,0 +1,89 @@
+"""A rendered infrared scene with exact ground truth, any frame on demand."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.capture.scene.background import Background
+from pipeline.capture.scene.camera import Camera
+from pipeline.capture.scene.sensor import Sensor
+from pipeline.capture.scene.spec import SceneSpec
+from pipeline.capture.scene.targets import Body, Cast, TargetTruth
+from pipeline.capture.scene.texture import Image
+from pipeline.messages import Affine
+
+
+class Scene:
+    """Frames and ground truth of a spec.
+
+    Frame k depends on the spec and k alone: frames may be asked for in any order, and the same spec gives
+    the same bytes on the same machine and library versions.
+    """
+
+    def __init__(self, spec: SceneSpec) -> None:
+        self.spec = spec
+        self._camera = Camera(spec)
+        self._background = Background(spec, self._camera.reach)
+        self._cast = Cast(spec, self._camera)
+        self._sensor = Sensor(spec)
+
+    def __len__(self) -> int:
+        return self.spec.frames
+
+    def frame(self, k: int) -> NDArray[np.uint16]:
+        """Frame k as the sensor gives it, (H, W) in counts of the spec's bit depth."""
+        rng = np.random.Generator(np.random.PCG64([self.spec.seed, 0, k]))
+        return self._sensor.expose(self.radiance(k), rng)
+
+    def truth(self, k: int) -> list[TargetTruth]:
+        """The targets whose centroid lies in the picture of frame k, hidden ones included."""
+        return [truth for truth, *_ in self._present(k) if self._inside(truth.x, truth.y)]
+
+    def ego(self, k: int) -> Affine:
+        """(a, b, tx, c, d, ty) mapping pixels of frame k - 1 to pixels of frame k; identity for k = 0."""
+        self._check(k)
+        return self._camera.ego(k)
+
+    def radiance(self, k: int, *, targets: bool = True) -> Image:
+        """Frame k before the sensor: (H, W) float32 in 14-bit counts, without noise or fixed pattern.
+
+        Args:
+            k: frame index.
+            targets: False leaves the targets out.
+        """
+        self._check(k)
+        picture = self._background.look(self._camera.to_world(k), k / self.spec.fps)
+        if targets:
+            for truth, body, level, share in self._present(k):
+                rows, cols, profile = body.picture(truth.x, truth.y, picture.shape)
+                contrast = truth.snr * self._sensor.sigma(level)
+                patch = picture[rows, cols]
+                patch += profile * ((level - patch) * (body.opaque * share) + contrast)
+        return picture
+
+    def _present(self, k: int) -> list[tuple[TargetTruth, Body, float, float]]:
+        """Truth, body, local background level and share seen of every target that may touch the picture."""
+        self._check(k)
+        world = self._cast.positions(k)
+        pixels = np.c_[world, np.ones(len(world))] @ np.linalg.inv(self._camera.to_world(k))[:2].T
+        presence = self._cast.presence(k)
+        found = []
+        for i, (x, y) in enumerate(pixels.tolist()):
+            body = self._cast.bodies[i]
+            if not presence[i] or not self._inside(x, y, margin=max(body.w, body.h) + 5):
+                continue
+            level, cover = self._background.at(*world[i].tolist())
+            share = float(presence[i]) * (1 - cover * self._cast.hidden[i])
+            truth = TargetTruth(i, x, y, body.w, body.h, float(self._cast.snr[i]) * share, share >= 0.5)
+            found.append((truth, body, level, share))
+        return found
+
+    def _inside(self, x: float, y: float, margin: float = 0.0) -> bool:
+        return (
+            -0.5 - margin <= x < self.spec.width - 0.5 + margin and -0.5 - margin <= y < self.spec.height - 0.5 + margin
+        )
+
+    def _check(self, k: int) -> None:
+        if not 0 <= k < self.spec.frames:
+            raise IndexError(f"frame {k} of a scene of {self.spec.frames}")

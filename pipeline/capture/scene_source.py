@@ -1,0 +1,80 @@
+"""Rendered scenes as a source: ``test://NAME?param=value``, exact ground truth, no data needed."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+
+from pipeline.capture.scene import Scene, SceneSpec
+from pipeline.capture.source import Grab
+from pipeline.errors import SourceError
+
+
+class SceneSource:
+    """A rendered scene, as fast as its frames are taken; with ``live=1``, at its own frame rate.
+
+    Args:
+        url: ``test://NAME?param=value``.
+
+    Attributes:
+        name: the url.
+        live: frames come at the scene's frame rate and are lost if nobody takes them.
+        length: number of frames, None before ``open``.
+        state: ``closed`` or ``open``.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.name = url
+        self.live = is_paced(url)
+        self.length: int | None = None
+        self.state = "closed"
+        self._scene: Scene | None = None
+        self._closed = threading.Event()
+        self._frame = 0
+        self._start_ns = 0
+
+    def open(self) -> None:
+        """Build the scene.
+
+        Raises:
+            SourceError: unknown scene or parameter, or a value out of range.
+        """
+        try:
+            self._scene = Scene(SceneSpec.from_url(_without_pace(self.name)))
+        except ValueError as error:
+            raise SourceError(str(error)) from None
+        self.length = len(self._scene)
+        self.state = "open"
+
+    def grab(self) -> Grab | None:
+        """The next frame; None at the end of the scene or after ``close``."""
+        scene, frame = self._scene, self._frame
+        if scene is None or self._closed.is_set() or frame >= len(scene):
+            return None
+        picture = scene.frame(frame)
+        pts = frame / scene.spec.fps
+        if self.live:
+            self._start_ns = self._start_ns or time.monotonic_ns()
+            wait_s = pts - (time.monotonic_ns() - self._start_ns) / 1e9
+            if self._closed.wait(max(0.0, wait_s)):
+                return None
+        self._frame += 1
+        return Grab(picture, frame, pts, time.monotonic_ns(), time.time_ns(), scene.spec.bit_depth)
+
+    def close(self) -> None:
+        """End the scene."""
+        self._closed.set()
+        self.state = "closed"
+
+
+def is_paced(url: str) -> bool:
+    """Whether a scene's URL asks for frames in real time."""
+    return "live=1" in url.partition("?")[2].split("&")
+
+
+def _without_pace(url: str) -> str:
+    """The URL without ``live=0`` and ``live=1``, which say how a scene is played and not what it shows."""
+    name, mark, query = url.partition("?")
+    rest = "&".join(item for item in query.split("&") if not re.fullmatch("live=[01]", item))
+    return f"{name}{mark}{rest}"

@@ -1,0 +1,60 @@
+"""What every kind of source offers: pictures with their clocks, one after another."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Picture = NDArray[np.uint8] | NDArray[np.uint16]
+
+
+class Grab(NamedTuple):
+    """One captured picture.
+
+    Attributes:
+        picture: (H, W), C-contiguous, uint8 or uint16, never rescaled or stretched.
+        frame: index in media order from 0; a frame that the medium itself lost leaves a gap.
+        pts: media time in seconds from the start of the medium; for live sources, time of arrival since
+            the first picture.
+        mono_ns: monotonic clock on arrival.
+        wall_ns: Unix time on arrival.
+        bit_depth: bits in use, 1..16.
+    """
+
+    picture: Picture
+    frame: int
+    pts: float
+    mono_ns: int
+    wall_ns: int
+    bit_depth: int
+
+
+class Source(Protocol):
+    """A medium that gives pictures. Used from one thread; ``close`` may be called from another.
+
+    Attributes:
+        name: address for people and logs, with credentials masked.
+        live: pictures come at their own pace and are lost if nobody takes them.
+    """
+
+    name: str
+    live: bool
+
+    def open(self) -> None:
+        """Open the medium.
+
+        Raises:
+            SourceError: one line that names the medium and what is wrong with it.
+        """
+
+    def grab(self) -> Grab | None:
+        """Wait for the next picture; None at the end of the medium or after ``close``.
+
+        Raises:
+            SourceError: the medium cannot be read on; pictures grabbed before stay valid.
+        """
+
+    def close(self) -> None:
+        """Release the medium and make a waiting ``grab`` return soon. May be called twice."""

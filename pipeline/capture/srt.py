@@ -1,0 +1,83 @@
+"""SRT, which OpenCV's own FFmpeg is usually built without: the ``ffmpeg`` program fetches it instead."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+from pipeline.capture.address import redact
+from pipeline.capture.config import CaptureConfig
+from pipeline.errors import SourceError
+
+_POLL_S = 0.02
+_STOP_S = 1.0
+
+
+class SrtRelay:
+    """Receives an SRT stream and hands its packets on, untouched, over a private Unix socket.
+
+    Args:
+        url: ``srt://...`` with all its parameters.
+        name: masked address, for messages.
+        config: time-outs; the program ends by itself when the stream stays silent for the read time-out, or
+            when nobody takes its packets any more.
+
+    Attributes:
+        address: what to open instead of the URL.
+
+    Raises:
+        SourceError: no ``ffmpeg`` program, or no stream.
+    """
+
+    def __init__(self, url: str, name: str, config: CaptureConfig) -> None:
+        program = shutil.which("ffmpeg")
+        if program is None:
+            raise SourceError(f"{name}: SRT needs the ffmpeg program: apt-get install ffmpeg")
+        self._folder = tempfile.TemporaryDirectory(prefix="srt-")
+        socket = Path(self._folder.name) / "stream"
+        self.address = f"unix:{socket}"
+        self._errors = Path(self._folder.name, "errors").open("w+b")
+        # The URL goes in by a pipe: a passphrase among the arguments could be read by every user of the machine.
+        command = [program, "-nostdin", "-v", "error", "-fflags", "nobuffer", "-safe", "0", "-f", "concat"]
+        command += ["-protocol_whitelist", "srt,udp,pipe,fd,file,crypto", "-i", "pipe:0", "-map", "0:v:0", "-c", "copy"]
+        command += ["-f", "mpegts", "-listen", "1", self.address]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=self._errors)
+        try:
+            self._hand_over(url, config)
+            deadline = time.monotonic() + config.open_timeout_s
+            while not socket.exists():
+                if self._process.poll() is not None:
+                    raise SourceError(f"{name}: {self.reason() or 'no SRT stream'}")
+                if time.monotonic() > deadline:
+                    raise SourceError(f"{name}: no video arrived within {config.open_timeout_s:g} s")
+                time.sleep(_POLL_S)
+        except BaseException:
+            self.close()
+            raise
+
+    def _hand_over(self, url: str, config: CaptureConfig) -> None:
+        joint = "&" if "?" in url else "?"
+        quoted = f"{url}{joint}timeout={round(config.read_timeout_s * 1e6)}".replace("'", "'\\''")
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"ffconcat version 1.0\nfile '{quoted}'\n".encode())
+        self._process.stdin.close()
+
+    def reason(self) -> str:
+        """What the program has complained about last, masked; empty if nothing."""
+        self._errors.seek(0)
+        lines = self._errors.read().decode(errors="replace").splitlines()
+        return redact(lines[-1].strip()) if lines else ""
+
+    def close(self) -> None:
+        """Stop the program."""
+        self._process.terminate()
+        try:
+            self._process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._errors.close()
+        self._folder.cleanup()

@@ -1,0 +1,212 @@
+"""The capture stage: one source, its clocks, and the door at which frames are dropped.
+
+A reader thread waits on the medium, so that a hanging one blocks neither the queue nor shutdown; the
+stage's own thread takes the pictures over, numbers them, and hands them to the queue, which applies the
+source's policy. A file under the lossless policy is read only as fast as its frames are taken.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+
+import zmq
+
+from pipeline.capture.source import Grab, Source
+from pipeline.errors import PipelineError, one_line
+from pipeline.link import Aborted, Link, StageState, State
+from pipeline.messages import EndOfSource, Frame, FrameHeader, Packet
+from pipeline.queues import Policy, Sender
+
+POLL_MS = 100
+READ_AHEAD = 2
+LINGER_S = 1.0
+
+
+class Reader(threading.Thread):
+    """Reads a source to its end and rings a bell for every picture.
+
+    Args:
+        source: not opened yet.
+        context, bell: ZeroMQ context and inproc address of the bell.
+        paced: read only when ``allow`` says so (lossless policy).
+
+    Attributes:
+        pictures: those not yet taken over.
+        error: why reading ended, if it failed.
+    """
+
+    def __init__(self, source: Source, context: zmq.Context[zmq.Socket[bytes]], bell: str, paced: bool) -> None:
+        super().__init__(name=f"read {source.name}", daemon=True)
+        self._source, self._context, self._bell, self._paced = source, context, bell, paced
+        self._allowed = threading.Semaphore(READ_AHEAD)
+        self._stopped = threading.Event()
+        self.pictures: deque[Grab] = deque()
+        self.error: Exception | None = None
+
+    def run(self) -> None:
+        """Read until the end of the medium, an error, or ``stop``."""
+        bell = self._context.socket(zmq.PUSH)
+        bell.linger = 0
+        bell.connect(self._bell)
+        try:
+            self._source.open()
+            while not self._stopped.is_set():
+                if self._paced and not self._allowed.acquire(timeout=POLL_MS / 1000):
+                    continue
+                grab = self._source.grab()
+                if grab is None:
+                    break
+                self.pictures.append(grab)
+                bell.send(b"")
+        except Exception as error:
+            self.error = error
+        finally:
+            self._source.close()
+            bell.close()
+
+    def allow(self) -> None:
+        """One more picture may be read."""
+        self._allowed.release()
+
+    def stop(self) -> None:
+        """Read no more."""
+        self._stopped.set()
+        self._source.close()
+
+
+class CaptureLoop:
+    """Runs one source to its end.
+
+    Args:
+        name: of the stage in the graph.
+        source: not opened yet.
+        source_id: id of the source.
+        session: of this run.
+        policy: of this source.
+        output: queue to the next stage; carries the same policy.
+        link: line to the supervisor.
+        context: ZeroMQ context, for the bell between reader and stage.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        source: Source,
+        source_id: str,
+        session: str,
+        policy: Policy,
+        output: Sender,
+        link: Link,
+        context: zmq.Context[zmq.Socket[bytes]],
+    ) -> None:
+        self._name, self._source, self._id, self._session = name, source, source_id, session
+        self._lossless, self._output, self._link = policy is Policy.LOSSLESS, output, link
+        self._captured = 0
+        self._released = 0
+        self._error, self._exit_code = "", 0
+        self._bell = context.socket(zmq.PULL)
+        self._bell.linger = 0
+        bell = f"inproc://bell-{id(self)}"
+        self._bell.bind(bell)
+        self._reader = Reader(source, context, bell, self._lossless)
+        self._poller = zmq.Poller()
+        for socket in (self._bell, output.socket, link.socket):
+            self._poller.register(socket, zmq.POLLIN)
+
+    def run(self) -> None:
+        """Run to the end. Raises nothing: what goes wrong is told to the supervisor."""
+        state: State = "drained"
+        try:
+            self._tell("running")
+            self._reader.start()
+            self._capture()
+            self._end()
+        except Aborted:
+            state = "aborted"
+        except Exception as error:
+            state, self._error, self._exit_code = "failed", one_line(error), 5
+        finally:
+            self._reader.stop()
+            self._reader.join(LINGER_S)
+            self._bell.close()
+            self._output.close()
+            self._tell(state)
+            self._link.close()
+
+    def _capture(self) -> None:
+        """Move pictures from the reader to the queue until the medium ends or a stop is ordered."""
+        while self._reader.is_alive() or self._reader.pictures:
+            self._poller.poll(POLL_MS)
+            while self._bell.poll(0):
+                self._bell.recv()
+            while self._reader.pictures:
+                self._output.offer(self._packet(self._reader.pictures.popleft()))
+            self._attend()
+            if self._link.stopping:
+                return
+
+    def _packet(self, grab: Grab) -> Packet:
+        header = FrameHeader(
+            session=self._session,
+            source=self._id,
+            seq=self._captured,
+            frame=grab.frame,
+            pts=grab.pts,
+            capture_mono_ns=grab.mono_ns,
+            capture_wall_ns=grab.wall_ns,
+            height=grab.picture.shape[0],
+            width=grab.picture.shape[1],
+            dtype=grab.picture.dtype.name,  # type: ignore[arg-type]
+            bit_depth=grab.bit_depth,
+        )
+        self._captured += 1
+        return Packet(Frame(header=header), grab.picture)
+
+    def _end(self) -> None:
+        """Send what was captured, then the end of the source, and wait until all of it is done."""
+        stopped = self._link.stopping
+        if stopped:
+            self._reader.stop()
+        elif self._reader.error is not None:
+            self._error = one_line(self._reader.error)
+            self._exit_code = self._reader.error.exit_code if isinstance(self._reader.error, PipelineError) else 3
+        reason = "failed" if self._error else "stopped" if stopped else "finished"
+        account = self._output.account(self._id)
+        end = EndOfSource(
+            session=self._session,
+            source=self._id,
+            reason=reason,  # type: ignore[arg-type]
+            error=self._error,
+            captured=account.entered,
+            dropped=dict(account.dropped),
+        )
+        self._output.offer(Packet(end))
+        while not self._output.idle:
+            self._poller.poll(POLL_MS)
+            self._attend()
+
+    def _attend(self) -> None:
+        """Serve the lines that must not wait: orders, credits, permits to read, heartbeat."""
+        self._link.listen()
+        self._output.pump()
+        if self._lossless:
+            taken = self._captured - self._output.waiting(self._id)
+            for _ in range(taken - self._released):
+                self._reader.allow()
+            self._released = max(self._released, taken)
+        if self._link.due:
+            self._tell("running")
+
+    def _tell(self, state: State) -> None:
+        self._link.tell(
+            StageState(
+                stage=self._name,
+                state=state,
+                error=self._error,
+                exit_code=self._exit_code,
+                queues={self._id: self._output.account(self._id)},
+                length=getattr(self._source, "length", None),
+                facts={"address": self._source.name, "state": getattr(self._source, "state", "")},
+            )
+        )

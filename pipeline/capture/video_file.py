@@ -1,0 +1,126 @@
+"""Video files: mp4, avi, mkv, mov, ts and whatever else FFmpeg reads."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+from pipeline.capture import container
+from pipeline.capture.config import CaptureConfig
+from pipeline.capture.ffmpeg import Decoder
+from pipeline.capture.picture import bits_in_use
+from pipeline.capture.source import Grab
+from pipeline.errors import SourceError
+from pipeline.opencv import require
+
+FALLBACK_FPS = 25.0
+_END_SLACK = 2.5
+"""Frame times by which the last picture may end before the declared duration."""
+
+
+class VideoFile:
+    """A video file, read as fast as its frames are taken.
+
+    Attributes:
+        name: the path.
+        live: never.
+        length: number of frames as declared, None if not known; the true number may differ a little.
+        state: ``closed`` or ``open``.
+    """
+
+    live = False
+
+    def __init__(self, path: str, config: CaptureConfig) -> None:
+        self.name = path
+        self.length: int | None = None
+        self.state = "closed"
+        self._path, self._config = Path(path), config
+        self._decoder: Decoder | None = None
+        self._lock = threading.Lock()
+        self._frame = 0
+        self._start = self._pts = 0.0
+        self._interval = 1 / FALLBACK_FPS
+
+    def open(self) -> None:
+        """Open the file.
+
+        Raises:
+            SourceError: missing, a folder, empty, or no video; one line that names the file.
+        """
+        require()
+        check_file(self._path, self.name)
+        decoder = Decoder(str(self._path.absolute()), self.name)
+        if not decoder.opened:
+            lost = container.missing_bytes(self._path)
+            if lost:
+                raise SourceError(
+                    f"{self.name}: the file is cut short, its last {lost} bytes and the index are missing"
+                )
+            raise SourceError(f"{self.name}: not a video that can be read")
+        self._decoder = decoder
+        self._interval = 1 / (decoder.fps or FALLBACK_FPS)
+        self.length = decoder.frames or None
+        self.state = "open"
+
+    def grab(self) -> Grab | None:
+        """The next picture.
+
+        Raises:
+            SourceError: the file ends before its declared end, or a picture cannot be used.
+        """
+        with self._lock:
+            if self._decoder is None:
+                return None
+            shot = self._decoder.read()
+        if shot is None:
+            self._check_end()
+            return None
+        picture, seconds = shot
+        frame, self._frame = self._frame, self._frame + 1
+        if frame == 0:
+            self._start = seconds
+        # Clocks of files may stand still or run backwards; media time does not.
+        elapsed = seconds - self._start
+        self._pts = elapsed if frame == 0 or elapsed > self._pts else self._pts + self._interval
+        bits = bits_in_use(picture, self._config.bit_depth)
+        return Grab(picture, frame, self._pts, time.monotonic_ns(), time.time_ns(), bits)
+
+    def close(self) -> None:
+        """Release the file."""
+        with self._lock:
+            decoder, self._decoder = self._decoder, None
+            if decoder is not None:
+                decoder.close()
+                self.state = "closed"
+
+    def _check_end(self) -> None:
+        seconds = container.duration(self._path)
+        lost = container.missing_bytes(self._path)
+        declared = round(seconds / self._interval) if seconds else self.length
+        of = f" of {declared}" if declared and declared > self._frame else ""
+        if lost:
+            raise SourceError(f"{self.name}: the file is cut short, {self._frame}{of} frames could be read")
+        if seconds and seconds > (self._pts if self._frame else 0) + _END_SLACK * self._interval:
+            raise SourceError(f"{self.name}: the file is damaged, {self._frame}{of} frames could be read")
+        if self._frame == 0:
+            raise SourceError(f"{self.name}: the video holds no frame that can be read")
+
+
+def check_file(path: Path, name: str) -> None:
+    """Refuse what is no readable, non-empty file.
+
+    Raises:
+        SourceError: one line that names it.
+    """
+    try:
+        if path.is_dir():
+            raise SourceError(f"{name}: is a folder")
+        with path.open("rb") as file:
+            empty = not file.read(1)
+    except FileNotFoundError:
+        raise SourceError(f"{name}: no such file") from None
+    except OSError as error:
+        raise SourceError(f"{name}: {error.strerror or error}") from None
+    if empty:
+        raise SourceError(f"{name}: the file is empty")

@@ -1,0 +1,152 @@
+"""The schema of the configuration, and how a run's configuration comes about.
+
+Defaults, then the YAML file (which may extend another), then ``--set`` on the command line. Whatever is
+not in the schema, of the wrong type or impossible is refused with its path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+import yaml
+from msgspec import Meta, Struct
+
+from pipeline.capture.config import CaptureConfig
+from pipeline.detect.config import DetectConfig
+from pipeline.errors import ConfigError
+from pipeline.preprocess.ego_motion import EgoMotionConfig
+from pipeline.queues import Policy
+from pipeline.sinks.config import SinkConfig
+from pipeline.track.config import TrackConfig
+
+Where = Literal["thread", "process"]
+
+
+class _Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What all sections share."""
+
+
+class Placement(_Section, frozen=True):
+    """Where each stage runs: a thread of the main process, or a process of its own.
+
+    Attributes:
+        capture: ``auto`` puts live sources into processes, since a hanging driver can only be killed there.
+    """
+
+    capture: Literal["auto", "thread", "process"] = "auto"
+    preprocess: Where = "thread"
+    detect: Where = "thread"
+    track: Where = "thread"
+    sinks: Where = "thread"
+
+
+class QueueConfig(_Section, frozen=True):
+    """The queues between stages.
+
+    Attributes:
+        policy: what to do with frames that come faster than they are processed; none means lossless for
+            files and bounded for live sources.
+        staleness_s: oldest frame that the bounded policy still processes, seconds since capture.
+        credits: frames under way between two stages.
+        transport: between processes: ``ipc`` (Unix sockets in a private folder) or ``tcp`` on loopback.
+        drain_s: how long a stopped run may take to finish what it has captured.
+    """
+
+    policy: Policy | None = None
+    staleness_s: Annotated[float, Meta(gt=0, le=60)] = 0.5
+    credits: Annotated[int, Meta(ge=1, le=64)] = 2
+    transport: Literal["ipc", "tcp"] = "ipc"
+    drain_s: Annotated[float, Meta(gt=0, le=3600)] = 20.0
+
+
+class PreprocessConfig(_Section, frozen=True):
+    """What is measured on a frame before the network sees it."""
+
+    ego_motion: EgoMotionConfig = EgoMotionConfig()
+
+
+class Config(_Section, frozen=True):
+    """All settings of a run; every key is explained in ``configs/reference.yaml``."""
+
+    placement: Placement = Placement()
+    queue: QueueConfig = QueueConfig()
+    capture: CaptureConfig = CaptureConfig()
+    preprocess: PreprocessConfig = PreprocessConfig()
+    detect: DetectConfig = DetectConfig()
+    track: TrackConfig = TrackConfig()
+    sinks: SinkConfig = SinkConfig()
+
+
+def load(path: Path | None = None, settings: Sequence[str] = ()) -> Config:
+    """The configuration of a run.
+
+    Args:
+        path: YAML file, or None for the defaults.
+        settings: ``key.path=value``, values in YAML; later ones win.
+
+    Raises:
+        ConfigError: names the file or setting, the key's path and what is wrong with it.
+    """
+    tree = _read(path, ()) if path is not None else {}
+    if path is not None:
+        _convert(tree, str(path))
+    for setting in settings:
+        tree = _merge(tree, _parse_setting(setting))
+    return _convert(tree, ", ".join(["--set", *settings]) if settings else str(path))
+
+
+def _convert(tree: Mapping[str, Any], origin: str) -> Config:
+    try:
+        return msgspec.convert(tree, Config)
+    except msgspec.ValidationError as error:
+        text, _, place = str(error).partition(" - at `$")
+        key = place.rstrip("`").lstrip(".")
+        raise ConfigError(f"{origin}: {key + ': ' if key else ''}{text}") from None
+
+
+def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+    """The tree in a file, laid over that of the file it extends."""
+    path = path.resolve()
+    if path in seen:
+        raise ConfigError(f"{path}: extends itself")
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: no valid YAML: {' '.join(str(error).split())}") from None
+    if tree is None:
+        tree = {}
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path}: expected keys and values, got {type(tree).__name__}")
+    base = tree.pop("extends", None)
+    if base is None:
+        return tree
+    if not isinstance(base, str):
+        raise ConfigError(f"{path}: extends: expected a file name")
+    return _merge(_read(path.parent / base, (*seen, path)), tree)
+
+
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _parse_setting(setting: str) -> dict[str, Any]:
+    key, equals, text = setting.partition("=")
+    parts = key.strip().split(".")
+    if not equals or not all(parts):
+        raise ConfigError(f"--set {setting}: expected key.path=value")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {setting}: no valid YAML value: {' '.join(str(error).split())}") from None
+    for part in reversed(parts):
+        value = {part: value}
+    return value

@@ -1,0 +1,144 @@
+"""From a probability map to detections: connected components, centroids, contrast to the surroundings."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.messages import DETECTION_DTYPE, Table
+
+RING_GUARD = 2
+RING_WIDTH = 4
+RING_SAMPLES = 32
+MIN_SIGMA = 0.5
+_MAD_TO_SIGMA = 1.4826
+
+
+def find(
+    probability: NDArray[np.float32],
+    picture: NDArray[np.generic],
+    *,
+    threshold: float,
+    low_threshold: float,
+    min_area: int,
+    max_area: int,
+    max_detections: int,
+) -> Table:
+    """Detections of one frame, best first.
+
+    A detection is an 8-connected component of ``probability >= threshold``, as in the evaluation
+    protocol. A component of ``probability >= low_threshold`` that holds no pixel above ``threshold`` is
+    a detection too, a weak one, for trackers with a second association. Strong ones are therefore the
+    same whatever ``low_threshold`` is, and two strong ones never melt into one.
+
+    The score is the peak probability: unlike the mean it does not sink with the rim pixels that the
+    threshold lets in, so targets of one pixel and of eighty are ranked alike, and it compares with the
+    threshold directly. Centroids are weighted by probability.
+
+    Args:
+        probability: (H, W), 0..1.
+        picture: (H, W), native counts.
+        threshold: of strong detections, in (0, 1).
+        low_threshold: of weak detections, at most ``threshold``.
+        min_area: in pixels; smaller components are dropped.
+        max_area: in pixels; larger components are dropped.
+        max_detections: the best by score are kept.
+
+    Returns:
+        ``DETECTION_DTYPE``, ordered by descending score, then y, then x.
+    """
+    label, count = _label(probability, threshold, low_threshold)
+    if count == 0:
+        return np.zeros(0, DETECTION_DTYPE)
+    rows, columns = np.nonzero(label)
+    index = label[rows, columns] - 1
+    weight = probability[rows, columns].astype(np.float64)
+
+    found = np.zeros(count, DETECTION_DTYPE)
+    mass = np.bincount(index, weight)
+    found["x"] = np.bincount(index, weight * columns) / mass
+    found["y"] = np.bincount(index, weight * rows) / mass
+    found["area"] = np.bincount(index)
+    np.maximum.at(found["score"], index, weight)
+    left, top = np.full(count, label.shape[1]), np.full(count, label.shape[0])
+    right, bottom = np.zeros(count, int), np.zeros(count, int)
+    np.minimum.at(left, index, columns)
+    np.minimum.at(top, index, rows)
+    np.maximum.at(right, index, columns)
+    np.maximum.at(bottom, index, rows)
+    found["bx"], found["by"] = left, top
+    found["bw"], found["bh"] = right - left + 1, bottom - top + 1
+    brightness = np.bincount(index, weight * picture[rows, columns]) / mass
+
+    kept = np.flatnonzero((found["area"] >= min_area) & (found["area"] <= max_area))
+    order = np.lexsort((found["x"][kept], found["y"][kept], -found["score"][kept]))
+    kept = kept[order[:max_detections]]
+    found = found[kept]
+    background, sigma = surroundings(picture, label, found)
+    found["snr"] = (brightness[kept] - background) / np.maximum(sigma, MIN_SIGMA)
+    return found
+
+
+def _label(probability: NDArray[np.float32], threshold: float, low_threshold: float) -> tuple[NDArray[np.int32], int]:
+    """Label strong components, and low ones that hold no strong pixel, from 1; gives labels and their number."""
+    strong = probability >= threshold
+    if low_threshold < threshold:
+        count, low = cv2.connectedComponents((probability >= low_threshold).astype(np.uint8), connectivity=8)
+        holds_strong = np.zeros(count, bool)
+        holds_strong[low[strong]] = True
+        holds_strong[0] = True
+        # A low component without a strong pixel touches none: the union keeps all borders.
+        strong |= ~holds_strong[low]
+    count, label = cv2.connectedComponents(strong.astype(np.uint8), connectivity=8)
+    return label.astype(np.int32, copy=False), count - 1
+
+
+def surroundings(
+    picture: NDArray[np.generic], label: NDArray[np.int32], found: Table
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Median and robust sigma (1.4826 MAD) of the background around each bounding box, in counts.
+
+    The ring is sampled along ``RING_WIDTH`` rectangles around the box, the nearest ``RING_GUARD + 1``
+    pixels away, with ``RING_SAMPLES`` points on each: the same work for every size of box. Points
+    outside the picture or on any component do not count. Where none is left both are 0.
+
+    Args:
+        picture: (H, W), native counts.
+        label: (H, W), 0 where no component is.
+        found: detections; their boxes are read.
+
+    Returns:
+        (median, sigma), each of shape (n,).
+    """
+    if len(found) == 0:
+        return np.zeros(0), np.zeros(0)
+    height, width = picture.shape
+    distance = np.arange(RING_GUARD + 1, RING_GUARD + RING_WIDTH + 1)
+    left, top = found["bx"][:, None] - distance, found["by"][:, None] - distance
+    wide, high = found["bw"][:, None] - 1 + 2 * distance, found["bh"][:, None] - 1 + 2 * distance
+
+    # Walk once round each rectangle: along the top, down, back along the bottom, up.
+    walk = np.arange(RING_SAMPLES) / RING_SAMPLES * (2 * (wide + high))[..., None]
+    wide, high = wide[..., None], high[..., None]
+    x = left[..., None] + np.clip(np.minimum(walk, 2 * wide + high - walk), 0, wide)
+    y = top[..., None] + np.clip(np.minimum(walk - wide, 2 * (wide + high) - walk), 0, high)
+    columns = np.floor(x + 0.5).astype(int).reshape(len(found), -1)
+    rows = np.floor(y + 0.5).astype(int).reshape(len(found), -1)
+
+    valid = (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
+    columns, rows = np.where(valid, columns, 0), np.where(valid, rows, 0)
+    valid &= label[rows, columns] == 0
+    samples = picture[rows, columns].astype(np.float64)
+    median = _masked_median(samples, valid)
+    return median, _MAD_TO_SIGMA * _masked_median(np.abs(samples - median[:, None]), valid)
+
+
+def _masked_median(values: NDArray[np.float64], valid: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Median of the valid values of each row, 0 where a row has none."""
+    ordered = np.sort(np.where(valid, values, np.inf), axis=1)
+    count = valid.sum(axis=1)
+    row = np.arange(len(values))
+    lower = ordered[row, np.maximum(count - 1, 0) // 2]
+    upper = ordered[row, np.minimum(count // 2, ordered.shape[1] - 1)]
+    return np.where(count > 0, 0.5 * (lower + upper), 0.0)

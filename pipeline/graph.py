@@ -1,0 +1,190 @@
+"""The graph: which stages there are, which queues join them, and where each of them runs.
+
+    capture (one per source) -> preprocess -> detect -> track -> sinks
+
+A plan says all that a stage needs to know, so that a thread and a process are built from it alike. The
+endpoint between two stages follows from where they run; no stage ever sees it.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import zmq
+from msgspec import Struct
+
+from pipeline.capture.factory import is_live, open_source
+from pipeline.capture.stage import CaptureLoop
+from pipeline.config import Config, Where
+from pipeline.errors import PipelineError, one_line
+from pipeline.link import Link, StageState
+from pipeline.queues import Policy, Receiver, Sender
+from pipeline.stage import Stage, StageLoop
+
+Role = Literal["capture", "preprocess", "detect", "track", "sinks"]
+CHAIN: tuple[Role, ...] = ("preprocess", "detect", "track", "sinks")
+
+
+class StagePlan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All that is needed to build and run one stage anywhere on this machine.
+
+    Attributes:
+        name: unique in the graph; ``capture.ID`` or the role.
+        where: thread or process.
+        session: name of the run.
+        sources: ids of the sources that come through; for capture, its own.
+        inputs, output: endpoints of its queues.
+        control: endpoint of the supervisor's switchboard.
+        address: of the source, with credentials; for capture only.
+        policy: of the source; for capture only.
+        out: output folder; for sinks only.
+        config: of the run.
+    """
+
+    name: str
+    role: Role
+    where: Where
+    session: str
+    sources: tuple[str, ...]
+    inputs: tuple[str, ...] = ()
+    output: str | None = None
+    control: str
+    address: str = ""
+    policy: Policy = Policy.LOSSLESS
+    out: str | None = None
+    config: Config
+
+
+def plan(
+    config: Config,
+    sources: Sequence[tuple[str, str]],
+    out: Path | None,
+    session: str,
+    folder: Path,
+    control: Mapping[Where, str],
+) -> list[StagePlan]:
+    """Lay out the graph.
+
+    Args:
+        config: of the run.
+        sources: (id, address) of every source.
+        out: output folder, if any.
+        session: name of the run.
+        folder: private folder for Unix sockets.
+        control: endpoints of the supervisor's switchboard, for threads and for processes.
+
+    Returns:
+        One plan per stage, from the last stage to the captures, the order to start them in.
+    """
+    where = {role: getattr(config.placement, role) for role in CHAIN}
+    captures: dict[str, Where] = {
+        id_: ("process" if is_live(address) else "thread")
+        if config.placement.capture == "auto"
+        else config.placement.capture
+        for id_, address in sources
+    }
+
+    def endpoint(name: str, *places: Where) -> str:
+        if "process" not in places:
+            return f"inproc://{session}.{name}"
+        return f"ipc://{folder}/{name}" if config.queue.transport == "ipc" else f"tcp://127.0.0.1:{free_port()}"
+
+    ids = tuple(id_ for id_, _ in sources)
+    inputs = tuple(endpoint(f"c{i}", captures[id_], where["preprocess"]) for i, id_ in enumerate(ids))
+    plans = [
+        StagePlan(
+            name=f"capture.{id_}",
+            role="capture",
+            where=captures[id_],
+            session=session,
+            sources=(id_,),
+            output=inputs[i],
+            control=control[captures[id_]],
+            address=address,
+            policy=config.queue.policy or (Policy.BOUNDED if is_live(address) else Policy.LOSSLESS),
+            config=config,
+        )
+        for i, (id_, address) in enumerate(sources)
+    ]
+    for role, after in zip(CHAIN, (*CHAIN[1:], None), strict=True):
+        output = endpoint(role, where[role], where[after]) if after is not None else None
+        plans.append(
+            StagePlan(
+                name=role,
+                role=role,
+                where=where[role],
+                session=session,
+                sources=ids,
+                inputs=inputs,
+                output=output,
+                control=control[where[role]],
+                out=str(out) if out is not None and role == "sinks" else None,
+                config=config,
+            )
+        )
+        inputs = (output,) if output is not None else ()
+    return plans[::-1]
+
+
+def run(plan: StagePlan, context: zmq.Context[zmq.Socket[bytes]], parent: int | None = None) -> None:
+    """Build a stage from its plan and run it to its end, in the calling thread.
+
+    Args:
+        plan: of the stage.
+        context: ZeroMQ context; threads share that of the supervisor.
+        parent: process id of the supervisor, for a stage in a process of its own.
+    """
+    link = Link(context, plan.control, plan.name, parent)
+    try:
+        loop = _loop(plan, context, link)
+    except Exception as error:
+        code = error.exit_code if isinstance(error, PipelineError) else 5
+        link.tell(StageState(stage=plan.name, state="failed", error=one_line(error), exit_code=code))
+        link.close()
+        return
+    loop.run()
+
+
+def _loop(plan: StagePlan, context: zmq.Context[zmq.Socket[bytes]], link: Link) -> CaptureLoop | StageLoop:
+    queue, output = plan.config.queue, None
+    if plan.output is not None:
+        policies = dict.fromkeys(plan.sources, plan.policy)
+        output = Sender(context, plan.output, policies=policies, staleness_s=queue.staleness_s)
+    if plan.role == "capture":
+        assert output is not None
+        source = open_source(plan.address, plan.config.capture)
+        return CaptureLoop(plan.name, source, plan.sources[0], plan.session, plan.policy, output, link, context)
+    stage = _build(plan, link)
+    credits = max(queue.credits, stage.batch_size)
+    inputs = [Receiver(context, endpoint, plan.session, credits) for endpoint in plan.inputs]
+    return StageLoop(plan.name, stage, inputs, output, link, plan.sources, plan.session)
+
+
+def _build(plan: StagePlan, link: Link) -> Stage:
+    """The stage of a plan. Imports are here, so that a process loads only what its own stage needs."""
+    config = plan.config
+    if plan.role == "preprocess":
+        from pipeline.preprocess.stage import PreprocessStage
+
+        return PreprocessStage(config.detect.weights, config.preprocess.ego_motion)
+    if plan.role == "detect":
+        from pipeline.detect.stage import DetectStage
+
+        return DetectStage(config.detect)
+    if plan.role == "track":
+        from pipeline.track.stage import TrackStage
+
+        return TrackStage(config.track)
+    from pipeline.sinks.stage import SinkStage
+
+    return SinkStage(config.sinks, Path(plan.out) if plan.out is not None else None, link.ask_stop)
+
+
+def free_port() -> int:
+    """A TCP port of the loopback interface that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,200 @@
+"""The line between a stage and the supervisor: the stage tells how it is, the supervisor tells it to stop."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+import msgspec
+import zmq
+from msgspec import Meta, Struct
+
+from pipeline.account import Account
+from pipeline.wire import WireError, decode_struct, encode_struct
+
+BEAT_S = 0.25
+State = Literal["starting", "running", "drained", "failed", "aborted"]
+
+
+class Latency(Struct, frozen=True, forbid_unknown_fields=True):
+    """Percentiles of a duration in milliseconds, over ``count`` samples."""
+
+    count: int
+    p50: float
+    p95: float
+    p99: float
+
+
+class SourceReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the last stage knows of one source.
+
+    Attributes:
+        delivered: frames written.
+        tracks_confirmed: distinct tracks that were ever confirmed.
+        fps: delivered frames per second of wall time, between first and last.
+        latency: capture to the end of each stage, by stage name, as seen by the frames.
+        end: why the source ended; empty while it runs.
+        error: one line, if it failed.
+    """
+
+    delivered: int = 0
+    tracks_confirmed: int = 0
+    fps: float = 0.0
+    latency: Mapping[str, Latency] = {}
+    end: Literal["", "finished", "stopped", "failed"] = ""
+    error: str = ""
+
+
+class StageState(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="state"):
+    """How a stage is; sent four times a second and at every change.
+
+    Attributes:
+        stage: name in the graph.
+        state: where it is in its life.
+        error: one line and ``exit_code`` above 0 once something has gone wrong.
+        received: frames taken in, by source.
+        lost: frames lost inside the stage, by source and cause.
+        queues: loss accounts of the stage's outgoing queue, by source.
+        reports: results by source; of the last stage only.
+        length: frames the medium says it holds; of capture stages only, where known.
+        facts: backend, device and the like, for the run's record.
+        wants_stop: a person at the stage's window wants the run to end.
+    """
+
+    stage: str
+    state: State
+    error: str = ""
+    exit_code: Annotated[int, Meta(ge=0, le=255)] = 0
+    received: Mapping[str, int] = {}
+    lost: Mapping[str, Mapping[str, int]] = {}
+    queues: Mapping[str, Account] = {}
+    reports: Mapping[str, SourceReport] = {}
+    length: int | None = None
+    facts: Mapping[str, str] = {}
+    wants_stop: bool = False
+
+
+class Stop(Struct, frozen=True, tag="stop", forbid_unknown_fields=True):
+    """Supervisor to stage. Gentle: end the sources and drain. Otherwise: leave now."""
+
+    gentle: bool
+
+
+class Aborted(Exception):
+    """The supervisor has ordered the stage to leave at once, or is gone."""
+
+
+_state_decoder = msgspec.msgpack.Decoder(StageState)
+_stop_decoder = msgspec.msgpack.Decoder(Stop)
+
+
+class Link:
+    """The stage's end of the line.
+
+    Args:
+        context: ZeroMQ context.
+        endpoint: of the switchboard.
+        stage: name in the graph.
+        parent: process id of the supervisor, for stages in a process of their own: without it they leave.
+
+    Attributes:
+        stopping: a gentle stop was ordered.
+        abort: an immediate stop was ordered.
+        wants_stop: see ``StageState``.
+    """
+
+    def __init__(
+        self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, stage: str, parent: int | None = None
+    ) -> None:
+        self.stage = stage
+        self.stopping = False
+        self.abort = False
+        self.wants_stop = False
+        self.socket = context.socket(zmq.DEALER)
+        self.socket.linger = 1000
+        self.socket.routing_id = stage.encode()
+        self.socket.connect(endpoint)
+        self._parent = parent
+        self._next_beat = 0.0
+
+    def tell(self, state: StageState) -> None:
+        """Send a state now."""
+        with contextlib.suppress(zmq.Again):
+            self.socket.send(encode_struct(state), zmq.NOBLOCK)
+        self._next_beat = time.monotonic() + BEAT_S
+
+    def ask_stop(self) -> None:
+        """Ask the supervisor to end the run, with the next state."""
+        self.wants_stop = True
+
+    @property
+    def due(self) -> bool:
+        """It is time for the next state."""
+        return time.monotonic() >= self._next_beat
+
+    def listen(self) -> None:
+        """Take in orders.
+
+        Raises:
+            Aborted: the stage must leave at once.
+        """
+        while True:
+            try:
+                body = self.socket.recv(zmq.NOBLOCK)
+            except zmq.Again:
+                break
+            with contextlib.suppress(WireError):
+                order: Stop = decode_struct(body, _stop_decoder)
+                self.stopping = True
+                self.abort |= not order.gentle
+        if self.abort or (self._parent is not None and os.getppid() != self._parent):
+            raise Aborted
+
+    def close(self) -> None:
+        """Drop the socket; what was said is still delivered."""
+        self.socket.close()
+
+
+class Switchboard:
+    """The supervisor's end of all lines.
+
+    Args:
+        context: ZeroMQ context of the main process.
+        endpoints: addresses to bind, one per transport in use.
+    """
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], endpoints: list[str]) -> None:
+        self.socket = context.socket(zmq.ROUTER)
+        self.socket.linger = 0
+        self.socket.maxmsgsize = 1 << 24
+        for endpoint in endpoints:
+            self.socket.bind(endpoint)
+
+    def hear(self, timeout_s: float) -> list[StageState]:
+        """All states that have come, waiting up to ``timeout_s`` for the first."""
+        heard: list[StageState] = []
+        if not self.socket.poll(int(timeout_s * 1000)):
+            return heard
+        while True:
+            try:
+                identity, body = self.socket.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return heard
+            except ValueError:
+                continue
+            with contextlib.suppress(WireError):
+                state: StageState = decode_struct(body, _state_decoder)
+                if state.stage.encode() == identity:
+                    heard.append(state)
+
+    def order(self, stage: str, stop: Stop) -> None:
+        """Send an order; a stage that is not there yet or any more is passed over."""
+        with contextlib.suppress(zmq.ZMQError):
+            self.socket.send_multipart([stage.encode(), encode_struct(stop)], zmq.NOBLOCK)
+
+    def close(self) -> None:
+        """Drop the socket."""
+        self.socket.close()

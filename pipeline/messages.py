@@ -1,0 +1,204 @@
+"""The messages that travel between stages: one key, one picture, and what each room has added to it.
+
+Every message is a frozen msgspec Struct. Unknown fields, wrong types and impossible values are refused
+while decoding, so a stage may rely on what is written here. Tables of objects (detections, tracks)
+travel as the raw bytes of a structured array: exact, compact, and columns on arrival.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, NamedTuple
+
+import numpy as np
+from msgspec import Meta, Struct
+from numpy.typing import NDArray
+
+SCHEMA_VERSION = 1
+MAX_SIDE = 16_384
+MAX_OBJECTS = 10_000
+
+SourceId = Annotated[str, Meta(pattern=r"^[a-z0-9_-]{1,32}$")]
+Count = Annotated[int, Meta(ge=0)]
+Side = Annotated[int, Meta(ge=1, le=MAX_SIDE)]
+Nanoseconds = Annotated[int, Meta(ge=0)]
+Affine = tuple[float, float, float, float, float, float]
+Table = NDArray[np.void]
+
+IDENTITY: Affine = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+
+# Pixels of the source frame, x right, y down, the centre of the top-left pixel at (0, 0).
+_OBJECT_COLUMNS = [(name, "<f8") for name in ("score", "area", "bx", "by", "bw", "bh", "snr")]
+DETECTION_DTYPE = np.dtype([("x", "<f8"), ("y", "<f8"), *_OBJECT_COLUMNS])
+TRACK_DTYPE = np.dtype(
+    [("id", "<i8"), ("state", "<i8"), ("x", "<f8"), ("y", "<f8"), ("vx", "<f8"), ("vy", "<f8"), *_OBJECT_COLUMNS]
+)
+TRACK_STATES = ("tentative", "confirmed", "coasting")
+TENTATIVE, CONFIRMED, COASTING = range(3)
+
+
+class _Message(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What all structs on the wire share."""
+
+
+class Stamp(_Message, frozen=True):
+    """When a message entered and left a stage, in monotonic ns of the machine the stage runs on."""
+
+    stage: str
+    enter_ns: Nanoseconds
+    leave_ns: Nanoseconds
+
+
+class FrameHeader(_Message, frozen=True):
+    """The key of a frame, its clocks and the layout of its picture.
+
+    Attributes:
+        session: random name of this run; messages of another session are refused.
+        source: the source's id, also its output folder.
+        seq: counts captured frames of the source from 0, without gaps.
+        frame: index in media order from 0; differs from ``seq`` where the medium itself skipped.
+        pts: media time in seconds; the clock of motion models.
+        capture_mono_ns: monotonic clock at capture; the clock of durations.
+        capture_wall_ns: Unix time at capture; the clock of people.
+        height, width: of the picture in pixels.
+        dtype: of the picture's pixels.
+        bit_depth: bits in use, 1..8 for uint8 and 9..16 for uint16.
+        stamps: one per stage passed, in order.
+    """
+
+    session: Annotated[str, Meta(min_length=1, max_length=64)]
+    source: SourceId
+    seq: Count
+    frame: Count
+    pts: float
+    capture_mono_ns: Nanoseconds
+    capture_wall_ns: Nanoseconds
+    height: Side
+    width: Side
+    dtype: Literal["uint8", "uint16"]
+    bit_depth: Annotated[int, Meta(ge=1, le=16)]
+    stamps: Annotated[tuple[Stamp, ...], Meta(max_length=32)] = ()
+
+    @property
+    def picture_bytes(self) -> int:
+        """Length in bytes that the raw picture must have."""
+        return self.height * self.width * np.dtype(self.dtype).itemsize
+
+
+class EgoMotion(_Message, frozen=True):
+    """How the camera moved since the previous frame of the same source.
+
+    Attributes:
+        matrix: (a, b, tx, c, d, ty): x' = a x + b y + tx, y' = c x + d y + ty maps coordinates of the
+            previous frame to this frame's. Identity when nothing is known.
+        inliers: points that agree with the matrix.
+        residual: rms distance of the inliers in px.
+        ok: the matrix can be trusted.
+        method: how it was found.
+    """
+
+    matrix: Affine = IDENTITY
+    inliers: Count = 0
+    residual: float = 0.0
+    ok: bool = False
+    method: Literal["flow", "ecc", "none"] = "none"
+
+
+class Intensity(_Message, frozen=True):
+    """Affine map from native counts to network input: clip((picture - mean) * gain, -clip, clip)."""
+
+    mean: float
+    gain: Annotated[float, Meta(gt=0)]
+    clip: Annotated[float, Meta(gt=0)]
+
+
+class Frame(_Message, frozen=True, tag="frame"):
+    """From capture: a picture (part 2 of the wire message) and its header."""
+
+    header: FrameHeader
+
+
+class Prepared(_Message, frozen=True, tag="prepared"):
+    """From preprocess: the same picture, how to feed it to the network, how the camera moved."""
+
+    header: FrameHeader
+    intensity: Intensity
+    ego: EgoMotion
+
+
+class Detected(_Message, frozen=True, tag="detected"):
+    """From detect: the detections of the frame, as rows of ``DETECTION_DTYPE``."""
+
+    header: FrameHeader
+    ego: EgoMotion
+    detections: bytes
+
+    def table(self) -> Table:
+        """Detections as a read-only structured array of shape (n,)."""
+        return table(self.detections, DETECTION_DTYPE)
+
+
+class Tracked(_Message, frozen=True, tag="tracked"):
+    """From track: detections and the tracks after them, as rows of ``TRACK_DTYPE``."""
+
+    header: FrameHeader
+    ego: EgoMotion
+    detections: bytes
+    tracks: bytes
+
+    def detection_table(self) -> Table:
+        """Detections as a read-only structured array of shape (n,)."""
+        return table(self.detections, DETECTION_DTYPE)
+
+    def track_table(self) -> Table:
+        """Tracks as a read-only structured array of shape (n,)."""
+        return table(self.tracks, TRACK_DTYPE)
+
+
+class EndOfSource(_Message, frozen=True, tag="end"):
+    """In band, the last message of a source. Draining is waiting for one per source.
+
+    Attributes:
+        reason: ``finished`` (medium at its end), ``stopped`` (asked to), ``failed`` (see error).
+        error: one line naming what is wrong, empty unless failed.
+        captured: frames captured in all.
+        dropped: frames dropped at the door, by cause.
+    """
+
+    session: str
+    source: SourceId
+    reason: Literal["finished", "stopped", "failed"]
+    error: str = ""
+    captured: Count = 0
+    dropped: dict[str, Count] = {}
+
+
+Message = Frame | Prepared | Detected | Tracked | EndOfSource
+PictureMessage = Frame | Prepared | Detected | Tracked
+
+
+def source_of(message: Message) -> str:
+    """The id of the source a message belongs to."""
+    return message.source if isinstance(message, EndOfSource) else message.header.source
+
+
+def table(data: bytes, dtype: np.dtype[np.void]) -> Table:
+    """View raw rows as a read-only structured array.
+
+    Raises:
+        ValueError: the length is no multiple of the row size, or there are over ``MAX_OBJECTS`` rows.
+    """
+    if len(data) % dtype.itemsize or len(data) > MAX_OBJECTS * dtype.itemsize:
+        raise ValueError(f"a table of {len(data)} bytes does not hold 0 to {MAX_OBJECTS} rows of {dtype.itemsize}")
+    return np.frombuffer(data, dtype)
+
+
+class Packet(NamedTuple):
+    """A message and the picture that goes with it.
+
+    Attributes:
+        message: what is said.
+        picture: (H, W) uint8 or uint16, read-only, as the header says; None with ``EndOfSource``.
+    """
+
+    message: Message
+    picture: NDArray[np.uint8] | NDArray[np.uint16] | None = None

@@ -1,0 +1,305 @@
+"""How the camera moved between two pictures: sparse optical flow, a robust similarity, and doubt.
+
+A wrong transform does more harm than none: whatever fails the quality gate is reported as identity with
+``ok`` False, and the tracker widens its gates instead.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal
+
+import cv2
+import numpy as np
+from msgspec import Meta, Struct, structs
+from numpy.typing import NDArray
+
+from pipeline.messages import Affine, EgoMotion
+
+Picture = NDArray[Any]
+Points = NDArray[np.float32]
+Matrix = NDArray[Any]
+Shape = tuple[int, ...]
+Flags = NDArray[np.bool_]
+Positive = Annotated[float, Meta(gt=0)]
+Fraction = Annotated[float, Meta(gt=0, le=1)]
+
+UNKNOWN = EgoMotion()
+STILL = EgoMotion(ok=True)
+
+_CELLS = 8  # features are spread over a grid of this many cells per side, so that no bright spot owns them all
+_PER_CELL = 3
+_MIN_RESPONSE = 1e-6
+_MIN_SIDE = 32
+_WINDOW = (15, 15)
+_LEVELS = 3
+_STATIC_PX = 0.05  # an overlay moves less
+_STILL_PX = 0.5  # too little to show in a difference of pictures
+_MOVED_PX = 1.0  # a scene behind an overlay moves more, or the mistake is small
+
+
+class EgoMotionConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Settings of the ego-motion estimate. Lengths are px of the picture the flow runs on.
+
+    Attributes:
+        enabled: False asserts that the camera stands still: identity, trusted, no work.
+        max_width: wider pictures are halved until they fit, for this estimate only.
+        inlier_px: largest distance of an inlier from the fitted motion.
+        min_inliers: points that must agree.
+        min_inlier_ratio: share of the tracked points that must agree.
+        max_residual_px: largest rms distance of the inliers.
+        max_scale: largest change of scale per frame, as abs(scale - 1).
+        max_rotation_deg: largest turn per frame.
+        max_shift: largest shift of the picture's centre per frame, as a share of its diagonal.
+        min_correlation: least correlation of the two pictures after alignment by ECC.
+    """
+
+    enabled: bool = True
+    max_width: Annotated[int, Meta(ge=64)] = 960
+    inlier_px: Positive = 1.5
+    min_inliers: Annotated[int, Meta(ge=4)] = 12
+    min_inlier_ratio: Fraction = 0.4
+    max_residual_px: Positive = 1.0
+    max_scale: Positive = 0.1
+    max_rotation_deg: Positive = 5.0
+    max_shift: Fraction = 0.2
+    min_correlation: Fraction = 0.6
+
+
+class EgoMotionEstimator:
+    """Ego-motion along the pictures of one source, given in order."""
+
+    def __init__(self, config: EgoMotionConfig) -> None:
+        self.config = config
+        self._previous: Picture | None = None
+
+    def estimate(self, picture: Picture) -> EgoMotion:
+        """Motion since the picture given before.
+
+        Args:
+            picture: (h, w) uint8 or uint16, any size.
+
+        Returns:
+            The motion; unknown for the first picture and after a change of size or type.
+
+        Raises:
+            ValueError: the picture has another type or shape.
+        """
+        _check(picture)
+        if not self.config.enabled:
+            return STILL
+        previous, self._previous = self._previous, picture.copy()
+        return UNKNOWN if previous is None else fit(previous, picture, self.config)
+
+
+def fit(previous: Picture, current: Picture, config: EgoMotionConfig) -> EgoMotion:
+    """Motion between two pictures: flow first, ECC where too few points agree, else unknown.
+
+    Args:
+        previous: (h, w) uint8 or uint16.
+        current: the same; of another size or type it is not comparable.
+        config: what counts as trustworthy.
+
+    Raises:
+        ValueError: a picture has another type or shape.
+    """
+    _check(previous)
+    _check(current)
+    if previous.shape != current.shape or previous.dtype != current.dtype:
+        return UNKNOWN
+    factor = 2 ** max(0, math.ceil(math.log2(previous.shape[1] / config.max_width)))
+    a, b = stretch(_shrink(previous, factor), _shrink(current, factor))
+    if min(a.shape) < _MIN_SIDE:
+        return UNKNOWN
+    for method in (_by_flow, _by_ecc):
+        found = method(a, b, config)
+        if found is not None and _explains(a, b, found.matrix):
+            return _enlarge(found, factor)
+    return UNKNOWN
+
+
+def stretch(previous: Picture, current: Picture) -> tuple[Picture, Picture]:
+    """Both pictures as uint8 under one affine map, from the 1 % and 99 % quantiles of the first.
+
+    The flow needs 8 bits and equal brightness; nothing else ever sees these pictures.
+    """
+    rows, columns = (max(1, side // 128) for side in previous.shape)
+    low, high = np.percentile(previous[::rows, ::columns], [1, 99])
+    gain = 255.0 / max(high - low, 1.0)
+
+    def apply(picture: Picture) -> Picture:
+        clipped = np.clip(picture, low, high).astype(np.float32)
+        return cv2.convertScaleAbs(clipped, alpha=gain, beta=-low * gain)
+
+    return apply(previous), apply(current)
+
+
+def corners(picture: Picture) -> Points:
+    """Corners (n, 2) in px, the best few of every cell of a grid.
+
+    Shi and Tomasi's measure (CVPR 1994), ranked within each cell: ranked over the whole picture, burnt-in
+    text or one bright building would take all places.
+
+    Args:
+        picture: (h, w) uint8.
+    """
+    response = cv2.cornerMinEigenVal(picture, 5)
+    y, x = np.nonzero((response >= cv2.dilate(response, np.ones((7, 7), np.uint8))) & (response > _MIN_RESPONSE))
+    cell = _cell(x, y, picture.shape)
+    order = np.lexsort([-response[y, x], cell])
+    cell = cell[order]
+    rank = np.arange(len(cell)) - np.searchsorted(cell, cell)
+    best = order[rank < _PER_CELL]
+    return np.stack([x[best], y[best]], axis=1).astype(np.float32)
+
+
+def flow(previous: Picture, current: Picture, points: Points) -> tuple[Points, Points]:
+    """Points (n, 2) that Lucas-Kanade follows forth and back to within half a pixel, and where they went."""
+    if not len(points):
+        return points, points
+    there, found = _follow(previous, current, points)
+    back, found_back = _follow(current, previous, there)
+    closed = np.linalg.norm(back - points, axis=1) < 0.5
+    good = closed & found & found_back
+    return points[good], there[good]
+
+
+def _follow(previous: Picture, current: Picture, points: Points) -> tuple[Points, Flags]:
+    there, found, _ = cv2.calcOpticalFlowPyrLK(
+        previous, current, points, np.empty_like(points), winSize=_WINDOW, maxLevel=_LEVELS
+    )
+    return np.asarray(there, np.float32), found.astype(bool).ravel()
+
+
+def _by_flow(a: Picture, b: Picture, config: EgoMotionConfig) -> EgoMotion | None:
+    """Similarity by sparse flow, None where the points do not agree."""
+    before, after = flow(a, b, corners(a))
+    found, inliers = _similarity(before, after, a.shape, config)
+    if found is None:
+        return None
+    shift = np.linalg.norm(after - before, axis=1)
+    if np.median(shift[inliers]) > _STATIC_PX:
+        return found
+    # Points at exactly zero may be an overlay over a scene that moves: is there a second opinion?
+    moved = shift > _MOVED_PX
+    second, agreeing = _similarity(before[moved], after[moved], a.shape, config)
+    if second is None or not _explains(a, b, second.matrix):
+        return found
+    still_area, moved_area = _area(before[inliers], a.shape), _area(before[moved][agreeing], a.shape)
+    if moved_area >= still_area:
+        return second
+    return UNKNOWN if 2 * moved_area >= still_area else found
+
+
+def _similarity(before: Points, after: Points, shape: Shape, config: EgoMotionConfig) -> tuple[EgoMotion | None, Flags]:
+    """Shift, turn and scale by RANSAC with its inliers, None where it fails the quality gate."""
+    nothing = np.zeros(len(before), bool)
+    if len(before) < config.min_inliers:
+        return None, nothing
+    cv2.setRNGSeed(0)
+    matrix, mask = cv2.estimateAffinePartial2D(before, after, ransacReprojThreshold=config.inlier_px)
+    if matrix is None or not _plausible(matrix, shape, config):
+        return None, nothing
+    inliers = mask.ravel().astype(bool)
+    error = before[inliers] @ matrix[:, :2].T + matrix[:, 2] - after[inliers]
+    residual = float(np.sqrt(np.square(error).sum(axis=1).mean())) if inliers.any() else math.inf
+    agreed = inliers.sum() >= max(config.min_inliers, config.min_inlier_ratio * len(before))
+    if not agreed or residual > config.max_residual_px:
+        return None, nothing
+    return _motion(matrix, "flow", int(inliers.sum()), residual), inliers
+
+
+def _by_ecc(a: Picture, b: Picture, config: EgoMotionConfig) -> EgoMotion | None:
+    """Shift and turn that maximise the correlation at half size (Evangelidis and Psarakis, PAMI 2008)."""
+    if min(a.shape) < 2 * _MIN_SIDE:
+        return None
+    small_a, small_b = _shrink(a, 2).astype(np.float32), _shrink(b, 2).astype(np.float32)
+    criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 30, 1e-4)
+    start = np.eye(2, 3, dtype=np.float32)
+    everywhere = np.full(small_b.shape, 255, np.uint8)
+    try:
+        correlation, warp = cv2.findTransformECC(small_a, small_b, start, cv2.MOTION_EUCLIDEAN, criteria, everywhere, 5)
+    except cv2.error:  # says that the iteration diverged
+        return None
+    matrix = np.asarray(warp, np.float64)
+    if correlation < config.min_correlation or not _plausible(matrix, small_a.shape, config):
+        return None
+    return _enlarge(_motion(matrix, "ecc", 0, 0.0), 2)
+
+
+def _motion(matrix: Matrix, method: Literal["flow", "ecc"], inliers: int, residual: float) -> EgoMotion:
+    a, b, tx, c, d, ty = matrix.ravel().tolist()
+    return EgoMotion(matrix=(a, b, tx, c, d, ty), inliers=inliers, residual=residual, ok=True, method=method)
+
+
+def _plausible(matrix: Matrix, shape: Shape, config: EgoMotionConfig) -> bool:
+    """Finite, and within the limits of scale, turn and shift of the picture's centre."""
+    if not np.isfinite(matrix).all():
+        return False
+    centre = np.array([shape[1] - 1, shape[0] - 1]) / 2
+    scale = math.hypot(matrix[0, 0], matrix[1, 0])
+    turn = math.degrees(math.atan2(matrix[1, 0], matrix[0, 0]))
+    shift = float(np.linalg.norm(matrix[:, :2] @ centre + matrix[:, 2] - centre))
+    return (
+        abs(scale - 1) <= config.max_scale
+        and abs(turn) <= config.max_rotation_deg
+        and shift <= config.max_shift * math.hypot(*shape[:2])
+    )
+
+
+def _explains(a: Picture, b: Picture, matrix: Affine) -> bool:
+    """Whether the motion is next to none, or brings ``a`` nearer to ``b`` over the pixels that changed at all.
+
+    An overlay does not change and so has no say; a static scene behind a large moving object has.
+    """
+    height, width = a.shape
+    ends = np.array([[0, 0, 1], [width, 0, 1], [0, height, 1], [width, height, 1]])
+    m = np.reshape(matrix, (2, 3))
+    largest = float(np.abs(ends @ m.T - ends[:, :2]).max())
+    if largest < _STILL_PX:
+        return True
+    margin = math.ceil(largest)
+    inner = np.s_[margin : height - margin, margin : width - margin]
+    # Smooth first: otherwise the interpolation removes noise and any warp looks good.
+    a, b = cv2.blur(a, (5, 5)), cv2.blur(b, (5, 5))
+    still = cv2.absdiff(a, b)[inner]
+    moved = cv2.absdiff(cv2.warpAffine(a, m, (width, height)), b)[inner]
+    changed = still > 1
+    return bool(moved[changed].sum() < still[changed].sum())
+
+
+def _cell(x: NDArray[Any], y: NDArray[Any], shape: Shape) -> NDArray[np.int64]:
+    """Number of the grid cell of every point."""
+    row, column = (np.asarray(v, np.int64) * _CELLS // side for v, side in ((y, shape[0]), (x, shape[1])))
+    return np.asarray(row * _CELLS + column)
+
+
+def _area(points: Points, shape: Shape) -> int:
+    """In how many cells of the grid the points lie."""
+    return len(np.unique(_cell(points[:, 0], points[:, 1], shape)))
+
+
+def _shrink(picture: Picture, factor: int) -> Picture:
+    """The picture averaged over blocks of factor x factor px; rows and columns left over are cut off."""
+    if factor == 1:
+        return picture
+    height, width = (side // factor for side in picture.shape)
+    whole = picture[: height * factor, : width * factor]
+    return cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA) if whole.size else whole
+
+
+def _enlarge(motion: EgoMotion, factor: int) -> EgoMotion:
+    """A motion found on a shrunk picture, for the picture itself.
+
+    The centre of the first small pixel lies at (f - 1) / 2 of the large picture.
+    """
+    a, b, tx, c, d, ty = motion.matrix
+    centre = (factor - 1) / 2
+    tx = factor * tx + centre * (1 - a - b)
+    ty = factor * ty + centre * (1 - c - d)
+    return structs.replace(motion, matrix=(a, b, tx, c, d, ty), residual=factor * motion.residual)
+
+
+def _check(picture: Picture) -> None:
+    if picture.ndim != 2 or picture.dtype not in (np.uint8, np.uint16):
+        raise ValueError(f"picture: expected (h, w) uint8 or uint16, got {picture.shape} {picture.dtype}")

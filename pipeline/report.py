@@ -1,0 +1,123 @@
+"""What a run says of itself at its end: ``run.json`` and the table on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from pipeline.account import Account, total
+from pipeline.capture.address import redact
+from pipeline.config import Config
+from pipeline.errors import ConfigError
+from pipeline.link import SourceReport
+from pipeline.supervisor import Outcome
+
+
+def run_record(config: Config, addresses: Mapping[str, str], version: str, outcome: Outcome | None) -> dict[str, Any]:
+    """The contents of ``run.json``.
+
+    Args:
+        config: of the run; secrets are masked here.
+        addresses: of the sources, by id; credentials are masked here.
+        version: of this program.
+        outcome: None while the run goes on.
+    """
+    detect = dict(outcome.facts.get("detect", {})) if outcome is not None else {}
+    return {
+        "version": version,
+        "state": "running" if outcome is None else "interrupted" if outcome.interrupted else "ended",
+        "drained": outcome is not None and outcome.drained,
+        "exit_code": None if outcome is None else outcome.exit_code,
+        "errors": [] if outcome is None else [redact(error) for error in outcome.errors],
+        "config": _masked(msgspec.to_builtins(config)),
+        "weights": {"name": detect.get("weights", config.detect.weights), "sha256": detect.get("sha256")},
+        "backend": detect.get("backend", config.detect.backend),
+        "device": detect.get("device"),
+        "sources": {
+            id_: {"address": redact(address)} | ({} if outcome is None else _source(outcome, id_))
+            for id_, address in addresses.items()
+        },
+    }
+
+
+def write_record(path: Path, record: Mapping[str, Any]) -> None:
+    """Write ``run.json`` so that it is whole at every moment.
+
+    Raises:
+        ConfigError: the file cannot be written.
+    """
+    temporary = path.with_suffix(".tmp")
+    try:
+        temporary.write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
+        temporary.replace(path)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+
+
+def table(outcome: Outcome) -> str:
+    """The table at the end of a run, a line per source."""
+    head = ("source", "frames", "done", "dropped", "lost", "fps", "p50 ms", "p95 ms", "p99 ms", "tracks", "end")
+    rows = [head]
+    for id_, account in outcome.accounts.items():
+        report = outcome.reports.get(id_, SourceReport())
+        latency = report.latency.get("track")
+        times = [f"{v:.0f}" for v in (latency.p50, latency.p95, latency.p99)] if latency is not None else ["-"] * 3
+        rows.append(
+            (
+                id_,
+                str(account.entered),
+                str(account.delivered),
+                _causes(account.dropped),
+                _causes(account.lost),
+                f"{report.fps:.1f}",
+                *times,
+                str(report.tracks_confirmed),
+                report.end or "-",
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(
+            cell.rjust(w) if 0 < i < len(head) - 1 else cell.ljust(w)
+            for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    ]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _source(outcome: Outcome, id_: str) -> dict[str, Any]:
+    account = outcome.accounts.get(id_, Account())
+    report = outcome.reports.get(id_, SourceReport())
+    return {
+        "account": {
+            "captured": account.entered,
+            "delivered": account.delivered,
+            "dropped": dict(account.dropped),
+            "lost": dict(account.lost),
+            "in_flight": account.in_flight,
+            "closes": account.closes,
+        },
+        "latency_ms": msgspec.to_builtins(report.latency),
+        "fps": round(report.fps, 2),
+        "tracks_confirmed": report.tracks_confirmed,
+        "end": report.end,
+        "error": redact(report.error),
+    }
+
+
+def _causes(by_cause: Mapping[str, int]) -> str:
+    if not total(by_cause):
+        return "0"
+    return ", ".join(f"{count} {cause}" for cause, count in sorted(by_cause.items()) if count)
+
+
+def _masked(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _masked(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_masked(item) for item in value]
+    return redact(value) if isinstance(value, str) else value

@@ -1,0 +1,146 @@
+"""Draws what the tracker says over the picture, for an operator: calm, legible, never over the target."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.messages import COASTING, CONFIRMED, TENTATIVE, Tracked
+from pipeline.sinks.stretch import Stretch
+from pipeline.sinks.trails import Trails
+
+Canvas = NDArray[np.uint8]
+Colour = tuple[int, int, int]
+
+LEGIBLE_WIDTH = 600
+STRIP = 24
+COLOURS: dict[int, Colour] = {TENTATIVE: (150, 150, 120), CONFIRMED: (90, 235, 90), COASTING: (60, 170, 255)}
+WHITE: Colour = (225, 225, 225)
+WARNING: Colour = (60, 170, 255)
+_STRIP_GREY = 24
+_TRAIL_DIM = 0.75
+_CLEARANCE = 5.0
+_MIN_HALF = 9.0
+_SHIFT = 4
+_FONT, _FONT_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.45
+
+
+class Overlay:
+    """The overlay of one source.
+
+    Args:
+        scale: how many times the picture is enlarged; none enlarges small ones to ``LEGIBLE_WIDTH``.
+        trail_s: seconds of the past behind a track.
+    """
+
+    def __init__(self, scale: int | None, trail_s: float) -> None:
+        self._scale = scale
+        self._stretch = Stretch()
+        self._trails = Trails(trail_s)
+
+    def draw(self, message: Tracked, picture: NDArray[np.generic], age_ms: float) -> Canvas:
+        """The picture of one frame with its tracks, and a strip of text below it.
+
+        Args:
+            message: tracks and ego-motion; frames of a source in order.
+            picture: (H, W), native counts.
+            age_ms: from capture until now.
+
+        Returns:
+            (H', W', 3) BGR, both sides even.
+        """
+        header, tracks = message.header, message.track_table()
+        scale = self._scale or min(4, -(-LEGIBLE_WIDTH // header.width))
+        gray = self._stretch(picture, header.pts)
+        if scale > 1:
+            gray = cv2.resize(gray, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+        canvas = np.ascontiguousarray(cv2.cvtColor(gray, cv2.COLOR_GRAY2BGR))
+
+        self._trails.update(tracks, message.ego.matrix, header.pts)
+        for track in np.sort(tracks, order="state"):
+            _mark(canvas, track, self._trails.of(int(track["id"])), scale)
+        return _framed(canvas, message, age_ms)
+
+
+def _mark(canvas: Canvas, track: np.void, trail: NDArray[np.float64], scale: int) -> None:
+    state = int(track["state"])
+    colour = COLOURS[state]
+    centre = _on_canvas(np.array([track["x"], track["y"]]), scale)
+    half = np.maximum(np.array([track["bw"], track["bh"]]) * scale / 2 + _CLEARANCE, _MIN_HALF)
+
+    path = _on_canvas(trail, scale)
+    outside = np.any(np.abs(path - centre) > half + 1, axis=1)
+    dim = (int(colour[0] * _TRAIL_DIM), int(colour[1] * _TRAIL_DIM), int(colour[2] * _TRAIL_DIM))
+    for first, second in zip(path[:-1][outside[:-1] & outside[1:]], path[1:][outside[:-1] & outside[1:]], strict=True):
+        _line(canvas, first, second, dim)
+
+    if state == COASTING:
+        _dashed_box(canvas, centre, half, colour)
+    else:
+        _corners(canvas, centre, half, colour)
+    if state != TENTATIVE:
+        _label(canvas, str(int(track["id"])), centre, half, colour)
+
+
+def _on_canvas(points: NDArray[np.float64], scale: int) -> NDArray[np.float64]:
+    """Pixel centres of the source frame to those of the enlarged picture."""
+    return (points + 0.5) * scale - 0.5
+
+
+def _line(canvas: Canvas, first: NDArray[np.float64], second: NDArray[np.float64], colour: Colour) -> None:
+    ends = np.round(np.clip([first, second], -1e4, 2e4) * 2**_SHIFT).astype(int).tolist()
+    cv2.line(canvas, ends[0], ends[1], colour, 1, cv2.LINE_AA, _SHIFT)
+
+
+def _corners(canvas: Canvas, centre: NDArray[np.float64], half: NDArray[np.float64], colour: Colour) -> None:
+    arm = np.maximum(half * 0.45, 3.0)
+    for side in ((-1, -1), (1, -1), (1, 1), (-1, 1)):
+        corner = centre + half * side
+        _line(canvas, corner, corner - (arm[0] * side[0], 0), colour)
+        _line(canvas, corner, corner - (0, arm[1] * side[1]), colour)
+
+
+def _dashed_box(canvas: Canvas, centre: NDArray[np.float64], half: NDArray[np.float64], colour: Colour) -> None:
+    corners = [centre + half * side for side in ((-1, -1), (1, -1), (1, 1), (-1, 1))]
+    for first, second in zip(corners, corners[1:] + corners[:1], strict=True):
+        dashes = max(3, 2 * int(np.abs(second - first).max() // 8) + 1)
+        for i in range(0, dashes, 2):
+            step = (second - first) / dashes
+            _line(canvas, first + i * step, first + (i + 1) * step, colour)
+
+
+def _label(canvas: Canvas, text: str, centre: NDArray[np.float64], half: NDArray[np.float64], colour: Colour) -> None:
+    """Beside the upper right corner; on the other side or lower where the picture ends."""
+    (width, height), _ = cv2.getTextSize(text, _FONT, _FONT_SCALE, 1)
+    x = centre[0] + half[0] + 4
+    if x + width > canvas.shape[1] - 2:
+        x = centre[0] - half[0] - 4 - width
+    y = min(max(centre[1] - half[1] + height / 2, height + 2), canvas.shape[0] - 3)
+    _text(canvas, text, int(x), int(y), colour)
+
+
+def _text(canvas: Canvas, text: str, x: int, y: int, colour: Colour) -> None:
+    # A shadow, not a thicker outline: the weight of a font may change its width.
+    cv2.putText(canvas, text, (x + 1, y + 1), _FONT, _FONT_SCALE, (0, 0, 0), 1, cv2.LINE_AA)
+    cv2.putText(canvas, text, (x, y), _FONT, _FONT_SCALE, colour, 1, cv2.LINE_AA)
+
+
+def _framed(canvas: Canvas, message: Tracked, age_ms: float) -> Canvas:
+    """The canvas with the strip below, padded to even sides as video coders want them."""
+    height, width = canvas.shape[:2]
+    framed = np.full((height + STRIP + height % 2, width + width % 2, 3), _STRIP_GREY, np.uint8)
+    framed[:height, :width] = canvas
+    header, states = message.header, message.track_table()["state"]
+    confirmed, coasting = int((states == CONFIRMED).sum()), int((states == COASTING).sum())
+    tracks = f"{confirmed} tracked" + (f", {coasting} coasting" if coasting else "")
+    line = framed.shape[0] - 8
+    _text(framed, f"{header.source}    frame {header.frame}    {header.pts:.2f} s    {tracks}", 8, line, WHITE)
+
+    age = f"{age_ms:.0f} ms old" if age_ms < 10_000 else f"{age_ms / 1000:.0f} s old"
+    right = width - 8
+    for text, colour in ((age, WHITE), *([] if message.ego.ok else [("camera motion unknown", WARNING)])):
+        right -= cv2.getTextSize(text, _FONT, _FONT_SCALE, 1)[0][0]
+        _text(framed, text, right, line, colour)
+        right -= 16
+    return framed

@@ -1,0 +1,50 @@
+"""Native counts to 8 bits for people, held steady in time. Detection never sees the result."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+LOW_PERCENT, HIGH_PERCENT = 0.5, 99.7
+MARGIN = 0.08
+MIN_SPAN = 32.0
+TIME_CONSTANT_S = 2.0
+_SAMPLES = 20_000
+
+
+class Stretch:
+    """Linear stretch between robust percentiles that follow the scene slowly, so the picture does not flicker.
+
+    Some room is left above and below, and the span never falls under ``MIN_SPAN`` counts, so that an
+    empty sky is calm and a small bright target still stands out of it.
+    """
+
+    def __init__(self) -> None:
+        self._range: NDArray[np.float64] | None = None
+        self._pts = 0.0
+
+    def __call__(self, picture: NDArray[np.generic], pts: float) -> NDArray[np.uint8]:
+        """Stretch one picture.
+
+        Args:
+            picture: (H, W), native counts.
+            pts: media time in seconds, not before the last one's.
+
+        Returns:
+            (H, W), 0..255.
+        """
+        step = max(1, int((picture.size / _SAMPLES) ** 0.5))
+        target = np.percentile(picture[::step, ::step], [LOW_PERCENT, HIGH_PERCENT])
+        if self._range is None:
+            self._range = target
+        else:
+            share = 1 - np.exp(-max(pts - self._pts, 0.0) / TIME_CONSTANT_S)
+            self._range = self._range + share * (target - self._range)
+        self._pts = pts
+
+        low, high = self._range
+        span = max((high - low) * (1 + 2 * MARGIN), MIN_SPAN)
+        first = (low + high - span) / 2
+        counts = np.arange(int(np.iinfo(picture.dtype).max) + 1)
+        table = np.clip((counts - first) * (255 / span), 0, 255).astype(np.uint8)
+        return np.take(table, picture)

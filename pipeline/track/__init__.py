@@ -1,0 +1,1 @@
+"""From detections to tracks: Kalman filter, gating, assignment, life cycle."""

@@ -1,0 +1,52 @@
+"""What may be set about tracking, with the unit and the range of every value."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+Positive = Annotated[float, Meta(gt=0)]
+NonNegative = Annotated[float, Meta(ge=0)]
+Score = Annotated[float, Meta(ge=0, le=1)]
+PositiveInt = Annotated[int, Meta(ge=1)]
+
+
+class TrackConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Settings of the tracker. Lengths are px of the source frame, times are seconds.
+
+    Attributes:
+        accel_sigma: how restless targets are: rms change of velocity within one second, px/s.
+        measurement_sigma: rms error of a detected centroid along each axis, px.
+        birth_speed_sigma: rms speed along each axis of a target seen once, px/s.
+        gate: largest squared Mahalanobis distance between a track and its detection.
+        max_gate_px: largest distance between a track and its detection, whatever the covariance.
+        ego_sigma: rms error of a trusted ego-motion estimate at a track's place, px per frame.
+        ego_sigma_lost: rms camera motion per frame while no estimate is trusted, px.
+        high_score: detections from here on may start tracks.
+        low_score: detections from here on may keep confirmed tracks; lower ones are ignored.
+        confirm_hits, confirm_window: a track is confirmed at its M-th hit within N frames from its birth, and
+            dropped as soon as that cannot happen any more.
+        max_coast_s: a track without a hit for longer is dropped, also across a gap in the stream.
+        max_tracks: no births beyond this many live tracks; the best scores come first.
+    """
+
+    accel_sigma: Positive = 90.0
+    measurement_sigma: Positive = 1.2
+    birth_speed_sigma: Positive = 90.0
+    gate: Positive = 25.0
+    max_gate_px: Positive = 60.0
+    ego_sigma: NonNegative = 0.5
+    ego_sigma_lost: NonNegative = 5.0
+    high_score: Score = 0.5
+    low_score: Score = 0.2
+    confirm_hits: PositiveInt = 3
+    confirm_window: PositiveInt = 5
+    max_coast_s: Positive = 0.5
+    max_tracks: PositiveInt = 256
+
+    def __post_init__(self) -> None:
+        if self.low_score > self.high_score:
+            raise ValueError(f"low_score {self.low_score} is above high_score {self.high_score}")
+        if self.confirm_hits > self.confirm_window:
+            raise ValueError(f"confirm_hits {self.confirm_hits} do not fit in confirm_window {self.confirm_window}")

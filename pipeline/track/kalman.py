@@ -1,0 +1,104 @@
+"""Constant-velocity Kalman filter over many targets at once: pure functions on stacked arrays.
+
+A state is [x, y, vx, vy] in px and px/s; n states are ``mean`` (n, 4) and ``cov`` (n, 4, 4), float64.
+Measured is the position alone. Notation and equations: Bar-Shalom, Li, Kirubarajan, "Estimation with
+Applications to Tracking and Navigation" (2001), sections 5.2 (filter), 6.2 (motion model).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.messages import Affine
+
+Array = NDArray[np.float64]
+
+_I2 = np.eye(2)
+_H = np.eye(2, 4)
+
+
+def initiate(position: Array, position_sigma: float, speed_sigma: float) -> tuple[Array, Array]:
+    """States of targets seen once: at rest on average, with an isotropic spread of speed.
+
+    Args:
+        position: (n, 2) px.
+        position_sigma: rms error of a position along each axis, px.
+        speed_sigma: rms speed along each axis, px/s.
+
+    Returns:
+        mean (n, 4), cov (n, 4, 4).
+    """
+    mean = np.concatenate([position, np.zeros_like(position)], axis=1)
+    variance = np.square([position_sigma, position_sigma, speed_sigma, speed_sigma])
+    return mean, np.tile(np.diag(variance), (len(position), 1, 1))
+
+
+def predict(mean: Array, cov: Array, dt: float, accel_sigma: float) -> tuple[Array, Array]:
+    """Move states by ``dt`` seconds under continuous white-noise acceleration (6.2.2).
+
+    Two steps equal one step of their summed time, so dropped frames change nothing.
+
+    Args:
+        mean: (n, 4).
+        cov: (n, 4, 4).
+        dt: seconds, >= 0.
+        accel_sigma: rms change of velocity along each axis within one second, px/s; the square root of
+            the spectral density of the acceleration.
+    """
+    transition = np.kron([[1.0, dt], [0.0, 1.0]], _I2)
+    noise = accel_sigma**2 * np.kron([[dt**3 / 3, dt**2 / 2], [dt**2 / 2, dt]], _I2)
+    return mean @ transition.T, transition @ cov @ transition.T + noise
+
+
+def warp(mean: Array, cov: Array, matrix: Affine) -> tuple[Array, Array]:
+    """Carry states from the previous frame's coordinates into this frame's.
+
+    Positions take the whole affine map, velocities and covariances its linear part, as in BoT-SORT
+    (Aharon et al. 2022, equation 5).
+
+    Args:
+        mean: (n, 4).
+        cov: (n, 4, 4).
+        matrix: (a, b, tx, c, d, ty), x' = a x + b y + tx, y' = c x + d y + ty.
+    """
+    a, b, tx, c, d, ty = matrix
+    linear = np.kron(_I2, [[a, b], [c, d]])
+    return mean @ linear.T + (tx, ty, 0.0, 0.0), linear @ cov @ linear.T
+
+
+def innovation(mean: Array, cov: Array, measured: Array, measurement_sigma: float) -> tuple[Array, Array]:
+    """Innovation of every state with every measurement, and its covariance.
+
+    Args:
+        mean: (n, 4).
+        cov: (n, 4, 4).
+        measured: (m, 2) px.
+        measurement_sigma: rms error of a measurement along each axis, px.
+
+    Returns:
+        innovation (n, m, 2) in px and its covariance S (n, 2, 2) in px^2.
+    """
+    return measured[None, :, :] - mean[:, None, :2], cov[:, :2, :2] + measurement_sigma**2 * _I2
+
+
+def mahalanobis_squared(residual: Array, spread: Array) -> Array:
+    """Squared Mahalanobis length (n, m) of innovations (n, m, 2) with covariances S (n, 2, 2)."""
+    squared: Array = np.einsum("nmi,nij,nmj->nm", residual, np.linalg.inv(spread), residual)
+    return squared
+
+
+def update(mean: Array, cov: Array, measured: Array, measurement_sigma: float) -> tuple[Array, Array]:
+    """Correct each state by its own measurement; covariance in Joseph form (5.2.3-18), so it stays positive.
+
+    Args:
+        mean: (n, 4).
+        cov: (n, 4, 4).
+        measured: (n, 2) px, row i belongs to state i.
+        measurement_sigma: rms error of a measurement along each axis, px.
+    """
+    noise = measurement_sigma**2 * _I2
+    gain = cov[:, :, :2] @ np.linalg.inv(cov[:, :2, :2] + noise)
+    keep = np.eye(4) - gain @ _H
+    mean = mean + np.einsum("nij,nj->ni", gain, measured - mean[:, :2])
+    return mean, keep @ cov @ keep.swapaxes(1, 2) + noise[0, 0] * gain @ gain.swapaxes(1, 2)

@@ -1,0 +1,39 @@
+"""When a track is confirmed, coasts and is given up: pure functions on columns, one entry per track."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.messages import COASTING, CONFIRMED, TENTATIVE
+from pipeline.track.config import TrackConfig
+
+Ints = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+
+
+def next_state(state: Ints, hits: Ints, matched: Flags, config: TrackConfig) -> Ints:
+    """State after this frame: confirmed for good at the M-th hit, coasting in frames without one.
+
+    Args:
+        state: (n,) before this frame.
+        hits: (n,) frames with a detection since birth, this one and the birth included.
+        matched: (n,) a detection came in this frame.
+        config: M is ``confirm_hits``.
+    """
+    known = np.where(matched, CONFIRMED, COASTING)
+    return np.where((state != TENTATIVE) | (hits >= config.confirm_hits), known, TENTATIVE)
+
+
+def hopeful(state: Ints, hits: Ints, age: Ints, config: TrackConfig) -> Flags:
+    """Tracks that are confirmed or may still have M hits within the first N frames of their life.
+
+    Args:
+        state: (n,) after this frame.
+        hits: (n,) frames with a detection since birth.
+        age: (n,) frames since birth, the birth included.
+        config: M of N is ``confirm_hits`` of ``confirm_window``.
+    """
+    within_reach: Flags = hits + (config.confirm_window - age) >= config.confirm_hits
+    known: Flags = state != TENTATIVE
+    return within_reach | known

@@ -1,0 +1,66 @@
+"""The track stage: one tracker per source, stepped by media time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from pipeline.link import SourceReport
+from pipeline.messages import Detected, EndOfSource, Packet, Tracked
+from pipeline.track.config import TrackConfig
+from pipeline.track.tracker import Tracker
+
+
+@dataclass
+class _Place:
+    """A source's tracker and where it stands."""
+
+    tracker: Tracker
+    pts: float
+    shape: tuple[int, int]
+
+
+class TrackStage:
+    """``Detected`` in, ``Tracked`` out; the picture passes untouched."""
+
+    batch_size = 1
+    window_s = 0.0
+
+    def __init__(self, config: TrackConfig) -> None:
+        self._config = config
+        self._places: dict[str, _Place] = {}
+
+    def open(self) -> None:
+        """Nothing to get ready."""
+
+    def process(self, packets: Sequence[Packet]) -> Iterator[Packet]:
+        """Step the tracker of each frame's source; a new picture size starts its tracks afresh."""
+        for packet in packets:
+            message = packet.message
+            if isinstance(message, EndOfSource):
+                self._places.pop(message.source, None)
+                yield packet
+                continue
+            if not isinstance(message, Detected):
+                raise TypeError(f"track got {type(message).__name__}")
+            header, shape = message.header, (message.header.height, message.header.width)
+            place = self._places.get(header.source)
+            if place is None:
+                place = self._places[header.source] = _Place(Tracker(self._config), header.pts, shape)
+            elif place.shape != shape:
+                place.tracker.reset()
+            tracks = place.tracker.step(message.table(), header.pts - place.pts, message.ego)
+            place.pts, place.shape = header.pts, shape
+            tracked = Tracked(header=header, ego=message.ego, detections=message.detections, tracks=tracks.tobytes())
+            yield Packet(tracked, packet.picture)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def facts(self) -> Mapping[str, str]:
+        """Nothing to say."""
+        return {}
+
+    def reports(self) -> Mapping[str, SourceReport]:
+        """Not the last stage."""
+        return {}

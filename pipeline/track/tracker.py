@@ -1,0 +1,170 @@
+"""Multi-target tracker on centroids: one step per frame, every track in a world that does not shake."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.messages import (
+    CONFIRMED,
+    DETECTION_DTYPE,
+    IDENTITY,
+    TENTATIVE,
+    TRACK_DTYPE,
+    Affine,
+    EgoMotion,
+    Table,
+)
+from pipeline.track import kalman
+from pipeline.track.association import Indices, assign, likelihood_cost
+from pipeline.track.config import TrackConfig
+from pipeline.track.kalman import Array
+from pipeline.track.lifecycle import hopeful, next_state
+
+MIN_DT = 1e-3
+_LOOKS = ["score", "area", "bx", "by", "bw", "bh", "snr"]
+_LIFE_DTYPE = np.dtype([("hits", "<i8"), ("age", "<i8"), ("unseen_s", "<f8")])
+
+
+class Tracker:
+    """Kalman tracks of one source, confirmed M of N, associated by likelihood in two rounds.
+
+    High-score detections are offered to all tracks and may start new ones; what is left of the low-score
+    detections may only keep confirmed tracks (the idea of ByteTrack, Zhang et al. 2022). The result does
+    not depend on the order of the detections.
+    """
+
+    def __init__(self, config: TrackConfig) -> None:
+        self.config = config
+        self._next_id = 1
+        self._clear()
+
+    def _clear(self) -> None:
+        self._mean: Array = np.empty((0, 4))
+        self._cov: Array = np.empty((0, 4, 4))
+        self._tracks: Table = np.empty(0, TRACK_DTYPE)
+        self._life: Table = np.empty(0, _LIFE_DTYPE)
+
+    def reset(self) -> None:
+        """Drop all tracks: the picture now is no continuation of the last. Ids go on counting."""
+        self._clear()
+
+    def step(self, detections: Table, dt: float, ego: EgoMotion) -> Table:
+        """Take in one frame.
+
+        Args:
+            detections: (m,) rows of ``DETECTION_DTYPE``, any order.
+            dt: seconds of media time since the previous frame. A clock that stands still or runs backwards
+                counts as ``MIN_DT``.
+            ego: camera motion since the previous frame; its matrix is used only where ``ok``.
+
+        Returns:
+            (n,) rows of ``TRACK_DTYPE`` ordered by id: all live tracks, velocities as seen in the image.
+
+        Raises:
+            ValueError: detections of another type or not finite, or dt not finite.
+        """
+        if detections.dtype != DETECTION_DTYPE or detections.ndim != 1:
+            raise ValueError(f"detections: expected rows of DETECTION_DTYPE, got {detections.dtype} {detections.shape}")
+        if not math.isfinite(dt):
+            raise ValueError(f"dt: {dt} is not finite")
+        detections = _canonical(detections)
+        positions = np.stack([detections["x"], detections["y"]], axis=1)
+        if not np.isfinite(positions).all():
+            raise ValueError("detections: a centroid is not finite")
+
+        dt = max(dt, MIN_DT)
+        matrix = ego.matrix if ego.ok else IDENTITY
+        self._predict(dt, matrix, self.config.ego_sigma if ego.ok else self.config.ego_sigma_lost)
+        rows, columns = self._associate(positions, detections["score"])
+        self._update(rows, detections[columns], positions[columns])
+        self._age(rows)
+        self._start(np.delete(np.arange(len(detections)), columns), detections, positions)
+        return self._in_image(dt, matrix)
+
+    def _predict(self, dt: float, matrix: Affine, ego_sigma: float) -> None:
+        config = self.config
+        self._life["unseen_s"] += dt
+        # Before association: no track may reach across a gap longer than it is allowed to coast.
+        self._keep(self._life["unseen_s"] <= config.max_coast_s)
+        mean, cov = kalman.warp(self._mean, self._cov, matrix)
+        self._mean, self._cov = kalman.predict(mean, cov, dt, config.accel_sigma)
+        self._cov[:, [0, 1], [0, 1]] += ego_sigma**2
+
+    def _associate(self, positions: Array, score: Array) -> tuple[Indices, Indices]:
+        """Rows of tracks and the detections they get."""
+        config = self.config
+        cost, distance = likelihood_cost(self._mean, self._cov, positions, config.measurement_sigma)
+        offset = positions[None, :, :] - self._mean[:, None, :2]
+        inside = (distance <= config.gate) & (np.square(offset).sum(axis=2) <= config.max_gate_px**2)
+        high = score >= config.high_score
+        rows, columns = assign(cost, inside & high)
+        low = (score >= config.low_score) & ~high
+        waiting = self._tracks["state"] != TENTATIVE
+        waiting[rows] = False
+        more_rows, more_columns = assign(cost, inside & low & waiting[:, None])
+        return np.concatenate([rows, more_rows]), np.concatenate([columns, more_columns])
+
+    def _update(self, rows: Indices, detections: Table, positions: Array) -> None:
+        tracks, before = self._tracks, self._mean[:, :2].copy()
+        self._mean[rows], self._cov[rows] = kalman.update(
+            self._mean[rows], self._cov[rows], positions, self.config.measurement_sigma
+        )
+        shift = before - np.stack([tracks["x"], tracks["y"]], axis=1)
+        tracks["bx"] += shift[:, 0]
+        tracks["by"] += shift[:, 1]
+        for name in _LOOKS:
+            tracks[name][rows] = detections[name]
+
+    def _age(self, rows: Indices) -> None:
+        config, life = self.config, self._life
+        matched = np.zeros(len(life), bool)
+        matched[rows] = True
+        life["age"] += 1
+        life["hits"] += matched
+        life["unseen_s"][matched] = 0.0
+        state = next_state(self._tracks["state"], life["hits"], matched, config)
+        self._tracks["state"] = state
+        self._keep(hopeful(state, life["hits"], life["age"], config))
+
+    def _start(self, free: Indices, detections: Table, positions: Array) -> None:
+        config = self.config
+        free = free[detections["score"][free] >= config.high_score]
+        best_first = np.argsort(-detections["score"][free], kind="stable")
+        born = np.sort(free[best_first[: max(0, config.max_tracks - len(self._tracks))]])
+        mean, cov = kalman.initiate(positions[born], config.measurement_sigma, config.birth_speed_sigma)
+        tracks, life = np.zeros(len(born), TRACK_DTYPE), np.zeros(len(born), _LIFE_DTYPE)
+        tracks["id"] = np.arange(self._next_id, self._next_id + len(born))
+        tracks["state"] = CONFIRMED if config.confirm_hits == 1 else TENTATIVE
+        for name in _LOOKS:
+            tracks[name] = detections[name][born]
+        life["hits"] = life["age"] = 1
+        self._next_id += len(born)
+        self._mean, self._cov = np.concatenate([self._mean, mean]), np.concatenate([self._cov, cov])
+        self._tracks, self._life = np.concatenate([self._tracks, tracks]), np.concatenate([self._life, life])
+
+    def _in_image(self, dt: float, matrix: Affine) -> Table:
+        """A copy of the tracks with the state written in; velocities include the camera's share."""
+        tracks = self._tracks
+        tracks["x"], tracks["y"] = self._mean[:, 0], self._mean[:, 1]
+        carried = self._mean[:, :2] - _invert(self._mean[:, :2], matrix)
+        velocity = self._mean[:, 2:] + (carried / dt if dt > MIN_DT else 0.0)
+        tracks["vx"], tracks["vy"] = velocity[:, 0], velocity[:, 1]
+        return tracks.copy()
+
+    def _keep(self, alive: NDArray[np.bool_]) -> None:
+        self._mean, self._cov = self._mean[alive], self._cov[alive]
+        self._tracks, self._life = self._tracks[alive], self._life[alive]
+
+
+def _canonical(detections: Table) -> Table:
+    """The same rows in an order of their own."""
+    return detections[np.lexsort([detections[name] for name in DETECTION_DTYPE.names or ()])]
+
+
+def _invert(points: Array, matrix: Affine) -> Array:
+    """Points (n, 2) of this frame in the previous frame's coordinates."""
+    a, b, tx, c, d, ty = matrix
+    return np.linalg.solve(np.array([[a, b], [c, d]]), (points - (tx, ty)).T).T

@@ -1,0 +1,130 @@
+"""Bytes <-> messages. Every limit is checked before a byte is used; ``WireError`` is all that is raised.
+
+A message is two or three parts: magic and schema version, the msgpack-encoded struct, and, except for
+the end of a source, the raw picture, whose length must equal height x width x item size.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+
+from pipeline.errors import PipelineError
+from pipeline.messages import (
+    DETECTION_DTYPE,
+    MAX_OBJECTS,
+    SCHEMA_VERSION,
+    TRACK_DTYPE,
+    Detected,
+    EgoMotion,
+    EndOfSource,
+    FrameHeader,
+    Message,
+    Packet,
+    Prepared,
+    Tracked,
+    table,
+)
+
+MAGIC = b"IRST" + SCHEMA_VERSION.to_bytes(2, "big")
+MAX_HEADER_BYTES = 65_536 + MAX_OBJECTS * (DETECTION_DTYPE.itemsize + TRACK_DTYPE.itemsize)
+MAX_PICTURE_BYTES = 256 * 1024 * 1024
+
+Buffer = bytes | bytearray | memoryview
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
+
+
+class WireError(PipelineError):
+    """Bytes that are no valid message; says what is wrong with them."""
+
+
+def encode(packet: Packet) -> list[Buffer]:
+    """The parts of a packet, in order. The picture is not copied."""
+    parts: list[Buffer] = [MAGIC, _encoder.encode(packet.message)]
+    if packet.picture is not None:
+        parts.append(np.ascontiguousarray(packet.picture).data)
+    return parts
+
+
+def decode(parts: Sequence[Buffer], session: str) -> Packet:
+    """Check and read the parts of one message of this session.
+
+    The picture is a read-only view of the last part.
+
+    Raises:
+        WireError: anything at all is not as it must be.
+    """
+    if len(parts) not in (2, 3):
+        raise WireError(f"message of {len(parts)} parts, expected 2 or 3")
+    magic, body = bytes(parts[0]), parts[1]
+    if magic != MAGIC:
+        raise WireError(f"message starts with {magic[:8]!r}, expected {MAGIC!r}: other program or schema version")
+    if memoryview(body).nbytes > MAX_HEADER_BYTES:
+        raise WireError(f"header of {memoryview(body).nbytes} bytes is over the limit of {MAX_HEADER_BYTES}")
+    message = decode_struct(body, _decoder)
+
+    sender = message.session if isinstance(message, EndOfSource) else message.header.session
+    if sender != session:
+        raise WireError(f"message of session {sender!r}, this is {session!r}")
+    if isinstance(message, EndOfSource):
+        if len(parts) == 3:
+            raise WireError("end of source with a picture")
+        return Packet(message)
+    if len(parts) == 2:
+        raise WireError("frame message without a picture")
+    _check_values(message)
+    return Packet(message, _picture(parts[2], message.header))
+
+
+def decode_struct(body: Buffer, decoder: msgspec.msgpack.Decoder[Any]) -> Any:
+    """Decode one struct, turning whatever goes wrong into ``WireError``."""
+    try:
+        return decoder.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, ValueError, OverflowError, RecursionError) as error:
+        raise WireError(f"bad message: {error}") from None
+
+
+def encode_struct(message: Struct) -> bytes:
+    """One struct of a control channel as bytes."""
+    return _encoder.encode(message)
+
+
+def _picture(data: Buffer, header: FrameHeader) -> np.ndarray[Any, Any]:
+    size = memoryview(data).nbytes
+    if header.picture_bytes > MAX_PICTURE_BYTES:
+        raise WireError(f"picture of {header.picture_bytes} bytes is over the limit of {MAX_PICTURE_BYTES}")
+    if size != header.picture_bytes:
+        raise WireError(f"picture of {size} bytes, {header.width}x{header.height} {header.dtype} needs otherwise")
+    picture = np.frombuffer(data, header.dtype).reshape(header.height, header.width)
+    picture.flags.writeable = False
+    return picture
+
+
+def _check_values(message: Message) -> None:
+    """What types alone cannot say: finite numbers, whole tables, bit depths that fit."""
+    header: FrameHeader = message.header  # type: ignore[union-attr]
+    if not math.isfinite(header.pts):
+        raise WireError("header.pts is not finite")
+    if (header.dtype == "uint8") != (header.bit_depth <= 8):
+        raise WireError(f"{header.dtype} with a bit depth of {header.bit_depth}")
+    if isinstance(message, Prepared):
+        scale = message.intensity
+        if not all(map(math.isfinite, (scale.mean, scale.gain, scale.clip))):
+            raise WireError("intensity is not finite")
+    ego = getattr(message, "ego", None)
+    if isinstance(ego, EgoMotion) and not all(map(math.isfinite, (*ego.matrix, ego.residual))):
+        raise WireError("ego-motion is not finite")
+    try:
+        if isinstance(message, Detected | Tracked):
+            table(message.detections, DETECTION_DTYPE)
+        if isinstance(message, Tracked):
+            table(message.tracks, TRACK_DTYPE)
+    except ValueError as error:
+        raise WireError(str(error)) from None

@@ -1,0 +1,39 @@
+"""A stage in a process of its own: ``python -m pipeline.worker PARENT_PID`` with its plan on standard input.
+
+The plan comes through standard input, so that no password is seen in the process list.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+
+import msgspec
+import zmq
+
+from pipeline import graph
+from pipeline.opencv import require
+
+PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    """Run the stage and leave. Ctrl-C is the supervisor's business; if the supervisor dies, so does this."""
+    parent = int(sys.argv[1])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        return
+    require()
+    plan = msgspec.json.decode(sys.stdin.buffer.read(), type=graph.StagePlan)
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    context.linger = 0
+    graph.run(plan, context, parent)
+    context.term()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""Find and track tiny infrared targets in videos, cameras and streams: the front door.
+
+    python run_stream.py SOURCE [SOURCE ...] [--config FILE] [--set key.path=value ...] [--out DIR]
+                         [--display] [--policy lossless|latest|bounded]
+
+Exit code: 0 all processed and drained; 2 wrong usage or configuration; 3 a source cannot be opened or
+read; 4 weights or backend cannot be loaded; 5 a stage failed; 130 interrupted, after draining.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.errors import PipelineError, one_line
+from pipeline.opencv import require
+
+BUILT_IN_SCENE = "test://demo"
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The command line; wrong usage ends the program with exit code 2."""
+    parser = argparse.ArgumentParser(prog="run_stream.py", description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    parser.add_argument(
+        "sources",
+        nargs="*",
+        metavar="SOURCE",
+        help="video file, folder or glob of images, camera index or /dev/videoN, rtsp:// udp:// srt:// http(s):// "
+        f"address, or test://NAME?param=value for a rendered scene (default: {BUILT_IN_SCENE})",
+    )
+    parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file; see configs/reference.yaml")
+    parser.add_argument(
+        "--set", action="append", default=[], dest="settings", metavar="KEY.PATH=VALUE", help="override one setting"
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for tracks, overlay video and run.json")
+    parser.add_argument("--display", action="store_true", help="show the overlay live in a window")
+    parser.add_argument(
+        "--policy",
+        choices=("lossless", "latest", "bounded"),
+        help="frames that come faster than they are processed (default: lossless for files, bounded for live)",
+    )
+    parser.add_argument("--verbose", action="store_true", help="show the traceback of an error")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run, and turn what goes wrong into one line and an exit code."""
+    args = parse(argv)
+    settings = list(args.settings)
+    if args.policy:
+        settings.append(f"queue.policy={args.policy}")
+    if args.display:
+        settings.append("sinks.display=true")
+    try:
+        require()
+        from pipeline.app import run
+
+        return run(args.sources or [BUILT_IN_SCENE], args.config, settings, args.out)
+    except PipelineError as error:
+        if args.verbose:
+            traceback.print_exc()
+        sys.stderr.write(f"run_stream.py: error: {one_line(error)}\n")
+        return error.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,295 @@
+"""Queues over all three transports: order, policies, credits, and an account that always closes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zmq
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.account import total
+from pipeline.messages import EndOfSource, Frame, FrameHeader, Packet
+from pipeline.queues import Policy, Receiver, Sender
+
+SESSION = "test"
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(name="context")
+def _context() -> Iterator[zmq.Context]:
+    context = zmq.Context()
+    context.linger = 0
+    yield context
+    context.destroy(0)
+
+
+@pytest.fixture(params=["inproc", "ipc", "tcp"])
+def endpoint(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return {"inproc": "inproc://q", "ipc": f"ipc://{tmp_path}/q", "tcp": "tcp://127.0.0.1:*"}[request.param]
+
+
+def frame(source: str, seq: int, born_ns: int | None = None, side: int = 32) -> Packet:
+    picture = np.full((side, side), seq % 65536, np.uint16)
+    header = FrameHeader(
+        session=SESSION, source=source, seq=seq, frame=seq, pts=seq / 25, capture_wall_ns=0, height=side, width=side,
+        capture_mono_ns=time.monotonic_ns() if born_ns is None else born_ns, dtype="uint16", bit_depth=16,
+    )  # fmt: skip
+    return Packet(Frame(header=header), picture)
+
+
+def end(source: str) -> Packet:
+    return Packet(EndOfSource(session=SESSION, source=source, reason="finished"))
+
+
+def take_all(receiver: Receiver, sources: set[str], got: list[Packet], pause_s: float = 0.0) -> None:
+    """Receive until every source has ended; give credits back as a stage does."""
+    open_sources = set(sources)
+    while open_sources:
+        packet = receiver.receive(0.05)
+        if packet is None:
+            continue
+        got.append(packet)
+        time.sleep(pause_s)
+        receiver.done()
+        if isinstance(packet.message, EndOfSource):
+            open_sources.discard(packet.message.source)
+
+
+def finish(sender: Sender, sources: set[str], deadline_s: float = 20) -> None:
+    for source in sorted(sources):
+        sender.offer(end(source))
+    limit = time.monotonic() + deadline_s
+    while not sender.idle:
+        sender.pump(0.02)
+        assert all(account.closes for account in sender.accounts().values())
+        assert time.monotonic() < limit, "queue did not drain"
+
+
+def seqs(got: list[Packet], source: str) -> list[int]:
+    return [p.message.header.seq for p in got if isinstance(p.message, Frame) and p.message.header.source == source]
+
+
+@pytest.mark.parametrize("policy", list(Policy))
+def test_account_closes_with_several_sources_and_a_slow_receiver(
+    context: zmq.Context, endpoint: str, policy: Policy
+) -> None:
+    sources = {"a", "b", "c"}
+    sender = Sender(context, endpoint, policies=dict.fromkeys(sources, policy), staleness_s=0.03)
+    receiver = Receiver(context, sender.endpoint, SESSION, credits=2)
+    got: list[Packet] = []
+    thread = threading.Thread(target=take_all, args=(receiver, sources, got, 0.002))
+    thread.start()
+    for seq in range(60):
+        for source in sorted(sources):
+            sender.offer(frame(source, seq))
+            sender.pump()
+            assert all(account.closes for account in sender.accounts().values())
+    finish(sender, sources)
+    thread.join(20)
+
+    for source in sources:
+        account, numbers = sender.account(source), seqs(got, source)
+        assert account.closes
+        assert account.entered == 60
+        assert account.in_flight == 0
+        assert account.delivered == len(numbers)
+        assert numbers == sorted(set(numbers)), "order is kept and nothing comes twice"
+        causes = {"lossless": set(), "latest": {"superseded"}, "bounded": {"stale", "overflow"}}[policy]
+        assert set(account.dropped) <= causes
+        assert not account.lost
+        if policy is Policy.LOSSLESS:
+            assert numbers == list(range(60))
+        if policy is Policy.LATEST:
+            assert numbers[-1] == 59, "the newest frame always arrives"
+            assert account.dropped["superseded"] > 0
+    for packet in got:
+        if isinstance(packet.message, Frame):
+            assert packet.picture is not None
+            assert (packet.picture == packet.message.header.seq).all()
+            assert not packet.picture.flags.writeable
+    receiver.close()
+    sender.close()
+
+
+def test_latest_without_any_receiver_keeps_one_frame(context: zmq.Context, endpoint: str) -> None:
+    sender = Sender(context, endpoint, policies={"a": Policy.LATEST})
+    for seq in range(10):
+        sender.offer(frame("a", seq))
+    account = sender.account("a")
+    assert (account.entered, dict(account.dropped), account.in_flight) == (10, {"superseded": 9}, 1)
+    sender.close()
+    account = sender.account("a")
+    assert account.closes
+    assert (dict(account.lost), account.in_flight) == ({"closed": 1}, 0)
+
+
+def test_bounded_drops_what_is_older_than_the_budget(context: zmq.Context) -> None:
+    now = [1_000_000_000]
+    sender = Sender(
+        context, "inproc://b", policies={"a": Policy.BOUNDED}, staleness_s=0.5, clock=lambda: now[0]
+    )  # fmt: skip
+    sender.offer(frame("a", 0, born_ns=1_000_000_000))
+    sender.offer(frame("a", 1, born_ns=1_300_000_000))
+    now[0] = 1_500_000_000
+    sender.pump()
+    assert sender.waiting("a") == 2, "exactly at the budget is not stale"
+    now[0] = 1_500_000_001
+    sender.pump()
+    assert sender.waiting("a") == 1
+    now[0] = 1_900_000_000
+    sender.pump()
+    assert dict(sender.account("a").dropped) == {"stale": 2}
+    assert sender.account("a").closes
+    sender.close()
+
+
+def test_credits_bound_what_is_under_way(context: zmq.Context, endpoint: str) -> None:
+    sender = Sender(context, endpoint)
+    receiver = Receiver(context, sender.endpoint, SESSION, credits=3)
+    for seq in range(10):
+        sender.offer(frame("a", seq))
+    limit = time.monotonic() + 5
+    while sender.waiting() != 7 and time.monotonic() < limit:
+        sender.pump(0.02)
+    got = [receiver.receive(1.0) for _ in range(3)]
+    assert all(packet is not None for packet in got)
+    assert receiver.receive(0.1) is None
+    assert sender.waiting() == 7
+    receiver.done(2)
+    sender.pump(1.0)
+    assert sender.waiting() == 5
+    assert sender.account("a").delivered == 2
+    receiver.close()
+    sender.close()
+
+
+def test_receiver_that_leaves_costs_exactly_what_was_under_way(context: zmq.Context, endpoint: str) -> None:
+    sender = Sender(context, endpoint)
+    first = Receiver(context, sender.endpoint, SESSION, credits=2)
+    for seq in range(6):
+        sender.offer(frame("a", seq))
+    limit = time.monotonic() + 5
+    while sender.waiting() != 4 and time.monotonic() < limit:
+        sender.pump(0.02)
+    first.close()
+    while not sender.account("a").lost and time.monotonic() < limit:
+        sender.pump(0.02)
+    account = sender.account("a")
+    assert account.closes
+    assert (dict(account.lost), account.in_flight) == ({"receiver gone": 2}, 4)
+
+    got: list[Packet] = []
+    second = Receiver(context, sender.endpoint, SESSION, credits=2)
+    thread = threading.Thread(target=take_all, args=(second, {"a"}, got))
+    thread.start()
+    finish(sender, {"a"})
+    thread.join(10)
+    assert seqs(got, "a") == [2, 3, 4, 5]
+    account = sender.account("a")
+    assert account.closes
+    assert (account.delivered, dict(account.lost), account.in_flight) == (4, {"receiver gone": 2}, 0)
+    second.close()
+    sender.close()
+
+
+KILLED = """
+import sys, time, zmq
+from pipeline.queues import Receiver
+receiver = Receiver(zmq.Context(), sys.argv[1], "test", credits=2)
+while receiver.receive(1.0) is None:
+    pass
+print("got one", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("transport", ["ipc", "tcp"])
+def test_killed_receiver_process_is_noticed(context: zmq.Context, tmp_path: Path, transport: str) -> None:
+    sender = Sender(context, f"ipc://{tmp_path}/q" if transport == "ipc" else "tcp://127.0.0.1:*")
+    for seq in range(5):
+        sender.offer(frame("a", seq))
+    with subprocess.Popen([sys.executable, "-c", KILLED, sender.endpoint], stdout=subprocess.PIPE, cwd=ROOT) as child:
+        limit = time.monotonic() + 30
+        while sender.waiting() != 3 and time.monotonic() < limit:
+            sender.pump(0.05)
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"got one\n"
+        child.kill()
+    while not sender.account("a").lost and time.monotonic() < limit:
+        sender.pump(0.05)
+    account = sender.account("a")
+    assert account.closes
+    assert (dict(account.lost), account.in_flight) == ({"receiver gone": 2}, 3)
+    sender.close()
+
+
+def test_nonsense_on_the_control_side_is_counted_and_harmless(context: zmq.Context, endpoint: str) -> None:
+    sender = Sender(context, endpoint)
+    stranger = context.socket(zmq.DEALER)
+    stranger.connect(sender.endpoint)
+    for body in (b"", b"\xff" * 9, b"\x93\xa4done\xa1x\x05"):
+        stranger.send(body)
+    stranger.send_multipart([b"a", b"b"])
+    limit = time.monotonic() + 5
+    while sender.rejected < 4 and time.monotonic() < limit:
+        sender.pump(0.05)
+    assert sender.rejected == 4
+    receiver = Receiver(context, sender.endpoint, SESSION)
+    got: list[Packet] = []
+    thread = threading.Thread(target=take_all, args=(receiver, {"a"}, got))
+    thread.start()
+    sender.offer(frame("a", 0))
+    finish(sender, {"a"})
+    thread.join(10)
+    assert seqs(got, "a") == [0]
+    receiver.close()
+    sender.close()
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    steps=st.lists(st.sampled_from(["offer a", "offer b", "take", "done", "leave", "wait"]), max_size=60),
+    policy=st.sampled_from(list(Policy)),
+)
+def test_account_closes_whatever_happens(steps: list[str], policy: Policy) -> None:
+    """Random interleavings of offers, credits, time and receivers that come and go."""
+    context = zmq.Context()
+    now = [0]
+    sender = Sender(context, "inproc://p", policies={"a": policy, "b": policy}, staleness_s=1.0, clock=lambda: now[0])
+    receiver = Receiver(context, "inproc://p", SESSION, credits=2)
+    taken = seq = 0
+    try:
+        for step in steps:
+            if step.startswith("offer"):
+                sender.offer(frame(step[-1], seq, born_ns=now[0]))
+                seq += 1
+            elif step == "take":
+                taken += receiver.receive(0.01) is not None
+            elif step == "done" and taken:
+                receiver.done()
+                taken -= 1
+            elif step == "leave":
+                receiver.close()
+                receiver, taken = Receiver(context, "inproc://p", SESSION, credits=2), 0
+            elif step == "wait":
+                now[0] += 600_000_000
+            sender.pump()
+            accounts = sender.accounts().values()
+            assert all(account.closes and account.in_flight >= 0 for account in accounts)
+            assert sum(account.entered for account in accounts) == seq
+        sender.close()
+        accounts = sender.accounts().values()
+        assert all(account.closes and account.in_flight == 0 for account in accounts)
+        assert sum(account.delivered + total(account.dropped) + total(account.lost) for account in accounts) == seq
+    finally:
+        receiver.close()
+        sender.close()
+        context.destroy(0)

@@ -1,0 +1,166 @@
+"""The stage loop: between real queues, in threads, with stages that work, batch, fail and are told to leave."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+
+import pytest
+import zmq
+
+from pipeline.errors import StageError
+from pipeline.link import Link, SourceReport, StageState, Stop, Switchboard
+from pipeline.messages import EndOfSource, Packet
+from pipeline.queues import Receiver, Sender
+from pipeline.stage import StageLoop
+from tests.pipeline.test_queues import SESSION, end, frame, seqs, take_all
+
+
+class Toy:
+    """Passes frames on; fails at the ``fail_at``-th message."""
+
+    window_s = 0.0
+
+    def __init__(self, batch_size: int = 1, fail_at: int | None = None) -> None:
+        self.batch_size, self._fail_at, self.calls, self.closed = batch_size, fail_at, 0, 0
+        self.batches: list[int] = []
+
+    def open(self) -> None:
+        pass
+
+    def process(self, packets: Sequence[Packet]) -> Iterator[Packet]:
+        self.batches.append(len(packets))
+        for packet in packets:
+            self.calls += 1
+            if self.calls == self._fail_at:
+                raise StageError("disk is full:\n /out")
+            yield packet
+
+    def close(self) -> None:
+        self.closed += 1
+
+    def facts(self) -> Mapping[str, str]:
+        return {"device": "toy"}
+
+    def reports(self) -> Mapping[str, SourceReport]:
+        return {}
+
+
+class Bench:
+    """One stage in a thread between a sender and a receiver of the test's own."""
+
+    def __init__(self, stage: Toy, sources: set[str], credits: int = 2) -> None:
+        self.context = zmq.Context()
+        self.board = Switchboard(self.context, ["inproc://control"])
+        self.source = Sender(self.context, "inproc://in")
+        self.states: list[StageState] = []
+
+        def work() -> None:
+            link = Link(self.context, "inproc://control", "toy")
+            self.output = Sender(self.context, "inproc://out")
+            inputs = [Receiver(self.context, "inproc://in", SESSION, credits)]
+            StageLoop("toy", stage, inputs, self.output, link, sources, SESSION).run()
+
+        self.thread = threading.Thread(target=work)
+        self.thread.start()
+        self.sink = Receiver(self.context, "inproc://out", SESSION)
+
+    def push(self, *packets: Packet) -> None:
+        for packet in packets:
+            self.source.offer(packet)
+
+    def drain(self, limit_s: float = 10) -> None:
+        limit = time.monotonic() + limit_s
+        while self.thread.is_alive() and time.monotonic() < limit:
+            self.source.pump(0.02)
+            self.states += self.board.hear(0)
+        self.thread.join(1)
+        assert not self.thread.is_alive()
+        self.source.pump(0.05)
+        self.states += self.board.hear(0.05)
+
+    def close(self) -> None:
+        self.source.close()
+        self.sink.close()
+        self.board.close()
+        self.context.destroy(0)
+
+
+def run_to_end(stage: Toy, count: int = 10) -> tuple[Bench, list[Packet]]:
+    bench = Bench(stage, {"a", "b"}, credits=max(2, stage.batch_size))
+    got: list[Packet] = []
+    taker = threading.Thread(target=take_all, args=(bench.sink, {"a", "b"}, got))
+    taker.start()
+    for seq in range(count):
+        bench.push(frame("a", seq), frame("b", seq))
+    bench.push(end("a"), end("b"))
+    bench.drain()
+    taker.join(5)
+    assert not taker.is_alive()
+    return bench, got
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_everything_passes_in_order_with_stamps(batch_size: int) -> None:
+    stage = Toy(batch_size)
+    bench, got = run_to_end(stage)
+    try:
+        assert seqs(got, "a") == seqs(got, "b") == list(range(10))
+        for packet in got:
+            if not isinstance(packet.message, EndOfSource):
+                (stamp,) = packet.message.header.stamps
+                assert stamp.stage == "toy"
+                assert packet.message.header.capture_mono_ns <= stamp.enter_ns <= stamp.leave_ns
+        last = bench.states[-1]
+        assert (last.state, last.exit_code, dict(last.received)) == ("drained", 0, {"a": 10, "b": 10})
+        assert last.facts == {"device": "toy"}
+        assert stage.closed == 1
+        assert max(stage.batches) <= batch_size
+        assert all(bench.source.account(s).delivered == 10 for s in "ab")
+    finally:
+        bench.close()
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+@pytest.mark.parametrize("fail_at", [1, 6, 21])
+def test_failing_stage_ends_sources_downstream_drains_upstream_and_counts_the_loss(
+    fail_at: int, batch_size: int
+) -> None:
+    stage = Toy(batch_size, fail_at)
+    bench, got = run_to_end(stage)
+    try:
+        last = bench.states[-1]
+        assert (last.state, last.exit_code, last.error) == ("failed", 5, "disk is full: /out")
+        ends = [p.message for p in got if isinstance(p.message, EndOfSource)]
+        assert {e.source for e in ends} == {"a", "b"}
+        assert all(e.reason == "failed" and e.error == "disk is full: /out" for e in ends)
+        for source in "ab":
+            passed = len(seqs(got, source))
+            lost = sum(last.lost.get(source, {}).values())
+            assert last.received[source] == 10 == passed + lost, "every frame taken in went on or is counted as lost"
+            assert bench.source.account(source).delivered == 10
+        assert len(seqs(got, "a")) + len(seqs(got, "b")) == min(fail_at - 1, 20)
+        assert stage.closed == 1
+    finally:
+        bench.close()
+
+
+def test_stage_told_to_leave_leaves_although_nobody_takes_its_output() -> None:
+    stage = Toy()
+    bench = Bench(stage, {"a"})
+    try:
+        bench.push(*(frame("a", seq) for seq in range(8)))  # the sink gives no credit back
+        limit = time.monotonic() + 5
+        while stage.calls < 3 and time.monotonic() < limit:
+            bench.source.pump(0.02)
+        bench.board.hear(0.1)
+        bench.board.order("toy", Stop(gentle=False))
+        bench.drain()
+        assert bench.states[-1].state == "aborted"
+        assert stage.closed == 1
+        account = bench.source.account("a")
+        assert account.closes
+        assert sum(account.lost.values()) > 0
+    finally:
+        bench.close()

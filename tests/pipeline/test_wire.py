@@ -1,0 +1,157 @@
+"""The wire: what is sent arrives, and whatever else comes is refused with ``WireError`` alone."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.messages import (
+    DETECTION_DTYPE,
+    TRACK_DTYPE,
+    Detected,
+    EgoMotion,
+    EndOfSource,
+    Frame,
+    FrameHeader,
+    Intensity,
+    Message,
+    Packet,
+    Prepared,
+    Stamp,
+    Tracked,
+)
+from pipeline.wire import MAGIC, WireError, decode, encode
+
+SESSION = "s1"
+finite = st.floats(allow_nan=False, allow_infinity=False)
+counts = st.integers(0, 2**53)
+
+
+@st.composite
+def headers(draw: st.DrawFn) -> FrameHeader:
+    dtype, depths = draw(st.sampled_from([("uint8", (1, 8)), ("uint16", (9, 16))]))
+    return FrameHeader(
+        session=SESSION, source=draw(st.from_regex(r"[a-z0-9_-]{1,32}", fullmatch=True)), seq=draw(counts),
+        frame=draw(counts), pts=draw(finite), capture_mono_ns=draw(counts), capture_wall_ns=draw(counts),
+        height=draw(st.integers(1, 40)), width=draw(st.integers(1, 40)), dtype=dtype,
+        bit_depth=draw(st.integers(*depths)),
+        stamps=tuple(draw(st.lists(st.builds(Stamp, stage=st.text(max_size=8), enter_ns=counts, leave_ns=counts),
+                                   max_size=3))),
+    )  # fmt: skip
+
+
+@st.composite
+def packets(draw: st.DrawFn) -> Packet:
+    kind = draw(st.sampled_from([Frame, Prepared, Detected, Tracked, EndOfSource]))
+    if kind is EndOfSource:
+        return Packet(EndOfSource(session=SESSION, source="a", reason="failed", error=draw(st.text())))
+    header = draw(headers())
+    ego = EgoMotion(matrix=draw(st.tuples(*[finite] * 6)), inliers=draw(counts), residual=draw(finite), ok=True)
+    rows = draw(st.integers(0, 3))
+    message: Message
+    if kind is Frame:
+        message = Frame(header=header)
+    elif kind is Prepared:
+        scale = Intensity(mean=draw(finite), gain=draw(st.floats(1e-9, 1e9)), clip=10.0)
+        message = Prepared(header=header, intensity=scale, ego=ego)
+    elif kind is Detected:
+        message = Detected(header=header, ego=ego, detections=np.zeros(rows, DETECTION_DTYPE).tobytes())
+    else:
+        tracks = np.zeros(rows, TRACK_DTYPE)
+        tracks["id"] = np.arange(rows)
+        message = Tracked(header=header, ego=ego, detections=b"", tracks=tracks.tobytes())
+    raw = draw(st.binary(min_size=header.picture_bytes, max_size=header.picture_bytes))
+    return Packet(message, np.frombuffer(raw, header.dtype).reshape(header.height, header.width))
+
+
+def as_bytes(packet: Packet) -> list[bytes]:
+    return [bytes(part) for part in encode(packet)]
+
+
+@settings(deadline=None)
+@given(packets())
+def test_what_is_sent_arrives(packet: Packet) -> None:
+    got = decode(as_bytes(packet), SESSION)
+    assert got.message == packet.message
+    if packet.picture is None:
+        assert got.picture is None
+    else:
+        assert got.picture is not None
+        assert got.picture.dtype == packet.picture.dtype
+        assert np.array_equal(got.picture, packet.picture)
+        assert not got.picture.flags.writeable
+
+
+@settings(deadline=None, max_examples=400)
+@given(packets(), st.data())
+def test_mutated_bytes_raise_wire_error_or_decode(packet: Packet, data: st.DataObject) -> None:
+    parts = [bytearray(part) for part in as_bytes(packet)]
+    for _ in range(data.draw(st.integers(1, 4))):
+        part = parts[data.draw(st.integers(0, len(parts) - 1))]
+        how = data.draw(st.sampled_from(["flip", "cut", "insert"]))
+        at = data.draw(st.integers(0, max(0, len(part) - 1)))
+        if how == "flip" and part:
+            part[at] = data.draw(st.integers(0, 255))
+        elif how == "cut":
+            del part[at:]
+        else:
+            part[at:at] = data.draw(st.binary(max_size=5))
+    try:
+        decode([bytes(part) for part in parts], SESSION)
+    except WireError as error:
+        assert str(error)
+        assert "\n" not in str(error).strip()
+
+
+@settings(deadline=None)
+@given(st.lists(st.binary(max_size=64), max_size=5))
+def test_noise_raises_wire_error(parts: list[bytes]) -> None:
+    with pytest.raises(WireError):
+        decode(parts, SESSION)
+    with pytest.raises(WireError):
+        decode([MAGIC, *parts], SESSION)
+
+
+HEADER = FrameHeader(
+    session=SESSION, source="a", seq=0, frame=0, pts=0.0, capture_mono_ns=0, capture_wall_ns=0, height=2, width=3,
+    dtype="uint8", bit_depth=8,
+)  # fmt: skip
+PICTURE = bytes(6)
+
+
+def bad(message: object, *rest: bytes) -> list[bytes]:
+    return [MAGIC, msgspec.msgpack.encode(message), *rest]
+
+
+def header(**changes: object) -> dict[str, object]:
+    return {"type": "frame", "header": msgspec.to_builtins(HEADER) | changes}
+
+
+@pytest.mark.parametrize(
+    ("parts", "says"),
+    [
+        ([MAGIC], "1 parts"),
+        ([b"IRST\x00\x63", b"", b""], "schema version"),
+        ([MAGIC, b"", PICTURE], "bad message"),
+        (bad(header(), PICTURE[:-1]), "picture of 5 bytes"),
+        (bad(header()), "without a picture"),
+        (bad(header(session="other"), PICTURE), "session 'other'"),
+        (bad(header(height=0), PICTURE), "header.height"),
+        (bad(header(height=2**40), PICTURE), "header.height"),
+        (bad(header(height=16384, width=16384), PICTURE), "picture of 6 bytes"),
+        (bad(header(dtype="float64"), PICTURE), "header.dtype"),
+        (bad(header(source="../etc"), PICTURE), "header.source"),
+        (bad(header(pts=float("nan")), PICTURE), "not finite"),
+        (bad(header(bit_depth=12), PICTURE), "bit depth of 12"),
+        (bad(header(extra=1), PICTURE), "unknown field"),
+        (bad(header(seq=-1), PICTURE), "header.seq"),
+        (bad(Detected(header=HEADER, ego=EgoMotion(), detections=b"123"), PICTURE), "table of 3 bytes"),
+        (bad(EndOfSource(session=SESSION, source="a", reason="finished"), PICTURE), "with a picture"),
+    ],
+)
+def test_each_rule_is_enforced_and_named(parts: list[bytes], says: str) -> None:
+    with pytest.raises(WireError, match=says.replace("(", r"\(")):
+        decode(parts, SESSION)

@@ -1,0 +1,197 @@
+"""Scores of tracks against truth on centroids: HOTA, CLEAR (MOTA, MOTP, switches) and IDF1.
+
+A track may match a true target of the same frame within the target's reach, by default max(5 px, half the
+diagonal of its box). Similarity falls linearly from 1 at distance 0 over 0.5 at the reach to 0 at twice
+the reach, so that the usual threshold of 0.5 is the reach.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import linear_sum_assignment
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+ALPHAS = np.arange(1, 20) / 20
+MATCH = 0.5
+MIN_REACH_PX = 5.0
+_EPS = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Truth and tracks of one frame.
+
+    Attributes:
+        truth_ids: (n,) ids, unique in the frame.
+        track_ids: (m,) ids, unique in the frame.
+        distance: (n, m) between centroids, px.
+        similarity: (n, m) in 0..1.
+    """
+
+    truth_ids: Ints
+    track_ids: Ints
+    distance: Floats
+    similarity: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Hota:
+    """HOTA and its factors, means over the 19 thresholds, 0..1."""
+
+    hota: float
+    det_a: float
+    ass_a: float
+    loc_a: float
+
+
+@dataclass(frozen=True, slots=True)
+class Clear:
+    """CLEAR counts over all frames; ``motp_px`` is the mean distance of matches (nan without any)."""
+
+    mota: float
+    motp_px: float
+    matches: int
+    false_positives: int
+    misses: int
+    switches: int
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Identity scores, 0..1: each trajectory has one partner for the whole recording."""
+
+    idf1: float
+    precision: float
+    recall: float
+
+
+def reach(boxes: ArrayLike) -> Floats:
+    """Match radius (n,) in px of targets with boxes (n, 2), width and height in px; nan for points."""
+    half = np.hypot(*np.asarray(boxes, float).reshape(-1, 2).T) / 2
+    radius: Floats = np.fmax(half, MIN_REACH_PX)
+    return radius
+
+
+def frame(
+    truth_ids: ArrayLike, truth_xy: ArrayLike, truth_reach: ArrayLike, track_ids: ArrayLike, track_xy: ArrayLike
+) -> Frame:
+    """Compare one frame's centroids.
+
+    Args:
+        truth_ids: (n,).
+        truth_xy: (n, 2) px.
+        truth_reach: (n,) or scalar, px > 0.
+        track_ids: (m,).
+        track_xy: (m, 2) px.
+
+    Raises:
+        ValueError: an id comes twice.
+    """
+    truths, tracks = np.asarray(truth_ids, np.int64).reshape(-1), np.asarray(track_ids, np.int64).reshape(-1)
+    for name, ids in (("truth", truths), ("track", tracks)):
+        if len(np.unique(ids)) != len(ids):
+            raise ValueError(f"{name}: an id comes twice in one frame: {ids.tolist()}")
+    offset = np.asarray(truth_xy, float).reshape(-1, 1, 2) - np.asarray(track_xy, float).reshape(1, -1, 2)
+    distance = np.hypot(offset[..., 0], offset[..., 1])
+    radius = np.broadcast_to(np.asarray(truth_reach, float), len(truths))[:, None]
+    return Frame(truths, tracks, distance, np.clip(1 - distance / (2 * radius), 0, 1))
+
+
+def hota(frames: Sequence[Frame]) -> Hota:
+    """Higher-order tracking accuracy (Luiten et al., IJCV 2021).
+
+    One matching per frame serves all thresholds: it prefers pairs of trajectories that agree over the
+    whole recording (section 5.3, the global alignment score).
+    """
+    frames, truth_count, track_count = _dense(frames)
+    together = np.zeros((len(truth_count), len(track_count)))
+    for f in frames:
+        union = f.similarity.sum(axis=0, keepdims=True) + f.similarity.sum(axis=1, keepdims=True) - f.similarity
+        together[np.ix_(f.truth_ids, f.track_ids)] += f.similarity / np.maximum(union, _EPS)
+    alignment = together / np.maximum(truth_count[:, None] + track_count[None, :] - together, _EPS)
+
+    shared = np.zeros((len(ALPHAS), *together.shape))
+    similarity = np.zeros(len(ALPHAS))
+    for f in frames:
+        rows, columns = linear_sum_assignment(alignment[np.ix_(f.truth_ids, f.track_ids)] * f.similarity, maximize=True)
+        values = f.similarity[rows, columns]
+        accepted = values >= ALPHAS[:, None] - _EPS
+        shared[:, f.truth_ids[rows], f.track_ids[columns]] += accepted
+        similarity += accepted @ values
+
+    matches = shared.sum(axis=(1, 2))
+    det_a = matches / np.maximum(truth_count.sum() + track_count.sum() - matches, 1)
+    jaccard = shared / np.maximum(truth_count[:, None] + track_count[None, :] - shared, 1)
+    ass_a = (shared * jaccard).sum(axis=(1, 2)) / np.maximum(matches, 1)
+    loc_a = np.where(matches > 0, similarity / np.maximum(matches, 1), 1.0)
+    return Hota(*(float(values.mean()) for values in (np.sqrt(det_a * ass_a), det_a, ass_a, loc_a)))
+
+
+def clear(frames: Sequence[Frame]) -> Clear:
+    """CLEAR MOT (Bernardin and Stiefelhagen, 2008).
+
+    A pair matched in the frame before stays matched while it may; the rest is matched by similarity. A
+    switch is a truth matched to another track than the last one it was matched to, however long ago.
+    """
+    last: dict[int, int] = {}
+    previous: dict[int, int] = {}
+    matches = false_positives = misses = switches = 0
+    distance = 0.0
+    for f in frames:
+        kept = np.array([[previous.get(t) == k for k in f.track_ids.tolist()] for t in f.truth_ids.tolist()], bool)
+        may = f.similarity >= MATCH - _EPS
+        # Keeping a pair outweighs any number of similarities.
+        gain = np.where(may, f.similarity + kept.reshape(may.shape) * 1000.0, 0.0)
+        rows, columns = linear_sum_assignment(gain, maximize=True)
+        good = may[rows, columns]
+        rows, columns = rows[good], columns[good]
+        previous = dict(zip(f.truth_ids[rows].tolist(), f.track_ids[columns].tolist(), strict=True))
+        switches += sum(last.get(truth, track) != track for truth, track in previous.items())
+        last.update(previous)
+        matches += len(rows)
+        misses += len(f.truth_ids) - len(rows)
+        false_positives += len(f.track_ids) - len(rows)
+        distance += float(f.distance[rows, columns].sum())
+    return Clear(
+        mota=(matches - false_positives - switches) / max(matches + misses, 1),
+        motp_px=distance / matches if matches else float("nan"),
+        matches=matches,
+        false_positives=false_positives,
+        misses=misses,
+        switches=switches,
+    )
+
+
+def identity(frames: Sequence[Frame]) -> Identity:
+    """Identity F1, precision and recall (Ristani et al., ECCVW 2016)."""
+    frames, truth_count, track_count = _dense(frames)
+    shared = np.zeros((len(truth_count), len(track_count)))
+    for f in frames:
+        shared[np.ix_(f.truth_ids, f.track_ids)] += f.similarity >= MATCH - _EPS
+    rows, columns = linear_sum_assignment(shared, maximize=True)
+    hits, truths, tracks = shared[rows, columns].sum(), truth_count.sum(), track_count.sum()
+    return Identity(
+        idf1=float(2 * hits / max(truths + tracks, 1)),
+        precision=float(hits / max(tracks, 1)),
+        recall=float(hits / max(truths, 1)),
+    )
+
+
+def _dense(frames: Sequence[Frame]) -> tuple[list[Frame], Floats, Floats]:
+    """The frames with ids renamed 0..n-1, and in how many frames each truth and each track is."""
+
+    def ranks(columns: list[Ints]) -> tuple[list[Ints], Floats]:
+        joined = np.concatenate([np.empty(0, np.int64), *columns])
+        _, inverse, counts = np.unique(joined, return_inverse=True, return_counts=True)
+        return np.split(inverse, np.cumsum([len(c) for c in columns])[:-1]), counts.astype(float)
+
+    truths, truth_count = ranks([f.truth_ids for f in frames])
+    tracks, track_count = ranks([f.track_ids for f in frames])
+    renamed = [Frame(a, b, f.distance, f.similarity) for a, b, f in zip(truths, tracks, frames, strict=False)]
+    return renamed, truth_count, track_count

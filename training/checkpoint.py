@@ -1,0 +1,95 @@
+"""The state of a run in one safetensors file, replaced atomically; no pickle."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from msgspec import Struct, to_builtins
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from pipeline.errors import ConfigError
+from training.config import TrainConfig, convert
+
+
+class Progress(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Where a run stands. Batches are drawn from (seed, step), so no generator state is needed.
+
+    Attributes:
+        step: optimiser steps done.
+        seconds: training time used, over all resumptions.
+        validated_at, saved_at: ``seconds`` at the last validation and checkpoint.
+        best: best validation score so far; -1 before the first.
+    """
+
+    step: int = 0
+    seconds: float = 0.0
+    validated_at: float = 0.0
+    saved_at: float = 0.0
+    best: float = -1.0
+
+
+def save(
+    path: Path,
+    network: nn.Module,
+    averaged: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    progress: Progress,
+    config: TrainConfig,
+) -> None:
+    """Write everything that a later process needs to go on exactly."""
+    tensors: dict[str, Tensor] = {}
+    for prefix, module in (("network", network), ("averaged", averaged)):
+        tensors |= {f"{prefix}.{key}": value for key, value in module.state_dict().items()}
+    for index, slots in optimiser.state_dict()["state"].items():
+        tensors |= {f"optimiser.{index}.{key}": value for key, value in slots.items()}
+    header = json.dumps({"progress": to_builtins(progress), "config": to_builtins(config)})
+    new = path.with_suffix(".new")
+    save_file({key: value.contiguous() for key, value in tensors.items()}, new, metadata={"run": header})
+    new.replace(path)
+
+
+def read_config(path: Path) -> TrainConfig:
+    """The recipe that a checkpoint was made with.
+
+    Raises:
+        ConfigError: no checkpoint there, or of another program.
+    """
+    return convert(_header(path)["config"], str(path))
+
+
+def restore(
+    path: Path, network: nn.Module, averaged: nn.Module, optimiser: torch.optim.Optimizer, device: torch.device
+) -> Progress:
+    """Fill network, average and optimiser from a checkpoint; the reverse of ``save``."""
+    header = _header(path)
+    groups: dict[str, dict[str, Tensor]] = {"network": {}, "averaged": {}, "optimiser": {}}
+    with safe_open(path, "pt", device=str(device)) as file:
+        for key in file.keys():  # noqa: SIM118 - a safetensors handle is no dict
+            prefix, _, rest = key.partition(".")
+            groups[prefix][rest] = file.get_tensor(key)
+    network.load_state_dict(groups["network"])
+    averaged.load_state_dict(groups["averaged"])
+    slots: dict[int, dict[str, Tensor]] = {}
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
+    for key, value in groups["optimiser"].items():
+        index, _, slot = key.partition(".")
+        # Moments take their parameter's memory layout, so that the resumed arithmetic is the same to the last bit.
+        parameter = parameters[int(index)]
+        laid_out = torch.empty_like(parameter).copy_(value) if value.shape == parameter.shape else value
+        slots.setdefault(int(index), {})[slot] = laid_out
+    optimiser.load_state_dict({"state": slots, "param_groups": optimiser.state_dict()["param_groups"]})
+    return Progress(**header["progress"])
+
+
+def _header(path: Path) -> dict[str, Any]:
+    try:
+        with safe_open(path, "pt") as file:
+            header: dict[str, Any] = json.loads(file.metadata()["run"])
+    except (OSError, SafetensorError, KeyError, TypeError):
+        raise ConfigError(f"{path}: no checkpoint of a training run") from None
+    return header

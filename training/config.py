@@ -1,0 +1,193 @@
+"""The schema of a training recipe. Unknown keys, wrong types and impossible values are refused with their path."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+import yaml
+from msgspec import Meta, Struct
+
+from nets.normalisation import FrameZScore
+from pipeline.errors import ConfigError
+
+Probability = Annotated[float, Meta(ge=0, le=1)]
+Positive = Annotated[float, Meta(gt=0)]
+Count = Annotated[int, Meta(ge=1)]
+
+
+class _Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What all sections share."""
+
+
+class NetworkConfig(_Section, frozen=True):
+    """What is trained: a name known to ``nets.build`` and its options."""
+
+    name: str = "mshnet"
+    options: dict[str, Any] = {}
+
+
+class SourceConfig(_Section, frozen=True):
+    """One data set.
+
+    Attributes:
+        folder: below ``data.root``.
+        split: text file with one name a line, below the folder; none takes every picture.
+        images: sub-folder of the pictures.
+        masks: sub-folder of the masks; none says that no picture holds a target.
+        weight: share of the training crops, relative to the other sets.
+        scale: range of the random magnification (log-uniform) of the crops.
+        validation: fraction kept out of training, by a hash of the name.
+    """
+
+    folder: str
+    split: str | None = "img_idx/train.txt"
+    images: str = "images"
+    masks: str | None = "masks"
+    weight: Positive = 1.0
+    scale: tuple[Positive, Positive] = (1.0, 1.0)
+    validation: Annotated[float, Meta(ge=0, lt=1)] = 0.0
+
+
+class AugmentConfig(_Section, frozen=True):
+    """Disturbances of a crop, in the order of a camera: display curve, optics, noise, coder.
+
+    Attributes:
+        gamma: the picture's response is raised to exp(u), u uniform in [-gamma, gamma].
+        blur, noise, jpeg: probabilities.
+        blur_sigma: pixels.
+        noise_std: largest noise in standard deviations of the frame.
+        jpeg_quality: range of the coder's quality; 8-bit pictures only.
+    """
+
+    gamma: Annotated[float, Meta(ge=0)] = 0.4
+    blur: Probability = 0.2
+    blur_sigma: tuple[Positive, Positive] = (0.3, 1.0)
+    noise: Probability = 0.3
+    noise_std: Annotated[float, Meta(ge=0)] = 0.15
+    jpeg: Probability = 0.3
+    jpeg_quality: tuple[Annotated[int, Meta(ge=1, le=100)], Annotated[int, Meta(ge=1, le=100)]] = (30, 90)
+
+
+class DataConfig(_Section, frozen=True):
+    """Where the pictures come from and how crops are drawn.
+
+    Attributes:
+        root: folder of the data sets.
+        crop: edge of the square crops, pixels, a multiple of 16.
+        on_target: probability that a crop of a picture with targets is placed to hold one of them.
+    """
+
+    sources: Annotated[list[SourceConfig], Meta(min_length=1)]
+    root: str = "data"
+    crop: Annotated[int, Meta(ge=32, multiple_of=16)] = 128
+    batch: Count = 8
+    on_target: Probability = 0.7
+    augment: AugmentConfig = AugmentConfig()
+
+
+class OptimiserConfig(_Section, frozen=True):
+    """AdamW with a linear warm-up and a cosine decay over the run's progress (0 to 1).
+
+    Attributes:
+        warm_up: part of the run, 0 to 1.
+        clip_norm: largest gradient norm.
+        ema: decay of the averaged weights, reached gradually.
+        cross_entropy: weight of the cross-entropy in the loss; the rest is soft IoU.
+    """
+
+    lr: Positive = 1e-3
+    lr_end: Annotated[float, Meta(ge=0)] = 1e-5
+    weight_decay: Annotated[float, Meta(ge=0)] = 0.01
+    warm_up: Annotated[float, Meta(ge=0, lt=1)] = 0.03
+    clip_norm: Positive = 1.0
+    ema: Annotated[float, Meta(ge=0, lt=1)] = 0.999
+    cross_entropy: Probability = 0.3
+
+
+class RunConfig(_Section, frozen=True):
+    """How long, and what is written when.
+
+    Attributes:
+        steps: optimiser steps; the run ends there.
+        max_minutes: time budget; the run's progress is then the larger of steps done and time used, so the
+            learning rate ends its cosine when the first of the two runs out.
+        validate_minutes, checkpoint_minutes: training time between two of them.
+        validate_pictures: most pictures per set in the validations during training.
+        precision: arithmetic of the network's forward pass; the loss is always float32.
+        threads: CPU threads; 0 leaves the choice to torch.
+    """
+
+    steps: Count = 20000
+    max_minutes: Positive | None = None
+    validate_minutes: Positive = 10.0
+    checkpoint_minutes: Positive = 5.0
+    log_steps: Count = 20
+    validate_pictures: Count = 30
+    precision: Literal["float32", "bfloat16"] = "bfloat16"
+    device: str = "auto"
+    threads: Annotated[int, Meta(ge=0)] = 0
+    seed: Annotated[int, Meta(ge=0)] = 0
+
+
+class TrainConfig(_Section, frozen=True):
+    """A whole recipe."""
+
+    data: DataConfig
+    network: NetworkConfig = NetworkConfig()
+    normalisation: FrameZScore = FrameZScore()
+    optimiser: OptimiserConfig = OptimiserConfig()
+    run: RunConfig = RunConfig()
+
+
+def load(path: Path, settings: Sequence[str] = ()) -> TrainConfig:
+    """The recipe in a YAML file with ``key.path=value`` settings laid over it, values in YAML.
+
+    Raises:
+        ConfigError: names the file or setting, the key's path and what is wrong with it.
+    """
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: no valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path}: expected keys and values")
+    return override(convert(tree, str(path)), settings)
+
+
+def override(recipe: TrainConfig, settings: Sequence[str]) -> TrainConfig:
+    """The recipe with ``key.path=value`` settings laid over it, values in YAML; raises ConfigError."""
+    tree = msgspec.to_builtins(recipe)
+    for setting in settings:
+        _apply(tree, setting)
+    return convert(tree, " ".join(["--set", *settings]))
+
+
+def convert(tree: Any, origin: str) -> TrainConfig:
+    """A checked recipe from plain values; raises ConfigError with the path of the field at fault."""
+    try:
+        return msgspec.convert(tree, TrainConfig)
+    except msgspec.ValidationError as error:
+        text, _, place = str(error).partition(" - at `$")
+        key = place.rstrip("`").lstrip(".")
+        raise ConfigError(f"{origin}: {key + ': ' if key else ''}{text}") from None
+
+
+def _apply(tree: dict[str, Any], setting: str) -> None:
+    key, equals, text = setting.partition("=")
+    *parents, last = key.strip().split(".")
+    if not equals or not all([*parents, last]):
+        raise ConfigError(f"--set {setting}: expected key.path=value")
+    node = tree
+    for parent in parents:
+        node = node.setdefault(parent, {})
+        if not isinstance(node, dict):
+            raise ConfigError(f"--set {setting}: {parent} holds no keys")
+    try:
+        node[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {setting}: no valid YAML value: {' '.join(str(error).split())}") from None

@@ -1,0 +1,112 @@
+"""Data sets of still pictures with masks, decoded once and kept in memory."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from nets.normalisation import Picture
+from pipeline.errors import ConfigError
+from training.config import SourceConfig
+
+
+class Sample(Struct, frozen=True, eq=False):
+    """One picture with its truth.
+
+    Attributes:
+        name: file name without suffix.
+        picture: (H, W), uint8 or uint16.
+        mask: (H, W), uint8, 1 on targets.
+        histogram: pixels per level, for statistics of the picture under any response curve.
+        centroids: (K, 2), x and y of the 8-connected targets.
+    """
+
+    name: str
+    picture: Picture
+    mask: NDArray[np.uint8]
+    histogram: NDArray[np.int64]
+    centroids: NDArray[np.float64]
+
+
+def names(folder: Path, split: str | None, images: str = "images") -> list[str]:
+    """Names of a split file, or of all pictures in natural file order if there is none.
+
+    Raises:
+        ConfigError: the split file or the folder cannot be read, or names nothing.
+    """
+    try:
+        if split is None:
+            found = sorted(path.stem for path in (folder / images).iterdir() if path.suffix == ".png")
+        else:
+            found = (folder / split).read_text(encoding="utf-8").split()
+    except OSError as error:
+        raise ConfigError(f"{error.filename}: {error.strerror}") from None
+    if not found:
+        raise ConfigError(f"{folder / (split or images)}: no pictures")
+    return found
+
+
+def read_sample(folder: Path, name: str, images: str = "images", masks: str | None = "masks") -> Sample:
+    """Decode one picture as grey counts in its own bit depth; the mask is true above half of its range.
+
+    Raises:
+        ConfigError: a file is missing, unreadable, or the sizes differ.
+    """
+    picture = _read_grey(folder / images / f"{name}.png")
+    mask = np.zeros(picture.shape, np.uint8)
+    if masks is not None:
+        path = folder / masks / f"{name}.png"
+        grey = _read_grey(path)
+        if grey.shape != picture.shape:
+            raise ConfigError(f"{path}: {grey.shape[1]}x{grey.shape[0]} mask for a picture of another size")
+        mask = (grey > np.iinfo(grey.dtype).max // 2).astype(np.uint8)
+    levels = int(np.iinfo(picture.dtype).max) + 1
+    centroids = cv2.connectedComponentsWithStats(mask, connectivity=8)[3][1:]
+    return Sample(name, picture, mask, np.bincount(picture.ravel(), minlength=levels), centroids)
+
+
+def _read_grey(path: Path) -> Picture:
+    data = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH) if path.is_file() else None
+    if data is None or data.dtype not in (np.uint8, np.uint16):
+        raise ConfigError(f"{path}: no readable 8- or 16-bit picture")
+    return data
+
+
+def held_out(folder: str, name: str, fraction: float) -> bool:
+    """Whether a picture belongs to validation: fixed for ever by the hash of its set and name.
+
+    Neighbouring frames of one recording, or synthetic pictures on one background, may fall on both sides, so
+    validation figures are somewhat optimistic.
+    """
+    digest = hashlib.sha256(f"{folder}/{name}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") < fraction * 2**64
+
+
+def load_sources(root: Path, sources: Sequence[SourceConfig]) -> tuple[list[list[Sample]], dict[str, list[Sample]]]:
+    """Decode all sets.
+
+    Returns:
+        training samples per source, and the validation samples by folder (sources without any left out).
+
+    Raises:
+        ConfigError: see ``names`` and ``read_sample``; also a source that has nothing left to train on.
+    """
+    training, validation = [], {}
+    for source in sources:
+        folder = root / source.folder
+        split: tuple[list[Sample], list[Sample]] = ([], [])
+        for name in names(folder, source.split, source.images):
+            sample = read_sample(folder, name, source.images, source.masks)
+            split[held_out(source.folder, name, source.validation)].append(sample)
+        if not split[0]:
+            raise ConfigError(f"{folder}: validation takes every picture")
+        training.append(split[0])
+        if split[1]:
+            validation[source.folder] = split[1]
+    return training, validation

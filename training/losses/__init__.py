@@ -1,0 +1,1 @@
+"""Training losses: pure functions of logits and masks, computed in float32."""

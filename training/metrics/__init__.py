@@ -1,0 +1,1 @@
+"""How predicted masks are scored."""

@@ -1,0 +1,55 @@
+"""Learning-rate schedule, parameter groups and averaged weights."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import torch
+from torch import Tensor, nn
+
+from training.config import OptimiserConfig
+
+
+def learning_rate(progress: float, config: OptimiserConfig) -> float:
+    """Linear from 0 over the warm-up, then half a cosine from ``lr`` to ``lr_end``.
+
+    Args:
+        progress: part of the run that is done, 0 to 1.
+        config: the recipe's optimiser section.
+    """
+    if progress < config.warm_up:
+        return config.lr * progress / config.warm_up
+    angle = math.pi * (min(progress, 1.0) - config.warm_up) / (1 - config.warm_up)
+    return config.lr_end + (config.lr - config.lr_end) * (1 + math.cos(angle)) / 2
+
+
+def adamw(network: nn.Module, config: OptimiserConfig) -> torch.optim.AdamW:
+    """AdamW that decays convolution kernels but neither biases nor normalisation."""
+    kernels = [p for p in network.parameters() if p.ndim > 1]
+    others = [p for p in network.parameters() if p.ndim <= 1]
+    groups = [{"params": kernels, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=config.lr)
+
+
+class AveragedWeights:
+    """Exponential moving average of all floating tensors of a network, running statistics included.
+
+    The decay at step t is min(decay, (1 + t) / (10 + t)), so that the random start is soon forgotten.
+    """
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.network = copy.deepcopy(network).eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def update(self, network: nn.Module, step: int) -> None:
+        """Move towards the network after optimiser step ``step`` (from 0)."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        averages, values = self.network.state_dict(), network.state_dict()
+        floats = [key for key, value in values.items() if value.is_floating_point()]
+        mine: list[Tensor] = [averages[key] for key in floats]
+        torch._foreach_lerp_(mine, [values[key] for key in floats], 1 - decay)
+        for key, value in values.items():
+            if not value.is_floating_point():
+                averages[key].copy_(value)
