@@ -33,8 +33,10 @@ MASK = "***"
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 # A word that goes on after a blank is still one address when it stopped within "user:pass", not "host:port".
-_WITH_SCHEME = re.compile(r"(?<=://)(?:[^\s/@]*:[^\s/@]*\s[^@/\n]*@\S*@|[^\s/@]*:[^\s/@]*\s[^@/\n]*@|\S*@)")
-_WITHOUT_SCHEME = re.compile(r"""(?<![^\s"'=(,;<\[])(?![A-Za-z]:\\)(?:\\|//)?(?!\w[\w+.-]*://)[^\s:@/]*:\S*@""")
+_WITH_SCHEME = re.compile(r"(?<=://)(?:[^\s/@]*:[^\s/@]*\s[^@/\n]*@\S*@|[^\s/@]*:[^\s/@]*\s[^@/\n]*@|\S+@)")
+_WITHOUT_SCHEME = re.compile(
+    r"""(?<![^\s"'=(,;<\[])(?![A-Za-z]:\\)(?:\\|//)?(?![^\w\s]*[A-Za-z][\w+.-]*://)[^\s:@/]*:\S*@"""
+)
 _PARAMETER = re.compile(r"(?<![^?&;#\s,\"'(])([^\s=&?;#,\"'(]+)=([^\s&]+)")
 _SECRET_NAME = re.compile(
     r"us(e)?r|login|pass|pwd|psw|^pw$|token|auth|key|secret|signature|^sig$|cred|streamid|session|jwt", re.I
@@ -93,9 +95,17 @@ def redact(text: str) -> str:
     Works on whole words, so a password may hold any character but blanks (and mostly those). In doubt it
     masks too much: of ``rtsp://host/a@b`` only ``rtsp://***@b`` is left.
     """
+    text = _PARAMETER.sub(_mask_value, text)
     text = _WITH_SCHEME.sub(f"{MASK}@", text)
-    text = _WITHOUT_SCHEME.sub(f"{MASK}@", text)
-    return _PARAMETER.sub(lambda m: f"{m[1]}={MASK}" if _SECRET_NAME.search(unquote(m[1])) else m[0], text)
+    return _WITHOUT_SCHEME.sub(f"{MASK}@", text)
+
+
+def _mask_value(parameter: re.Match[str]) -> str:
+    name, value = parameter.groups()
+    if not _SECRET_NAME.search(unquote(name)):
+        return parameter[0]
+    # What looks like a parameter may be part of a password before an '@': that sign must stay in sight.
+    return f"{name}={MASK}@" if "@" in value else f"{name}={MASK}"
 
 
 def source_ids(addresses: Sequence[str]) -> list[str]:

@@ -34,19 +34,22 @@ def missing_bytes(path: Path) -> int:
 
 
 def duration(path: Path) -> float | None:
-    """Seconds that the video track of an MP4/MOV file lasts after its edit list; None where it is not said."""
+    """Seconds that the video track of an MP4/MOV file lasts after its edit list.
+
+    Returns:
+        None for other containers; 0 where it is not said (fragmented files).
+    """
     size = path.stat().st_size
     with path.open("rb") as file:
         moov = _find(file, b"moov", 0, size)
-        timescale = moov and _movie_timescale(file, *moov)
-        if not moov or not timescale:
+        if moov is None:
             return None
+        timescale = _movie_timescale(file, *moov)
         for kind, start, header, length in _boxes(file, *moov):
             inside = (start + header, start + length)
             if kind == b"trak" and _is_video(file, *inside):
-                ticks = _track_ticks(file, *inside)
-                return ticks / timescale if ticks else None
-    return None
+                return _track_ticks(file, *inside) / timescale if timescale else 0.0
+    return 0.0
 
 
 def _boxes(file: BinaryIO, start: int, end: int) -> Iterator[tuple[bytes, int, int, int]]:

@@ -46,8 +46,8 @@ class Decoder:
         pixels = tag.to_bytes(4, "little").decode("latin-1")
         if pixels in _LUMA_8 or pixels == _GRAY_16:
             self._capture.set(cv2.CAP_PROP_CONVERT_RGB, 0)
-        elif pixels[0] == "Y" and ord(pixels[3]) in range(9, 17):
-            log.warning("%s: stored with %d bits a pixel, which OpenCV reads as 8", name, ord(pixels[3]))
+        elif bits := _deep_bits(pixels):
+            log.warning("%s: stored with %d bits a pixel, which OpenCV reads as 8", name, bits)
 
     def read(self) -> tuple[Picture, float] | None:
         """The next picture and its time in seconds as the medium has it; None at the end or on a time-out.
@@ -63,3 +63,9 @@ class Decoder:
     def close(self) -> None:
         """Release the medium."""
         self._capture.release()
+
+
+def _deep_bits(tag: str) -> int:
+    """Bits per pixel of a gray or YUV format of more than 8 bits, from its tag; 0 for others."""
+    ordered = tag if tag[0] == "Y" else tag[::-1]  # big-endian formats have their tag reversed
+    return ord(ordered[3]) if ordered[0] == "Y" and 8 < ord(ordered[3]) <= 16 else 0

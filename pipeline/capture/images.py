@@ -18,12 +18,14 @@ from pipeline.capture.address import IMAGE_SUFFIXES
 from pipeline.capture.config import CaptureConfig
 from pipeline.capture.picture import as_picture, bits_in_use
 from pipeline.capture.source import Grab, Picture
+from pipeline.capture.tiff import count_pages
 from pipeline.capture.video_file import check_file
 from pipeline.errors import SourceError
 from pipeline.opencv import require
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _STACKS = (".tif", ".tiff")
+_CHUNK = 16
 
 
 class ImageSequence:
@@ -46,7 +48,7 @@ class ImageSequence:
         self.length: int | None = None
         self.state = "closed"
         self._config = config
-        self._pages: Iterator[tuple[Path, int | None]] = iter(())
+        self._images: Iterator[tuple[str, NDArray[Any]]] = iter(())
         self._first: Picture | None = None
         self._frame = 0
 
@@ -57,9 +59,9 @@ class ImageSequence:
             SourceError: there are none.
         """
         require()
-        pages = [page for path in find_images(self.name) for page in _pages(path)]
-        self._pages = iter(pages)
-        self.length = len(pages)
+        stacks = {path: _pages(path) for path in find_images(self.name)}
+        self._images = (image for path, pages in stacks.items() for image in _read(path, pages))
+        self.length = sum(stacks.values())
         self.state = "open"
 
     def grab(self) -> Grab | None:
@@ -68,12 +70,11 @@ class ImageSequence:
         Raises:
             SourceError: the file cannot be read or does not fit the others; names the file.
         """
-        page = next(self._pages, None)
-        if page is None:
+        named = next(self._images, None)
+        if named is None:
             return None
-        path, number = page
-        name = str(path) if number is None else f"{path} page {number + 1}"
-        picture = as_picture(_decode(path, number, name), name)
+        name, image = named
+        picture = as_picture(image, name)
         first = self._first = picture if self._first is None else self._first
         if picture.shape != first.shape or picture.dtype != first.dtype:
             raise SourceError(f"{name}: picture of {_kind(picture)} among pictures of {_kind(first)}")
@@ -83,7 +84,7 @@ class ImageSequence:
 
     def close(self) -> None:
         """Read no further image."""
-        self._pages = iter(())
+        self._images = iter(())
         self.state = "closed"
 
 
@@ -98,7 +99,7 @@ def find_images(address: str) -> list[Path]:
         found = [file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES]
         missing = f"no images in the folder (looked for {' '.join(IMAGE_SUFFIXES)})"
     elif any(c in address for c in "*?[") and not path.exists():
-        found = [Path(name) for name in glob.glob(address, recursive=True)]
+        found = [Path(name) for name in glob.glob(address, recursive=True)]  # noqa: PTH207 - absolute patterns
         found = [file for file in found if file.suffix.lower() in IMAGE_SUFFIXES]
         missing = "no images match the pattern"
     else:
@@ -114,31 +115,42 @@ def natural_key(path: Path) -> tuple[list[tuple[int, str]], str]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], str(path)
 
 
-def _pages(path: Path) -> list[tuple[Path, int | None]]:
+def _pages(path: Path) -> int:
+    """Number of pictures that a file holds."""
     if path.suffix.lower() in _STACKS and path.is_file():
-        pages = cv2.imcount(str(path), cv2.IMREAD_UNCHANGED)
-        if pages > 1:
-            return [(path, k) for k in range(pages)]
-    return [(path, None)]
+        return max(1, count_pages(path)[0])
+    return 1
 
 
-def _decode(path: Path, page: int | None, name: str) -> NDArray[Any]:
-    """Pixels of an image file as stored.
+def _read(path: Path, pages: int) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Name and stored pixels of every picture in a file.
 
     Raises:
-        SourceError: missing, empty, damaged or no image.
+        SourceError: missing, empty, damaged or no image; after the pictures that are good.
     """
-    check_file(path, name)
-    if page is not None:
-        good, images = cv2.imreadmulti(str(path), page, 1, flags=cv2.IMREAD_UNCHANGED)
-        image = images[0] if good and images else None
-    else:
-        data = path.read_bytes()
-        if not _complete(data):
-            raise SourceError(f"{name}: the image is damaged or cut short")
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    check_file(path, str(path))
+    if pages == 1:
+        yield str(path), _decode(path)
+        return
+    # OpenCV walks from the first page to reach a later one: by chunks, that walk is rare.
+    for start in range(0, pages, _CHUNK):
+        count = min(_CHUNK, pages - start)
+        _, images = cv2.imreadmulti(str(path), start, count, flags=cv2.IMREAD_UNCHANGED)
+        for k, image in enumerate(images):
+            yield f"{path} page {start + k + 1}", image
+        if len(images) < count:
+            raise SourceError(f"{path} page {start + len(images) + 1}: not an image that can be read")
+    if not count_pages(path)[1]:
+        raise SourceError(f"{path}: the file is cut short, {pages} pages could be read")
+
+
+def _decode(path: Path) -> NDArray[Any]:
+    data = path.read_bytes()
+    if not _complete(data):
+        raise SourceError(f"{path}: the image is damaged or cut short")
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if image is None:
-        raise SourceError(f"{name}: not an image that can be read")
+        raise SourceError(f"{path}: not an image that can be read")
     return image
 
 

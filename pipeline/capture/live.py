@@ -15,6 +15,8 @@ from pipeline.errors import SourceError
 from pipeline.opencv import require
 
 log = logging.getLogger(__name__)
+_LENGTH_SLACK = 0.05
+"""Share of the declared frames that may be missing at the end: servers declare a duration, not a count."""
 
 
 class Feed(Protocol):
@@ -76,12 +78,17 @@ class LiveSource:
             SourceError: it cannot be made.
         """
         require()
-        with self._lock:
-            self.state = "connecting"
-            self._feed = self._connect()
-            self.length = self._feed.frames or None
-            self.state = "open"
-        self._release_if_closed()
+        try:
+            with self._lock:
+                self.state = "connecting"
+                self._feed = self._connect()
+                self.length = self._feed.frames or None
+                self.state = "open"
+        except SourceError:
+            self.state = "closed"
+            raise
+        finally:
+            self._release_if_closed()
 
     def grab(self) -> Grab | None:
         """The next picture; None at the end of a finite medium or after ``close``.
@@ -90,9 +97,11 @@ class LiveSource:
             SourceError: a picture cannot be used, a finite medium broke off, or the medium was lost and did
                 not come back within ``give_up_s``.
         """
-        with self._lock:
-            picture = self._next_picture()
-        self._release_if_closed()
+        try:
+            with self._lock:
+                picture = self._next_picture()
+        finally:
+            self._release_if_closed()
         if picture is None:
             return None
         mono_ns, wall_ns = time.monotonic_ns(), time.time_ns()
@@ -124,7 +133,7 @@ class LiveSource:
             if self._closed.is_set():
                 return None
             if self.length is not None:
-                if self._frame < self.length:
+                if self._frame < (1 - _LENGTH_SLACK) * self.length:
                     raise SourceError(f"{self.name}: broke off after {self._frame} of {self.length} frames")
                 return None
             self._reconnect()

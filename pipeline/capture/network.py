@@ -19,6 +19,7 @@ from pipeline.capture.srt import SrtRelay
 from pipeline.errors import SourceError
 
 _PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
+_DIAGNOSIS_S = 2.0
 _STATUS = re.compile(rb"(?:HTTP|RTSP)/\S+ (\d{3}) ?([^\r\n]*)")
 
 
@@ -36,14 +37,12 @@ class NetworkFeed:
     def __init__(self, url: str, config: CaptureConfig) -> None:
         name = redact(url)
         start = time.monotonic()
-        scheme = url.partition("://")[0]
         target = _target(url, name)
-        if scheme in _PORTS:
-            _probe(target, name, config.open_timeout_s)
-        self._relay = SrtRelay(url, name, config) if scheme == "srt" else None
+        self._relay = SrtRelay(url, name, config) if url.startswith("srt:") else None
         address = self._relay.address if self._relay else url
-        # One process-wide string, read by OpenCV at every open: good for all schemes, never changed in between.
-        os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = f"rtsp_transport;{config.rtsp_transport}|fflags;nobuffer"
+        # Read by OpenCV at every open. FFmpeg's "nobuffer" stays away: it throws the packets of the analysis
+        # away, with the first key frame among them, and a stream with rare key frames then never starts.
+        os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = f"rtsp_transport;{config.rtsp_transport}"
         parameters = [
             cv2.CAP_PROP_OPEN_TIMEOUT_MSEC,
             round(config.open_timeout_s * 1000),
@@ -59,11 +58,8 @@ class NetworkFeed:
             return
         reason = self._relay.reason() if self._relay else ""
         self.close()
-        if not reason and time.monotonic() - start >= 0.9 * config.open_timeout_s:
-            reason = f"no video arrived within {config.open_timeout_s:g} s"
-        if not reason and scheme in ("rtsp", "http"):
-            reason = _refusal(url, target, config.open_timeout_s)
-        raise SourceError(f"{name}: {reason or 'answers, but gives no video that can be read'}")
+        timed_out = time.monotonic() - start >= 0.9 * config.open_timeout_s
+        raise SourceError(f"{name}: {reason or _diagnose(url, target, timed_out, config.open_timeout_s)}")
 
     def read(self) -> Picture | None:
         """Wait for the next picture, at most the read time-out; None when the stream is lost or at its end."""
@@ -93,37 +89,48 @@ def _target(url: str, name: str) -> _Target:
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
     path = rest[len(authority) :] or "/"
     parts = re.fullmatch(r"(\[[^\]]+\]|[^:\[\]]*)(?::(\d{1,5}))?", authority.rpartition("@")[2])
-    if parts is None or (parts[2] and not 0 < int(parts[2]) < 65536):
-        hint = "; in a password write / ? # : @ as %2F %3F %23 %3A %40" if "@" in rest else ""
+    # With an '@' further on, all of this may be part of a password and is not to be shown, nor looked up.
+    if parts is None or (parts[2] and not 0 < int(parts[2]) < 65536) or "@" in path:
+        hint = "; in a user name or password write / ? # : @ as %2F %3F %23 %3A %40" if "@" in rest else ""
         raise SourceError(f"{name}: not a valid host and port{hint}")
     if not parts[1] and scheme not in ("udp", "srt"):
         raise SourceError(f"{name}: the address names no host")
+    if not parts[2] and scheme in ("udp", "srt"):
+        raise SourceError(f"{name}: the address names no port")
     return _Target(parts[1].strip("[]"), int(parts[2] or _PORTS.get(scheme, 0)), path)
 
 
-def _probe(target: _Target, name: str, timeout_s: float) -> None:
-    """Connect and hang up, because FFmpeg does not say why it cannot.
+def _diagnose(url: str, target: _Target, timed_out: bool, timeout_s: float) -> str:
+    """Why there is no video; FFmpeg does not say."""
+    scheme = url.partition("://")[0]
+    if scheme in _PORTS:
+        # Only now: a server may take a single connection, and a call to try it out would use that up.
+        reason = _unreachable(target, timeout_s)
+        if reason:
+            return reason
+    if timed_out:
+        return f"no video arrived within {timeout_s:g} s"
+    reason = _refusal(url, target) if scheme in ("rtsp", "http") else ""
+    return reason or "answers, but gives no video that can be read"
 
-    Raises:
-        SourceError: the host cannot be resolved or reached.
-    """
+
+def _unreachable(target: _Target, timeout_s: float) -> str:
+    """Why a host cannot be reached; empty if it can."""
     where = f"port {target.port} of {target.host}"
     try:
-        socket.create_connection((target.host, target.port), timeout_s).close()
+        socket.create_connection((target.host, target.port), min(timeout_s, _DIAGNOSIS_S)).close()
     except socket.gaierror:
-        reason = f"cannot resolve host {target.host}"
+        return f"cannot resolve host {target.host}"
     except ConnectionRefusedError:
-        reason = f"connection refused by {where}"
+        return f"connection refused by {where}"
     except TimeoutError:
-        reason = f"no answer from {where} within {timeout_s:g} s"
+        return f"no answer from {where} within {timeout_s:g} s"
     except (OSError, UnicodeError) as error:
-        reason = f"cannot reach {where}: {getattr(error, 'strerror', None) or error}"
-    else:
-        return
-    raise SourceError(f"{name}: {reason}")
+        return f"cannot reach {where}: {getattr(error, 'strerror', None) or error}"
+    return ""
 
 
-def _refusal(url: str, target: _Target, timeout_s: float) -> str:
+def _refusal(url: str, target: _Target) -> str:
     """Why a server that can be reached gives no video, in its own words; empty if it gives none."""
     login = "@" in re.split(r"[/?#]", url.partition("://")[2], maxsplit=1)[0]
     host = f"[{target.host}]" if ":" in target.host else target.host
@@ -134,7 +141,7 @@ def _refusal(url: str, target: _Target, timeout_s: float) -> str:
     else:
         request = f"GET {target.path} HTTP/1.0\r\nHost: {host}:{target.port}\r\n\r\n"
     answer = b""
-    with suppress(OSError), socket.create_connection((target.host, target.port), timeout_s) as connection:
+    with suppress(OSError), socket.create_connection((target.host, target.port), _DIAGNOSIS_S) as connection:
         connection.sendall(request.encode())
         answer = connection.recv(512)
     status = _STATUS.match(answer)

@@ -39,9 +39,9 @@ class SrtRelay:
         self._folder = tempfile.TemporaryDirectory(prefix="srt-")
         socket = Path(self._folder.name) / "stream"
         self.address = f"unix:{socket}"
-        self._errors = Path(self._folder.name, "errors").open("w+b")
+        self._errors = Path(self._folder.name, "errors").open("w+b")  # noqa: SIM115 - lives as long as the relay
         # The URL goes in by a pipe: a passphrase among the arguments could be read by every user of the machine.
-        command = [program, "-nostdin", "-v", "error", "-fflags", "nobuffer", "-safe", "0", "-f", "concat"]
+        command = [program, "-nostdin", "-v", "error", "-safe", "0", "-f", "concat"]
         command += ["-protocol_whitelist", "srt,udp,pipe,fd,file,crypto", "-i", "pipe:0", "-map", "0:v:0", "-c", "copy"]
         command += ["-f", "mpegts", "-listen", "1", self.address]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=self._errors)
@@ -66,10 +66,10 @@ class SrtRelay:
         self._process.stdin.close()
 
     def reason(self) -> str:
-        """What the program has complained about last, masked; empty if nothing."""
+        """What the program has complained about last, without addresses; empty if nothing."""
         self._errors.seek(0)
         lines = self._errors.read().decode(errors="replace").splitlines()
-        return redact(lines[-1].strip()) if lines else ""
+        return redact(lines[-1].rpartition(": ")[2].strip()) if lines else ""
 
     def close(self) -> None:
         """Stop the program."""

@@ -95,16 +95,18 @@ class VideoFile:
                 self.state = "closed"
 
     def _check_end(self) -> None:
-        seconds = container.duration(self._path)
-        lost = container.missing_bytes(self._path)
-        declared = round(seconds / self._interval) if seconds else self.length
-        of = f" of {declared}" if declared and declared > self._frame else ""
-        if lost:
-            raise SourceError(f"{self.name}: the file is cut short, {self._frame}{of} frames could be read")
-        if seconds and seconds > (self._pts if self._frame else 0) + _END_SLACK * self._interval:
-            raise SourceError(f"{self.name}: the file is damaged, {self._frame}{of} frames could be read")
+        """Tell the end of the film from an end before its time."""
         if self._frame == 0:
             raise SourceError(f"{self.name}: the video holds no frame that can be read")
+        if self.length is not None and self._frame >= self.length:
+            return
+        seconds = container.duration(self._path)
+        declared = round(seconds / self._interval) if seconds else self.length if seconds is None else None
+        of = f" of {declared}" if declared and declared > self._frame else ""
+        if container.missing_bytes(self._path):
+            raise SourceError(f"{self.name}: the file is cut short, {self._frame}{of} frames could be read")
+        if seconds and seconds > self._pts + _END_SLACK * self._interval:
+            raise SourceError(f"{self.name}: the file is damaged, {self._frame}{of} frames could be read")
 
 
 def check_file(path: Path, name: str) -> None:

@@ -188,7 +188,7 @@ def _by_flow(a: Picture, b: Picture, config: EgoMotionConfig) -> EgoMotion | Non
     still_area, moved_area = _area(before[inliers], a.shape), _area(before[moved][agreeing], a.shape)
     if moved_area >= still_area:
         return second
-    return UNKNOWN if 2 * moved_area >= still_area else found
+    return UNKNOWN if 4 * moved_area >= still_area else found
 
 
 def _similarity(before: Points, after: Points, shape: Shape, config: EgoMotionConfig) -> tuple[EgoMotion | None, Flags]:
@@ -248,9 +248,10 @@ def _plausible(matrix: Matrix, shape: Shape, config: EgoMotionConfig) -> bool:
 
 
 def _explains(a: Picture, b: Picture, matrix: Affine) -> bool:
-    """Whether the motion is next to none, or brings ``a`` nearer to ``b`` over the pixels that changed at all.
+    """Whether the motion is next to none, or brings ``a`` nearer to ``b`` at most pixels that changed at all.
 
-    An overlay does not change and so has no say; a static scene behind a large moving object has.
+    Counted, not summed: the ghost of a bright overlay must not outweigh the scene. The overlay itself does
+    not change and so has no vote; a static scene behind a large moving object has.
     """
     height, width = a.shape
     ends = np.array([[0, 0, 1], [width, 0, 1], [0, height, 1], [width, height, 1]])
@@ -265,7 +266,8 @@ def _explains(a: Picture, b: Picture, matrix: Affine) -> bool:
     still = cv2.absdiff(a, b)[inner]
     moved = cv2.absdiff(cv2.warpAffine(a, m, (width, height)), b)[inner]
     changed = still > 1
-    return bool(moved[changed].sum() < still[changed].sum())
+    nearer, farther = (np.count_nonzero(changed & better) for better in (moved < still, moved > still))
+    return bool(nearer > farther)
 
 
 def _cell(x: NDArray[Any], y: NDArray[Any], shape: Shape) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""Which detection belongs to which track: gate, then the best assignment of all pairs at once."""
+"""Which detection belongs to which track: the likeliest choice of pairs, misses and false detections at once."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pipeline.track.kalman import Array
 Indices = NDArray[np.intp]
 
 
-def likelihood_cost(mean: Array, cov: Array, measured: Array, measurement_sigma: float) -> tuple[Array, Array]:
-    """Cost of every pair, and its squared Mahalanobis distance.
+def pair_cost(mean: Array, cov: Array, measured: Array, measurement_sigma: float) -> Array:
+    """Twice the negative log likelihood of every pair, up to a constant: d^2 + ln det S.
 
-    The cost d^2 + ln det S is twice the negative log likelihood of the innovation up to a constant:
-    without the determinant an uncertain track would win every contested detection.
+    d is the Mahalanobis distance. Without the determinant an uncertain track would win every contested
+    detection.
 
     Args:
         mean: (n, 4) predicted states.
@@ -25,28 +25,29 @@ def likelihood_cost(mean: Array, cov: Array, measured: Array, measurement_sigma:
         measurement_sigma: px.
 
     Returns:
-        cost (n, m), distance (n, m), both without unit.
+        (n, m), without unit.
     """
     residual, spread = kalman.innovation(mean, cov, measured, measurement_sigma)
-    distance = kalman.mahalanobis_squared(residual, spread)
-    return distance + np.log(np.linalg.det(spread))[:, None], distance
+    volume: Array = np.log(np.linalg.det(spread))
+    return kalman.mahalanobis_squared(residual, spread) + volume[:, None]
 
 
-def assign(cost: Array, allowed: NDArray[np.bool_]) -> tuple[Indices, Indices]:
-    """One-to-one pairs: as many allowed ones as possible, and of those choices the cheapest.
+def assign(cost: Array, gate: float) -> tuple[Indices, Indices]:
+    """One-to-one pairs that minimise the sum of ``cost - gate``; pairs from ``gate`` up are never made.
+
+    With costs from :func:`pair_cost` and gate = 2 ln(Pd / ((1 - Pd) 2 pi beta)), for detection probability
+    Pd and beta false detections per px^2, this is the likeliest explanation of the frame (Blackman and
+    Popoli, "Design and Analysis of Modern Tracking Systems", 1999, section 6.4).
 
     Args:
-        cost: (n, m), finite where allowed.
-        allowed: (n, m).
+        cost: (n, m), infinite where a pair is forbidden.
+        gate: what a miss and a false detection cost together.
 
     Returns:
         rows and columns of the pairs, ordered by row.
     """
-    if not allowed.any():
-        return np.empty(0, np.intp), np.empty(0, np.intp)
-    lowest, highest = cost[allowed].min(), cost[allowed].max()
-    # Dearer than any set of allowed pairs: one forbidden pair more is never worth it.
-    forbidden = (highest - lowest + 1.0) * (min(cost.shape) + 1)
-    rows, columns = linear_sum_assignment(np.where(allowed, cost - lowest, forbidden))
-    kept = allowed[rows, columns]
-    return rows[kept], columns[kept]
+    # A pair that is not worth making costs as much as none, so every full assignment is also a partial one.
+    gain = np.minimum(cost - gate, 0.0)
+    rows, columns = linear_sum_assignment(gain)
+    made = gain[rows, columns] < 0
+    return rows[made], columns[made]

@@ -19,7 +19,8 @@ class TrackConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         accel_sigma: how restless targets are: rms change of velocity within one second, px/s.
         measurement_sigma: rms error of a detected centroid along each axis, px.
         birth_speed_sigma: rms speed along each axis of a target seen once, px/s.
-        gate: largest squared Mahalanobis distance between a track and its detection.
+        gate: largest d^2 + ln det S of a track and its detection, d being their Mahalanobis distance and S the
+            covariance of the innovation in px^2; 25 fits 90 % detection and 5 false ones per megapixel.
         max_gate_px: largest distance between a track and its detection, whatever the covariance.
         ego_sigma: rms error of a trusted ego-motion estimate at a track's place, px per frame.
         ego_sigma_lost: rms camera motion per frame while no estimate is trusted, px.
@@ -37,7 +38,7 @@ class TrackConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     gate: Positive = 25.0
     max_gate_px: Positive = 60.0
     ego_sigma: NonNegative = 0.5
-    ego_sigma_lost: NonNegative = 5.0
+    ego_sigma_lost: NonNegative = 8.0
     high_score: Score = 0.5
     low_score: Score = 0.2
     confirm_hits: PositiveInt = 3

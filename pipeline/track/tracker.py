@@ -18,7 +18,7 @@ from pipeline.messages import (
     Table,
 )
 from pipeline.track import kalman
-from pipeline.track.association import Indices, assign, likelihood_cost
+from pipeline.track.association import Indices, assign, pair_cost
 from pipeline.track.config import TrackConfig
 from pipeline.track.kalman import Array
 from pipeline.track.lifecycle import hopeful, next_state
@@ -96,15 +96,15 @@ class Tracker:
     def _associate(self, positions: Array, score: Array) -> tuple[Indices, Indices]:
         """Rows of tracks and the detections they get."""
         config = self.config
-        cost, distance = likelihood_cost(self._mean, self._cov, positions, config.measurement_sigma)
+        cost = pair_cost(self._mean, self._cov, positions, config.measurement_sigma)
         offset = positions[None, :, :] - self._mean[:, None, :2]
-        inside = (distance <= config.gate) & (np.square(offset).sum(axis=2) <= config.max_gate_px**2)
+        cost[np.square(offset).sum(axis=2) > config.max_gate_px**2] = np.inf
         high = score >= config.high_score
-        rows, columns = assign(cost, inside & high)
+        rows, columns = assign(np.where(high, cost, np.inf), config.gate)
         low = (score >= config.low_score) & ~high
-        waiting = self._tracks["state"] != TENTATIVE
+        waiting = self._tracks["state"] == CONFIRMED
         waiting[rows] = False
-        more_rows, more_columns = assign(cost, inside & low & waiting[:, None])
+        more_rows, more_columns = assign(np.where(low & waiting[:, None], cost, np.inf), config.gate)
         return np.concatenate([rows, more_rows]), np.concatenate([columns, more_columns])
 
     def _update(self, rows: Indices, detections: Table, positions: Array) -> None:

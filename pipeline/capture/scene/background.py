@@ -25,7 +25,7 @@ _SETTING = {
     "sky": (1.25, 0.55, "land"),
     "sea": (0.42, 0.35, "sea"),
     "ground": (0.16, 0.3, "land"),
-    "crossing": (0.56, 0.5, "land"),
+    "crossing": (0.56, 0.42, "land"),
     "demo": (0.74, 0.45, "land"),
 }
 
@@ -121,8 +121,9 @@ def paint_sky(
     edge = 1.25 - 2 * cloudiness
     cover = smoothstep(edge - 0.15, edge + 0.55, density)
     thickness = smoothstep(edge, edge + 2.2, density)
+    # Low cloud is as warm as the air around it, so it fades towards the horizon.
     haze = np.exp(-up / 0.5)
-    warm = 620 * (1 - 0.45 * haze) * (0.45 + 0.55 * thickness) + 45 * sample(billow, u * 1.3, v * 1.3)
+    warm = 620 * (1 - 0.8 * haze) * (0.45 + 0.55 * thickness) + 45 * sample(billow, u * 1.3, v * 1.3)
     cirrus = 55 * np.maximum(sample(veil, u, v * 1.5), -1) * (1 - haze)
     radiance = sky + cirrus * (1 - cover) + cover * warm
     return radiance.astype(np.float32), cover

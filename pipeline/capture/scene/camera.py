@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.capture.scene.spec import SceneSpec
-from pipeline.messages import Affine
+from pipeline.messages import IDENTITY, Affine
 
 Matrix = NDArray[np.float64]
 
@@ -20,6 +20,7 @@ _HANDHELD_SWAY = 8.0
 _SWAY_HZ = np.array([0.23, 0.41, 0.83, 1.9])
 _SWAY_SHARE = (1 / _SWAY_HZ) / (1 / _SWAY_HZ).sum()
 _CLIP = 3.0
+_WIDEST_SECTOR = 1024.0
 
 
 class Camera:
@@ -32,7 +33,8 @@ class Camera:
 
     def __init__(self, spec: SceneSpec) -> None:
         self._spec = spec
-        self._sweep = min(abs(spec.pan_px) * (spec.frames - 1), 2.0 * spec.width) if "pan" in spec.motions else 0.0
+        sector = min(abs(spec.pan_px) * (spec.frames - 1), 2.0 * spec.width, _WIDEST_SECTOR)
+        self._sweep = sector if "pan" in spec.motions else 0.0
         rng = np.random.Generator(np.random.PCG64([spec.seed, 1]))
         self._phase = rng.uniform(0, 2 * math.pi, (4, len(_SWAY_HZ)))
 
@@ -89,5 +91,7 @@ class Camera:
 
     def ego(self, k: int) -> Affine:
         """(a, b, tx, c, d, ty) from pixels of frame k - 1 to pixels of frame k; the identity for k = 0."""
-        matrix = np.linalg.inv(self.to_world(k)) @ self.to_world(max(k - 1, 0))
+        if k == 0:
+            return IDENTITY
+        matrix = np.linalg.inv(self.to_world(k)) @ self.to_world(k - 1)
         return cast(Affine, tuple(matrix[:2].ravel().tolist()))

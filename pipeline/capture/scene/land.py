@@ -102,7 +102,7 @@ def _objects(rng: np.random.Generator, ground: Image, horizon: float, height: in
         )
     layer = blur(layer, 0.9) * (1 + 0.35 * fractal(rng, ground.shape, 0.7, longest=12))
     ground += layer
-    for _ in range(int(10 * room * cols / height)):
+    for _ in range(int(18 * room * cols / height)):
         near = room * rng.random()
         x, y = rng.uniform(0, cols), horizon + near * height
         sigma = 0.5 + 1.4 * near * rng.random()

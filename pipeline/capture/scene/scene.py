@@ -33,8 +33,8 @@ class Scene:
 
     def frame(self, k: int) -> NDArray[np.uint16]:
         """Frame k as the sensor gives it, (H, W) in counts of the spec's bit depth."""
-        rng = np.random.Generator(np.random.PCG64([self.spec.seed, 0, k]))
-        return self._sensor.expose(self.radiance(k), rng)
+        radiance = self.radiance(k)
+        return self._sensor.expose(radiance, np.random.Generator(np.random.PCG64([self.spec.seed, 0, k])))
 
     def truth(self, k: int) -> list[TargetTruth]:
         """The targets whose centroid lies in the picture of frame k, hidden ones included."""

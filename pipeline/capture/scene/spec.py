@@ -18,8 +18,8 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
     "sky": {"targets": 4, "camera": "pan"},
     "sea": {"targets": 4, "camera": "vibration"},
     "ground": {"targets": 4, "camera": "handheld"},
-    "crossing": {"targets": 8, "camera": "pan+handheld+jitter", "jitter_px": 0.3},
-    "demo": {"targets": 6, "camera": "pan+handheld", "snr": 14.0, "dead": 0.0},
+    "crossing": {"targets": 8, "camera": "pan+handheld+jitter", "jitter_px": 0.3, "noise": 32.0, "snr": 5.0},
+    "demo": {"targets": 6, "camera": "pan+handheld", "snr": 18.0, "dead": 0.0},
 }
 
 
@@ -37,8 +37,9 @@ class SceneSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             pixel, over the temporal noise sigma (read and shot noise) at that background level. In
             ``crossing`` and ``demo`` the others are up to twice as bright, elsewhere all are equal.
         size: target width in px, 0 for a point. In ``demo`` every other target is at least 9 px wide.
-        camera: motions joined by ``+``: ``still`` alone, or any of ``pan`` (back and forth over a sector),
-            ``jitter`` (white), ``vibration`` (a 7.3 Hz sinusoid), ``handheld`` (slow sway with rotation).
+        camera: motions joined by ``+``: ``still`` alone, or any of ``pan`` (back and forth over a sector of
+            at most two pictures or 1024 px), ``jitter`` (white), ``vibration`` (a 7.3 Hz sinusoid) and
+            ``handheld`` (slow sway with rotation).
         jitter_px: sigma of the jitter and amplitude of the vibration; handheld sways eight times as far.
         pan_px: speed of the pan, px/frame, negative to the left.
         noise: temporal noise sigma in 14-bit counts at ``sensor.REFERENCE`` level; with 0 the target's
@@ -49,13 +50,13 @@ class SceneSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """
 
     name: SceneName
-    width: Annotated[int, Meta(ge=32, le=4096)] = 320
-    height: Annotated[int, Meta(ge=32, le=4096)] = 256
+    width: Annotated[int, Meta(ge=32, le=2048)] = 320
+    height: Annotated[int, Meta(ge=32, le=2048)] = 256
     fps: Annotated[float, Meta(ge=1, le=1000)] = 25.0
     frames: Annotated[int, Meta(ge=1, le=20_000)] = 300
     seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
     targets: Annotated[int, Meta(ge=0, le=64)] = 4
-    snr: Annotated[float, Meta(ge=0, le=1000)] = 5.0
+    snr: Annotated[float, Meta(ge=0, le=1000)] = 8.0
     size: Annotated[float, Meta(ge=0, le=128)] = 0.0
     camera: str = "still"
     jitter_px: Annotated[float, Meta(ge=0, le=10)] = 0.5

@@ -109,7 +109,7 @@ class Body:
         parts[:, :4] *= size
         parts[:, 0] *= heading
         # A box of radiance r and area a carries mass r a; a point carries 1.
-        self._mass = parts[:, 4] * (np.maximum(parts[:, 2] * parts[:, 3], 0) if size else 1.0)
+        self._mass = parts[:, 4] * (parts[:, 2] * parts[:, 3] if size else 1.0)
         self._parts = parts
         parts[:, :2] -= self._mass @ parts[:, :2] / self._mass.sum()
         low = (parts[:, :2] - parts[:, 2:4] / 2).min(axis=0)

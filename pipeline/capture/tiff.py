@@ -1,0 +1,38 @@
+"""The pages of a TIFF file, counted from its own table, because OpenCV passes over missing ones in silence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+_Order = Literal["little", "big"]
+_MAX_PAGES = 1_000_000
+
+
+def count_pages(path: Path) -> tuple[int, bool]:
+    """Follow the chain of page directories (TIFF 6.0, section 2; BigTIFF).
+
+    Returns:
+        Number of pages found, and whether the chain ends properly; (0, True) where it is no TIFF.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(16)
+        order: _Order = "little" if head[:2] == b"II" else "big"
+        version = int.from_bytes(head[2:4], order)
+        if head[:2] not in (b"II", b"MM") or version not in (42, 43):
+            return 0, True
+        # Widths in bytes of: the number of entries, an entry, an offset.
+        counts, entry, offsets = (8, 20, 8) if version == 43 else (2, 12, 4)
+        at = int.from_bytes(head[8:16] if version == 43 else head[4:8], order)
+        pages = 0
+        while at and pages < _MAX_PAGES:
+            file.seek(at)
+            entries = int.from_bytes(file.read(counts), order)
+            link = at + counts + entries * entry
+            if link + offsets > size:
+                return pages, False
+            file.seek(link)
+            at = int.from_bytes(file.read(offsets), order)
+            pages += 1
+    return pages, at == 0

@@ -1,0 +1,54 @@
+"""Pictures and films that the capture tests read."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from pipeline.capture.source import Grab, Source
+
+FFMPEG = shutil.which("ffmpeg")
+SIZE = "64x48"
+
+
+def film(path: Path, *options: str, frames: int = 20, size: str = SIZE) -> Path:
+    """A film of a moving test picture, 25 fps, made by ffmpeg with the given output options, or skip the test."""
+    if FFMPEG is None:
+        pytest.skip("the ffmpeg program is not installed")
+    pattern = f"testsrc2=s={size}:r=25"
+    command = [FFMPEG, "-v", "error", "-y", "-f", "lavfi", "-i", pattern, "-frames:v", str(frames), *options, str(path)]
+    subprocess.run(command, check=True, timeout=60)
+    return path
+
+
+def cut(path: Path, share: float) -> Path:
+    """A copy of a file that ends early."""
+    short = path.with_name(f"cut_{path.name}")
+    data = path.read_bytes()
+    short.write_bytes(data[: int(len(data) * share)])
+    return short
+
+
+def ramp(dtype: type, height: int = 40, width: int = 50, start: int = 0) -> np.ndarray:
+    """A picture in which every pixel tells its place."""
+    return (np.arange(height * width) + start).astype(dtype).reshape(height, width)
+
+
+def write(path: Path, image: np.ndarray) -> Path:
+    assert cv2.imwrite(str(path), image)
+    return path
+
+
+def read_all(source: Source) -> list[Grab]:
+    """Open a source, read it to its end, close it."""
+    source.open()
+    grabs = []
+    while (grab := source.grab()) is not None:
+        grabs.append(grab)
+    source.close()
+    return grabs

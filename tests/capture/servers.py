@@ -1,0 +1,109 @@
+"""Real servers on loopback for the network tests; each test is skipped where its server is not installed."""
+
+from __future__ import annotations
+
+import functools
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.capture.conftest import FFMPEG
+
+RTSP_SERVER = Path(__file__).with_name("rtsp_server.py")
+GST_PYTHON = "/usr/bin/python3"
+GST_CHECK = """
+import gi
+gi.require_version("GstRtspServer", "1.0")
+from gi.repository import Gst, GstRtspServer
+Gst.init(None)
+assert all(Gst.ElementFactory.find(name) for name in ("x264enc", "rtph264pay", "videotestsrc"))
+"""
+SOURCE = ("-re", "-f", "lavfi", "-i", "testsrc2=s=160x128:r=25", "-pix_fmt", "yuv420p")
+ENCODER = ("-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-g", "10", "-f", "mpegts")
+
+
+def free_port(kind: int = socket.SOCK_STREAM) -> int:
+    """A port of the loopback that nobody uses."""
+    with socket.socket(socket.AF_INET, kind) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Server:
+    """A server process that can be killed, frozen and started again."""
+
+    def __init__(self, *command: str, ready: bool = False) -> None:
+        self._command, self._ready = command, ready
+        self._process: subprocess.Popen[bytes] | None = None
+        self.listens_on: int | None = None
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        if self._ready:
+            assert self._process.stdout is not None
+            assert self._process.stdout.readline() == b"ready\n"
+        if self.listens_on is not None:
+            entry = f":{self.listens_on:04X} 00000000:0000 0A"
+            wait_until(lambda: entry in Path("/proc/net/tcp").read_text())
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            self._process = None
+
+    def freeze(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def __enter__(self) -> Server:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+
+def ffmpeg_server(*output: str) -> Server:
+    """ffmpeg sending a test picture, 160x128 px, 25 fps, in real time."""
+    if FFMPEG is None:
+        pytest.skip("the ffmpeg program is not installed")
+    return Server(FFMPEG, "-v", "error", "-nostdin", *SOURCE, *ENCODER, *output)
+
+
+def needs_srt() -> None:
+    if FFMPEG is None or b"srt" not in subprocess.run([FFMPEG, "-protocols"], capture_output=True).stdout:
+        pytest.skip("the ffmpeg program is not installed, or knows no SRT")
+
+
+@functools.cache
+def _has_gstreamer() -> bool:
+    command = [GST_PYTHON, "-c", GST_CHECK]
+    return Path(GST_PYTHON).exists() and subprocess.run(command, capture_output=True).returncode == 0
+
+
+def rtsp_server(port: int, *login: str) -> Server:
+    """GStreamer's RTSP server at rtsp://127.0.0.1:PORT/ir, 160x128 px, 25 fps."""
+    if not _has_gstreamer():
+        pytest.skip("GStreamer's RTSP server is not installed for the system's Python")
+    return Server(GST_PYTHON, str(RTSP_SERVER), str(port), *login, ready=True)
+
+
+def wait_until(condition, seconds: float = 20.0) -> None:
+    """Wait for something that other processes or threads bring about."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "did not happen in time"
+        time.sleep(0.02)

@@ -1,0 +1,153 @@
+"""The capture loop: pacing, policies, failures, and media that hang."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import zmq
+
+from pipeline.capture.source import Grab
+from pipeline.capture.stage import READ_AHEAD, CaptureLoop
+from pipeline.errors import SourceError
+from pipeline.link import Link, StageState, Stop, Switchboard
+from pipeline.messages import EndOfSource, Packet
+from pipeline.queues import Policy, Receiver, Sender
+from tests.pipeline.test_queues import SESSION, seqs, take_all
+
+CREDITS = 2
+
+
+class Medium:
+    """Gives ``count`` pictures, then ends, fails, or hangs."""
+
+    name = "medium"
+    live = False
+
+    def __init__(self, count: int, then: str = "end", hang_in_open: bool = False) -> None:
+        self.grabs, self._count, self._then, self._hang_in_open = 0, count, then, hang_in_open
+        self.closed = threading.Event()
+
+    def open(self) -> None:
+        if self._hang_in_open:
+            threading.Event().wait()
+
+    def grab(self) -> Grab | None:
+        if self.grabs == self._count:
+            if self._then == "fail":
+                raise SourceError("medium: torn at frame 3")
+            if self._then == "hang":
+                threading.Event().wait()
+            return None
+        self.grabs += 1
+        now = time.monotonic_ns()
+        return Grab(np.full((32, 32), self.grabs, np.uint16), self.grabs - 1, self.grabs / 25, now, 0, 14)
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+class Bench:
+    """A capture loop in a thread."""
+
+    def __init__(self, medium: Medium, policy: Policy) -> None:
+        self.context = zmq.Context()
+        self.board = Switchboard(self.context, ["inproc://control"])
+        self.states: list[StageState] = []
+
+        def work() -> None:
+            sender = Sender(self.context, "inproc://out", policies={"a": policy})
+            link = Link(self.context, "inproc://control", "capture.a")
+            CaptureLoop("capture.a", medium, "a", SESSION, policy, sender, link, self.context).run()
+
+        self.thread = threading.Thread(target=work, daemon=True)
+        self.thread.start()
+        self.receiver = Receiver(self.context, "inproc://out", SESSION, CREDITS)
+
+    def stop(self, gentle: bool) -> None:
+        self.states += self.board.hear(5)
+        self.board.order("capture.a", Stop(gentle))
+
+    def join(self) -> StageState:
+        self.thread.join(15)
+        assert not self.thread.is_alive(), "the capture loop hangs"
+        self.states += self.board.hear(1)
+        return self.states[-1]
+
+
+@pytest.fixture
+def benches() -> Iterator[list[Bench]]:
+    made: list[Bench] = []
+    yield made
+    for bench in made:
+        bench.receiver.close()
+        bench.board.close()
+        bench.context.destroy(0)
+
+
+def test_all_frames_then_the_end(benches: list[Bench]) -> None:
+    benches.append(bench := Bench(Medium(20), Policy.LOSSLESS))
+    got: list[Packet] = []
+    take_all(bench.receiver, {"a"}, got)
+    last = bench.join()
+    assert seqs(got, "a") == list(range(20))
+    assert got[-1].message == EndOfSource(session=SESSION, source="a", reason="finished", captured=20)
+    assert (last.state, last.exit_code) == ("drained", 0)
+    assert last.queues["a"].delivered == 20
+
+
+def test_failure_comes_after_the_frames_before_it(benches: list[Bench]) -> None:
+    benches.append(bench := Bench(Medium(3, then="fail"), Policy.LOSSLESS))
+    got: list[Packet] = []
+    take_all(bench.receiver, {"a"}, got)
+    last = bench.join()
+    assert seqs(got, "a") == [0, 1, 2]
+    end = got[-1].message
+    assert isinstance(end, EndOfSource)
+    assert (end.reason, end.error, end.captured) == ("failed", "medium: torn at frame 3", 3)
+    assert (last.exit_code, last.error) == (3, "medium: torn at frame 3")
+
+
+def test_lossless_medium_is_read_only_as_fast_as_frames_are_taken(benches: list[Bench]) -> None:
+    medium = Medium(1000)
+    benches.append(bench := Bench(medium, Policy.LOSSLESS))
+    held = [bench.receiver.receive(5) for _ in range(CREDITS)]
+    assert None not in held
+    time.sleep(0.5)
+    assert medium.grabs <= CREDITS + READ_AHEAD + 1
+    bench.stop(gentle=False)
+    bench.join()
+
+
+def test_latest_medium_is_drained_whoever_is_slow(benches: list[Bench]) -> None:
+    medium = Medium(200, then="hang")
+    benches.append(bench := Bench(medium, Policy.LATEST))
+    limit = time.monotonic() + 10
+    while medium.grabs < 200 and time.monotonic() < limit:
+        time.sleep(0.02)
+    assert medium.grabs == 200, "no credit came back, yet every picture was read"
+    bench.stop(gentle=True)
+    got: list[Packet] = []
+    take_all(bench.receiver, {"a"}, got)
+    last = bench.join()
+    account = last.queues["a"]
+    assert account.closes
+    assert account.entered == 200
+    assert account.dropped["superseded"] == 200 - len(seqs(got, "a"))
+    assert seqs(got, "a")[-1] == 199
+
+
+@pytest.mark.parametrize("hang_in_open", [True, False])
+def test_hanging_medium_does_not_hold_up_the_stop(benches: list[Bench], hang_in_open: bool) -> None:
+    medium = Medium(0, then="hang", hang_in_open=hang_in_open)
+    benches.append(bench := Bench(medium, Policy.BOUNDED))
+    bench.stop(gentle=True)
+    got: list[Packet] = []
+    take_all(bench.receiver, {"a"}, got)
+    last = bench.join()
+    assert [packet.message for packet in got] == [EndOfSource(session=SESSION, source="a", reason="stopped")]
+    assert last.state == "drained"
+    assert medium.closed.is_set()

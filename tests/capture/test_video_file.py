@@ -1,0 +1,200 @@
+"""Films with known content, in the containers and pixel formats that recordings come in."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+
+import cv2
+import numpy as np
+import pytest
+
+from pipeline.capture import container
+from pipeline.capture.config import CaptureConfig
+from pipeline.capture.video_file import VideoFile
+from pipeline.errors import SourceError
+from tests.capture.conftest import FFMPEG, cut, film, read_all
+from tests.conftest import real_data
+
+H264 = ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-g", "10")
+
+
+def planes(path, pix_fmt, dtype):
+    """Frames as ffmpeg itself decodes them."""
+    command = [FFMPEG, "-v", "error", "-i", str(path), "-f", "rawvideo", "-pix_fmt", pix_fmt, "-"]
+    raw = subprocess.run(command, check=True, capture_output=True).stdout
+    frame = {"yuv420p": 64 * 48 * 3 // 2, "yuvj420p": 64 * 48 * 3 // 2}.get(pix_fmt, 64 * 48)
+    return np.frombuffer(raw, dtype).reshape(-1, frame)[:, : 64 * 48].reshape(-1, 48, 64)
+
+
+def open_film(path, **config):
+    return VideoFile(str(path), CaptureConfig(**config))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "pix_fmt", "dtype", "bits"),
+    [
+        ("a.mp4", H264, "yuv420p", "u1", 8),
+        ("a.mov", H264, "yuv420p", "u1", 8),
+        ("a.ts", H264, "yuv420p", "u1", 8),
+        ("a.mkv", H264, "yuv420p", "u1", 8),
+        ("gray.mp4", ("-c:v", "libx264", "-pix_fmt", "gray"), "gray", "u1", 8),
+        ("a.avi", ("-c:v", "mjpeg", "-pix_fmt", "yuvj420p", "-q:v", "3"), "yuvj420p", "u1", 8),
+        ("gray.avi", ("-c:v", "rawvideo", "-pix_fmt", "gray"), "gray", "u1", 8),
+        ("gray8.mkv", ("-c:v", "ffv1", "-pix_fmt", "gray"), "gray", "u1", 8),
+        ("gray16.mkv", ("-c:v", "ffv1", "-pix_fmt", "gray16le"), "gray16le", "<u2", 16),
+    ],
+)
+def test_pictures_are_the_stored_luma_exactly(name, options, pix_fmt, dtype, bits, tmp_path):
+    path = film(tmp_path / name, *options)
+    grabs = read_all(open_film(path))
+    expected = planes(path, pix_fmt, dtype)
+    assert len(grabs) == len(expected) == 20
+    for k, grab in enumerate(grabs):
+        np.testing.assert_array_equal(grab.picture, expected[k])
+        assert grab.picture.dtype == np.dtype(dtype)
+        assert grab.picture.flags.c_contiguous
+        assert (grab.frame, grab.bit_depth) == (k, bits)
+        assert grab.pts == pytest.approx(k / 25, abs=1e-3)
+
+
+@pytest.mark.parametrize("options", [("-c:v", "png"), ("-c:v", "rawvideo", "-pix_fmt", "bgr24")])
+def test_colour_without_a_luma_plane_becomes_luma(options, tmp_path):
+    path = film(tmp_path / "a.avi", *options, frames=3)
+    capture = cv2.VideoCapture(str(path))
+    for grab in read_all(open_film(path)):
+        np.testing.assert_array_equal(grab.picture, cv2.cvtColor(capture.read()[1], cv2.COLOR_BGR2GRAY))
+
+
+def test_bit_depth_of_16_bit_video_can_be_told(tmp_path):
+    path = film(tmp_path / "a.mkv", "-c:v", "ffv1", "-pix_fmt", "gray16le", frames=1)
+    assert read_all(open_film(path, bit_depth=14))[0].bit_depth == 14
+
+
+def test_bit_depth_does_not_concern_8_bit_video(tmp_path):
+    path = film(tmp_path / "a.mkv", "-c:v", "ffv1", "-pix_fmt", "gray", frames=1)
+    assert read_all(open_film(path, bit_depth=14))[0].bit_depth == 8
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "pix_fmt", "bits"),
+    [
+        ("a.mkv", "ffv1", "gray10le", 10),
+        ("a.mkv", "ffv1", "gray12le", 12),
+        ("a.mov", "png", "gray16be", 16),
+        ("a.mkv", "ffv1", "yuv420p10le", 10),
+    ],
+)
+def test_pixels_that_opencv_cuts_to_8_bit_are_told(name, codec, pix_fmt, bits, tmp_path, caplog):
+    path = film(tmp_path / name, "-c:v", codec, "-pix_fmt", pix_fmt, frames=2)
+    assert [grab.picture.dtype for grab in read_all(open_film(path))] == [np.uint8, np.uint8]
+    assert f"{path}: stored with {bits} bits a pixel, which OpenCV reads as 8" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("fast.mp4", (*H264, "-movflags", "+faststart"), "the file is cut short, {n} of 50 frames could be read"),
+        (
+            "frag.mp4",
+            (*H264, "-movflags", "frag_keyframe+empty_moov"),
+            "the file is cut short, {n} frames could be read",
+        ),
+        ("a.mkv", H264, "the file is cut short, {n} of 50 frames could be read"),
+        ("a.avi", ("-c:v", "mjpeg"), "the file is cut short, {n} of 50 frames could be read"),
+    ],
+)
+def test_film_cut_short_gives_its_good_frames_then_an_error(name, options, message, tmp_path, capfd):
+    path = cut(film(tmp_path / name, *options, frames=50), 0.7)
+    source = open_film(path)
+    source.open()
+    frames = []
+    with pytest.raises(SourceError) as caught:
+        while (grab := source.grab()) is not None:
+            frames.append(grab.frame)
+    source.close()
+    assert 0 < len(frames) < 50
+    assert frames == list(range(len(frames)))
+    assert str(caught.value) == f"{path}: {message.format(n=len(frames))}"
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("name", ["fast.mp4", "frag.mp4", "a.mkv", "a.avi", "a.ts"])
+def test_complete_film_is_not_called_damaged(name, tmp_path):
+    flags = {"fast.mp4": "+faststart", "frag.mp4": "frag_keyframe+empty_moov"}.get(name)
+    path = film(tmp_path / name, *H264, *(("-movflags", flags) if flags else ()), frames=50)
+    assert container.missing_bytes(path) == 0
+    assert len(read_all(open_film(path))) == 50
+
+
+def test_film_trimmed_without_encoding_is_not_called_damaged(tmp_path):
+    """Such a file stores more frames than it shows: its count is no measure of its length."""
+    whole = film(tmp_path / "a.mp4", "-c:v", "libx264", "-pix_fmt", "yuv420p", "-g", "50", frames=100)
+    trimmed = tmp_path / "trimmed.mp4"
+    subprocess.run([FFMPEG, "-v", "error", "-ss", "1.3", "-i", whole, "-c", "copy", trimmed], check=True)
+    source = open_film(trimmed)
+    grabs = read_all(source)
+    assert len(grabs) < source.length
+    assert len(grabs) == pytest.approx(container.duration(trimmed) * 25, abs=1)
+
+
+def test_film_with_damage_inside_is_an_error_where_frames_are_missing(tmp_path):
+    path = film(tmp_path / "a.mp4", *H264, "-movflags", "+faststart", frames=50)
+    data = bytearray(path.read_bytes())
+    start = data.index(b"mdat") + len(data) // 4
+    data[start:] = bytes(len(data) - start)
+    path.write_bytes(data)
+    with pytest.raises(SourceError, match=r"a.mp4: the file is damaged, \d+ of 50 frames could be read"):
+        read_all(open_film(path))
+
+
+def test_media_time_of_a_variable_frame_rate(tmp_path):
+    path = film(tmp_path / "a.mkv", "-vf", "select='not(mod(n,3))'", "-fps_mode", "vfr", "-c:v", "ffv1", frames=5)
+    assert [grab.pts for grab in read_all(open_film(path))] == pytest.approx([0, 0.12, 0.24, 0.36, 0.48], abs=1e-3)
+
+
+def test_media_time_never_stands_still_or_runs_backwards(tmp_path):
+    # H.264 with reordered frames in AVI: its clock jumps to zero at the end.
+    path = film(tmp_path / "a.avi", "-c:v", "libx264", "-pix_fmt", "yuv420p", frames=50)
+    times = [grab.pts for grab in read_all(open_film(path))]
+    assert times[0] == 0
+    assert (np.diff(times) > 0).all()
+
+
+def test_close_from_another_thread_ends_reading(tmp_path):
+    path = film(tmp_path / "a.mp4", *H264, frames=200)
+    source = open_film(path)
+    source.open()
+    read = []
+
+    def reader():
+        while (grab := source.grab()) is not None:
+            read.append(grab)
+            started.set()
+
+    started = threading.Event()
+    thread = threading.Thread(target=reader)
+    thread.start()
+    started.wait(10)
+    source.close()
+    source.close()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert source.state == "closed"
+    assert source.grab() is None
+
+
+def test_a_file_can_have_any_name(tmp_path):
+    path = film(tmp_path / "a.mkv", "-c:v", "ffv1", "-pix_fmt", "gray", frames=2)
+    odd = path.rename(tmp_path / "50% naïve: [1] %03d.mkv")
+    assert len(read_all(open_film(odd))) == 2
+
+
+@pytest.mark.parametrize("clip", ["drone_ir/IR_DRONE_014", "anti_uav410/20190925_101846_1_4"])
+def test_real_recordings_hold_what_they_declare(clip):
+    path = real_data("video", f"{clip}.mp4")
+    source = open_film(path)
+    grabs = read_all(source)
+    assert len(grabs) == source.length
+    assert grabs[0].pts == 0
+    assert (np.diff([grab.pts for grab in grabs]) > 0).all()

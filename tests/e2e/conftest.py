@@ -1,0 +1,16 @@
+"""What end-to-end tests share."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def runtime() -> Iterator[Path]:
+    """An empty folder for sockets, with a path short enough for them."""
+    with tempfile.TemporaryDirectory(prefix="rt") as folder:
+        yield Path(folder)

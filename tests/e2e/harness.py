@@ -1,0 +1,69 @@
+"""Starting the real front door, and looking at what it leaves behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = "test://demo?width=96&height=64&frames=12"
+LONG = "test://demo?width=96&height=64&frames=100000"
+FAST = ["--set", "sinks.overlay=false", "--set", "detect.threads=1"]
+
+
+def front_door(*args: str, runtime: Path, **kwargs: Any) -> subprocess.CompletedProcess[str]:
+    """Run ``run_stream.py`` to its end; its sockets live below ``runtime``."""
+    command = [sys.executable, str(ROOT / "run_stream.py"), *args]
+    environment = {**os.environ, "XDG_RUNTIME_DIR": str(runtime)}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=150, check=False, **kwargs)
+
+
+def start(*args: str, runtime: Path) -> subprocess.Popen[str]:
+    """Start ``run_stream.py`` in a process group of its own."""
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "run_stream.py"), *args],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "XDG_RUNTIME_DIR": str(runtime)},
+        start_new_session=True,
+    )
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    """All lines of a JSONL file, each parsed."""
+    text = path.read_text()
+    assert text == "" or text.endswith("\n"), f"{path} ends in the middle of a line"
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def record(out: Path) -> dict[str, Any]:
+    """The ``run.json`` of a run."""
+    loaded: dict[str, Any] = json.loads((out / "run.json").read_text())
+    return loaded
+
+
+def workers_of(session: int) -> list[int]:
+    """Process ids whose command line shows a worker of this supervisor."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if b"pipeline.worker" in words and str(session).encode() in words:
+                found.append(int(entry.name))
+    return found
+
+
+def assert_nothing_left(supervisor: int, runtime: Path) -> None:
+    """No process, no socket, no folder, no shared memory."""
+    assert workers_of(supervisor) == []
+    assert list(runtime.iterdir()) == []
+    shm = Path("/dev/shm")
+    assert not shm.exists() or not [entry for entry in shm.iterdir() if entry.name.startswith("irst")]

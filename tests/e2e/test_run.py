@@ -1,0 +1,137 @@
+"""A run from the command line to the files: schema, accounts, and exactness whatever the placement."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import pytest
+
+from tests.conftest import real_data
+from tests.e2e.harness import FAST, SMALL, assert_nothing_left, front_door, lines, record
+
+PROCESSES = [f"--set=placement.{stage}=process" for stage in ("capture", "preprocess", "detect", "track", "sinks")]
+
+
+def test_one_run_writes_everything_that_is_promised(tmp_path: Path, runtime: Path) -> None:
+    done = front_door(SMALL, "--out", str(tmp_path), runtime=runtime)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert "demo" in done.stdout
+    folder = tmp_path / "demo"
+
+    tracks, detections = lines(folder / "tracks.jsonl"), lines(folder / "detections.jsonl")
+    assert [line["frame"] for line in tracks] == list(range(12)) == [line["frame"] for line in detections]
+    for line in tracks:
+        assert set(line) == {"source", "frame", "pts", "tracks", "ego"}
+        assert set(line["ego"]) == {"matrix", "inliers", "ok"}
+        assert len(line["ego"]["matrix"]) == 6
+        for track in line["tracks"]:
+            assert list(track) == ["id", "x", "y", "vx", "vy", "state", "score", "area", "bbox", "snr"]
+            assert track["state"] in {"tentative", "confirmed", "coasting"}
+    for line in detections:
+        assert set(line) == {"source", "frame", "pts", "detections"}
+        for detection in line["detections"]:
+            assert list(detection) == ["x", "y", "score", "area", "bbox", "snr"]
+    for row in (folder / "tracks.mot.txt").read_text().splitlines():
+        assert int(row.split(",")[0]) >= 1
+
+    video = cv2.VideoCapture(str(folder / "overlay.mp4"))
+    assert int(video.get(cv2.CAP_PROP_FRAME_COUNT)) == 12
+
+    run = record(tmp_path)
+    assert run["drained"] is True
+    assert run["exit_code"] == 0
+    assert len(run["weights"]["sha256"]) == 64
+    assert run["device"]
+    source = run["sources"]["demo"]
+    assert source["account"] == {
+        "captured": 12, "delivered": 12, "dropped": {}, "lost": {}, "in_flight": 0, "closes": True,
+    }  # fmt: skip
+    assert {"preprocess", "detect", "track"} <= set(source["latency_ms"])
+    assert source["end"] == "finished"
+
+
+def test_tracks_are_identical_over_runs_placements_and_company(tmp_path: Path, runtime: Path) -> None:
+    other = "test://sea?width=64&height=64&frames=9"
+    runs = {
+        "threads": [SMALL, *FAST],
+        "again": [SMALL, *FAST],
+        "processes": [SMALL, *FAST, *PROCESSES],
+        "tcp": [SMALL, other, *FAST, *PROCESSES, "--set", "queue.transport=tcp"],
+        "company": [other, SMALL, *FAST, "--set", "detect.batch_size=4"],
+    }
+    files = {}
+    for name, args in runs.items():
+        done = front_door(*args, "--out", str(tmp_path / name), runtime=runtime)
+        assert done.returncode == 0, (name, done.stderr)
+        run = record(tmp_path / name)
+        assert run["drained"] is True
+        assert all(source["account"]["closes"] for source in run["sources"].values())
+        assert list(runtime.iterdir()) == []
+        files[name] = [(tmp_path / name / "demo" / f).read_bytes() for f in ("tracks.jsonl", "detections.jsonl")]
+    assert all(content == files["threads"] for content in files.values()), "tracks differ"
+    assert (tmp_path / "tcp" / "sea" / "tracks.jsonl").read_bytes() == (
+        tmp_path / "company" / "sea" / "tracks.jsonl"
+    ).read_bytes()
+
+
+def test_rendered_16_bit_folder_gives_the_tracks_of_the_scene_itself(tmp_path: Path, runtime: Path) -> None:
+    from tools.render_scene import main as render
+
+    assert render([SMALL, "--out", str(tmp_path / "frames"), "--format", "png16"]) == 0
+    images = next(path.parent for path in sorted((tmp_path / "frames").rglob("*.png")))
+    outs = {"scene": SMALL, "folder": str(images)}
+    for name, address in outs.items():
+        done = front_door(address, *FAST, "--out", str(tmp_path / name), runtime=runtime)
+        assert done.returncode == 0, done.stderr
+        assert record(tmp_path / name)["drained"] is True
+    scene = lines(tmp_path / "scene" / "demo" / "tracks.jsonl")
+    (folder,) = [lines(path) for path in (tmp_path / "folder").glob("*/tracks.jsonl")]
+    assert [line["tracks"] for line in scene] == [line["tracks"] for line in folder]
+    assert [line["ego"] for line in scene] == [line["ego"] for line in folder]
+
+
+@pytest.mark.parametrize("policy", ["latest", "bounded"])
+def test_lossy_policies_lose_only_what_they_count(tmp_path: Path, runtime: Path, policy: str) -> None:
+    scene = "test://demo?width=160&height=128&frames=300"
+    args = ["--policy", policy, "--set", "queue.staleness_s=0.05", *FAST, "--out", str(tmp_path)]
+    done = front_door(scene, *args, runtime=runtime)
+    assert done.returncode == 0, done.stderr
+    run = record(tmp_path)
+    account = run["sources"]["demo"]["account"]
+    frames = [line["frame"] for line in lines(tmp_path / "demo" / "tracks.jsonl")]
+    assert run["drained"] is True
+    assert account["closes"]
+    assert account["captured"] == 300
+    assert account["delivered"] == len(frames) == len(set(frames))
+    assert frames == sorted(frames)
+    assert sum(account["dropped"].values()) == 300 - len(frames) > 0
+
+
+def test_real_video_gives_a_line_per_frame(tmp_path: Path, runtime: Path) -> None:
+    video = real_data("video", "drone_ir", "IR_DRONE_001.mp4")
+    done = front_door(str(video), *FAST, "--out", str(tmp_path), runtime=runtime)
+    assert done.returncode == 0, done.stderr
+    run = record(tmp_path)
+    (folder,) = [path.parent for path in tmp_path.glob("*/tracks.jsonl")]
+    tracks = lines(folder / "tracks.jsonl")
+    declared = int(cv2.VideoCapture(str(video)).get(cv2.CAP_PROP_FRAME_COUNT))
+    assert [line["frame"] for line in tracks] == list(range(declared))
+    assert run["drained"] is True
+    assert run["sources"][folder.name]["account"]["closes"]
+
+
+def test_usage_is_explained(runtime: Path) -> None:
+    assert front_door("--help", runtime=runtime).returncode == 0
+    wrong = front_door("--polisy", "latest", runtime=runtime)
+    assert wrong.returncode == 2
+    assert "--polisy" in wrong.stderr
+
+
+def test_scene_parameter_that_is_none_is_refused(runtime: Path) -> None:
+    done = front_door("test://demo?colour=red", runtime=runtime)
+    assert done.returncode == 3
+    assert done.stderr.count("\n") == 1
+    assert "colour" in done.stderr
+    assert_nothing_left(0, runtime)

@@ -1,0 +1,85 @@
+"""Signals and sudden deaths: what was captured is finished, files are whole, nothing survives."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.harness import FAST, LONG, assert_nothing_left, lines, record, start, workers_of
+
+PLACEMENTS = {
+    "threads": [],
+    "processes": [
+        f"--set=placement.{stage}=process" for stage in ("capture", "preprocess", "detect", "track", "sinks")
+    ],
+}
+
+
+def wait_for_lines(out: Path, count: int, run: subprocess.Popen[str], limit_s: float = 60) -> None:
+    """Until the run has written that many track lines."""
+    limit = time.monotonic() + limit_s
+    path = out / "demo" / "tracks.jsonl"
+    while not path.exists() or path.read_bytes().count(b"\n") < count:
+        assert run.poll() is None, run.communicate()
+        assert time.monotonic() < limit, "no tracks came"
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_drains_and_leaves_nothing(
+    tmp_path: Path, runtime: Path, placement: str, number: signal.Signals
+) -> None:
+    run = start(LONG, *FAST, *PLACEMENTS[placement], "--out", str(tmp_path), runtime=runtime)
+    wait_for_lines(tmp_path, 5, run)
+    os.killpg(run.pid, number)  # as Ctrl-C does: the whole group
+    _, errors = run.communicate(timeout=60)
+    assert run.returncode == 130, errors
+    assert errors == ""
+    assert_nothing_left(run.pid, runtime)
+    done = record(tmp_path)
+    account = done["sources"]["demo"]["account"]
+    assert done["drained"] is True
+    assert account["closes"]
+    assert account["lost"] == {}
+    assert [line["frame"] for line in lines(tmp_path / "demo" / "tracks.jsonl")] == list(range(account["captured"]))
+    assert done["sources"]["demo"]["end"] == "stopped"
+
+
+def test_killed_stage_ends_the_run_with_its_name_and_no_survivors(tmp_path: Path, runtime: Path) -> None:
+    run = start(LONG, *FAST, "--set", "placement.track=process", "--out", str(tmp_path), runtime=runtime)
+    wait_for_lines(tmp_path, 5, run)
+    (victim,) = workers_of(run.pid)
+    os.kill(victim, signal.SIGKILL)
+    _, errors = run.communicate(timeout=60)
+    assert run.returncode == 5
+    assert errors.count("\n") == 1
+    assert "track" in errors
+    assert_nothing_left(run.pid, runtime)
+    done = record(tmp_path)
+    assert done["drained"] is False
+    account = done["sources"]["demo"]["account"]
+    assert account["closes"]
+    assert sum(account["lost"].values()) > 0
+    assert len(lines(tmp_path / "demo" / "tracks.jsonl")) == account["delivered"]
+
+
+def test_killed_supervisor_takes_its_stages_along(tmp_path: Path, runtime: Path) -> None:
+    run = start(LONG, *FAST, *PLACEMENTS["processes"], "--out", str(tmp_path), runtime=runtime)
+    wait_for_lines(tmp_path, 5, run)
+    assert len(workers_of(run.pid)) == 5
+    run.kill()
+    run.communicate(timeout=30)
+    limit = time.monotonic() + 10
+    while workers_of(run.pid) and time.monotonic() < limit:
+        time.sleep(0.05)
+    assert workers_of(run.pid) == []
+    again = start("test://demo?width=64&height=64&frames=2", *FAST, runtime=runtime)
+    assert again.wait(60) == 0
+    again.communicate()
+    assert list(runtime.iterdir()) == [], "the next run sweeps what the killed one left"

@@ -1,0 +1,46 @@
+"""OpenCV on a bare server: what a user reads when its system libraries are missing."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+CODE = "import sys\nfrom pipeline.opencv import require\ntry: require()\nexcept Exception as e: print(e); sys.exit(e.exit_code)"
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            "ImportError('libGL.so.1: cannot open shared object file: No such file or directory')",
+            "OpenCV cannot be loaded, the system library libGL.so.1 is missing: apt-get install libgl1 libglib2.0-0",
+        ),
+        (
+            "ImportError('libgthread-2.0.so.0: cannot open shared object file: No such file or directory')",
+            "OpenCV cannot be loaded, the system library libgthread-2.0.so.0 is missing: "
+            "apt-get install libgl1 libglib2.0-0",
+        ),
+        (
+            "ModuleNotFoundError(\"No module named 'cv2'\", name='cv2')",
+            "OpenCV is not installed: pip install opencv-python",
+        ),
+        ("ImportError('numpy is too old')", "OpenCV cannot be loaded: numpy is too old"),
+    ],
+)
+def test_opencv_that_cannot_be_loaded_is_explained(error, message, tmp_path):
+    (tmp_path / "cv2.py").write_text(f"raise {error}\n")
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    run = subprocess.run([sys.executable, "-c", CODE], env=environment, capture_output=True, text=True, cwd=tmp_path)
+    assert (run.returncode, run.stdout.strip(), run.stderr) == (4, message, "")
+
+
+def test_opencv_that_can_be_loaded_is_silent(tmp_path):
+    code = "from pipeline.opencv import require\nrequire()\nimport cv2\ncv2.imread('none.png')\ncv2.VideoCapture('none.mp4')"
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("OPENCV")} | {"PYTHONPATH": str(ROOT)}
+    run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, cwd=tmp_path)
+    assert (run.returncode, run.stdout, run.stderr) == (0, "", "")

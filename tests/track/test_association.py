@@ -1,0 +1,56 @@
+"""Assignment against brute force, and the likelihood that decides contested detections."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.track.association import assign, pair_cost
+
+
+def brute_force(cost, gate):
+    """Least sum of cost - gate over every one-to-one choice of pairs."""
+    n, m = cost.shape
+    choices = itertools.permutations([*range(m), *[None] * n], n)
+    return min(sum(cost[i, j] - gate for i, j in enumerate(columns) if j is not None) for columns in choices)
+
+
+@settings(max_examples=60, deadline=None)
+@given(n=st.integers(0, 4), m=st.integers(0, 4), seed=st.integers(0, 10_000), forbidden=st.floats(0, 1))
+def test_no_other_choice_of_pairs_is_better(n, m, seed, forbidden):
+    rng = np.random.default_rng(seed)
+    cost = rng.uniform(-10, 50, (n, m))
+    cost[rng.random((n, m)) < forbidden] = np.inf
+    rows, columns = assign(cost, 25.0)
+    assert len(set(rows.tolist())) == len(rows) and len(set(columns.tolist())) == len(columns)
+    assert (cost[rows, columns] < 25.0).all()
+    assert abs((cost[rows, columns] - 25.0).sum() - brute_force(cost, 25.0)) < 1e-9
+
+
+def test_greedy_would_be_wrong():
+    # Taking the cheapest pair (0, 0) first leaves 1 + 24; crossing costs 2 + 3.
+    rows, columns = assign(np.array([[1.0, 2.0], [3.0, 24.0]]), 25.0)
+    assert dict(zip(rows.tolist(), columns.tolist(), strict=True)) == {0: 1, 1: 0}
+
+
+def test_one_good_pair_beats_two_bad_ones():
+    # Both tracks matched: 20 + 20 - 2 x 25 = -10. The first alone: 1 - 25 = -24.
+    rows, columns = assign(np.array([[1.0, 20.0], [20.0, np.inf]]), 25.0)
+    assert (rows.tolist(), columns.tolist()) == ([0], [0])
+
+
+def test_the_gate_is_open_below_and_shut_from_its_value():
+    assert assign(np.array([[24.999]]), 25.0)[0].tolist() == [0]
+    assert assign(np.array([[25.0]]), 25.0)[0].tolist() == []
+
+
+def test_a_certain_track_wins_the_detection_that_both_could_have():
+    mean = np.zeros((2, 4))
+    cov = np.stack([np.eye(4) * 100.0, np.eye(4)])
+    cost = pair_cost(mean, cov, np.array([[2.0, 0.0]]), 1.0)
+    # d^2 + ln det S by hand: the wide track is nearer (4/101 < 4/2) and still less likely.
+    np.testing.assert_allclose(cost[:, 0], [4 / 101 + 2 * np.log(101), 4 / 2 + 2 * np.log(2)])
+    assert cost[1, 0] < cost[0, 0]

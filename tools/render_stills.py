@@ -1,0 +1,93 @@
+"""Render still infrared pictures with exact masks, to train on.
+
+    python -m tools.render_stills --out DIR [--scenes 100] [--per-scene 5] [--seed 10000] [--snr 4 30]
+
+Writes the BasicIRSTD layout: ``images/NAME.png`` (16 bit), ``masks/NAME.png`` (0 and 255), ``img_idx/train.txt``.
+Scenes of all kinds take turns, each with its own seed, counted up from ``--seed``: keep it away from the seeds of
+scenes that results are judged on. A mask holds the pixels where a target's contrast is at least half its peak.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.capture.scene import Scene, SceneSpec
+from pipeline.capture.scene.spec import NAMES
+
+CAMERAS = ("still", "pan", "handheld", "pan+handheld")
+
+
+def draw_spec(index: int, seed: int, snr: tuple[float, float]) -> SceneSpec:
+    """The ``index``-th scene: kind by turns, everything else random from its own seed."""
+    rng = np.random.default_rng([seed, index])
+    point = rng.random() < 0.6
+    return SceneSpec(
+        name=NAMES[index % len(NAMES)],
+        frames=300,
+        seed=seed + index,
+        targets=int(rng.integers(2, 9)),
+        snr=float(np.exp(rng.uniform(*np.log(snr)))),
+        size=0.0 if point else float(rng.uniform(2, 14)),
+        camera=str(rng.choice(CAMERAS)),
+        noise=float(rng.uniform(4, 40)),
+        fpn=float(rng.uniform(0, 8)),
+        dead=float(rng.choice([0.0, 1e-4])),
+    )
+
+
+def masks(scene: Scene, k: int) -> NDArray[np.uint8]:
+    """Pixels (H, W) of frame k that are target, 255, by half the peak contrast; hidden targets are background."""
+    contrast = np.abs(scene.radiance(k) - scene.radiance(k, targets=False))
+    mask = np.zeros(contrast.shape, np.uint8)
+    for truth in scene.truth(k):
+        if not truth.visible:
+            continue
+        reach_x, reach_y = int(np.ceil(truth.w)) + 1, int(np.ceil(truth.h)) + 1
+        x, y = round(truth.x), round(truth.y)
+        rows, columns = slice(max(0, y - reach_y), y + reach_y + 1), slice(max(0, x - reach_x), x + reach_x + 1)
+        patch = contrast[rows, columns]
+        mask[rows, columns] |= np.where(patch >= 0.5 * patch.max(), 255, 0).astype(np.uint8)
+    return mask
+
+
+def render(scenes: int, per_scene: int, seed: int, snr: tuple[float, float]) -> Iterator[tuple[str, NDArray, NDArray]]:
+    """Name, picture (H, W) uint16 and mask (H, W) uint8 of every still."""
+    for index in range(scenes):
+        scene = Scene(draw_spec(index, seed, snr))
+        for k in np.linspace(20, len(scene) - 20, per_scene).astype(int).tolist():
+            yield f"{scene.spec.name}_{scene.spec.seed}_{k:03d}", scene.frame(k), masks(scene, k)
+
+
+def main(argv: Sequence[str]) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="tools.render_stills", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--scenes", type=int, default=100)
+    parser.add_argument("--per-scene", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=10_000)
+    parser.add_argument("--snr", type=float, nargs=2, default=(4.0, 30.0), metavar=("LOW", "HIGH"))
+    args = parser.parse_args(argv)
+    try:
+        for folder in ("images", "masks", "img_idx"):
+            (args.out / folder).mkdir(parents=True, exist_ok=True)
+        names = []
+        for name, picture, mask in render(args.scenes, args.per_scene, args.seed, tuple(args.snr)):
+            cv2.imwrite(str(args.out / "images" / f"{name}.png"), picture)
+            cv2.imwrite(str(args.out / "masks" / f"{name}.png"), mask)
+            names.append(name)
+        (args.out / "img_idx" / "train.txt").write_text("\n".join(names) + "\n")
+    except OSError as error:
+        sys.stderr.write(f"tools.render_stills: error: {error.filename}: {error.strerror}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
