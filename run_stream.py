@@ -10,7 +10,9 @@ read; 4 weights or backend cannot be loaded; 5 a stage failed; 130 interrupted, 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -67,4 +69,9 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if any(thread.name.startswith("read ") for thread in threading.enumerate()):
+        os._exit(code)  # a reader that hangs in a driver would crash the interpreter on its way out
+    sys.exit(code)

@@ -124,7 +124,7 @@ def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
         raise ConfigError(f"{path}: expected keys and values, got {type(tree).__name__}")
     base = tree.pop("extends", None)
     if base is None:
-        return tree
+        return dict(tree)
     if not isinstance(base, str):
         raise ConfigError(f"{path}: extends: expected a file name")
     return _merge(_read(path.parent / base, (*seen, path)), tree)

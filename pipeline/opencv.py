@@ -8,6 +8,7 @@ import re
 from pipeline.errors import BackendError
 
 _LIBRARY = re.compile(r"(lib[\w.+-]+\.so[\w.]*): cannot open shared object")
+_SILENT = 0
 
 
 def require() -> None:
@@ -25,7 +26,9 @@ def require() -> None:
     except ImportError as error:
         raise BackendError(_explain(error)) from error
     if "OPENCV_LOG_LEVEL" not in os.environ:
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+        # OpenCV 5 has moved it.
+        logging = cv2.utils.logging if hasattr(cv2.utils, "logging") else cv2
+        logging.setLogLevel(_SILENT)
 
 
 def _explain(error: ImportError) -> str:

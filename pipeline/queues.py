@@ -151,7 +151,7 @@ class Sender:
         """
         if timeout_s > 0:
             self.socket.poll(int(timeout_s * 1000), zmq.POLLIN)
-        self._watch_peers()
+        before, deserted = self._receiver, self._deserted()
         while True:
             try:
                 identity, *body = self.socket.recv_multipart(zmq.NOBLOCK)
@@ -163,6 +163,9 @@ class Sender:
                 self._control(identity, decode_struct(body[0], _control))
             except WireError:
                 self.rejected += 1
+        # Only now, since the last words of a receiver that is gone still count.
+        if deserted and self._receiver == before:
+            self._forget_receiver()
         self._dispatch()
 
     def account(self, source: str) -> Account:
@@ -237,16 +240,17 @@ class Sender:
                 queue.popleft()
                 self._ledgers[source].drop("stale")
 
-    def _watch_peers(self) -> None:
-        """A receiver that vanishes without a word is known by its closed connection (ipc and tcp)."""
+    def _deserted(self) -> bool:
+        """Whether the last connection has just closed: how a vanished receiver is known (ipc and tcp)."""
+        closed = False
         while self._monitor.poll(0):
             event = recv_monitor_message(self._monitor)
             if event["event"] == zmq.EVENT_ACCEPTED:
                 self._peers.add(event["value"])
             elif event["event"] == zmq.EVENT_DISCONNECTED:
                 self._peers.discard(event["value"])
-                if not self._peers:
-                    self._forget_receiver()
+                closed = True
+        return closed and not self._peers
 
     def _forget_receiver(self) -> None:
         self._lose_under_way("receiver gone")

@@ -60,7 +60,7 @@ def write_record(path: Path, record: Mapping[str, Any]) -> None:
 def table(outcome: Outcome) -> str:
     """The table at the end of a run, a line per source."""
     head = ("source", "frames", "done", "dropped", "lost", "fps", "p50 ms", "p95 ms", "p99 ms", "tracks", "end")
-    rows = [head]
+    rows: list[tuple[str, ...]] = [head]
     for id_, account in outcome.accounts.items():
         report = outcome.reports.get(id_, SourceReport())
         latency = report.latency.get("track")

@@ -9,11 +9,11 @@ import ctypes
 import os
 import signal
 import sys
+import threading
 
 import msgspec
 import zmq
 
-from pipeline import graph
 from pipeline.opencv import require
 
 PR_SET_PDEATHSIG = 1
@@ -28,10 +28,14 @@ def main() -> None:
     if os.getppid() != parent:
         return
     require()
+    from pipeline import graph
+
     plan = msgspec.json.decode(sys.stdin.buffer.read(), type=graph.StagePlan)
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     context.linger = 0
     graph.run(plan, context, parent)
+    if threading.active_count() > 1:
+        os._exit(0)  # a reader that hangs in a driver would crash the interpreter on its way out
     context.term()
 
 

@@ -10,7 +10,28 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-CODE = "import sys\nfrom pipeline.opencv import require\ntry: require()\nexcept Exception as e: print(e); sys.exit(e.exit_code)"
+EXPLAIN = """
+import sys
+from pipeline.opencv import require
+try:
+    require()
+except Exception as error:
+    print(error)
+    sys.exit(error.exit_code)
+"""
+USE = """
+from pipeline.opencv import require
+require()
+import cv2
+cv2.imread("none.png")
+cv2.VideoCapture("none.mp4")
+"""
+
+
+def run(code, environment, folder):
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, check=False, env=environment, capture_output=True, text=True, cwd=folder)
+    return done.returncode, done.stdout.strip(), done.stderr
 
 
 @pytest.mark.parametrize(
@@ -35,12 +56,9 @@ CODE = "import sys\nfrom pipeline.opencv import require\ntry: require()\nexcept 
 def test_opencv_that_cannot_be_loaded_is_explained(error, message, tmp_path):
     (tmp_path / "cv2.py").write_text(f"raise {error}\n")
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
-    run = subprocess.run([sys.executable, "-c", CODE], env=environment, capture_output=True, text=True, cwd=tmp_path)
-    assert (run.returncode, run.stdout.strip(), run.stderr) == (4, message, "")
+    assert run(EXPLAIN, environment, tmp_path) == (4, message, "")
 
 
 def test_opencv_that_can_be_loaded_is_silent(tmp_path):
-    code = "from pipeline.opencv import require\nrequire()\nimport cv2\ncv2.imread('none.png')\ncv2.VideoCapture('none.mp4')"
     environment = {k: v for k, v in os.environ.items() if not k.startswith("OPENCV")} | {"PYTHONPATH": str(ROOT)}
-    run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, cwd=tmp_path)
-    assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+    assert run(USE, environment, tmp_path) == (0, "", "")

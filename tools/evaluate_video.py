@@ -34,6 +34,7 @@ from pipeline.detect.stage import DetectStage
 from pipeline.errors import ConfigError, PipelineError, one_line
 from pipeline.messages import TENTATIVE, Frame, FrameHeader, Packet, Tracked
 from pipeline.preprocess.stage import PreprocessStage
+from pipeline.stage import Stage
 from pipeline.track.stage import TrackStage
 from tools import mot_metrics
 
@@ -115,7 +116,7 @@ def read_labels(path: Path) -> dict[int, list[tuple[float, float, float, float]]
 def track_video(address: str, config: Config) -> Iterator[Tracked]:
     """Run the stages on a file, one frame after another."""
     source = open_source(address, config.capture)
-    stages = [
+    stages: list[Stage] = [
         PreprocessStage(config.detect.weights, config.preprocess.ego_motion),
         DetectStage(config.detect),
         TrackStage(config.track),

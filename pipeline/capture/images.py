@@ -131,17 +131,16 @@ def _read(path: Path, pages: int) -> Iterator[tuple[str, NDArray[Any]]]:
     check_file(path, str(path))
     if pages == 1:
         yield str(path), _decode(path)
-        return
     # OpenCV walks from the first page to reach a later one: by chunks, that walk is rare.
-    for start in range(0, pages, _CHUNK):
+    for start in range(0, pages if pages > 1 else 0, _CHUNK):
         count = min(_CHUNK, pages - start)
         _, images = cv2.imreadmulti(str(path), start, count, flags=cv2.IMREAD_UNCHANGED)
         for k, image in enumerate(images):
             yield f"{path} page {start + k + 1}", image
         if len(images) < count:
             raise SourceError(f"{path} page {start + len(images) + 1}: not an image that can be read")
-    if not count_pages(path)[1]:
-        raise SourceError(f"{path}: the file is cut short, {pages} pages could be read")
+    if path.suffix.lower() in _STACKS and not count_pages(path)[1]:
+        raise SourceError(f"{path}: the file is cut short, {pages} of its pages could be read")
 
 
 def _decode(path: Path) -> NDArray[Any]:

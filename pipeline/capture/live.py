@@ -54,7 +54,7 @@ class LiveSource:
 
     Attributes:
         state: ``closed``, ``connecting``, ``open`` or ``reconnecting``.
-        reconnects: connections made after the first.
+        reconnects: times that the medium was lost and found again.
         length: of a finite medium, else None.
     """
 
@@ -70,6 +70,8 @@ class LiveSource:
         self._lock = threading.Lock()
         self._frame = 0
         self._first_ns: int | None = None
+        self._lost_ns: int | None = None
+        self._delay_s = 0.0
 
     def open(self) -> None:
         """Make the first connection.
@@ -94,8 +96,8 @@ class LiveSource:
         """The next picture; None at the end of a finite medium or after ``close``.
 
         Raises:
-            SourceError: a picture cannot be used, a finite medium broke off, or the medium was lost and did
-                not come back within ``give_up_s``.
+            SourceError: no picture ever arrived, one cannot be used, a finite medium broke off, or the medium
+                was lost and did not come back within ``give_up_s``.
         """
         try:
             with self._lock:
@@ -129,9 +131,13 @@ class LiveSource:
         while not self._closed.is_set():
             picture = self._feed.read() if self._feed is not None else None
             if picture is not None:
+                self._found()
                 return picture
             if self._closed.is_set():
                 return None
+            if self._frame == 0:
+                wait_s = self._config.read_timeout_s
+                raise SourceError(f"{self.name}: opened, but gives no picture within {wait_s:g} s (read_timeout_s)")
             if self.length is not None:
                 if self._frame < (1 - _LENGTH_SLACK) * self.length:
                     raise SourceError(f"{self.name}: broke off after {self._frame} of {self.length} frames")
@@ -140,31 +146,35 @@ class LiveSource:
         return None
 
     def _reconnect(self) -> None:
-        """Try until there is a connection, or ``close``.
+        """Make one attempt, after the wait that is due. Only a picture proves a connection.
 
         Raises:
             SourceError: ``give_up_s`` is over.
         """
         back_off = self._config.reconnect
-        lost_ns, delay = time.monotonic_ns(), back_off.initial_s
         self._drop()
-        self.state = "reconnecting"
-        log.warning("%s: lost, trying to reconnect", self.name)
-        while not self._closed.is_set():
-            try:
-                self._feed = self._connect()
-            except SourceError as error:
-                away_s = (time.monotonic_ns() - lost_ns) / 1e9
-                if back_off.give_up_s is not None and away_s >= back_off.give_up_s:
-                    raise SourceError(f"{error} (lost {away_s:.1f} s ago, gave up)") from None
-                log.info("%s, trying again in %.1f s", error, delay)
-                self._closed.wait(delay)
-                delay = min(2 * delay, back_off.max_s)
-            else:
-                self.reconnects += 1
-                self.state = "open"
-                log.warning("%s: reconnected", self.name)
-                return
+        if self._lost_ns is None:
+            self._lost_ns, self._delay_s = time.monotonic_ns(), back_off.initial_s
+            self.state = "reconnecting"
+            log.warning("%s: lost, trying to reconnect", self.name)
+        elif self._closed.wait(self._delay_s):
+            return
+        else:
+            self._delay_s = min(2 * self._delay_s, back_off.max_s)
+        try:
+            self._feed = self._connect()
+        except SourceError as error:
+            away_s = (time.monotonic_ns() - self._lost_ns) / 1e9
+            if back_off.give_up_s is not None and away_s >= back_off.give_up_s:
+                raise SourceError(f"{error} (lost {away_s:.1f} s ago, gave up)") from None
+            log.info("%s, trying again in %.1f s", error, self._delay_s)
+
+    def _found(self) -> None:
+        if self._lost_ns is not None:
+            self._lost_ns = None
+            self.reconnects += 1
+            self.state = "open"
+            log.warning("%s: reconnected", self.name)
 
     def _drop(self) -> None:
         feed, self._feed = self._feed, None

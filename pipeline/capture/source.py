@@ -42,6 +42,14 @@ class Source(Protocol):
     name: str
     live: bool
 
+    @property
+    def length(self) -> int | None:
+        """Pictures that the medium says it holds, where it says so."""
+
+    @property
+    def state(self) -> str:
+        """``open``, ``reconnecting`` and the like, for people."""
+
     def open(self) -> None:
         """Open the medium.
 
@@ -57,4 +65,8 @@ class Source(Protocol):
         """
 
     def close(self) -> None:
-        """Release the medium and make a waiting ``grab`` return soon. May be called twice."""
+        """Release the medium; returns at once. May be called twice, and while another thread waits in ``grab``.
+
+        A waiting ``grab`` returns within the read timeout (the open timeout while connecting), plus about four
+        seconds where a failed connection is being diagnosed.
+        """

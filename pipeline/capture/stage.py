@@ -206,7 +206,7 @@ class CaptureLoop:
                 error=self._error,
                 exit_code=self._exit_code,
                 queues={self._id: self._output.account(self._id)},
-                length=getattr(self._source, "length", None),
-                facts={"address": self._source.name, "state": getattr(self._source, "state", "")},
+                length=self._source.length,
+                facts={"address": self._source.name, "state": self._source.state},
             )
         )

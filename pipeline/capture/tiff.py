@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Literal
 
 _Order = Literal["little", "big"]
-_MAX_PAGES = 1_000_000
 
 
 def count_pages(path: Path) -> tuple[int, bool]:
@@ -25,14 +24,14 @@ def count_pages(path: Path) -> tuple[int, bool]:
         # Widths in bytes of: the number of entries, an entry, an offset.
         counts, entry, offsets = (8, 20, 8) if version == 43 else (2, 12, 4)
         at = int.from_bytes(head[8:16] if version == 43 else head[4:8], order)
-        pages = 0
-        while at and pages < _MAX_PAGES:
+        seen: set[int] = set()
+        while at and at not in seen:
+            seen.add(at)
             file.seek(at)
             entries = int.from_bytes(file.read(counts), order)
             link = at + counts + entries * entry
             if link + offsets > size:
-                return pages, False
+                return len(seen) - 1, False
             file.seek(link)
             at = int.from_bytes(file.read(offsets), order)
-            pages += 1
-    return pages, at == 0
+    return len(seen), at == 0

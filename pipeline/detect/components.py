@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.capture.source import Picture
 from pipeline.messages import DETECTION_DTYPE, Table
 
 RING_GUARD = 2
@@ -17,7 +18,7 @@ _MAD_TO_SIGMA = 1.4826
 
 def find(
     probability: NDArray[np.float32],
-    picture: NDArray[np.generic],
+    picture: Picture,
     *,
     threshold: float,
     low_threshold: float,
@@ -95,7 +96,7 @@ def _label(probability: NDArray[np.float32], threshold: float, low_threshold: fl
 
 
 def surroundings(
-    picture: NDArray[np.generic], label: NDArray[np.int32], found: Table
+    picture: Picture, label: NDArray[np.int32], found: Table
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Median and robust sigma (1.4826 MAD) of the background around each bounding box, in counts.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -46,7 +47,7 @@ def spans(length: int, tile: int, overlap: int) -> list[Span]:
         return [Span(0, length, 0, length)]
     count = -(-(length - overlap) // (tile - overlap))
     starts = [i * (length - tile) // (count - 1) for i in range(count)]
-    meets = [0, *((b + a + tile) // 2 for a, b in zip(starts, starts[1:], strict=False)), length]
+    meets = [0, *((b + a + tile) // 2 for a, b in pairwise(starts)), length]
     return [Span(start, start + tile, meets[i], meets[i + 1]) for i, start in enumerate(starts)]
 
 

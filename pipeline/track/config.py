@@ -25,7 +25,8 @@ class TrackConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         ego_sigma: rms error of a trusted ego-motion estimate at a track's place, px per frame.
         ego_sigma_lost: rms camera motion per frame while no estimate is trusted, px.
         high_score: detections from here on may start tracks.
-        low_score: detections from here on may keep confirmed tracks; lower ones are ignored.
+        low_score: detections from here on may keep a confirmed track seen in the frame before; lower ones are
+            ignored.
         confirm_hits, confirm_window: a track is confirmed at its M-th hit within N frames from its birth, and
             dropped as soon as that cannot happen any more.
         max_coast_s: a track without a hit for longer is dropped, also across a gap in the stream.

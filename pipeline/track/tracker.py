@@ -31,9 +31,9 @@ _LIFE_DTYPE = np.dtype([("hits", "<i8"), ("age", "<i8"), ("unseen_s", "<f8")])
 class Tracker:
     """Kalman tracks of one source, confirmed M of N, associated by likelihood in two rounds.
 
-    High-score detections are offered to all tracks and may start new ones; what is left of the low-score
-    detections may only keep confirmed tracks (the idea of ByteTrack, Zhang et al. 2022). The result does
-    not depend on the order of the detections.
+    High-score detections are offered to all tracks and may start new ones. Low-score detections may only keep
+    confirmed tracks that were seen in the frame before (ByteTrack, Zhang et al. 2022): offered to coasting
+    tracks, clutter keeps the lost ones alive. The result does not depend on the order of the detections.
     """
 
     def __init__(self, config: TrackConfig) -> None:

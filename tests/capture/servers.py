@@ -84,14 +84,14 @@ def ffmpeg_server(*output: str) -> Server:
 
 
 def needs_srt() -> None:
-    if FFMPEG is None or b"srt" not in subprocess.run([FFMPEG, "-protocols"], capture_output=True).stdout:
+    if FFMPEG is None or b"srt" not in subprocess.run([FFMPEG, "-protocols"], check=False, capture_output=True).stdout:
         pytest.skip("the ffmpeg program is not installed, or knows no SRT")
 
 
 @functools.cache
 def _has_gstreamer() -> bool:
     command = [GST_PYTHON, "-c", GST_CHECK]
-    return Path(GST_PYTHON).exists() and subprocess.run(command, capture_output=True).returncode == 0
+    return Path(GST_PYTHON).exists() and subprocess.run(command, check=False, capture_output=True).returncode == 0
 
 
 def rtsp_server(port: int, *login: str) -> Server:

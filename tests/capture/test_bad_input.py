@@ -143,7 +143,9 @@ def test_unreadable_file(tmp_path):
     )
     root = Path(__file__).resolve().parents[2]
     command = [sys.executable, "-c", code]
-    run = subprocess.run(command, cwd=tmp_path, env={"PYTHONPATH": str(root)}, capture_output=True, text=True)
+    run = subprocess.run(
+        command, check=False, cwd=tmp_path, env={"PYTHONPATH": str(root)}, capture_output=True, text=True
+    )
     assert "SourceError: secret.mp4: Permission denied" in run.stderr
 
 

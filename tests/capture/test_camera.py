@@ -45,5 +45,5 @@ def test_raw_16_bit_buffers_of_all_opencv_versions_become_pictures(shape):
     "buffer", [np.zeros((3, 4), np.uint8), np.zeros((3, 4, 3), np.uint8), np.zeros((3, 3), np.uint16)]
 )
 def test_a_buffer_of_another_size_is_refused(buffer):
-    with pytest.raises(SourceError, match="cam: .* bytes of 16-bit video are no picture of 4x3 px"):
+    with pytest.raises(SourceError, match=r"cam: .* bytes of 16-bit video are no picture of 4x3 px"):
         as_y16(buffer, 3, 4, "cam")

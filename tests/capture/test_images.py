@@ -92,7 +92,15 @@ def test_stack_cut_short_gives_its_good_pages_then_an_error(tmp_path):
     assert 15 <= len(grabs) <= 20
     for grab, page in zip(grabs, pages, strict=False):
         np.testing.assert_array_equal(grab.picture, page)
-    assert message == f"{short}: the file is cut short, {len(grabs)} pages could be read"
+    assert message == f"{short}: the file is cut short, {len(grabs)} of its pages could be read"
+
+
+def test_stack_of_two_pages_cut_short_is_an_error(tmp_path):
+    path = tmp_path / "stack.tif"
+    stack(path, 2)
+    grabs, message = first_pages(cut(path, 0.7))
+    assert len(grabs) == 1
+    assert message.endswith("the file is cut short, 1 of its pages could be read")
 
 
 def test_damaged_page_is_named_after_the_good_ones(tmp_path):
@@ -127,6 +135,9 @@ def test_pages_are_counted_along_the_chain(order, big, tmp_path):
     assert count_pages(path) == (3, True)
     path.write_bytes(data[:-1])
     assert count_pages(path) == (2, False)
+    looped = data[:-offsets] + first.to_bytes(offsets, order)
+    path.write_bytes(looped)
+    assert count_pages(path) == (3, False)
     path.write_bytes(b"no tiff at all")
     assert count_pages(path) == (0, True)
 
@@ -161,7 +172,7 @@ def test_file_that_vanishes_is_named(tmp_path):
     source.open()
     (tmp_path / "1.png").unlink()
     assert source.grab() is not None
-    with pytest.raises(SourceError, match="1.png: no such file"):
+    with pytest.raises(SourceError, match=r"1\.png: no such file"):
         source.grab()
 
 

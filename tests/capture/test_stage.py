@@ -26,6 +26,8 @@ class Medium:
 
     name = "medium"
     live = False
+    length = None
+    state = "open"
 
     def __init__(self, count: int, then: str = "end", hang_in_open: bool = False) -> None:
         self.grabs, self._count, self._then, self._hang_in_open = 0, count, then, hang_in_open

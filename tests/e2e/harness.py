@@ -11,7 +11,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = "test://demo?width=96&height=64&frames=12"
-LONG = "test://demo?width=96&height=64&frames=100000"
+LONG = "test://demo?width=96&height=64&frames=20000"
 FAST = ["--set", "sinks.overlay=false", "--set", "detect.threads=1"]
 
 

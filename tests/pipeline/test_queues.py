@@ -231,6 +231,45 @@ def test_killed_receiver_process_is_noticed(context: zmq.Context, tmp_path: Path
     sender.close()
 
 
+LEAVES_AT_ONCE = """
+import sys, zmq
+from pipeline.messages import EndOfSource
+from pipeline.queues import Receiver
+context = zmq.Context()
+receiver = Receiver(context, sys.argv[1], "test", credits=2)
+while True:
+    packet = receiver.receive(1.0)
+    if packet is not None:
+        receiver.done()
+        if isinstance(packet.message, EndOfSource):
+            break
+receiver.close()
+context.term()
+"""
+
+
+@pytest.mark.parametrize("transport", ["ipc", "tcp"])
+def test_last_words_of_a_receiver_that_leaves_at_once_count(
+    context: zmq.Context, tmp_path: Path, transport: str
+) -> None:
+    sender = Sender(context, f"ipc://{tmp_path}/q" if transport == "ipc" else "tcp://127.0.0.1:*")
+    for seq in range(20):
+        sender.offer(frame("a", seq))
+    sender.offer(end("a"))
+    limit = time.monotonic() + 30
+    with subprocess.Popen([sys.executable, "-c", LEAVES_AT_ONCE, sender.endpoint], cwd=ROOT) as child:
+        while sender.waiting() and time.monotonic() < limit:
+            sender.pump(0.05)
+        assert child.wait(30) == 0
+        time.sleep(0.2)  # the news that the connection is closed is there before the credits are read
+    while not sender.idle and time.monotonic() < limit:
+        sender.pump(0.05)
+    account = sender.account("a")
+    assert account.closes
+    assert (account.delivered, dict(account.lost), account.in_flight) == (20, {}, 0)
+    sender.close()
+
+
 def test_nonsense_on_the_control_side_is_counted_and_harmless(context: zmq.Context, endpoint: str) -> None:
     sender = Sender(context, endpoint)
     stranger = context.socket(zmq.DEALER)

@@ -12,8 +12,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.messages import IDENTITY
-from pipeline.preprocess.ego_motion import STILL, UNKNOWN, EgoMotionConfig, EgoMotionEstimator, corners, fit, stretch
+from pipeline.messages import IDENTITY, EgoMotion
+from pipeline.preprocess.ego_motion import (
+    STILL,
+    UNKNOWN,
+    EgoMotionConfig,
+    EgoMotionEstimator,
+    _enlarge,
+    _explains,
+    corners,
+    fit,
+    flow,
+    stretch,
+)
 from tests.conftest import real_data
 
 CONFIG = EgoMotionConfig()
@@ -157,6 +168,48 @@ def test_corners_are_spread_over_the_picture_whatever_the_contrast():
     points = corners(stretch(picture, picture)[0])
     left = (points[:, 0] < WIDTH // 2).mean()
     assert 0.4 < left < 0.6
+
+
+def test_no_cell_owns_more_corners_than_its_share():
+    rng = np.random.default_rng(0)
+    picture = stretch(scene(), scene())[0]
+    picture[:, : WIDTH // 2] = rng.integers(0, 255, (HEIGHT, WIDTH // 2))  # a corner every few pixels
+    points = corners(picture)
+    cells = np.floor(points / (WIDTH / 8, HEIGHT / 8)).astype(int)
+    _, counts = np.unique(cells, axis=0, return_counts=True)
+    assert counts.max() == 3 and len(counts) == 64
+
+
+def test_flow_loses_points_that_have_no_counterpart():
+    a, b = stretch(scene(), scene(affine(2.0, 1.0)))
+    b[:, WIDTH // 2 :] = stretch(scene(seed=5), scene(seed=5))[0][:, WIDTH // 2 :]
+    offered = corners(a)
+    before, after = flow(a, b, offered)
+    left = before[:, 0] < WIDTH // 2 - 12
+    assert left.sum() > 0.9 * (offered[:, 0] < WIDTH // 2 - 12).sum()
+    assert np.abs(after[left] - before[left] - (2.0, 1.0)).max() < 0.2
+    right_offered = (offered[:, 0] > WIDTH // 2 + 12).sum()
+    assert (before[:, 0] > WIDTH // 2 + 12).sum() < 0.4 * right_offered
+
+
+def test_a_motion_explains_pictures_that_it_brings_together():
+    a, b = stretch(scene(), scene(affine(4.0, 2.0)))
+    assert _explains(a, b, (1, 0, 4.0, 0, 1, 2.0))
+    assert not _explains(a, b, (1, 0, -4.0, 0, 1, -2.0))
+    assert not _explains(a, a, (1, 0, 4.0, 0, 1, 2.0))
+    assert not _explains(a, b, (1, 0, 400.0, 0, 1, 2.0))
+    assert _explains(a, b, (1, 0, 0.4, 0, 1, 0.0))  # too little to tell
+
+
+@pytest.mark.parametrize("factor", [1, 2, 4])
+def test_an_enlarged_motion_maps_block_centres_as_the_small_one_maps_pixels(factor):
+    small = np.array([[0.9, -0.2, 3.0], [0.3, 1.1, -2.0]])
+    a, b, tx, c, d, ty = small.ravel().tolist()
+    large = np.reshape(_enlarge(EgoMotion(matrix=(a, b, tx, c, d, ty), ok=True), factor).matrix, (2, 3))
+    pixel = np.array([7.0, 5.0])
+    centre = factor * pixel + (factor - 1) / 2
+    moved = small[:, :2] @ pixel + small[:, 2]
+    assert large[:, :2] @ centre + large[:, 2] == pytest.approx(factor * moved + (factor - 1) / 2)
 
 
 def test_stretch_is_one_map_for_both_pictures():

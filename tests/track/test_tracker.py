@@ -105,6 +105,13 @@ def test_low_scores_keep_a_confirmed_track_but_lower_ones_do_not():
     assert len(lost[-1]) == 0
 
 
+def test_low_scores_neither_revive_a_coasting_track_nor_confirm_a_tentative_one():
+    low, high, nothing = detections([[50, 50]], score=CONFIG.low_score), detections([[50, 50]]), detections([])
+    coasting = play([high, high, high, nothing, low, high])
+    assert [int(t["state"][0]) for t in coasting[2:]] == [CONFIRMED, COASTING, COASTING, CONFIRMED]
+    assert [len(t) for t in play([high, low, low, low])] == [1, 1, 1, 0]
+
+
 def test_a_high_score_goes_before_a_nearer_low_score():
     tracker = Tracker(CONFIG)
     for _ in range(10):

@@ -1,0 +1,165 @@
+"""Deployed weights: a safetensors file, and beside it the manifest that says what they are."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import torch
+from msgspec import Meta, Struct
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from nets.normalisation import FrameZScore
+from nets.registry import ARCHITECTURES, build
+
+FOLDER = Path(__file__).resolve().parent / "weights"
+SUFFIX = ".safetensors"
+
+
+class WeightsError(Exception):
+    """Weights that cannot be used; one line that names the file and what is wrong with it."""
+
+
+class _Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What all sections share."""
+
+
+class Input(_Section, frozen=True):
+    """What the network wants to see: number of channels, and how counts become its input."""
+
+    channels: Annotated[int, Meta(ge=1, le=3)]
+    normalisation: FrameZScore
+
+
+class Training(_Section, frozen=True):
+    """Where the weights come from.
+
+    Attributes:
+        data: data sets with the number of training pictures of each.
+        split: how training and validation were told apart.
+        recipe: file in ``configs/train``.
+        seed: of the run.
+        commit: of the repository.
+        steps: optimiser steps.
+        note: whatever else one should know.
+    """
+
+    data: dict[str, int]
+    split: str
+    recipe: str
+    seed: int
+    commit: str
+    steps: int
+    note: str = ""
+
+
+class Validation(_Section, frozen=True):
+    """How good the weights were on held-out pictures, by data set."""
+
+    protocol: str
+    split: str
+    metrics: dict[str, dict[str, float | int | None]]
+
+
+class Manifest(_Section, frozen=True):
+    """Everything about a weights file.
+
+    Attributes:
+        name: of the weights.
+        architecture: name known to ``nets.build``.
+        options: of the architecture.
+        sha256: of the safetensors file.
+        input: what the network wants to see.
+        threshold: probability of a detection.
+        training: where they come from.
+        validation: how good they were.
+    """
+
+    name: str
+    architecture: str
+    options: dict[str, Any]
+    sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+    input: Input
+    threshold: Annotated[float, Meta(gt=0, lt=1)]
+    training: Training
+    validation: Validation
+
+
+def locate(name_or_path: str) -> Path:
+    """The safetensors file of shipped weights or of a path.
+
+    Raises:
+        WeightsError: there is none.
+    """
+    path = Path(name_or_path)
+    if path.suffix != SUFFIX and path.parent == Path():
+        shipped = FOLDER / f"{name_or_path}{SUFFIX}"
+        if not shipped.is_file():
+            known = ", ".join(sorted(p.stem for p in FOLDER.glob(f"*{SUFFIX}"))) or "none"
+            raise WeightsError(f"no shipped weights named {name_or_path!r}; there are: {known}")
+        return shipped
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such weights file")
+    return path
+
+
+def read_manifest(name_or_path: str) -> Manifest:
+    """The manifest beside a weights file.
+
+    Raises:
+        WeightsError: it is missing or malformed; names the field.
+    """
+    path = locate(name_or_path).with_suffix(".json")
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Manifest)
+    except OSError as error:
+        raise WeightsError(f"{path}: {error.strerror}") from None
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise WeightsError(f"{path}: {error}") from None
+
+
+def load(name_or_path: str, device: str | torch.device = "cpu") -> tuple[nn.Module, Manifest]:
+    """A network with its weights, in eval mode, and their manifest. The hash is checked.
+
+    Raises:
+        WeightsError: anything about the files is not as it must be.
+    """
+    path, manifest = locate(name_or_path), read_manifest(name_or_path)
+    if manifest.architecture not in ARCHITECTURES:
+        known = ", ".join(sorted(ARCHITECTURES))
+        raise WeightsError(f"{path}: unknown architecture {manifest.architecture!r}; known: {known}")
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path}: not a safetensors file ({error})") from None
+    if sha256(path) != manifest.sha256:
+        raise WeightsError(f"{path}: sha256 differs from its manifest; the file is damaged or not the one described")
+    try:
+        network = build(manifest.architecture, **manifest.options)
+        network.load_state_dict(tensors)
+    except (ValueError, RuntimeError) as error:
+        first = " ".join(str(error).split())[:200]
+        raise WeightsError(f"{path}: does not fit architecture {manifest.architecture!r}: {first}") from None
+    network.eval().requires_grad_(False)
+    return network.to(device).to(memory_format=torch.channels_last), manifest  # type: ignore[call-overload]
+
+
+def save(path: Path, network: nn.Module, manifest: Manifest) -> Manifest:
+    """Write weights and manifest; the manifest's hash is set to that of the file, and the result is returned."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    save_file(tensors, path)
+    path.chmod(0o644)
+    manifest = msgspec.structs.replace(manifest, sha256=sha256(path))
+    text = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
+    path.with_suffix(".json").write_bytes(text + b"\n")
+    return manifest
+
+
+def sha256(path: Path) -> str:
+    """Hash of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

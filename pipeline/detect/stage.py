@@ -1,0 +1,114 @@
+"""The detect stage: batches over sources, the network, components."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.detect.backend import Backend, Maps, make_backend
+from pipeline.detect.components import find
+from pipeline.detect.config import DetectConfig
+from pipeline.detect.tiling import stitch, tiles
+from pipeline.link import SourceReport
+from pipeline.messages import Detected, EndOfSource, Packet, Prepared
+
+
+class DetectStage:
+    """``Prepared`` in, ``Detected`` out; the picture passes untouched.
+
+    Args:
+        config: of the stage.
+    """
+
+    def __init__(self, config: DetectConfig) -> None:
+        self._config = config
+        self.batch_size = config.batch_size
+        self.window_s = config.window_ms / 1000
+        self._backend: Backend | None = None
+        self._facts: dict[str, str] = {}
+
+    def open(self) -> None:
+        """Load the network.
+
+        Raises:
+            BackendError: weights or backend cannot be used.
+        """
+        self._backend = make_backend(self._config)
+        manifest = self._backend.manifest
+        self._facts = {
+            "weights": manifest.name,
+            "sha256": manifest.sha256,
+            "backend": self._config.backend,
+            "device": self._backend.device,
+            "precision": self._config.precision,
+        }
+
+    def process(self, packets: Sequence[Packet]) -> Iterator[Packet]:
+        """Detect in a batch of frames; packets leave in the order they came."""
+        frames = [packet for packet in packets if not isinstance(packet.message, EndOfSource)]
+        maps = self._probabilities(frames)
+        for packet in packets:
+            if isinstance(packet.message, EndOfSource):
+                yield packet
+                continue
+            yield self._detected(packet, maps[id(packet)])
+
+    def close(self) -> None:
+        """Let go of the network."""
+        self._backend = None
+
+    def facts(self) -> Mapping[str, str]:
+        """Weights, hash, backend and device."""
+        return self._facts
+
+    def reports(self) -> Mapping[str, SourceReport]:
+        """Not the last stage."""
+        return {}
+
+    def _probabilities(self, frames: Sequence[Packet]) -> dict[int, Maps]:
+        """Probability map of every frame, frames of one size and type through the network together."""
+        groups: dict[tuple[int, int, str], list[Packet]] = {}
+        for packet in frames:
+            picture = _picture(packet)
+            groups.setdefault((*picture.shape, picture.dtype.name), []).append(packet)
+        maps: dict[int, Maps] = {}
+        for (height, width, _), members in groups.items():
+            layout = tiles(height, width, self._config.tile, self._config.tile_overlap)
+            parts = np.stack([tile.cut(_picture(packet)) for packet in members for tile in layout])
+            intensities = [_prepared(packet).intensity for packet in members for _ in layout]
+            assert self._backend is not None
+            found = self._backend.infer(parts, intensities)
+            for i, packet in enumerate(members):
+                part = found[i * len(layout) : (i + 1) * len(layout)]
+                maps[id(packet)] = stitch(layout, list(part))
+        return maps
+
+    def _detected(self, packet: Packet, probability: Maps) -> Packet:
+        assert self._backend is not None
+        config, message = self._config, _prepared(packet)
+        threshold = config.threshold if config.threshold is not None else self._backend.manifest.threshold
+        detections = find(
+            probability,
+            _picture(packet),
+            threshold=threshold,
+            low_threshold=threshold * config.low_ratio,
+            min_area=config.min_area,
+            max_area=config.max_area,
+            max_detections=config.max_detections,
+        )
+        detected = Detected(header=message.header, ego=message.ego, detections=detections.tobytes())
+        return Packet(detected, packet.picture)
+
+
+def _prepared(packet: Packet) -> Prepared:
+    if not isinstance(packet.message, Prepared):
+        raise TypeError(f"detect got {type(packet.message).__name__}")
+    return packet.message
+
+
+def _picture(packet: Packet) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    if packet.picture is None:
+        raise TypeError("detect got a frame without a picture")
+    return packet.picture

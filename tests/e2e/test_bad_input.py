@@ -1,0 +1,268 @@
+"""Bad input at the front door: one line that names the thing, the promised exit code, and nothing lost."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import nets
+from run_stream import main
+from tests.e2e.harness import FAST, SMALL, front_door, lines, record
+
+
+def images(folder: Path, count: int = 6, side: int = 48) -> Path:
+    """A folder of 16-bit pictures."""
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for k in range(count):
+        cv2.imwrite(str(folder / f"{k}.png"), rng.integers(900, 1100, (side, side), np.uint16))
+    return folder
+
+
+def video(path: Path, frames: int = 40) -> Path:
+    """A small mp4 whose index comes first, as streamed files have it."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 25, (64, 64))
+    rng = np.random.default_rng(0)
+    for _ in range(frames):
+        writer.write(rng.integers(0, 255, (64, 64, 3), np.uint8))
+    writer.release()
+    return path
+
+
+def missing_file(tmp: Path) -> tuple[str, str]:
+    return str(tmp / "gone.mp4"), "gone.mp4"
+
+
+def empty_file(tmp: Path) -> tuple[str, str]:
+    (tmp / "empty.mp4").touch()
+    return str(tmp / "empty.mp4"), "empty.mp4"
+
+
+def truncated_mp4(tmp: Path) -> tuple[str, str]:
+    whole = video(tmp / "whole.mp4").read_bytes()
+    (tmp / "cut.mp4").write_bytes(whole[: len(whole) // 2])
+    return str(tmp / "cut.mp4"), "cut.mp4"
+
+
+def text_named_mp4(tmp: Path) -> tuple[str, str]:
+    (tmp / "letter.mp4").write_text("Dear camera,\n" * 200)
+    return str(tmp / "letter.mp4"), "letter.mp4"
+
+
+def folder_without_images(tmp: Path) -> tuple[str, str]:
+    (tmp / "bare").mkdir()
+    (tmp / "bare" / "notes.txt").write_text("nothing")
+    return str(tmp / "bare"), "bare"
+
+
+def glob_without_match(tmp: Path) -> tuple[str, str]:
+    return str(tmp / "cam*.png"), "cam*.png"
+
+
+def one_pixel(tmp: Path) -> tuple[str, str]:
+    folder = images(tmp / "dot", count=1, side=1)
+    return str(folder), "1x1"
+
+
+def unreachable_host(_: Path) -> tuple[str, str]:
+    return "rtsp://operator:hunter2@no-such-host.invalid/ir", "no-such-host.invalid"
+
+
+def wrong_port(_: Path) -> tuple[str, str]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    return f"rtsp://operator:hunter2@127.0.0.1:{port}/ir", str(port)
+
+
+def no_camera(_: Path) -> tuple[str, str]:
+    return "/dev/video77", "video77"
+
+
+def unknown_scheme(_: Path) -> tuple[str, str]:
+    return "gopher://host/ir", "gopher"
+
+
+SOURCES = [
+    missing_file, empty_file, truncated_mp4, text_named_mp4, folder_without_images, glob_without_match, one_pixel,
+    unreachable_host, wrong_port, no_camera, unknown_scheme,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("make", SOURCES, ids=lambda make: make.__name__)
+def test_bad_source_is_named_and_the_good_one_beside_it_is_finished(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], make: Callable[[Path], tuple[str, str]]
+) -> None:
+    address, named = make(tmp_path)
+    out = tmp_path / "out"
+    code = main([address, SMALL, *FAST, "--set", "placement.capture=thread", "--out", str(out)])
+    errors = capfd.readouterr().err.splitlines()
+    assert code == 3
+    assert len(errors) == 1, errors
+    assert named in errors[0]
+    assert "hunter2" not in errors[0]
+    if make is not unknown_scheme:  # an address that is none is wrong usage of the whole command: nothing starts
+        run = record(out)
+        assert run["drained"] is True
+        assert all(source["account"]["closes"] for source in run["sources"].values())
+        assert run["sources"]["demo"]["end"] == "finished"
+        assert len(lines(out / "demo" / "tracks.jsonl")) == 12
+        assert "hunter2" not in json.dumps(run)
+
+
+def other_size(folder: Path) -> str:
+    cv2.imwrite(str(folder / "3.png"), np.zeros((64, 40), np.uint16))
+    return "3.png"
+
+
+def corrupt_png(folder: Path) -> str:
+    (folder / "3.png").write_bytes((folder / "3.png").read_bytes()[:100])
+    return "3.png"
+
+
+@pytest.mark.parametrize("spoil", [other_size, corrupt_png], ids=lambda spoil: spoil.__name__)
+def test_bad_picture_in_the_middle_keeps_what_came_before(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], spoil: Callable[[Path], str]
+) -> None:
+    folder = images(tmp_path / "cam")
+    named = spoil(folder)
+    out = tmp_path / "out"
+    assert main([str(folder), *FAST, "--out", str(out)]) == 3
+    errors = capfd.readouterr().err.splitlines()
+    assert len(errors) == 1, errors
+    assert named in errors[0]
+    assert [line["frame"] for line in lines(out / "cam" / "tracks.jsonl")] == [0, 1, 2]
+    run = record(out)["sources"]["cam"]
+    assert run["account"]["captured"] == run["account"]["delivered"] == 3
+    assert run["end"] == "failed"
+    assert named in run["error"]
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["--config", "gone.yaml"], "gone.yaml"),
+        (["--set", "detekt.threshold=0.5"], "detekt"),
+        (["--set", "detect.threshold=-0.5"], "detect.threshold"),
+        (["--set", "detect.batch_size=many"], "detect.batch_size"),
+        (["--set", "track.gate=[1]"], "track.gate"),
+    ],
+)
+def test_bad_configuration_starts_nothing(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], words: list[str], named: str
+) -> None:
+    assert main([SMALL, *words, "--out", str(tmp_path / "out")]) == 2
+    errors = capfd.readouterr().err.splitlines()
+    assert len(errors) == 1
+    assert named in errors[0]
+    assert not (tmp_path / "out").exists()
+
+
+def test_output_folder_that_is_a_file_is_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "taken").write_text("mine")
+    assert main([SMALL, "--out", str(tmp_path / "taken")]) == 2
+    errors = capfd.readouterr().err.splitlines()
+    assert len(errors) == 1
+    assert "taken" in errors[0]
+    assert (tmp_path / "taken").read_text() == "mine"
+
+
+def test_unwritable_output_folder_is_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main([SMALL, "--out", "/proc/irst-out"]) == 2
+    errors = capfd.readouterr().err.splitlines()
+    assert len(errors) == 1
+    assert "/proc/irst-out" in errors[0]
+
+
+def copy_of_weights(tmp: Path) -> Path:
+    shipped = Path(nets.__file__).parent / "weights"
+    for suffix in (".safetensors", ".json"):
+        shutil.copy(shipped / f"mshnet{suffix}", tmp / f"own{suffix}")
+    return tmp / "own.safetensors"
+
+
+def wrong_hash(path: Path) -> str:
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    return "sha256"
+
+
+def other_architecture(path: Path) -> str:
+    manifest = json.loads(path.with_suffix(".json").read_text())
+    manifest["architecture"] = "resnet50"
+    path.with_suffix(".json").write_text(json.dumps(manifest))
+    return "resnet50"
+
+
+def not_safetensors(path: Path) -> str:
+    path.write_bytes(b"PK\x03\x04 this is something else" * 50)
+    return "own.safetensors"
+
+
+def no_manifest(path: Path) -> str:
+    path.with_suffix(".json").unlink()
+    return "own.json"
+
+
+def unknown_field_in_manifest(path: Path) -> str:
+    manifest = json.loads(path.with_suffix(".json").read_text())
+    manifest["treshold"] = 0.5
+    path.with_suffix(".json").write_text(json.dumps(manifest))
+    return "treshold"
+
+
+def no_file(path: Path) -> str:
+    path.unlink()
+    return "own.safetensors"
+
+
+WEIGHTS = [wrong_hash, other_architecture, not_safetensors, no_manifest, unknown_field_in_manifest, no_file]
+
+
+@pytest.mark.parametrize("spoil", WEIGHTS, ids=lambda spoil: spoil.__name__)
+def test_bad_weights_are_named(tmp_path: Path, capfd: pytest.CaptureFixture[str], spoil: Callable[[Path], str]) -> None:
+    path = copy_of_weights(tmp_path)
+    named = spoil(path)
+    out = tmp_path / "out"
+    assert main([SMALL, *FAST, "--set", f"detect.weights={path}", "--out", str(out)]) == 4
+    errors = capfd.readouterr().err.splitlines()
+    assert len(errors) == 1, errors
+    assert named in errors[0]
+    assert record(out)["sources"]["demo"]["account"]["closes"]
+
+
+def test_unknown_weights_name_lists_the_known(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main([SMALL, *FAST, "--set", "detect.weights=mshnett"]) == 4
+    assert "mshnet" in capfd.readouterr().err.replace("mshnett", "")
+
+
+def test_full_disk_is_named_and_earlier_lines_stay(tmp_path: Path, runtime: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("mounting a small disk needs root")
+    try:
+        scene = "test://demo?width=96&height=64&frames=600"
+        done = front_door(scene, *FAST, "--out", str(disk / "out"), runtime=runtime)
+        assert done.returncode == 5, done.stderr
+        assert done.stderr.count("\n") == 1, done.stderr
+        assert "No space left" in done.stderr
+        assert str(disk) in done.stderr
+        kept = lines(disk / "out" / "demo" / "tracks.jsonl")
+        assert [line["frame"] for line in kept] == list(range(len(kept)))
+        assert len(kept) > 0
+    finally:
+        subprocess.run(["umount", str(disk)], check=False)
+        shutil.rmtree(disk, ignore_errors=True)
