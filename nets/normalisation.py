@@ -1,14 +1,16 @@
-"""From raw counts to network input: the z-score of the whole frame, in its own counts, 8 or 16 bit alike."""
+"""From raw counts to network input: z-scores of the frame and of neighbourhoods, 8 or 16 bit alike."""
 
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from msgspec import Struct
+import torch
+from msgspec import Meta, Struct
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
 Picture = NDArray[np.unsignedinteger[Any]]
 
@@ -16,7 +18,11 @@ Picture = NDArray[np.unsignedinteger[Any]]
 class FrameZScore(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """z = clip((x - mean) / max(std, min_std), -clip, clip), mean and std of the whole raw frame.
 
+    One more channel per window holds the same with mean and std of the square around each pixel. There a target
+    of five times the noise stands out by five, however much brighter than the sky the ground is.
+
     Attributes:
+        windows: sides of the squares in px, odd.
         min_std: floor of the divisor in counts, so that an even frame does not become pure noise.
         clip: largest absolute value that the network sees.
     """
@@ -24,6 +30,12 @@ class FrameZScore(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     kind: Literal["frame_zscore"] = "frame_zscore"
     min_std: float = 1.0
     clip: float = 10.0
+    windows: tuple[Annotated[int, Meta(ge=3, le=255)], ...] = ()
+
+    @property
+    def channels(self) -> int:
+        """Channels of the network input."""
+        return 1 + len(self.windows)
 
     def gain(self, std: float) -> float:
         """Factor from counts to standard deviations."""
@@ -53,16 +65,31 @@ def frame_statistics(picture: Picture) -> tuple[float, float]:
     return middle + total / pixels, math.sqrt(variance)
 
 
-def normalise(counts: Tensor, mean: Tensor, gain: Tensor, clip: float) -> Tensor:
-    """Z-score of a batch of frames with known statistics.
+def normalise(counts: Tensor, mean: Tensor, gain: Tensor, norm: FrameZScore) -> Tensor:
+    """Network input of a batch of frames with known statistics.
 
     Args:
-        counts: (N, C, H, W), float, raw counts.
+        counts: (N, 1, H, W), float32, raw counts.
         mean: (N,), counts.
         gain: (N,), one over counts, from ``FrameZScore.gain``.
-        clip: bound of the result.
+        norm: what the network was trained with.
 
     Returns:
-        (N, C, H, W) in [-clip, clip].
+        (N, norm.channels, H, W) in [-clip, clip].
     """
-    return ((counts - mean.view(-1, 1, 1, 1)) * gain.view(-1, 1, 1, 1)).clamp(-clip, clip)
+    gain = gain.view(-1, 1, 1, 1)
+    frame = (counts - mean.view(-1, 1, 1, 1)) * gain
+    channels = [frame]
+    for side in norm.windows:
+        local = _box_mean(frame, side)
+        # Around the local mean of the frame's z-score the squares are small, so float32 holds the difference.
+        spread = (_box_mean(frame.square(), side) - local.square()).clamp(min=0).sqrt()
+        channels.append((frame - local) / torch.maximum(spread, gain * norm.min_std))
+    return torch.cat(channels, dim=1).clamp(-norm.clip, norm.clip)
+
+
+def _box_mean(picture: Tensor, side: int) -> Tensor:
+    """Mean over a square around each pixel, of what of it lies in the picture."""
+    half = side // 2
+    rows = avg_pool2d(picture, (1, side), 1, (0, half), count_include_pad=False)
+    return avg_pool2d(rows, (side, 1), 1, (half, 0), count_include_pad=False)

@@ -11,6 +11,7 @@ from pathlib import Path
 from pipeline import config as configuration
 from pipeline.capture.address import redact, source_ids
 from pipeline.capture.factory import open_source
+from pipeline.errors import ConfigError, StageError
 from pipeline.progress import Progress
 from pipeline.report import run_record, table, write_record
 from pipeline.sinks.folder import claim
@@ -41,11 +42,16 @@ def run(addresses: Sequence[str], config_file: Path | None, settings: Sequence[s
     with Progress(list(sources)) as progress:
         outcome = supervisor.run(progress.update)
 
-    if out is not None:
-        write_record(out / "run.json", run_record(config, sources, version, outcome))
     sys.stdout.write(table(outcome) + "\n")
     for error in outcome.errors:
         complain(error)
+    if out is not None:
+        try:
+            write_record(out / "run.json", run_record(config, sources, version, outcome))
+        except ConfigError as error:
+            if not outcome.errors:  # else the disk is as full as a stage has already said
+                complain(str(error))
+            return outcome.exit_code or StageError.exit_code
     return outcome.exit_code
 
 

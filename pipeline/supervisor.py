@@ -38,7 +38,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
         drained: every captured frame was delivered, dropped by policy or counted as lost, and every stage
             came to its end by itself.
         interrupted: a stop was asked for.
-        errors: one line each.
+        errors: one line each, none twice.
         accounts: loss account of every source.
         reports: what the sinks know of every source.
         facts: by stage.
@@ -223,7 +223,7 @@ class Supervisor:
             exit_code=codes[0] if codes else 0,
             drained=drained,
             interrupted=self._interrupted,
-            errors=list(self._errors.values()),
+            errors=list(dict.fromkeys(self._errors.values())),
             accounts=accounts,
             reports=self.reports(),
             facts={state.stage: state.facts for state in stages},

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from pipeline.capture.scene import Scene, SceneSpec
 from pipeline.capture.scene.spec import NAMES
 
+Still = tuple[str, NDArray[np.uint16], NDArray[np.uint8]]
 CAMERAS = ("still", "pan", "handheld", "pan+handheld")
 
 
@@ -57,7 +58,7 @@ def masks(scene: Scene, k: int) -> NDArray[np.uint8]:
     return mask
 
 
-def render(scenes: int, per_scene: int, seed: int, snr: tuple[float, float]) -> Iterator[tuple[str, NDArray, NDArray]]:
+def render(scenes: int, per_scene: int, seed: int, snr: tuple[float, float]) -> Iterator[Still]:
     """Name, picture (H, W) uint16 and mask (H, W) uint8 of every still."""
     for index in range(scenes):
         scene = Scene(draw_spec(index, seed, snr))

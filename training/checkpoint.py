@@ -62,11 +62,16 @@ def read_config(path: Path) -> TrainConfig:
     return convert(_header(path)["config"], str(path))
 
 
+def read_progress(path: Path) -> Progress:
+    """Where the run of a checkpoint stood; raises ConfigError as ``read_config``."""
+    return Progress(**_header(path)["progress"])
+
+
 def restore(
     path: Path, network: nn.Module, averaged: nn.Module, optimiser: torch.optim.Optimizer, device: torch.device
 ) -> Progress:
     """Fill network, average and optimiser from a checkpoint; the reverse of ``save``."""
-    header = _header(path)
+    progress = read_progress(path)
     groups: dict[str, dict[str, Tensor]] = {"network": {}, "averaged": {}, "optimiser": {}}
     with safe_open(path, "pt", device=str(device)) as file:
         for key in file.keys():  # noqa: SIM118 - a safetensors handle is no dict
@@ -83,7 +88,7 @@ def restore(
         laid_out = torch.empty_like(parameter).copy_(value) if value.shape == parameter.shape else value
         slots.setdefault(int(index), {})[slot] = laid_out
     optimiser.load_state_dict({"state": slots, "param_groups": optimiser.state_dict()["param_groups"]})
-    return Progress(**header["progress"])
+    return progress
 
 
 def _header(path: Path) -> dict[str, Any]:

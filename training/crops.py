@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,6 +16,8 @@ from nets.normalisation import FrameZScore, normalise
 from training.config import AugmentConfig, DataConfig
 from training.data import Sample
 
+Plane = NDArray[Any]
+
 
 def draw_batch(
     training: list[list[Sample]], config: DataConfig, norm: FrameZScore, rng: Generator
@@ -22,20 +25,21 @@ def draw_batch(
     """A batch of normalised crops.
 
     Returns:
-        pictures (N, 1, crop, crop), float32, in the network's units, with the statistics of the whole frame as in
+        pictures (N, C, crop, crop), float32, in the network's units, with the statistics of the whole frame as in
         live use; masks (N, 1, crop, crop), float32 in {0, 1}.
     """
     weights = np.array([source.weight for source in config.sources])
     pictures, masks, means, gains = [], [], [], []
     for index in rng.choice(len(training), size=config.batch, p=weights / weights.sum()):
         sample = training[index][rng.integers(len(training[index]))]
-        counts, mask, mean, std = draw_crop(sample, config, config.sources[index].scale, rng)
-        pictures.append(counts)
+        picture, mask, mean, std = draw_crop(sample, config, config.sources[index].scale, rng)
+        pictures.append(picture)
         masks.append(mask)
         means.append(mean)
         gains.append(norm.gain(std))
-    batch = normalise(torch.from_numpy(np.stack(pictures)[:, None]), torch.tensor(means), torch.tensor(gains), norm.clip)
-    return batch, torch.from_numpy(np.stack(masks)[:, None])
+    counts = torch.from_numpy(np.stack(pictures)[:, None])
+    facts = torch.tensor([means, gains], dtype=torch.float32)
+    return normalise(counts, facts[0], facts[1], norm), torch.from_numpy(np.stack(masks)[:, None])
 
 
 def draw_crop(
@@ -53,7 +57,7 @@ def draw_crop(
     if edge != config.crop:
         picture, mask = _resize(picture, config.crop), _resize_mask(mask, config.crop)
     picture, mean, std = _disturb(picture, sample.histogram, config.augment, rng)
-    turns, flip = rng.integers(4), rng.integers(2)
+    turns, flip = int(rng.integers(4)), rng.integers(2)
     if flip:
         picture, mask = picture[:, ::-1], mask[:, ::-1]
     picture, mask = np.rot90(picture, turns), np.rot90(mask, turns)
@@ -72,7 +76,7 @@ def _place(sample: Sample, edge: int, on_target: float, rng: Generator) -> tuple
     return min(max(left, 0), max(0, width - edge)), min(max(top, 0), max(0, height - edge))
 
 
-def _cut(plane: NDArray[np.generic], left: int, top: int, edge: int) -> NDArray[np.generic]:
+def _cut(plane: Plane, left: int, top: int, edge: int) -> Plane:
     """The square, filled by reflection (of picture and mask alike) where the frame is smaller."""
     part = plane[top : top + edge, left : left + edge]
     below, right = edge - part.shape[0], edge - part.shape[1]
@@ -81,20 +85,20 @@ def _cut(plane: NDArray[np.generic], left: int, top: int, edge: int) -> NDArray[
     return part
 
 
-def _resize(picture: NDArray[np.generic], edge: int) -> NDArray[np.generic]:
+def _resize(picture: Plane, edge: int) -> Plane:
     shrinks = picture.shape[0] > edge
     return cv2.resize(picture, (edge, edge), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
-def _resize_mask(mask: NDArray[np.generic], edge: int) -> NDArray[np.generic]:
+def _resize_mask(mask: Plane, edge: int) -> Plane:
     # A target smaller than one new pixel keeps its most covered pixels: it dims, but does not cease to exist.
     cover = _resize(mask.astype(np.float32), edge)
     return (cover > 0.5 * min(1.0, float(cover.max()))).astype(np.uint8)
 
 
 def _disturb(
-    picture: NDArray[np.generic], histogram: NDArray[np.int64], config: AugmentConfig, rng: Generator
-) -> tuple[NDArray[np.generic], float, float]:
+    picture: Plane, histogram: NDArray[np.int64], config: AugmentConfig, rng: Generator
+) -> tuple[Plane, float, float]:
     """Response curve, blur, noise and coder loss; also the whole frame's statistics under the same curve."""
     top = len(histogram) - 1
     curve = (np.arange(top + 1) / top) ** math.exp(rng.uniform(-config.gamma, config.gamma)) * top
@@ -112,5 +116,5 @@ def _disturb(
     coded, quality = rng.random() < config.jpeg, int(rng.integers(config.jpeg_quality[0], config.jpeg_quality[1] + 1))
     if coded and top == np.iinfo(np.uint8).max:
         code = cv2.imencode(".jpg", picture.astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-        picture = cv2.imdecode(code, cv2.IMREAD_GRAYSCALE)
+        picture = np.asarray(cv2.imdecode(code, cv2.IMREAD_GRAYSCALE))
     return picture, mean, std

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -47,6 +48,8 @@ def names(folder: Path, split: str | None, images: str = "images") -> list[str]:
             found = (folder / split).read_text(encoding="utf-8").split()
     except OSError as error:
         raise ConfigError(f"{error.filename}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{folder / (split or images)}: no text file of names") from None
     if not found:
         raise ConfigError(f"{folder / (split or images)}: no pictures")
     return found
@@ -58,21 +61,28 @@ def read_sample(folder: Path, name: str, images: str = "images", masks: str | No
     Raises:
         ConfigError: a file is missing, unreadable, or the sizes differ.
     """
-    picture = _read_grey(folder / images / f"{name}.png")
+    picture = read_grey(folder / images / f"{name}.png")
     mask = np.zeros(picture.shape, np.uint8)
     if masks is not None:
         path = folder / masks / f"{name}.png"
-        grey = _read_grey(path)
+        grey = read_grey(path)
         if grey.shape != picture.shape:
             raise ConfigError(f"{path}: {grey.shape[1]}x{grey.shape[0]} mask for a picture of another size")
         mask = (grey > np.iinfo(grey.dtype).max // 2).astype(np.uint8)
     levels = int(np.iinfo(picture.dtype).max) + 1
-    centroids = cv2.connectedComponentsWithStats(mask, connectivity=8)[3][1:]
+    centroids = cv2.connectedComponentsWithStats(mask, connectivity=8)[3][1:].astype(np.float64)
     return Sample(name, picture, mask, np.bincount(picture.ravel(), minlength=levels), centroids)
 
 
-def _read_grey(path: Path) -> Picture:
-    data = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH) if path.is_file() else None
+def read_grey(path: Path) -> Picture:
+    """One picture as grey counts, (H, W), uint8 or uint16.
+
+    Raises:
+        ConfigError: missing or unreadable.
+    """
+    data: NDArray[Any] | None = (
+        cv2.imread(str(path), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH) if path.is_file() else None
+    )
     if data is None or data.dtype not in (np.uint8, np.uint16):
         raise ConfigError(f"{path}: no readable 8- or 16-bit picture")
     return data
@@ -88,6 +98,20 @@ def held_out(folder: str, name: str, fraction: float) -> bool:
     return int.from_bytes(digest[:8], "big") < fraction * 2**64
 
 
+def split_names(root: Path, source: SourceConfig) -> tuple[list[str], list[str]]:
+    """Names of a set's training pictures and of its validation pictures, each in the order of the split.
+
+    Raises:
+        ConfigError: see ``names``; also a source that has nothing left to train on.
+    """
+    split: tuple[list[str], list[str]] = ([], [])
+    for name in names(root / source.folder, source.split, source.images):
+        split[held_out(source.folder, name, source.validation)].append(name)
+    if not split[0]:
+        raise ConfigError(f"{root / source.folder}: validation takes every picture")
+    return split
+
+
 def load_sources(root: Path, sources: Sequence[SourceConfig]) -> tuple[list[list[Sample]], dict[str, list[Sample]]]:
     """Decode all sets.
 
@@ -95,17 +119,14 @@ def load_sources(root: Path, sources: Sequence[SourceConfig]) -> tuple[list[list
         training samples per source, and the validation samples by folder (sources without any left out).
 
     Raises:
-        ConfigError: see ``names`` and ``read_sample``; also a source that has nothing left to train on.
+        ConfigError: see ``split_names`` and ``read_sample``.
     """
     training, validation = [], {}
     for source in sources:
         folder = root / source.folder
         split: tuple[list[Sample], list[Sample]] = ([], [])
-        for name in names(folder, source.split, source.images):
-            sample = read_sample(folder, name, source.images, source.masks)
-            split[held_out(source.folder, name, source.validation)].append(sample)
-        if not split[0]:
-            raise ConfigError(f"{folder}: validation takes every picture")
+        for part, chosen in zip(split, split_names(root, source), strict=True):
+            part.extend(read_sample(folder, name, source.images, source.masks) for name in chosen)
         training.append(split[0])
         if split[1]:
             validation[source.folder] = split[1]

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import nets
-from pipeline.errors import PipelineError
+from pipeline.errors import ConfigError, PipelineError
 from training import checkpoint, config, predict
 from training.checkpoint import Progress
 from training.config import TrainConfig
@@ -28,7 +28,8 @@ from training.losses.mask import multi_scale_loss
 from training.metrics.strict import StrictScore
 from training.optimisation import AveragedWeights, adamw, learning_rate
 
-STATE, BEST, AVERAGED, LOG, RECIPE = "state.safetensors", "best.safetensors", "ema.safetensors", "log.jsonl", "recipe.yaml"
+STATE, BEST, AVERAGED = "state.safetensors", "best.safetensors", "ema.safetensors"
+LOG, RECIPE = "log.jsonl", "recipe.yaml"
 
 
 class Trainer:
@@ -41,15 +42,20 @@ class Trainer:
         report: receives one line of text for people now and then.
     """
 
-    def __init__(self, recipe: TrainConfig, out: Path, clock: Callable[[], float], report: Callable[[str], None]) -> None:
+    def __init__(
+        self, recipe: TrainConfig, out: Path, clock: Callable[[], float], report: Callable[[str], None]
+    ) -> None:
         self.recipe, self.out, self.clock, self.report = recipe, out, clock, report
         name = recipe.run.device
         if name == "auto":
             name = "cuda" if torch.cuda.is_available() else "cpu"
         self.device = torch.device(name)
         torch.manual_seed(recipe.run.seed)
-        network = nets.build(recipe.network.name, **recipe.network.options)
-        self.network = network.to(self.device, memory_format=torch.channels_last)
+        try:
+            network = nets.build(recipe.network.name, **recipe.network.options)
+        except ValueError as error:
+            raise ConfigError(f"network: {error}") from None
+        self.network: nn.Module = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.averaged = AveragedWeights(self.network, recipe.optimiser.ema)
         self.optimiser = adamw(self.network, recipe.optimiser)
         self.training, self.validation = load_sources(Path(recipe.data.root), recipe.data.sources)
@@ -99,7 +105,7 @@ class Trainer:
             logits, heads = self.network(pictures)
         loss: Tensor = multi_scale_loss(logits, heads, masks.to(self.device), recipe.optimiser.cross_entropy)
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), recipe.optimiser.clip_norm)
         self.optimiser.step()
         self.averaged.update(self.network, self.progress.step)
@@ -155,7 +161,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m training.train", description="Train a network from a recipe.")
     parser.add_argument("--config", type=Path, help="recipe, a YAML file of configs/train")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one value of the recipe")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a value of the recipe")
     parser.add_argument("--resume", type=Path, metavar="RUN", help="folder of a run to go on with")
     parser.add_argument("--out", type=Path, help="folder of a new run; default: runs/NAME of the recipe")
     parser.add_argument("--max-minutes", type=float, help="time budget; the same as --set run.max_minutes=...")

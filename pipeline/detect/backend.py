@@ -8,9 +8,10 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 import nets
-from nets.normalisation import normalise
+from nets.normalisation import FrameZScore, normalise
 from pipeline.detect.config import DetectConfig
 from pipeline.errors import BackendError
 from pipeline.messages import Intensity
@@ -55,9 +56,28 @@ def make_backend(config: DetectConfig) -> Backend:
     if config.backend == "openvino":
         from pipeline.detect.openvino_backend import OpenVinoBackend
 
-        backend: Backend = OpenVinoBackend(config)
-        return backend
+        return OpenVinoBackend(config)
     return TorchBackend(config)
+
+
+def network_input(
+    pictures: NDArray[Any], intensities: list[Intensity], norm: FrameZScore, device: torch.device | None = None
+) -> Tensor:
+    """Raw pictures as what the network was trained on.
+
+    Args:
+        pictures: (N, H, W) uint8 or uint16, raw counts.
+        intensities: N maps from counts to input, all with the same clip.
+        norm: what the network was trained with.
+        device: where the result is wanted.
+
+    Returns:
+        (N, C, H, W) float32 in -clip..clip.
+    """
+    # Torch has little arithmetic on uint16; the upload stays two bytes a pixel as int32 would not.
+    counts = torch.from_numpy(np.ascontiguousarray(pictures)).to(device).to(torch.float32)[:, None]
+    facts = torch.tensor([(i.mean, i.gain) for i in intensities], dtype=torch.float32, device=device)
+    return normalise(counts, facts[:, 0], facts[:, 1], norm)
 
 
 class TorchBackend:
@@ -103,15 +123,9 @@ class TorchBackend:
         return maps
 
     def _run(self, pictures: NDArray[Any], intensities: list[Intensity]) -> Maps:
-        count = len(pictures)
-        fill = self._batch - count
-        # Torch has little arithmetic on uint16; the upload stays two bytes a pixel as int32 would not.
-        counts = torch.from_numpy(np.ascontiguousarray(pictures)).to(self._device).to(torch.float32)[:, None]
-        counts = torch.cat([counts, counts[:1].expand(fill, -1, -1, -1)]) if fill else counts
-        facts = [(i.mean, i.gain) for i in intensities] + [(0.0, 1.0)] * fill
-        mean, gain = torch.tensor(facts, dtype=torch.float64, device=self._device).T.to(torch.float32)
-        batch = normalise(counts, mean, gain, intensities[0].clip)
-        batch = batch.expand(-1, self.manifest.input.channels, -1, -1).to(memory_format=torch.channels_last)
+        batch = network_input(pictures, intensities, self.manifest.input.normalisation, self._device)
+        if fill := self._batch - len(batch):
+            batch = torch.cat([batch, batch[:1].expand(fill, -1, -1, -1)])
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._half):
-            logits = self._network(batch)
-        return np.asarray(torch.sigmoid(logits.float())[:count, 0].cpu().numpy())
+            logits = self._network(batch.to(memory_format=torch.channels_last))
+        return np.asarray(torch.sigmoid(logits.float())[: len(pictures), 0].cpu().numpy())

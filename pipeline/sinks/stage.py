@@ -13,6 +13,7 @@ from pipeline.errors import ConfigError
 from pipeline.link import SourceReport
 from pipeline.messages import CONFIRMED, EndOfSource, Packet, Tracked, source_of
 from pipeline.sinks.config import SinkConfig
+from pipeline.sinks.folder import claim
 from pipeline.sinks.jsonl import detections_line, tracks_line
 from pipeline.sinks.latency import LatencyHistogram
 from pipeline.sinks.lines import LineFile
@@ -55,7 +56,7 @@ class SinkStage:
             ConfigError: the folder cannot be made, or there is no display.
         """
         if self._out is not None:
-            _make(self._out)
+            claim(self._out)
         if self._config.display:
             self._window = Window(self._on_quit)
 
@@ -115,7 +116,7 @@ class SinkStage:
             folder = (self._out / source).resolve()
             if folder.parent != self._out.resolve():
                 raise ConfigError(f"source {source} would be written outside {self._out}")
-            _make(folder)
+            claim(folder)
             self._files[source] = _SourceFiles(folder, self._config)
         return self._files[source]
 
@@ -184,10 +185,3 @@ class _Book:
             end=self._end.reason if self._end else "",
             error=self._end.error if self._end else "",
         )
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"cannot write to {folder}: {error.strerror}") from None

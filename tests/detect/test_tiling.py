@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -44,7 +46,7 @@ def test_every_pixel_is_kept_once_from_a_tile_that_holds_it(layout):
 def test_inner_edges_keep_half_the_overlap_away(layout):
     _, width, tile, overlap = layout
     found = spans(width, tile, overlap)
-    for before, after in zip(found, found[1:], strict=False):
+    for before, after in pairwise(found):
         assert before.stop - after.start >= overlap
         assert before.end == after.begin
         assert before.stop - before.end >= overlap // 2

@@ -30,10 +30,27 @@ def batch_soft_iou(logits: Tensor, mask: Tensor) -> Tensor:
     return 1 - (intersection + SMOOTH) / (union + SMOOTH)
 
 
+def picture_soft_iou(logits: Tensor, mask: Tensor) -> Tensor:
+    """1 - (I + s) / (U + s) of every picture by itself, averaged: a small dim target weighs as much as a large one.
+
+    Args:
+        logits: (N, 1, H, W).
+        mask: (N, 1, H, W) in [0, 1].
+
+    Returns:
+        scalar in [0, 1).
+    """
+    probability, mask = torch.sigmoid(logits.float()), mask.float()
+    intersection = (probability * mask).sum(dim=(1, 2, 3))
+    union = probability.sum(dim=(1, 2, 3)) + mask.sum(dim=(1, 2, 3)) - intersection
+    return (1 - (intersection + SMOOTH) / (union + SMOOTH)).mean()
+
+
 def mask_loss(logits: Tensor, mask: Tensor, cross_entropy: float) -> Tensor:
-    """cross_entropy * BCE + (1 - cross_entropy) * batch soft IoU."""
+    """cross_entropy * BCE + the rest, in equal parts, of soft IoU over the batch and over each picture."""
     bce = F.binary_cross_entropy_with_logits(logits.float(), mask.float())
-    return cross_entropy * bce + (1 - cross_entropy) * batch_soft_iou(logits, mask)
+    iou = (batch_soft_iou(logits, mask) + picture_soft_iou(logits, mask)) / 2
+    return cross_entropy * bce + (1 - cross_entropy) * iou
 
 
 def multi_scale_loss(logits: Tensor, heads: Sequence[Tensor], mask: Tensor, cross_entropy: float) -> Tensor:

@@ -88,6 +88,12 @@ class StrictScore:
         """Pooled IoU."""
         return _ratio(self.intersection, self.union)
 
+    @property
+    def f1(self) -> float | None:
+        """Harmonic mean of Pd and of the share of predicted components that are targets."""
+        found, targets = int(self.found.sum()), int(self.targets.sum())
+        return _ratio(2 * found, found + self.false_components + targets)
+
     def summary(self) -> dict[str, Any]:
         """All figures as plain values; ``fa`` is a share of pixels (multiply by 1e6 for the usual unit)."""
         found, targets = int(self.found.sum()), int(self.targets.sum())

@@ -1,0 +1,39 @@
+"""A network whose maps are neither all black nor all white, without any training."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+import nets
+from nets.manifest import Input, Training, Validation
+from nets.normalisation import FrameZScore
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Path of random weights whose logits are spread around zero on noise."""
+    torch.manual_seed(0)
+    network = nets.build("mshnet")
+    noise = torch.randn(2, 1, 64, 64)
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = None
+        network.train()(noise)
+        network.fuse.weight /= network.eval()(noise).std() / 2
+        network.fuse.bias -= network(noise).quantile(0.9)
+    manifest = nets.Manifest(
+        name="lively",
+        architecture="mshnet",
+        options={},
+        sha256="0" * 64,
+        input=Input(channels=1, normalisation=FrameZScore()),
+        threshold=0.5,
+        training=Training(data={}, split="none", recipe="none", seed=0, commit="none", steps=0),
+        validation=Validation(protocol="none", split="none", metrics={}),
+    )
+    path = tmp_path_factory.mktemp("weights") / "lively.safetensors"
+    nets.save(path, network, manifest)
+    return str(path)

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from nets.normalisation import FrameZScore
+from pipeline.detect.config import DetectConfig
+from pipeline.detect.stage import DetectStage
+from pipeline.detect.tiling import stitch, tiles
+from pipeline.errors import BackendError
+from pipeline.messages import Detected, EgoMotion, EndOfSource, FrameHeader, Packet, Prepared
+from pipeline.preprocess.intensity import measure
+from tests.detect.test_backend import backend, noise
+
+NORM = FrameZScore()
+EGO = EgoMotion(matrix=(1.0, 0.0, 2.5, 0.0, 1.0, -1.5), inliers=40, residual=0.2, ok=True, method="flow")
+
+
+def prepared(picture, source="a", seq=0):
+    header = FrameHeader(
+        session="s",
+        source=source,
+        seq=seq,
+        frame=seq,
+        pts=seq / 25,
+        capture_mono_ns=1,
+        capture_wall_ns=1,
+        height=picture.shape[0],
+        width=picture.shape[1],
+        dtype=picture.dtype.name,
+        bit_depth=8 * picture.dtype.itemsize,
+    )
+    return Packet(Prepared(header=header, intensity=measure(picture, NORM), ego=EGO), picture)
+
+
+def end(source="a"):
+    return Packet(EndOfSource(session="s", source=source, reason="finished"))
+
+
+@pytest.fixture
+def stage(weights):
+    return opened(weights, batch_size=8)
+
+
+def opened(weights, **settings):
+    stage = DetectStage(DetectConfig(**{"weights": weights, "device": "cpu", "threads": 1, **settings}))
+    stage.open()
+    return stage
+
+
+def test_a_frame_passes_with_all_it_carried(stage):
+    packet = prepared(noise(48, 64))
+    (out,) = stage.process([packet])
+    assert isinstance(out.message, Detected)
+    assert out.message.header == packet.message.header
+    assert out.message.ego == EGO
+    assert out.picture is packet.picture
+    table = out.message.table()
+    assert len(table) > 0
+    assert (np.diff(table["score"]) <= 0).all()
+
+
+def test_packets_of_many_sources_sizes_and_depths_leave_as_they_came(stage):
+    packets = [
+        prepared(noise(48, 64, seed=0), "a", 0),
+        prepared(noise(40, 40, seed=1), "b", 0),
+        prepared(noise(48, 64, seed=2, dtype=np.uint16), "c", 0),
+        prepared(noise(48, 64, seed=3), "a", 1),
+        end("a"),
+        prepared(noise(40, 40, seed=4), "b", 1),
+        end("c"),
+        end("b"),
+    ]
+    together = list(stage.process(packets))
+    one_by_one = [out for packet in packets for out in stage.process([packet])]
+    assert [out.message for out in together] == [out.message for out in one_by_one]
+    assert [out.picture is packet.picture for out, packet in zip(together, packets, strict=True)] == [True] * 8
+    found = [out.message.detections for out in together if isinstance(out.message, Detected)]
+    assert len(set(found)) == 5  # each frame has detections of its own
+
+
+def test_a_larger_picture_goes_through_in_tiles(weights):
+    # Both frames at once: their tiles travel in one batch and must not be mixed up.
+    stage = opened(weights, tile=64, tile_overlap=16, batch_size=2, threshold=0.6, low_ratio=1.0)
+    pictures = [noise(100, 130, seed=seed) for seed in (1, 2)]
+    outs = list(stage.process([prepared(p, seq=seq) for seq, p in enumerate(pictures)]))
+    runner, layout = backend(weights), tiles(100, 130, 64, 16)
+    assert len(layout) == 6
+    for picture, out in zip(pictures, outs, strict=True):
+        intensity = measure(picture, NORM)  # of the whole frame, for all its tiles
+        by_hand = stitch(layout, [runner.infer(tile.cut(picture)[None], [intensity])[0] for tile in layout])
+        assert out.message.table()["area"].sum() == (by_hand >= 0.6).sum() > 0
+
+
+def test_the_threshold_is_that_of_the_weights_unless_another_is_set(weights):
+    packet = prepared(noise(48, 64))
+    scores = {t: next(iter(opened(weights, threshold=t, low_ratio=0.5).process([packet]))) for t in (None, 0.5, 0.9)}
+    assert scores[None].message == scores[0.5].message
+    assert scores[0.9].message.table()["score"].min() >= 0.45
+    assert scores[0.5].message.table()["score"].min() < 0.45
+
+
+def test_limits_of_the_configuration_hold(weights):
+    packet = prepared(noise(96, 96))
+    (out,) = opened(weights, min_area=2, max_area=9, max_detections=3).process([packet])
+    table = out.message.table()
+    assert len(table) == 3
+    assert ((table["area"] >= 2) & (table["area"] <= 9)).all()
+
+
+def test_facts_name_what_ran(weights):
+    assert opened(weights).facts() == {
+        "weights": "lively",
+        "sha256": backend(weights).manifest.sha256,
+        "backend": "torch",
+        "device": "cpu",
+        "precision": "fp32",
+    }
+
+
+def test_weights_that_are_not_there_end_the_start():
+    with pytest.raises(BackendError, match="no shipped weights named 'nothing'"):
+        opened("nothing")

@@ -1,0 +1,158 @@
+import hashlib
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import nets
+from nets.manifest import FOLDER, Input, Manifest, Training, Validation, sha256
+from nets.normalisation import FrameZScore
+
+
+def manifest(**changes):
+    fields = {
+        "name": "tiny",
+        "architecture": "mshnet",
+        "options": {"in_channels": 1},
+        "sha256": "0" * 64,
+        "input": Input(channels=1, normalisation=FrameZScore(min_std=2.0)),
+        "threshold": 0.5,
+        "training": Training(data={"a": 3}, split="s", recipe="r.yaml", seed=0, commit="c", steps=7),
+        "validation": Validation(protocol="strict", split="s", metrics={"a": {"iou": 0.5, "pd": None}}),
+    }
+    return Manifest(**(fields | changes))
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(1)
+    return nets.build("mshnet").eval()
+
+
+@pytest.fixture
+def weights(tmp_path, network):
+    path = tmp_path / "tiny.safetensors"
+    nets.save(path, network, manifest())
+    return path
+
+
+def edit(path, change):
+    file = path.with_suffix(".json")
+    tree = json.loads(file.read_text())
+    change(tree)
+    file.write_text(json.dumps(tree))
+
+
+def test_round_trip(weights, network):
+    loaded, read = nets.load(str(weights))
+    assert not loaded.training
+    assert not any(p.requires_grad for p in loaded.parameters())
+    assert read == manifest(sha256=hashlib.sha256(weights.read_bytes()).hexdigest())
+    picture = torch.randn(1, 1, 32, 40)
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(picture), network(picture), rtol=1e-4, atol=1e-5)
+    for key, value in network.state_dict().items():
+        assert torch.equal(loaded.state_dict()[key], value), key
+
+
+def test_saved_weights_can_be_read_by_everybody(weights):
+    assert weights.stat().st_mode & 0o777 == 0o644
+
+
+def test_shipped_weights_are_what_their_manifests_say():
+    shipped = sorted(path.stem for path in FOLDER.glob("*.safetensors"))
+    assert shipped, "no weights shipped"
+    for name in shipped:
+        network, read = nets.load(name)
+        assert read.name == name
+        assert network(torch.zeros(1, read.input.channels, 32, 32)).shape == (1, 1, 32, 32)
+
+
+def test_unknown_name():
+    with pytest.raises(nets.WeightsError, match=r"no shipped weights named 'nonesuch'; there are: "):
+        nets.load("nonesuch")
+
+
+def test_missing_file(tmp_path):
+    path = tmp_path / "gone.safetensors"
+    with pytest.raises(nets.WeightsError, match=f"{path}: no such weights file"):
+        nets.load(str(path))
+
+
+def test_no_manifest(weights):
+    weights.with_suffix(".json").unlink()
+    with pytest.raises(nets.WeightsError, match=r"tiny\.json: No such file"):
+        nets.load(str(weights))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m: m.pop("threshold"), "missing required field `threshold`"),
+        (lambda m: m.update(threshold=1.5), r"\$\.threshold"),
+        (lambda m: m.update(threshold="high"), r"\$\.threshold"),
+        (lambda m: m.update(colour="red"), "unknown field `colour`"),
+        (lambda m: m.update(sha256="abc"), r"\$\.sha256"),
+        (lambda m: m["input"].update(channels=0), r"\$\.input\.channels"),
+        (lambda m: m["input"]["normalisation"].update(kind="minmax"), r"\$\.input\.normalisation\.kind"),
+        (lambda m: m["training"].update(steps="many"), r"\$\.training\.steps"),
+    ],
+)
+def test_malformed_field_is_named(weights, change, message):
+    edit(weights, change)
+    with pytest.raises(nets.WeightsError, match=rf"tiny\.json: .*{message}"):
+        nets.read_manifest(str(weights))
+
+
+@pytest.mark.parametrize("content", [b"{", b"", b"\xff\xfe\x00", b"[1, 2]"])
+def test_manifest_that_is_none(weights, content):
+    weights.with_suffix(".json").write_bytes(content)
+    with pytest.raises(nets.WeightsError, match=r"tiny\.json: "):
+        nets.load(str(weights))
+
+
+def test_one_flipped_bit_in_the_weights(weights):
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(nets.WeightsError, match="sha256 differs from its manifest"):
+        nets.load(str(weights))
+
+
+def test_unknown_architecture(weights):
+    edit(weights, lambda m: m.update(architecture="resnet"))
+    with pytest.raises(nets.WeightsError, match="unknown architecture 'resnet'; known: mshnet"):
+        nets.load(str(weights))
+
+
+@pytest.mark.parametrize("content", [b"", b"not tensors at all", b"\x80\x04K\x01."])
+def test_not_safetensors(weights, content):
+    weights.write_bytes(content)
+    edit(weights, lambda m: m.update(sha256=sha256(weights)))
+    with pytest.raises(nets.WeightsError, match="not a safetensors file"):
+        nets.load(str(weights))
+
+
+def test_tensors_of_another_width(weights):
+    tensors = load_file(weights)
+    tensors["stem.weight"] = torch.zeros(16, 3, 1, 1)
+    save_file(tensors, weights)
+    edit(weights, lambda m: m.update(sha256=sha256(weights)))
+    with pytest.raises(nets.WeightsError, match=r"does not fit architecture 'mshnet': .*stem\.weight"):
+        nets.load(str(weights))
+
+
+def test_options_that_the_architecture_does_not_have(weights):
+    edit(weights, lambda m: m.update(options={"depth": 9}))
+    with pytest.raises(nets.WeightsError, match=r"does not fit architecture 'mshnet': .*depth"):
+        nets.load(str(weights))
+
+
+def test_errors_are_one_line(weights):
+    tensors = load_file(weights)
+    save_file({f"{key}.x": value for key, value in tensors.items()}, weights)
+    edit(weights, lambda m: m.update(sha256=sha256(weights)))
+    with pytest.raises(nets.WeightsError) as caught:
+        nets.load(str(weights))
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,91 @@
+import pytest
+import torch
+from torch.nn import functional as F
+
+import nets
+from nets.layers.attention import ChannelAttention, SpatialAttention
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    return nets.build("mshnet").eval().requires_grad_(False)
+
+
+@pytest.mark.parametrize(("channels", "parameters"), [(3, 4_065_513), (1, 4_065_481)])
+def test_as_many_parameters_as_published(channels, parameters):
+    network = nets.build("mshnet", in_channels=channels)
+    assert sum(p.numel() for p in network.parameters()) == parameters
+
+
+@pytest.mark.parametrize("size", [(32, 32), (33, 47), (48, 64), (37, 32), (61, 95)])
+def test_logits_have_the_size_of_the_picture(network, size):
+    assert network(torch.randn(2, 1, *size)).shape == (2, 1, *size)
+
+
+@pytest.mark.parametrize("size", [(31, 64), (64, 31), (1, 1)])
+def test_smaller_than_32_is_refused(network, size):
+    with pytest.raises(ValueError, match=f"at least 32x32 pixels, got {size[1]}x{size[0]}"):
+        network(torch.zeros(1, 1, *size))
+
+
+def test_odd_sizes_are_padded_by_reflection_and_never_resampled(network):
+    picture = torch.randn(1, 1, 37, 50)
+    padded = F.pad(picture, (0, 14, 0, 11), mode="reflect")
+    torch.testing.assert_close(network(picture), network(padded)[..., :37, :50], rtol=0, atol=0)
+
+
+def test_training_mode_also_gives_one_head_per_scale():
+    network = nets.build("mshnet").train()
+    logits, heads = network(torch.randn(2, 1, 32, 64))
+    assert logits.shape == (2, 1, 32, 64)
+    assert [tuple(head.shape) for head in heads] == [(2, 1, 32 // s, 64 // s) for s in (1, 2, 4, 8)]
+
+
+def test_every_parameter_gets_a_gradient():
+    network = nets.build("mshnet").train()
+    logits, _ = network(torch.randn(2, 1, 48, 48))
+    logits.square().mean().backward()
+    assert [name for name, p in network.named_parameters() if p.grad is None or not p.grad.isfinite().all()] == []
+
+
+def test_channels_do_not_leak_between_pictures_of_a_batch(network):
+    first, second = torch.randn(1, 1, 32, 48), torch.randn(1, 1, 32, 48)
+    together = network(torch.cat([first, second]))
+    torch.testing.assert_close(together, torch.cat([network(first), network(second)]), rtol=1e-4, atol=1e-5)
+
+
+def test_channel_gate_by_hand():
+    gate = ChannelAttention(16)  # a bottleneck of one unit
+    with torch.no_grad():
+        gate.squeeze.weight.fill_(0.5)
+        gate.excite.weight.copy_(torch.arange(16.0).view(16, 1, 1, 1) / 16)
+    features = torch.zeros(1, 16, 2, 2)
+    features[0, 3, 0, 1] = 4.0  # mean 1, maximum 4: the bottleneck holds 0.5 and 2, together 2.5
+    expected = torch.sigmoid(2.5 * torch.arange(16.0) / 16)
+    torch.testing.assert_close(gate(features)[0, :, 0, 0], expected)
+
+
+def test_spatial_gate_by_hand():
+    gate = SpatialAttention()
+    with torch.no_grad():
+        gate.conv.weight.zero_()
+        gate.conv.weight[0, 0, 3, 3] = 1.0  # the channel mean at the pixel
+        gate.conv.weight[0, 1, 3, 4] = 2.0  # the channel maximum one pixel to the right
+    features = torch.zeros(1, 2, 1, 3)
+    features[0, :, 0, 0] = torch.tensor([1.0, 3.0])
+    features[0, :, 0, 1] = torch.tensor([-1.0, 0.5])
+    expected = torch.sigmoid(torch.tensor([2.0 + 2 * 0.5, -0.25, 0.0]))
+    torch.testing.assert_close(gate(features)[0, 0, 0], expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("resnet", {}, "unknown architecture 'resnet'; known: mshnet"),
+        ("mshnet", {"depth": 3}, "architecture 'mshnet': .*unexpected keyword argument 'depth'"),
+    ],
+)
+def test_wrong_builds_are_refused(name, options, message):
+    with pytest.raises(ValueError, match=message):
+        nets.build(name, **options)

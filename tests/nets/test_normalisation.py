@@ -1,0 +1,100 @@
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nets.normalisation import FrameZScore, frame_statistics, normalise
+
+
+def test_statistics_by_hand():
+    mean, std = frame_statistics(np.array([[1, 2], [3, 6]], np.uint8))
+    assert mean == 3.0
+    assert std == pytest.approx((14 / 4) ** 0.5, rel=1e-15)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@given(seed=st.integers(0, 2**32 - 1), width=st.integers(1, 40))
+def test_statistics_are_exact(dtype, seed, width):
+    picture = np.random.default_rng(seed).integers(0, np.iinfo(dtype).max + 1, (7, width), dtype)
+    counts = [Fraction(int(v)) for v in picture.ravel()]
+    mean = sum(counts) / len(counts)
+    variance = sum((v - mean) ** 2 for v in counts) / len(counts)
+    got_mean, got_std = frame_statistics(picture)
+    assert got_mean == pytest.approx(float(mean), rel=1e-15)
+    assert got_std == pytest.approx(float(variance) ** 0.5, rel=1e-14)
+
+
+def test_statistics_do_not_depend_on_the_order_of_the_pixels():
+    picture = np.random.default_rng(1).integers(0, 65536, (301, 257), np.uint16)
+    shuffled = np.random.default_rng(2).permutation(picture.ravel()).reshape(257, 301)
+    assert frame_statistics(picture) == frame_statistics(shuffled)
+
+
+def test_a_bright_and_even_16_bit_frame_keeps_its_last_count():
+    picture = np.full((480, 640), 65535, np.uint16)
+    picture[0, 0] = 65534
+    mean, std = frame_statistics(picture)
+    pixels = picture.size
+    assert mean == pytest.approx(65535 - 1 / pixels, abs=1e-11)
+    assert std == pytest.approx((pixels - 1) ** 0.5 / pixels, rel=1e-12)
+
+
+@pytest.mark.parametrize("picture", [np.zeros((0, 5), np.uint8), np.zeros((4, 4), np.float32), np.zeros((4, 4), int)])
+def test_what_is_no_picture_is_refused(picture):
+    with pytest.raises(ValueError, match="non-empty uint8 or uint16"):
+        frame_statistics(picture)
+
+
+def test_the_floor_keeps_an_even_frame_from_becoming_noise():
+    norm = FrameZScore(min_std=2.0)
+    assert (norm.gain(0.0), norm.gain(1.9), norm.gain(4.0)) == (0.5, 0.5, 0.25)
+
+
+def test_batch_by_hand():
+    counts = torch.tensor([[[[10.0, 14.0]]], [[[1000.0, 9000.0]]]])
+    z = normalise(counts, torch.tensor([12.0, 1000.0]), torch.tensor([0.5, 0.01]), FrameZScore(clip=10.0))
+    assert z.tolist() == [[[[-1.0, 1.0]]], [[[0.0, 10.0]]]]
+
+
+def test_16_bit_and_8_bit_of_one_scene_look_alike_to_the_network():
+    small = np.random.default_rng(3).integers(20, 200, (32, 32), np.uint8)
+    norm = FrameZScore(windows=(9,))
+    views = []
+    for picture in (small, small.astype(np.uint16) * 256):
+        mean, std = frame_statistics(picture)
+        counts = torch.from_numpy(picture.astype(np.float32))[None, None]
+        views.append(normalise(counts, torch.tensor([mean]), torch.tensor([norm.gain(std)]), norm))
+    torch.testing.assert_close(views[0], views[1], rtol=1e-5, atol=1e-5)
+
+
+def network_input(picture, norm):
+    mean, std = frame_statistics(picture)
+    counts = torch.from_numpy(picture.astype(np.float32))[None, None]
+    return normalise(counts, torch.tensor([mean]), torch.tensor([norm.gain(std)]), norm)[0].numpy()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_windows_see_the_z_score_of_the_square_around_each_pixel(dtype):
+    picture = np.random.default_rng(5).integers(0, np.iinfo(dtype).max + 1, (20, 24), dtype)
+    norm = FrameZScore(windows=(3, 9), min_std=1.0)
+    seen = network_input(picture, norm)
+    assert seen.shape == (norm.channels, 20, 24) == (3, 20, 24)
+    counts = picture.astype(np.float64)
+    for channel, half in ((1, 1), (2, 4)):
+        for y, x in ((0, 0), (0, 13), (7, 9), (19, 23)):
+            square = counts[max(0, y - half) : y + half + 1, max(0, x - half) : x + half + 1]
+            expected = (counts[y, x] - square.mean()) / max(square.std(), 1.0)
+            assert seen[channel, y, x] == pytest.approx(expected, abs=1e-3)
+
+
+def test_a_window_over_an_even_patch_is_held_down_by_the_floor():
+    picture = np.full((32, 32), 100, np.uint8)
+    picture[:, 16:] = 200
+    picture[8, 8] = 102
+    seen = network_input(picture, FrameZScore(windows=(5,), min_std=4.0))
+    # 25 pixels of 100 and one of 102: the spread is far below four counts, so those divide.
+    assert seen[1, 8, 8] == pytest.approx((102 - (100 + 2 / 25)) / 4.0, abs=1e-3)
+    assert seen[1, 20, 4] == pytest.approx(0.0, abs=1e-3)

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.sinks.latency import LatencyHistogram
+
+
+def summary(durations):
+    histogram = LatencyHistogram()
+    for duration in durations:
+        histogram.add(duration)
+    return histogram.summary()
+
+
+def test_without_samples_all_is_zero():
+    assert summary([]) == summary([])
+    assert summary([]).count == summary([]).p99 == 0
+
+
+@given(st.lists(st.integers(1_000, 1_800_000_000_000), min_size=1, max_size=300))
+@settings(max_examples=50, deadline=None)
+def test_percentiles_are_within_a_hundredth(durations):
+    found = summary(durations)
+    assert found.count == len(durations)
+    for percent, value in ((50, found.p50), (95, found.p95), (99, found.p99)):
+        exact = np.percentile(durations, percent, method="inverted_cdf") / 1e6
+        assert value == pytest.approx(exact, rel=0.011, abs=0.0006)
+
+
+def test_what_is_out_of_range_counts_in_the_outer_bins():
+    assert summary([-5, 0, 10]).p99 == pytest.approx(0.001, rel=0.02)
+    assert summary([10**18]).p50 > 40 * 60_000

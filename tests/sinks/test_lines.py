@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import ConfigError, StageError
+from pipeline.sinks.lines import LineFile
+from tests.conftest import ROOT
+
+
+def test_lines_are_on_file_at_once(tmp_path):
+    path = tmp_path / "x.jsonl"
+    path.write_text("from an earlier run\n")
+    file = LineFile(path)
+    assert path.read_bytes() == b""
+    file.write(b"one\n")
+    assert path.read_bytes() == b"one\n"
+    file.write(b"")
+    file.write(b"two\nthree\n")
+    assert path.read_bytes() == b"one\ntwo\nthree\n"
+    file.close()
+
+
+def python(code: str, *args: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code, *args], capture_output=True, text=True, cwd=ROOT, check=False)
+
+
+def test_lines_survive_a_kill(tmp_path):
+    path = tmp_path / "x.jsonl"
+    done = python(
+        "import os, sys; from pathlib import Path; from pipeline.sinks.lines import LineFile\n"
+        "file = LineFile(Path(sys.argv[1])); [file.write(b'%d\\n' % i) for i in range(100)]; os.kill(os.getpid(), 9)",
+        str(path),
+    )
+    assert done.returncode == -signal.SIGKILL
+    assert path.read_text().split() == [str(i) for i in range(100)]
+
+
+def test_a_line_that_does_not_fit_any_more_leaves_no_trace(tmp_path):
+    # A limit on the size of files ends a write in the middle of a line, as a full disk does.
+    path = tmp_path / "x.jsonl"
+    done = python(
+        "import resource, sys; from pathlib import Path; from pipeline.sinks.lines import LineFile\n"
+        "file = LineFile(Path(sys.argv[1])); resource.setrlimit(resource.RLIMIT_FSIZE, (25, 25))\n"
+        "file.write(b'a' * 9 + b'\\n'); file.write(b'b' * 9 + b'\\n')\n"
+        "try: file.write(b'c' * 9 + b'\\n')\n"
+        "except Exception as error: print(type(error).__name__, error)\n"
+        "file.write(b'd' * 4 + b'\\n'); file.close()",
+        str(path),
+    )
+    assert done.stdout == f"StageError cannot write {path}: File too large\n"
+    assert path.read_text() == "a" * 9 + "\n" + "b" * 9 + "\ndddd\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk_is_one_line_that_names_the_file():
+    file = LineFile(Path("/dev/full"))
+    with pytest.raises(StageError, match="^cannot write /dev/full: No space left on device$"):
+        file.write(b"line\n")
+
+
+@pytest.mark.parametrize(("name", "reason"), [("absent/x.jsonl", "No such file"), ("folder", "Is a directory")])
+def test_a_file_that_cannot_be_made_is_named(tmp_path, name, reason):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(ConfigError, match=f"cannot write .*{name}: {reason}"):
+        LineFile(tmp_path / name)
+
+
+def test_no_descriptor_is_left_behind(tmp_path):
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(20):
+        LineFile(tmp_path / "x").close()
+    assert len(os.listdir("/proc/self/fd")) == before

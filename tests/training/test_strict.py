@@ -1,0 +1,117 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from training.metrics.strict import StrictScore, components, match
+
+
+def mask(*rows):
+    return np.array([[c == "#" for c in row] for row in rows])
+
+
+def test_components_touch_at_corners_and_come_in_raster_order():
+    areas, centroids = components(mask("..#...", ".#...#", ".....#"))
+    assert areas.tolist() == [2, 2]
+    assert centroids.tolist() == [[0.5, 1.5], [1.5, 5.0]]
+
+
+def test_no_components():
+    areas, centroids = components(np.zeros((3, 4), bool))
+    assert (areas.shape, centroids.shape) == ((0,), (0, 2))
+
+
+def test_three_pixels_apart_is_too_far():
+    assert [len(i) for i in match(np.array([[0.0, 0.0]]), np.array([[0.0, 3.0]]))] == [0, 0]
+    assert [len(i) for i in match(np.array([[0.0, 0.0]]), np.array([[0.0, 2.999]]))] == [1, 1]
+
+
+def test_matching_finds_both_where_greedy_finds_one():
+    # The prediction at 2 is near both targets, that at 0 only near the target at 0.
+    predicted, true = np.array([[0.0, 2.0], [0.0, 0.0]]), np.array([[0.0, 0.5], [0.0, 4.5]])
+    pairs = sorted(zip(*(i.tolist() for i in match(predicted, true)), strict=True))
+    assert pairs == [(0, 1), (1, 0)]
+
+
+def test_one_prediction_serves_one_target():
+    predicted, true = np.array([[0.0, 1.0]]), np.array([[0.0, 0.0], [0.0, 1.5]])
+    assert [i.tolist() for i in match(predicted, true)] == [[0], [1]]
+
+
+@given(st.data())
+def test_as_many_pairs_as_an_exhaustive_search_finds(data):
+    points = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=5, unique=True)
+    predicted = np.array(data.draw(points), float).reshape(-1, 2)
+    true = np.array(data.draw(points), float).reshape(-1, 2)
+    near = np.linalg.norm(predicted[:, None] - true[None], axis=-1) < 3
+
+    def most(row, used):
+        if row == len(predicted):
+            return 0
+        options = [1 + most(row + 1, used | {t}) for t in np.flatnonzero(near[row]) if t not in used]
+        return max([most(row + 1, used), *options])
+
+    rows, columns = match(predicted, true)
+    assert len(rows) == most(0, frozenset())
+    assert near[rows, columns].all()
+    assert len(set(rows.tolist())) == len(set(columns.tolist())) == len(rows)
+
+
+def test_figures_by_hand():
+    score = StrictScore()
+    # A hit one pixel too wide (I 2, U 3), a missed pixel, and a false alarm of two pixels: I 2, U 6.
+    score.update(mask("###.....", "........", "......##"), mask("##......", "........", "....#..."))
+    # The hit lies 1 px away from its target: 'I' 1, 'U' 3.
+    score.update(mask("........", ".##.....", "........"), mask("........", "..##....", "........"))
+    # Nothing there, nothing found.
+    score.update(np.zeros((3, 8), bool), np.zeros((3, 8), bool))
+    figures = score.summary()
+    assert (figures["pictures"], figures["targets"]) == (3, 3)
+    assert figures["pd"] == pytest.approx(1.0)  # the false alarm at column 6.5 lies 2.5 px from the pixel at column 4
+
+
+def test_missed_targets_false_alarms_and_empty_pictures():
+    score = StrictScore()
+    truth = mask("##........", "..........", ".........#")
+    score.update(mask("###.......", "..........", "....##...."), truth)  # hit, miss, false alarm of 2 px: I 2, U 6
+    score.update(mask("#.........", "..........", ".........."), np.zeros((3, 10), bool))  # false alarm of 1 px
+    score.update(np.zeros((3, 10), bool), np.zeros((3, 10), bool))
+    figures = score.summary()
+    assert figures["iou"] == pytest.approx(2 / 7)
+    assert figures["niou"] == pytest.approx((2 / 6 + 0) / 2)  # the empty picture does not count
+    assert figures["pd"] == pytest.approx(1 / 2)
+    assert figures["fa"] == pytest.approx(3 / 90)
+    assert figures["false_alarms_per_picture"] == pytest.approx(2 / 3)
+    assert score.f1 == pytest.approx(2 * 1 / (3 + 2))
+    assert figures["pd_by_area"]["1-4"] == {"targets": 2, "pd": 0.5}
+    assert figures["pd_by_area"]["26-"] == {"targets": 0, "pd": None}
+
+
+def test_false_alarms_as_large_as_a_hit_still_count():
+    score = StrictScore()
+    score.update(mask("##......##", "##......##"), mask("##........", "##........"))
+    assert score.summary()["fa"] == pytest.approx(4 / 20)
+
+
+def test_a_perfect_prediction():
+    rng = np.random.default_rng(0)
+    score = StrictScore()
+    for _ in range(5):
+        truth = rng.random((32, 32)) > 0.97
+        score.update(truth, truth)
+    figures = score.summary()
+    assert (figures["iou"], figures["niou"], figures["pd"], figures["fa"], score.f1) == (1, 1, 1, 0, 1)
+
+
+@pytest.mark.parametrize(("area", "name"), [(1, "1-4"), (4, "1-4"), (5, "5-9"), (25, "10-25"), (26, "26-")])
+def test_sizes_fall_in_their_bins(area, name):
+    truth = np.zeros((1, 40), bool)
+    truth[0, :area] = True
+    score = StrictScore()
+    score.update(truth, truth)
+    assert {key for key, bin_ in score.summary()["pd_by_area"].items() if bin_["targets"]} == {name}
+
+
+def test_nothing_scored_yet():
+    figures = StrictScore().summary()
+    assert [figures[key] for key in ("iou", "niou", "pd", "fa", "false_alarms_per_picture")] == [None] * 5

@@ -1,0 +1,91 @@
+"""Score the pipeline on a rendered scene, whose truth is exact and has many targets.
+
+    python -m tools.evaluate_scene 'test://crossing?seed=3' [--weights NAME] [--config FILE] [--set KEY=VALUE ...]
+
+A true target matches a confirmed or coasting track within 5 px. Targets behind cloud or fading count neither as
+missed nor, where a track is still with them, as false.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from pipeline import config as configuration
+from pipeline.capture.scene import Scene, SceneSpec, TargetTruth
+from pipeline.config import Config
+from pipeline.errors import PipelineError, SourceError, one_line
+from pipeline.messages import TENTATIVE, Table
+from tools import mot_metrics
+from tools.evaluate_video import track_video
+
+
+def compare(truth: Sequence[TargetTruth], tracks: Table) -> mot_metrics.Frame:
+    """One frame's tracks, rows of ``TRACK_DTYPE``, against its targets."""
+    shown = tracks[tracks["state"] != TENTATIVE]
+    visible = [t for t in truth if t.visible]
+    hidden = np.array([(t.x, t.y) for t in truth if not t.visible]).reshape(-1, 2)
+    seen = np.array([(t.x, t.y) for t in visible]).reshape(-1, 2)
+    where = np.stack([shown["x"], shown["y"]], axis=1)
+    excused = _near(where, hidden) & ~_near(where, seen)
+    return mot_metrics.frame(
+        [t.id for t in visible], seen, mot_metrics.MIN_REACH_PX, shown["id"][~excused], where[~excused]
+    )
+
+
+def evaluate(address: str, config: Config) -> list[mot_metrics.Frame]:
+    """Run the stages on a scene and compare every frame.
+
+    Raises:
+        SourceError: the address is no scene.
+    """
+    try:
+        scene = Scene(SceneSpec.from_url(address))
+    except ValueError as error:
+        raise SourceError(f"{address}: {error}") from None
+    return [compare(scene.truth(m.header.frame), m.track_table()) for m in track_video(address, config)]
+
+
+def report(frames: Sequence[mot_metrics.Frame]) -> str:
+    """The figures in one line."""
+    hota, clear, identity = mot_metrics.hota(frames), mot_metrics.clear(frames), mot_metrics.identity(frames)
+    pd = clear.matches / max(1, clear.matches + clear.misses)
+    false = clear.false_positives / max(1, len(frames))
+    return (
+        f"frames {len(frames)}  HOTA {hota.hota:.3f}  DetA {hota.det_a:.3f}  AssA {hota.ass_a:.3f}  "
+        f"LocA {hota.loc_a:.3f}  MOTA {clear.mota:.3f}  IDF1 {identity.idf1:.3f}  switches {clear.switches}  "
+        f"Pd {pd:.3f}  false points/frame {false:.3f}  MOTP {clear.motp_px:.2f} px"
+    )
+
+
+def main(argv: Sequence[str]) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="tools.evaluate_scene", description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("scene", help="test://NAME?param=value")
+    parser.add_argument("--weights")
+    parser.add_argument("--config", type=Path)
+    parser.add_argument("--set", action="append", default=[], dest="settings", metavar="KEY.PATH=VALUE")
+    args = parser.parse_args(argv)
+    settings = [*args.settings, *([f"detect.weights={args.weights}"] if args.weights else [])]
+    try:
+        frames = evaluate(args.scene, configuration.load(args.config, settings))
+    except PipelineError as error:
+        sys.stderr.write(f"tools.evaluate_scene: error: {one_line(error)}\n")
+        return error.exit_code
+    sys.stdout.write(report(frames) + "\n")
+    return 0
+
+
+def _near(points: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Whether each point (n, 2) has another (m, 2) within reach."""
+    offset = points[:, None, :] - others[None, :, :]
+    near: np.ndarray = (np.hypot(offset[..., 0], offset[..., 1]) <= mot_metrics.MIN_REACH_PX).any(axis=1)
+    return near
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

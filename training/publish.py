@@ -1,0 +1,236 @@
+"""Turn a run into deployed weights: ``python -m training.publish --run RUN --name NAME``.
+
+The run's weights are scored on the held-out validation parts of its recipe, under the strict protocol, at a grid
+of thresholds. The threshold of the manifest maximises the mean, over the sets that hold targets, of the F1 score
+counted in targets: a missed target and a false alarm weigh the same, every set counts the same whatever its size,
+and the shape of masks, on which annotators disagree, has no say. Among equals the highest threshold wins, for it
+raises the fewest false alarms on the sets without targets, which have no F1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+import nets
+from nets.manifest import FOLDER, SUFFIX, Input, Manifest, Training, Validation
+from pipeline.errors import ConfigError, PipelineError
+from training import checkpoint, config, predict
+from training.config import SourceConfig, TrainConfig
+from training.data import read_sample, split_names
+from training.metrics.strict import StrictScore
+from training.metrics.sweep import COLUMNS, markdown, sweep
+from training.train import AVERAGED, BEST, LOG, RECIPE, STATE
+
+THRESHOLDS = tuple(k / 100 for k in range(20, 91, 5))
+FILES = {"ema": AVERAGED, "best": BEST}
+CONFIGS = Path("configs/train")
+MACHINE = ("data.root", "run.device", "run.threads")  # where a run took place, not what was learnt
+
+
+def load_weights(run: Path, recipe: TrainConfig, weights: str) -> nn.Module:
+    """The run's averaged weights, last or best, in eval mode.
+
+    Raises:
+        ConfigError: missing or unreadable, or of another network.
+    """
+    path = run / FILES[weights]
+    try:
+        tensors = load_file(path)
+        network = nets.build(recipe.network.name, **recipe.network.options)
+        network.load_state_dict(tensors)
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: the run has not written its weights yet") from None
+    except (OSError, SafetensorError, ValueError, RuntimeError) as error:
+        raise ConfigError(f"{path}: {' '.join(str(error).split())[:200]}") from None
+    network.eval().requires_grad_(False)
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def validate(
+    network: nn.Module, recipe: TrainConfig, thresholds: Sequence[float], most: int | None
+) -> dict[str, list[StrictScore]]:
+    """Scores of every validation set at every threshold, on at most ``most`` pictures a set."""
+    root, device = Path(recipe.data.root), torch.device("cpu")
+    scores = {}
+    for source in recipe.data.sources:
+        chosen = split_names(root, source)[1][:most]
+        if not chosen:
+            continue
+        samples = (read_sample(root / source.folder, name, source.images, source.masks) for name in chosen)
+        maps = ((predict.probabilities(network, s.picture, recipe.normalisation, device), s.mask > 0) for s in samples)
+        scores[source.folder] = sweep(maps, thresholds, StrictScore)
+    if not any(score[0].targets.sum() for score in scores.values()):
+        raise ConfigError(f"{root}: no validation set of the recipe holds a target, so no threshold can be chosen")
+    return scores
+
+
+def mean_f1(scores: Mapping[str, Sequence[StrictScore]]) -> list[float]:
+    """F1 in targets at every threshold, averaged over the sets that hold targets."""
+    kept = [score for score in scores.values() if score[0].targets.sum()]
+    return [math.fsum(one.f1 or 0.0 for one in column) / len(kept) for column in zip(*kept, strict=True)]
+
+
+def best(values: Sequence[float]) -> int:
+    """Index of the largest value, the last among equals."""
+    return max(range(len(values)), key=lambda k: (values[k], k))
+
+
+def changes(recipe: TrainConfig, file: Path) -> list[str]:
+    """What the run changed in the recipe file, as ``key.path=value``; only what bears on the result."""
+    ours, theirs = (_flat(msgspec.to_builtins(tree)) for tree in (recipe, config.load(file)))
+    different = sorted(key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key))
+    return [f"{key}={json.dumps(ours.get(key))}" for key in different if key not in MACHINE]
+
+
+def commit() -> str:
+    """The checkout's commit, with ``-dirty`` after it if tracked files differ; ``uncommitted`` outside a checkout."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "uncommitted"
+    return done.stdout.strip()
+
+
+def steps(run: Path, weights: str) -> int:
+    """Optimiser steps behind the weights: of the last checkpoint, or of the best validation in the log."""
+    if weights == "ema":
+        return checkpoint.read_progress(run / STATE).step
+    try:
+        records = [json.loads(line) for line in (run / LOG).read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{run / LOG}: {error}") from None
+    validations = [record for record in records if record["event"] == "validation"]
+    if not validations:
+        raise ConfigError(f"{run / LOG}: no validation")
+    # The trainer keeps the first of equals.
+    return int(max(validations, key=lambda record: record["mean_iou"])["step"])
+
+
+def describe_split(sources: Sequence[SourceConfig]) -> str:
+    """How training and validation were told apart, in words."""
+    parts = ", ".join(f"{s.folder} {s.validation:g} of {s.split or 'all pictures'}" for s in sources if s.validation)
+    return (
+        f"by sha256 of set/name, held out for validation: {parts}; never trained on; "
+        "neighbouring frames of one recording may lie on both sides"
+    )
+
+
+def publish(run: Path, name: str, weights: str, out: Path, file: Path, most: int | None) -> tuple[Manifest, str]:
+    """Score a run, choose its threshold and write weights and manifest.
+
+    Args:
+        run: folder of the run.
+        name: of the deployed weights.
+        weights: ``ema`` or ``best``.
+        out: existing folder to write to.
+        file: the recipe in ``configs/train`` that the run was started with.
+        most: pictures per validation set; none for all.
+
+    Returns:
+        the manifest, and for people the scores at its threshold and the mean F1 at all of them, in Markdown.
+
+    Raises:
+        ConfigError: run, recipe or data cannot be used.
+    """
+    recipe = config.load(run / RECIPE)
+    changed, progress, step = changes(recipe, file), checkpoint.read_progress(run / STATE), steps(run, weights)
+    root, sources = Path(recipe.data.root), recipe.data.sources
+    network = load_weights(run, recipe, weights)
+    counts = {source.folder: len(split_names(root, source)[0]) for source in sources}
+    scores = validate(network, recipe, THRESHOLDS, most)
+    f1 = mean_f1(scores)
+    chosen = best(f1)
+    figures = {folder: score[chosen].summary() for folder, score in scores.items()}
+    notes = [
+        {"ema": "averaged weights of the last checkpoint", "best": "averaged weights of the best validation"}[weights],
+        f"a run of {progress.seconds / 60:.0f} minutes",
+        "threshold: best mean F1 in targets over the validation sets that hold targets",
+    ]
+    if changed:
+        notes.append("changed in the recipe: " + ", ".join(changed))
+    capped = f", at most {most} pictures a set" if most else ""
+    manifest = Manifest(
+        name=name,
+        architecture=recipe.network.name,
+        options=recipe.network.options,
+        sha256="0" * 64,
+        input=Input(channels=recipe.normalisation.channels, normalisation=recipe.normalisation),
+        threshold=THRESHOLDS[chosen],
+        training=Training(
+            data=counts,
+            split=describe_split(sources),
+            recipe=file.name,
+            seed=recipe.run.seed,
+            commit=commit(),
+            steps=step,
+            note="; ".join(notes),
+        ),
+        validation=Validation(
+            protocol=f"strict, probability >= {THRESHOLDS[chosen]:g}, float32, native resolution",
+            split=f"held-out part of each training set{capped}; the threshold was chosen on it",
+            metrics={folder: {key: figure[key] for key in COLUMNS} for folder, figure in figures.items()},
+        ),
+    )
+    curve = ", ".join(f"{threshold:g}: {value:.3f}" for threshold, value in zip(THRESHOLDS, f1, strict=True))
+    text = f"{markdown(figures)}\n\nMean F1 by threshold: {curve}"
+    return nets.save(out / f"{name}{SUFFIX}", network, manifest), text
+
+
+def count(text: str) -> int:
+    """A number of at least 1, for argparse."""
+    if int(text) < 1:
+        raise ValueError(text)
+    return int(text)
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        path = f"{prefix}{key}"
+        flat |= _flat(value, f"{path}.") if isinstance(value, dict) else {path: value}
+    return flat
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m training.publish", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--run", type=Path, required=True, help="folder of the run")
+    parser.add_argument("--name", required=True, help="of the deployed weights")
+    parser.add_argument("--weights", choices=tuple(FILES), default="ema", help="last averaged weights, or the best")
+    parser.add_argument("--out", type=Path, default=FOLDER, help="folder to write to")
+    parser.add_argument("--config", type=Path, help="the run's recipe; default: configs/train/NETWORK.yaml")
+    parser.add_argument("--pictures", type=count, help="most validation pictures a set; default: all")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves the choice to torch")
+    options = parser.parse_args(arguments)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    try:
+        if Path(options.name).name != options.name:
+            raise ConfigError(f"--name {options.name}: a plain name, without folders")
+        if not options.out.is_dir():
+            raise ConfigError(f"{options.out}: no such folder")
+        file = options.config or CONFIGS / f"{config.load(options.run / RECIPE).network.name}.yaml"
+        manifest, table = publish(options.run, options.name, options.weights, options.out, file, options.pictures)
+    except PipelineError as error:
+        sys.stderr.write(f"training.publish: {error}\n")
+        return error.exit_code
+    sys.stdout.write(f"{table}\n\n{manifest.name}: threshold {manifest.threshold:g}, sha256 {manifest.sha256}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
