@@ -57,19 +57,6 @@ def test_as_many_pairs_as_an_exhaustive_search_finds(data):
     assert len(set(rows.tolist())) == len(set(columns.tolist())) == len(rows)
 
 
-def test_figures_by_hand():
-    score = StrictScore()
-    # A hit one pixel too wide (I 2, U 3), a missed pixel, and a false alarm of two pixels: I 2, U 6.
-    score.update(mask("###.....", "........", "......##"), mask("##......", "........", "....#..."))
-    # The hit lies 1 px away from its target: 'I' 1, 'U' 3.
-    score.update(mask("........", ".##.....", "........"), mask("........", "..##....", "........"))
-    # Nothing there, nothing found.
-    score.update(np.zeros((3, 8), bool), np.zeros((3, 8), bool))
-    figures = score.summary()
-    assert (figures["pictures"], figures["targets"]) == (3, 3)
-    assert figures["pd"] == pytest.approx(1.0)  # the false alarm at column 6.5 lies 2.5 px from the pixel at column 4
-
-
 def test_missed_targets_false_alarms_and_empty_pictures():
     score = StrictScore()
     truth = mask("##........", "..........", ".........#")

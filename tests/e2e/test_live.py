@@ -1,0 +1,89 @@
+"""Live sources through the whole graph: a real server that dies and returns, and media that hang."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from tests.capture.servers import free_port, rtsp_server
+from tests.e2e.harness import FAST, SMALL, assert_nothing_left, lines, record, start
+
+QUICK = [
+    "--set=capture.read_timeout_s=1.0",
+    "--set=capture.reconnect.initial_s=0.1",
+    "--set=capture.reconnect.max_s=0.3",
+]
+
+
+@pytest.fixture
+def silent_server() -> Iterator[int]:
+    """Port of a server that accepts and never says a word."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen(8)
+        yield server.getsockname()[1]
+
+
+def delivered(out: Path, source: str) -> int:
+    path = out / source / "tracks.jsonl"
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def wait_for(condition, seconds: float = 60) -> None:
+    limit = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < limit, "did not happen in time"
+        time.sleep(0.05)
+
+
+def test_hanging_source_blocks_neither_the_others_nor_the_stop(
+    tmp_path: Path, runtime: Path, silent_server: int
+) -> None:
+    hanging = f"rtsp://operator:hunter2@127.0.0.1:{silent_server}/ir"
+    run = start(hanging, SMALL, *FAST, "--set=capture.open_timeout_s=120", "--out", str(tmp_path), runtime=runtime)
+    wait_for(lambda: delivered(tmp_path, "demo") == 12)
+    assert run.poll() is None, "the run waits for its other source"
+    os.kill(run.pid, signal.SIGTERM)
+    _, errors = run.communicate(timeout=60)
+    assert run.returncode == 130, errors
+    assert "hunter2" not in errors
+    assert_nothing_left(run.pid, runtime)
+    done = record(tmp_path)
+    assert done["sources"]["demo"]["end"] == "finished"
+    assert all(source["account"]["closes"] for source in done["sources"].values())
+    assert "hunter2" not in (tmp_path / "run.json").read_text()
+
+
+def test_camera_that_dies_and_returns_is_taken_up_again(tmp_path: Path, runtime: Path) -> None:
+    port = free_port()
+    server = rtsp_server(port)
+    with server:
+        address = f"rtsp://127.0.0.1:{port}/ir"
+        run = start(address, *FAST, *QUICK, "--out", str(tmp_path), runtime=runtime)
+        source = "127-0-0-1"
+        wait_for(lambda: run.poll() is not None or delivered(tmp_path, source) >= 10)
+        assert run.poll() is None, run.communicate()
+        server.kill()
+        time.sleep(1.5)
+        before = delivered(tmp_path, source)
+        server.start()
+        wait_for(lambda: delivered(tmp_path, source) >= before + 10)
+        os.kill(run.pid, signal.SIGINT)
+        _, errors = run.communicate(timeout=60)
+    assert run.returncode == 130, errors
+    assert_nothing_left(run.pid, runtime)
+    done = record(tmp_path)
+    account = done["sources"][source]["account"]
+    assert done["drained"] is True
+    assert account["closes"]
+    assert account["captured"] == account["delivered"] + sum(account["dropped"].values())
+    tracks = lines(tmp_path / source / "tracks.jsonl")
+    assert len(tracks) == account["delivered"]
+    assert all(b["pts"] > a["pts"] and b["frame"] > a["frame"] for a, b in pairwise(tracks))

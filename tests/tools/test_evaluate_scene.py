@@ -1,0 +1,44 @@
+"""Scene evaluation: hidden targets are nobody's fault."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pipeline.capture.scene import TargetTruth
+from pipeline.messages import COASTING, CONFIRMED, TENTATIVE, TRACK_DTYPE, Table
+from tools import mot_metrics
+from tools.evaluate_scene import compare, main
+
+
+def tracks(*rows: tuple[int, int, float, float]) -> Table:
+    table = np.zeros(len(rows), TRACK_DTYPE)
+    for row, (id_, state, x, y) in zip(table, rows, strict=True):
+        row["id"], row["state"], row["x"], row["y"] = id_, state, x, y
+    return table
+
+
+def truth(id_: int, x: float, visible: bool = True) -> TargetTruth:
+    return TargetTruth(id_, x, 0.0, 2.0, 2.0, 8.0, visible)
+
+
+def test_tentative_tracks_do_not_count_and_coasting_ones_do() -> None:
+    frame = compare([truth(0, 0), truth(1, 50)], tracks((1, TENTATIVE, 0, 0), (2, COASTING, 50, 0)))
+    clear = mot_metrics.clear([frame])
+    assert (clear.matches, clear.misses, clear.false_positives) == (1, 1, 0)
+
+
+@pytest.mark.parametrize(("x", "false"), [(0.0, 0), (4.9, 0), (5.1, 1)])
+def test_track_with_a_hidden_target_is_excused_within_reach(x: float, false: int) -> None:
+    clear = mot_metrics.clear([compare([truth(0, 0, visible=False)], tracks((1, CONFIRMED, x, 0)))])
+    assert (clear.misses, clear.false_positives) == (0, false)
+
+
+def test_track_near_a_hidden_and_a_visible_target_counts_for_the_visible() -> None:
+    clear = mot_metrics.clear([compare([truth(0, 0, visible=False), truth(1, 4)], tracks((1, CONFIRMED, 2, 0)))])
+    assert (clear.matches, clear.misses, clear.false_positives) == (1, 0, 0)
+
+
+def test_what_is_no_scene_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["test://moon"]) == 3
+    assert "moon" in capsys.readouterr().err

@@ -1,0 +1,118 @@
+import cv2
+import numpy as np
+import pytest
+
+from pipeline.errors import ConfigError
+from tests.training.synthetic import write_set
+from training.config import SourceConfig
+from training.data import held_out, load_sources, names, read_sample, split_names
+
+
+@pytest.fixture
+def folder(tmp_path):
+    write_set(tmp_path / "tiny")
+    return tmp_path / "tiny"
+
+
+def test_names_come_from_the_split_file_or_the_folder(folder):
+    (folder / "img_idx" / "few.txt").write_text("p3\np1\n")
+    assert names(folder, "img_idx/few.txt") == ["p3", "p1"]
+    assert names(folder, None) == sorted(f"p{k}" for k in range(12))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_sample_keeps_its_bit_depth(tmp_path, dtype):
+    write_set(tmp_path / "set", pictures=1, dtype=dtype)
+    sample = read_sample(tmp_path / "set", "p0")
+    assert sample.picture.dtype == dtype
+    np.testing.assert_array_equal(sample.picture, cv2.imread(str(tmp_path / "set/images/p0.png"), cv2.IMREAD_UNCHANGED))
+    levels = np.arange(len(sample.histogram))
+    assert sample.histogram @ levels == sample.picture.astype(np.int64).sum()
+
+
+def test_a_mask_is_true_above_half_of_its_range(folder):
+    grey = np.zeros((64, 64), np.uint8)
+    grey[10, 20:24] = [127, 128, 200, 255]
+    cv2.imwrite(str(folder / "masks" / "p0.png"), grey)
+    sample = read_sample(folder, "p0")
+    assert np.argwhere(sample.mask).tolist() == [[10, 21], [10, 22], [10, 23]]
+    assert sample.centroids.tolist() == [[22, 10]]
+
+
+def test_a_picture_stored_in_colour_is_read_as_grey(folder):
+    cv2.imwrite(str(folder / "images" / "p0.png"), np.full((64, 64, 3), 90, np.uint8))
+    assert read_sample(folder, "p0").picture.tolist() == np.full((64, 64), 90).tolist()
+
+
+def test_a_set_without_masks_holds_no_targets(folder):
+    sample = read_sample(folder, "p0", masks=None)
+    assert sample.mask.sum() == len(sample.centroids) == 0
+
+
+def test_a_picture_belongs_to_validation_for_ever():
+    chosen = [k for k in range(20) if held_out("irstd_1k", f"XDU{k}", 0.3)]
+    assert chosen == [0, 2, 3, 17]
+    share = sum(held_out("a", str(k), 0.25) for k in range(4000)) / 4000
+    assert share == pytest.approx(0.25, abs=0.03)
+    assert not any(held_out("a", str(k), 0.0) for k in range(100))
+
+
+def test_a_larger_fraction_only_adds_pictures():
+    for k in range(200):
+        assert held_out("a", str(k), 0.1) <= held_out("a", str(k), 0.2)
+
+
+def test_the_two_parts_share_nothing_and_miss_nothing(folder):
+    training, validation = split_names(folder.parent, SourceConfig(folder="tiny", validation=0.4))
+    assert sorted(training + validation) == sorted(names(folder, None))
+    assert training
+    assert validation
+    loaded, held = load_sources(folder.parent, [SourceConfig(folder="tiny", validation=0.4)])
+    assert [sample.name for sample in loaded[0]] == training
+    assert [sample.name for sample in held["tiny"]] == validation
+
+
+def broken(folder, fault):
+    if fault == "no split":
+        (folder / "img_idx" / "train.txt").unlink()
+    elif fault == "empty split":
+        (folder / "img_idx" / "train.txt").write_text("\n")
+    elif fault == "binary split":
+        (folder / "img_idx" / "train.txt").write_bytes(b"\xff\xfe\x00p0")
+    elif fault == "no picture":
+        (folder / "images" / "p3.png").unlink()
+    elif fault == "no mask":
+        (folder / "masks" / "p3.png").unlink()
+    elif fault == "not a picture":
+        (folder / "images" / "p3.png").write_bytes(b"\x89PNG but no more")
+    elif fault == "float picture":
+        cv2.imwrite(str(folder / "images" / "p3.tiff"), np.zeros((64, 64), np.float32))
+        (folder / "images" / "p3.tiff").rename(folder / "images" / "p3.png")
+    else:
+        cv2.imwrite(str(folder / "masks" / "p3.png"), np.zeros((32, 64), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("no split", r"img_idx/train\.txt: No such file"),
+        ("empty split", r"img_idx/train\.txt: no pictures"),
+        ("binary split", r"img_idx/train\.txt: no text file of names"),
+        ("no picture", r"images/p3\.png: no readable 8- or 16-bit picture"),
+        ("no mask", r"masks/p3\.png: no readable 8- or 16-bit picture"),
+        ("not a picture", r"images/p3\.png: no readable 8- or 16-bit picture"),
+        ("float picture", r"images/p3\.png: no readable 8- or 16-bit picture"),
+        ("other size", r"masks/p3\.png: 64x32 mask for a picture of another size"),
+    ],
+)
+def test_what_is_wrong_with_a_set_is_named(folder, fault, message):
+    broken(folder, fault)
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_sources(folder.parent, [SourceConfig(folder="tiny")])
+    assert "\n" not in str(caught.value)
+
+
+def test_validation_may_not_take_everything(folder):
+    (folder / "img_idx" / "train.txt").write_text("p0\n")
+    with pytest.raises(ConfigError, match="tiny: validation takes every picture"):
+        split_names(folder.parent, SourceConfig(folder="tiny", validation=0.9999999))
