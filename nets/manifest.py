@@ -31,8 +31,12 @@ class _Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Input(_Section, frozen=True):
     """What the network wants to see: number of channels, and how counts become its input."""
 
-    channels: Annotated[int, Meta(ge=1, le=3)]
+    channels: Annotated[int, Meta(ge=1)]
     normalisation: FrameZScore
+
+    def __post_init__(self) -> None:
+        if self.channels != self.normalisation.channels:
+            raise ValueError(f"channels is {self.channels}, but normalisation gives {self.normalisation.channels}")
 
 
 class Training(_Section, frozen=True):
@@ -138,6 +142,9 @@ def load(name_or_path: str, device: str | torch.device = "cpu") -> tuple[nn.Modu
         raise WeightsError(f"{path}: not a safetensors file ({error})") from None
     if sha256(path) != manifest.sha256:
         raise WeightsError(f"{path}: sha256 differs from its manifest; the file is damaged or not the one described")
+    if (takes := manifest.options.get("in_channels", 1)) != manifest.input.channels:
+        reason = f"the network takes {takes} channels, but its input has {manifest.input.channels}"
+        raise WeightsError(f"{path.with_suffix('.json')}: {reason}")
     try:
         network = build(manifest.architecture, **manifest.options)
         network.load_state_dict(tensors)

@@ -52,7 +52,7 @@ class MSHNet(nn.Module):
     bottom by reflection to a multiple of 16 and the logits are cropped back, so no pixel is resampled.
 
     Args:
-        in_channels: channels of the input, 1 or 3.
+        in_channels: channels of the input.
 
     Shape:
         input (N, in_channels, H, W), float.

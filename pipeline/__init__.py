@@ -1,1 +1,3 @@
 """The live system: everything a frame passes through, from capture to the output files."""
+
+__version__ = "0.1.0"

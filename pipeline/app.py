@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline import __version__
 from pipeline import config as configuration
 from pipeline.capture.address import redact, source_ids
 from pipeline.capture.factory import open_source
@@ -31,10 +31,9 @@ def run(addresses: Sequence[str], config_file: Path | None, settings: Sequence[s
     for address in addresses:
         open_source(address, config.capture)  # refuses what is no address before anything starts
     sources = dict(zip(source_ids(addresses), addresses, strict=True))
-    version = importlib.metadata.version("irst-stream")
     if out is not None:
         claim(out)
-        write_record(out / "run.json", run_record(config, sources, version, None))
+        write_record(out / "run.json", run_record(config, sources, __version__, None))
 
     supervisor = Supervisor(config, list(sources.items()), out)
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -47,7 +46,7 @@ def run(addresses: Sequence[str], config_file: Path | None, settings: Sequence[s
         complain(error)
     if out is not None:
         try:
-            write_record(out / "run.json", run_record(config, sources, version, outcome))
+            write_record(out / "run.json", run_record(config, sources, __version__, outcome))
         except ConfigError as error:
             if not outcome.errors:  # else the disk is as full as a stage has already said
                 complain(str(error))

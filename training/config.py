@@ -141,6 +141,11 @@ class TrainConfig(_Section, frozen=True):
     optimiser: OptimiserConfig = OptimiserConfig()
     run: RunConfig = RunConfig()
 
+    def __post_init__(self) -> None:
+        takes, gives = self.network.options.get("in_channels", 1), self.normalisation.channels
+        if takes != gives:
+            raise ValueError(f"network.options.in_channels is {takes}, but the normalisation gives {gives}")
+
 
 def load(path: Path, settings: Sequence[str] = ()) -> TrainConfig:
     """The recipe in a YAML file with ``key.path=value`` settings laid over it, values in YAML.

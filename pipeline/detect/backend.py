@@ -67,7 +67,7 @@ def network_input(
 
     Args:
         pictures: (N, H, W) uint8 or uint16, raw counts.
-        intensities: N maps from counts to input, all with the same clip.
+        intensities: of each picture's frame.
         norm: what the network was trained with.
         device: where the result is wanted.
 

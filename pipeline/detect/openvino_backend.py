@@ -53,7 +53,7 @@ class OpenVinoBackend:
             "PERFORMANCE_HINT": "LATENCY",
         }
         try:
-            model = _convert(network, self.manifest.input.channels)
+            model = _convert(network, self.manifest.input.normalisation.channels)
             self._request = openvino.Core().compile_model(model, "CPU", options).create_infer_request()
         except RuntimeError as error:
             reason = str(error).strip().split("\n")[-1]

@@ -6,23 +6,29 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.messages import COASTING, CONFIRMED, TENTATIVE, Tracked
+from pipeline.capture.source import Picture
+from pipeline.messages import COASTING, CONFIRMED, MAX_SIDE, TENTATIVE, Tracked
 from pipeline.sinks.stretch import Stretch
 from pipeline.sinks.trails import Trails
 
 Canvas = NDArray[np.uint8]
 Colour = tuple[int, int, int]
+Vector = NDArray[np.float64]
+Segments = NDArray[np.float64]  # (n, 2, 2): first and last point, x before y
 
 LEGIBLE_WIDTH = 600
 STRIP = 24
 COLOURS: dict[int, Colour] = {TENTATIVE: (150, 150, 120), CONFIRMED: (90, 235, 90), COASTING: (60, 170, 255)}
 WHITE: Colour = (225, 225, 225)
+BLACK: Colour = (0, 0, 0)
 WARNING: Colour = (60, 170, 255)
 _STRIP_GREY = 24
 _TRAIL_DIM = 0.75
 _CLEARANCE = 5.0
 _MIN_HALF = 9.0
 _SHIFT = 4
+_MAX_DASHES = 41
+_CORNERS = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)])
 _FONT, _FONT_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.45
 
 
@@ -39,7 +45,7 @@ class Overlay:
         self._stretch = Stretch()
         self._trails = Trails(trail_s)
 
-    def draw(self, message: Tracked, picture: NDArray[np.generic], age_ms: float) -> Canvas:
+    def draw(self, message: Tracked, picture: Picture, age_ms: float) -> Canvas:
         """The picture of one frame with its tracks, and a strip of text below it.
 
         Args:
@@ -54,12 +60,15 @@ class Overlay:
         scale = self._scale or min(4, -(-LEGIBLE_WIDTH // header.width))
         gray = self._stretch(picture, header.pts)
         if scale > 1:
-            gray = cv2.resize(gray, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
-        canvas = np.ascontiguousarray(cv2.cvtColor(gray, cv2.COLOR_GRAY2BGR))
+            gray = np.asarray(cv2.resize(gray, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC), np.uint8)
+        clean = np.asarray(cv2.cvtColor(gray, cv2.COLOR_GRAY2BGR), np.uint8)
 
+        canvas = clean.copy()
         self._trails.update(tracks, message.ego.matrix, header.pts)
         for track in np.sort(tracks, order="state"):
             _mark(canvas, track, self._trails.of(int(track["id"])), scale)
+        for track in tracks:
+            _uncover(canvas, clean, track, scale)
         return _framed(canvas, message, age_ms)
 
 
@@ -72,13 +81,8 @@ def _mark(canvas: Canvas, track: np.void, trail: NDArray[np.float64], scale: int
     path = _on_canvas(trail, scale)
     outside = np.any(np.abs(path - centre) > half + 1, axis=1)
     dim = (int(colour[0] * _TRAIL_DIM), int(colour[1] * _TRAIL_DIM), int(colour[2] * _TRAIL_DIM))
-    for first, second in zip(path[:-1][outside[:-1] & outside[1:]], path[1:][outside[:-1] & outside[1:]], strict=True):
-        _line(canvas, first, second, dim)
-
-    if state == COASTING:
-        _dashed_box(canvas, centre, half, colour)
-    else:
-        _corners(canvas, centre, half, colour)
+    _strokes(canvas, np.stack([path[:-1], path[1:]], axis=1)[outside[:-1] & outside[1:]], dim)
+    _strokes(canvas, _dashed_box(centre, half) if state == COASTING else _corners(centre, half), colour)
     if state != TENTATIVE:
         _label(canvas, str(int(track["id"])), centre, half, colour)
 
@@ -88,29 +92,46 @@ def _on_canvas(points: NDArray[np.float64], scale: int) -> NDArray[np.float64]:
     return (points + 0.5) * scale - 0.5
 
 
-def _line(canvas: Canvas, first: NDArray[np.float64], second: NDArray[np.float64], colour: Colour) -> None:
-    ends = np.round(np.clip([first, second], -1e4, 2e4) * 2**_SHIFT).astype(int).tolist()
-    cv2.line(canvas, ends[0], ends[1], colour, 1, cv2.LINE_AA, _SHIFT)
+def _uncover(canvas: Canvas, clean: Canvas, track: np.void, scale: int) -> None:
+    """Bring back the target's own pixels and a rim of one, whatever marks of its neighbours went over them."""
+    centre, size = np.array([track["x"], track["y"]]), np.array([track["bw"], track["bh"]])
+    first = np.floor(_on_canvas(centre - size / 2 - 0.5, scale)).clip(0, MAX_SIDE * scale).astype(int)
+    last = np.ceil(_on_canvas(centre + size / 2 + 0.5, scale)).clip(-1, MAX_SIDE * scale).astype(int)
+    inside = np.s_[first[1] : last[1] + 1, first[0] : last[0] + 1]
+    canvas[inside] = clean[inside]
 
 
-def _corners(canvas: Canvas, centre: NDArray[np.float64], half: NDArray[np.float64], colour: Colour) -> None:
+def _strokes(canvas: Canvas, segments: Segments, colour: Colour) -> None:
+    """Lines of one pixel, with a shadow that keeps them legible on bright ground."""
+    ends = np.round(np.clip(segments, -1e4, 2e4) * 2**_SHIFT).astype(int)
+    for shift, ink in ((2**_SHIFT, BLACK), (0, colour)):
+        for first, second in (ends + shift).tolist():
+            cv2.line(canvas, first, second, ink, 1, cv2.LINE_AA, _SHIFT)
+
+
+def _corners(centre: Vector, half: Vector) -> Segments:
+    """Two arms at each corner."""
     arm = np.maximum(half * 0.45, 3.0)
-    for side in ((-1, -1), (1, -1), (1, 1), (-1, 1)):
-        corner = centre + half * side
-        _line(canvas, corner, corner - (arm[0] * side[0], 0), colour)
-        _line(canvas, corner, corner - (0, arm[1] * side[1]), colour)
+    ends = [
+        (corner, corner - reach * side)
+        for side in _CORNERS
+        for corner in (centre + half * side,)
+        for reach in (arm * (1, 0), arm * (0, 1))
+    ]
+    return np.array(ends)
 
 
-def _dashed_box(canvas: Canvas, centre: NDArray[np.float64], half: NDArray[np.float64], colour: Colour) -> None:
-    corners = [centre + half * side for side in ((-1, -1), (1, -1), (1, 1), (-1, 1))]
-    for first, second in zip(corners, corners[1:] + corners[:1], strict=True):
-        dashes = max(3, 2 * int(np.abs(second - first).max() // 8) + 1)
-        for i in range(0, dashes, 2):
-            step = (second - first) / dashes
-            _line(canvas, first + i * step, first + (i + 1) * step, colour)
+def _dashed_box(centre: Vector, half: Vector) -> Segments:
+    corners = centre + half * _CORNERS
+    ends = []
+    for first, second in zip(corners, np.roll(corners, -1, axis=0), strict=True):
+        dashes = min(max(3, 2 * int(np.abs(second - first).max() // 8) + 1), _MAX_DASHES)
+        step = (second - first) / dashes
+        ends += [(first + i * step, first + (i + 1) * step) for i in range(0, dashes, 2)]
+    return np.array(ends)
 
 
-def _label(canvas: Canvas, text: str, centre: NDArray[np.float64], half: NDArray[np.float64], colour: Colour) -> None:
+def _label(canvas: Canvas, text: str, centre: Vector, half: Vector, colour: Colour) -> None:
     """Beside the upper right corner; on the other side or lower where the picture ends."""
     (width, height), _ = cv2.getTextSize(text, _FONT, _FONT_SCALE, 1)
     x = centre[0] + half[0] + 4
@@ -122,7 +143,7 @@ def _label(canvas: Canvas, text: str, centre: NDArray[np.float64], half: NDArray
 
 def _text(canvas: Canvas, text: str, x: int, y: int, colour: Colour) -> None:
     # A shadow, not a thicker outline: the weight of a font may change its width.
-    cv2.putText(canvas, text, (x + 1, y + 1), _FONT, _FONT_SCALE, (0, 0, 0), 1, cv2.LINE_AA)
+    cv2.putText(canvas, text, (x + 1, y + 1), _FONT, _FONT_SCALE, BLACK, 1, cv2.LINE_AA)
     cv2.putText(canvas, text, (x, y), _FONT, _FONT_SCALE, colour, 1, cv2.LINE_AA)
 
 

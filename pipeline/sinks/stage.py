@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.capture.source import Picture
 from pipeline.errors import ConfigError
 from pipeline.link import SourceReport
 from pipeline.messages import CONFIRMED, EndOfSource, Packet, Tracked, source_of
@@ -91,8 +93,9 @@ class SinkStage:
 
     def close(self) -> None:
         """Complete all files, also those of sources that have not ended."""
-        for source in list(self._files):
-            self._finish(source)
+        with ExitStack() as each:  # one that fails does not keep the others from being completed
+            for source in list(self._files):
+                each.callback(self._finish, source)
 
     def facts(self) -> Mapping[str, str]:
         """Nothing worth a record."""
@@ -102,7 +105,7 @@ class SinkStage:
         """What was delivered so far, by source."""
         return {source: book.report() for source, book in self._books.items()}
 
-    def _draw(self, message: Tracked, picture: NDArray[np.generic], now: int) -> NDArray[np.uint8]:
+    def _draw(self, message: Tracked, picture: Picture, now: int) -> NDArray[np.uint8]:
         source = message.header.source
         if source not in self._overlays:
             self._overlays[source] = Overlay(self._config.overlay_scale, self._config.trail_s)
@@ -145,12 +148,11 @@ class _SourceFiles:
             file.write(render(message))
 
     def close(self) -> None:
-        try:
+        with ExitStack() as each:
             for file, _ in self._lines:
-                file.close()
-        finally:
+                each.callback(file.close)
             if self.video is not None:
-                self.video.close()
+                each.callback(self.video.close)
 
 
 class _Book:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.capture.source import Picture
+
 LOW_PERCENT, HIGH_PERCENT = 0.5, 99.7
 MARGIN = 0.08
 MIN_SPAN = 32.0
@@ -23,7 +25,7 @@ class Stretch:
         self._range: NDArray[np.float64] | None = None
         self._pts = 0.0
 
-    def __call__(self, picture: NDArray[np.generic], pts: float) -> NDArray[np.uint8]:
+    def __call__(self, picture: Picture, pts: float) -> NDArray[np.uint8]:
         """Stretch one picture.
 
         Args:
@@ -34,17 +36,16 @@ class Stretch:
             (H, W), 0..255.
         """
         step = max(1, int((picture.size / _SAMPLES) ** 0.5))
-        target = np.percentile(picture[::step, ::step], [LOW_PERCENT, HIGH_PERCENT])
-        if self._range is None:
-            self._range = target
-        else:
-            share = 1 - np.exp(-max(pts - self._pts, 0.0) / TIME_CONSTANT_S)
-            self._range = self._range + share * (target - self._range)
+        sample = picture[::step, ::step].astype(np.float64)
+        target = np.percentile(sample, [LOW_PERCENT, HIGH_PERCENT])
+        share = 1 - np.exp(-max(pts - self._pts, 0.0) / TIME_CONSTANT_S)
+        previous = target if self._range is None else self._range
+        self._range = previous + share * (target - previous)
         self._pts = pts
 
-        low, high = self._range
+        low, high = self._range.tolist()
         span = max((high - low) * (1 + 2 * MARGIN), MIN_SPAN)
         first = (low + high - span) / 2
         counts = np.arange(int(np.iinfo(picture.dtype).max) + 1)
         table = np.clip((counts - first) * (255 / span), 0, 255).astype(np.uint8)
-        return np.take(table, picture)
+        return np.asarray(table[picture])

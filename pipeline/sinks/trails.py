@@ -39,4 +39,4 @@ class Trails:
 
     def of(self, track_id: int) -> NDArray[np.float64]:
         """Positions (n, 2) of a track, oldest first, the present one last."""
-        return self._xy[self._id == track_id]
+        return np.asarray(self._xy[self._id == track_id])

@@ -13,6 +13,7 @@ from pipeline.errors import ConfigError, StageError
 from pipeline.messages import FrameHeader
 
 DEFAULT_FPS = 25.0
+LARGEST_SIDE = 4096  # the coder ends at 8191, many players earlier
 _WAIT = 6
 
 
@@ -33,7 +34,7 @@ class VideoFile:
         self._size = (0, 0)
 
     def write(self, header: FrameHeader, canvas: NDArray[np.uint8]) -> None:
-        """Append a frame (H, W, 3), BGR; sizes other than the first frame's are fitted into it.
+        """Append a frame (H, W, 3), BGR, shrunk to ``LARGEST_SIDE``; other sizes are fitted into the first frame's.
 
         Raises:
             ConfigError: the file cannot be created.
@@ -66,12 +67,13 @@ class VideoFile:
 
     def _begin(self) -> None:
         height, width = self._held[0][1].shape[:2]
-        self._size = (width, height)
+        ratio = min(1.0, LARGEST_SIDE / max(height, width))
+        self._size = (_even(width * ratio), _even(height * ratio))
         rate = frame_rate([header for header, _ in self._held])
         codec = cv2.VideoWriter.fourcc(*"mp4v")
         self._writer = cv2.VideoWriter(str(self.path), cv2.CAP_FFMPEG, codec, rate, self._size)
         if not self._writer.isOpened():
-            raise ConfigError(f"cannot write {self.path}: no video of {width}x{height} can be made here")
+            raise ConfigError(f"cannot write {self.path}: no video of {self._size[0]}x{self._size[1]} can be made here")
         for _, canvas in self._held:
             self._writer.write(self._fitted(canvas))
         self._held.clear()
@@ -82,11 +84,17 @@ class VideoFile:
         if canvas.shape[:2] == (height, width):
             return canvas
         ratio = min(width / canvas.shape[1], height / canvas.shape[0])
-        inner = cv2.resize(canvas, (round(canvas.shape[1] * ratio), round(canvas.shape[0] * ratio)))
+        inner_size = (max(1, round(canvas.shape[1] * ratio)), max(1, round(canvas.shape[0] * ratio)))
+        inner = cv2.resize(canvas, inner_size, interpolation=cv2.INTER_AREA)
         fitted = np.zeros((height, width, 3), np.uint8)
         top, left = (height - inner.shape[0]) // 2, (width - inner.shape[1]) // 2
         fitted[top : top + inner.shape[0], left : left + inner.shape[1]] = inner
         return fitted
+
+
+def _even(side: float) -> int:
+    """The even number of pixels below, at least 2, as the coder wants it."""
+    return max(2, int(side) // 2 * 2)
 
 
 def frame_rate(headers: list[FrameHeader]) -> float:

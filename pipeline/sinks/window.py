@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from pipeline.errors import ConfigError
 
 _QUIT_KEYS = (ord("q"), 27)
+_PROBE = "import cv2; cv2.namedWindow('probe'); cv2.destroyAllWindows()"
 
 
 class Window:
@@ -22,25 +24,22 @@ class Window:
         on_quit: called when a person wants to stop.
 
     Raises:
-        ConfigError: there is no display.
+        ConfigError: there is no display, or no window can be opened on it.
     """
 
     def __init__(self, on_quit: Callable[[], None]) -> None:
         self._on_quit = on_quit
         if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
             raise ConfigError("no display to open a window on (DISPLAY is not set); run without --display")
+        # Tried in another process, because a window system that cannot be reached ends the one that asks.
+        probe = subprocess.run([sys.executable, "-c", _PROBE], capture_output=True, check=False)
+        if probe.returncode:
+            raise ConfigError("no window can be opened on this display; run without --display")
 
     def show(self, source: str, canvas: NDArray[np.uint8]) -> None:
-        """Show a frame (H, W, 3), BGR.
-
-        Raises:
-            ConfigError: this OpenCV cannot open windows.
-        """
-        try:
-            cv2.imshow(source, canvas)
-            key = cv2.waitKey(1)
-        except cv2.error as error:
-            raise ConfigError(f"cannot open a window: {error.err or error}; run without --display") from None
+        """Show a frame (H, W, 3), BGR."""
+        cv2.imshow(source, canvas)
+        key = cv2.waitKey(1)
         if key & 0xFF in _QUIT_KEYS and key != -1:
             self._on_quit()
 

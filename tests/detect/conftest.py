@@ -10,13 +10,16 @@ import nets
 from nets.manifest import Input, Training, Validation
 from nets.normalisation import FrameZScore
 
+NORM = FrameZScore(windows=(9,))
+
 
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Path of random weights whose logits are spread around zero on noise."""
     torch.manual_seed(0)
-    network = nets.build("mshnet")
-    noise = torch.randn(2, 1, 64, 64)
+    options = {"in_channels": NORM.channels}
+    network = nets.build("mshnet", **options)
+    noise = torch.randn(2, NORM.channels, 64, 64)
     with torch.no_grad():
         for module in network.modules():
             if isinstance(module, nn.BatchNorm2d):
@@ -27,9 +30,9 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
     manifest = nets.Manifest(
         name="lively",
         architecture="mshnet",
-        options={},
+        options=options,
         sha256="0" * 64,
-        input=Input(channels=1, normalisation=FrameZScore()),
+        input=Input(channels=NORM.channels, normalisation=NORM),
         threshold=0.5,
         training=Training(data={}, split="none", recipe="none", seed=0, commit="none", steps=0),
         validation=Validation(protocol="none", split="none", metrics={}),

@@ -3,16 +3,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nets.normalisation import FrameZScore
 from pipeline.detect.config import DetectConfig
 from pipeline.detect.stage import DetectStage
 from pipeline.detect.tiling import stitch, tiles
 from pipeline.errors import BackendError
 from pipeline.messages import Detected, EgoMotion, EndOfSource, FrameHeader, Packet, Prepared
 from pipeline.preprocess.intensity import measure
+from tests.detect.conftest import NORM
 from tests.detect.test_backend import backend, noise
 
-NORM = FrameZScore()
 EGO = EgoMotion(matrix=(1.0, 0.0, 2.5, 0.0, 1.0, -1.5), inliers=40, residual=0.2, ok=True, method="flow")
 
 

@@ -94,6 +94,7 @@ def test_no_manifest(weights):
         (lambda m: m.update(threshold="high"), r"\$\.threshold"),
         (lambda m: m.update(colour="red"), "unknown field `colour`"),
         (lambda m: m.update(sha256="abc"), r"\$\.sha256"),
+        (lambda m: m["input"].update(channels=2), r"channels is 2, but normalisation gives 1 - at `\$\.input`"),
         (lambda m: m["input"].update(channels=0), r"\$\.input\.channels"),
         (lambda m: m["input"]["normalisation"].update(kind="minmax"), r"\$\.input\.normalisation\.kind"),
         (lambda m: m["training"].update(steps="many"), r"\$\.training\.steps"),
@@ -146,6 +147,12 @@ def test_tensors_of_another_width(weights):
 def test_options_that_the_architecture_does_not_have(weights):
     edit(weights, lambda m: m.update(options={"depth": 9}))
     with pytest.raises(nets.WeightsError, match=r"does not fit architecture 'mshnet': .*depth"):
+        nets.load(str(weights))
+
+
+def test_options_that_contradict_the_input(weights):
+    edit(weights, lambda m: m.update(options={"in_channels": 3}))
+    with pytest.raises(nets.WeightsError, match=r"tiny\.json: the network takes 3 channels, but its input has 1"):
         nets.load(str(weights))
 
 

@@ -29,7 +29,11 @@ def outcome() -> Outcome:
         },
         reports={
             "cam": SourceReport(
-                delivered=6, tracks_confirmed=2, fps=24.96, latency={"track": Latency(6, 12.4, 20.0, 31.6)}, end="finished"
+                delivered=6,
+                tracks_confirmed=2,
+                fps=24.96,
+                latency={"track": Latency(6, 12.4, 20.0, 31.6)},
+                end="finished",
             )
         },
         facts={"detect": {"weights": "mshnet", "sha256": "0" * 64, "backend": "torch", "device": "cpu"}},

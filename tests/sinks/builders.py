@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import cv2
 import numpy as np
 
 from pipeline.messages import (
@@ -65,3 +68,17 @@ def packet(*args, **kwargs):
 def end(source="a", **kwargs):
     """The end of a source."""
     return Packet(EndOfSource(session="s", source=source, **{"reason": "finished", **kwargs}))
+
+
+def descriptors():
+    """Paths of the files this process has open, by descriptor."""
+    return {int(link.name): str(link.resolve()) for link in Path("/proc/self/fd").iterdir()}
+
+
+def video_length(path):
+    """Frames that can be read from a video."""
+    video = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    count = 0
+    while video.read()[0]:
+        count += 1
+    return count

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -11,6 +10,7 @@ import pytest
 from pipeline.errors import ConfigError, StageError
 from pipeline.sinks.lines import LineFile
 from tests.conftest import ROOT
+from tests.sinks.builders import descriptors
 
 
 def test_lines_are_on_file_at_once(tmp_path):
@@ -60,7 +60,7 @@ def test_a_line_that_does_not_fit_any_more_leaves_no_trace(tmp_path):
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 def test_a_full_disk_is_one_line_that_names_the_file():
     file = LineFile(Path("/dev/full"))
-    with pytest.raises(StageError, match="^cannot write /dev/full: No space left on device$"):
+    with pytest.raises(StageError, match=r"^cannot write /dev/full: No space left on device$"):
         file.write(b"line\n")
 
 
@@ -72,7 +72,7 @@ def test_a_file_that_cannot_be_made_is_named(tmp_path, name, reason):
 
 
 def test_no_descriptor_is_left_behind(tmp_path):
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(descriptors())
     for _ in range(20):
         LineFile(tmp_path / "x").close()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(descriptors()) == before

@@ -77,7 +77,7 @@ def test_the_frame_statistics_follow_the_response_curve(samples):
     crop, _, mean, std = draw_crop(samples[0], config(crop=64, augment=augment), (1.0, 1.0), np.random.default_rng(4))
     assert (mean, std) != pytest.approx(frame_statistics(samples[0].picture), rel=1e-3)
     z = (crop - mean) / std
-    assert (z.mean(), z.std()) == pytest.approx((0.0, 1.0), abs=0.02)
+    assert (z.mean(), z.std()) == pytest.approx((0.0, 1.0), abs=0.05)  # counts are rounded
 
 
 def test_a_frame_smaller_than_the_crop_is_filled_by_reflection(samples):

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import ConfigError
+from tests.conftest import real_data
 from tests.training.synthetic import write_set
 from training.config import SourceConfig
 from training.data import held_out, load_sources, names, read_sample, split_names
@@ -116,3 +117,8 @@ def test_validation_may_not_take_everything(folder):
     (folder / "img_idx" / "train.txt").write_text("p0\n")
     with pytest.raises(ConfigError, match="tiny: validation takes every picture"):
         split_names(folder.parent, SourceConfig(folder="tiny", validation=0.9999999))
+
+
+def test_the_real_test_set_holds_as_many_targets_as_published():
+    folder = real_data("nuaa_sirst")
+    assert sum(len(read_sample(folder, name).centroids) for name in names(folder, "img_idx/test.txt")) == 263

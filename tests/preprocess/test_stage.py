@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import nets
+from pipeline.errors import BackendError
+from pipeline.messages import EndOfSource, Frame, FrameHeader, Packet, Prepared
+from pipeline.preprocess.ego_motion import UNKNOWN, EgoMotionConfig
+from pipeline.preprocess.intensity import measure
+from pipeline.preprocess.stage import PreprocessStage
+
+WORLD = np.random.default_rng(0).integers(0, 60, (200, 260)).astype(np.float32).repeat(4, 0).repeat(4, 1)
+
+
+def view(dx, dy, dtype=np.uint8):
+    """What a camera sees whose picture moves by (dx, dy) px."""
+    return np.ascontiguousarray(WORLD[300 - dy : 420 - dy, 400 - dx : 560 - dx]).astype(dtype)
+
+
+def frame(picture, source="a", seq=0):
+    header = FrameHeader(
+        session="s",
+        source=source,
+        seq=seq,
+        frame=seq,
+        pts=seq / 25,
+        capture_mono_ns=1,
+        capture_wall_ns=1,
+        height=picture.shape[0],
+        width=picture.shape[1],
+        dtype=picture.dtype.name,
+        bit_depth=8 * picture.dtype.itemsize,
+    )
+    return Packet(Frame(header=header), picture)
+
+
+def end(source="a"):
+    return Packet(EndOfSource(session="s", source=source, reason="finished"))
+
+
+@pytest.fixture
+def stage():
+    stage = PreprocessStage("mshnet", EgoMotionConfig())
+    stage.open()
+    return stage
+
+
+def prepared(stage, *packets):
+    return [out.message for out in stage.process(packets)]
+
+
+def test_a_frame_passes_with_its_picture(stage):
+    packet = frame(view(0, 0, np.uint16))
+    (out,) = stage.process([packet])
+    assert isinstance(out.message, Prepared)
+    assert out.message.header == packet.message.header
+    assert out.message.intensity == measure(packet.picture, nets.read_manifest("mshnet").input.normalisation)
+    assert out.message.ego == UNKNOWN
+    assert out.picture is packet.picture
+
+
+def test_each_source_has_a_camera_of_its_own(stage):
+    outs = []
+    for i in range(4):
+        outs += prepared(stage, frame(view(3 * i, 0), "a", i), frame(view(0, -2 * i), "b", i))
+    for out in outs[2:]:
+        expected = (3, 0) if out.header.source == "a" else (0, -2)
+        assert out.ego.ok
+        assert (out.ego.matrix[2], out.ego.matrix[5]) == pytest.approx(expected, abs=0.1)
+
+
+def test_the_end_of_a_source_passes_after_its_frames_and_ends_its_memory(stage):
+    outs = prepared(stage, frame(view(0, 0)), frame(view(2, 0), seq=1), end("a"), frame(view(4, 0)))
+    assert [type(out) for out in outs] == [Prepared, Prepared, EndOfSource, Prepared]
+    assert outs[1].ego.ok
+    assert outs[3].ego == UNKNOWN
+
+
+def test_weights_that_are_not_there_end_the_start():
+    with pytest.raises(BackendError, match="no shipped weights named 'nothing'"):
+        PreprocessStage("nothing", EgoMotionConfig()).open()
+
+
+def test_a_frame_without_a_picture_is_refused(stage):
+    with pytest.raises(TypeError, match="Frame"):
+        prepared(stage, Packet(frame(view(0, 0)).message))

@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import json
+import os
+
+import numpy as np
+import pytest
+
+from pipeline.errors import ConfigError, StageError
+from pipeline.messages import COASTING, CONFIRMED, TENTATIVE, Packet, Prepared, Tracked
+from pipeline.sinks.config import SinkConfig
+from pipeline.sinks.stage import SinkStage
+from tests.sinks.builders import descriptors, end, packet, video_length
+
+MS = 1_000_000
+NAMES = {"tracks.jsonl", "detections.jsonl", "tracks.mot.txt", "overlay.mp4"}
+
+
+class Clock:
+    """Ten milliseconds pass at each look."""
+
+    def __init__(self):
+        self.now = 0
+
+    def __call__(self):
+        self.now += 10 * MS
+        return self.now
+
+
+def opened(out, **config):
+    stage = SinkStage(SinkConfig(**config), out, clock=Clock())
+    stage.open()
+    return stage
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_all_files_of_two_sources_hold_all_their_frames(tmp_path):
+    stage = opened(tmp_path / "deep" / "out")
+    for i in range(12):
+        assert list(stage.process([packet([{"id": 1}], [{"x": 5.0}], source="a", frame=i)])) == []
+        stage.process([packet(source="b", frame=i, shape=(33, 47), dtype="uint16")])
+    stage.process([end("a"), end("b")])
+    stage.close()
+    for source, tracks in (("a", 1), ("b", 0)):
+        folder = tmp_path / "deep" / "out" / source
+        assert {p.name for p in folder.iterdir()} == NAMES
+        assert [(r["source"], r["frame"], len(r["tracks"])) for r in lines(folder / "tracks.jsonl")] == [
+            (source, i, tracks) for i in range(12)
+        ]
+        assert [len(r["detections"]) for r in lines(folder / "detections.jsonl")] == [tracks] * 12
+        assert len((folder / "tracks.mot.txt").read_text().splitlines()) == 12 * tracks
+        assert video_length(folder / "overlay.mp4") == 12
+
+
+def test_lines_are_on_disk_before_the_next_frame_comes(tmp_path):
+    stage = opened(tmp_path)
+    for i in range(3):
+        stage.process([packet(frame=i)])
+        assert len(lines(tmp_path / "a" / "tracks.jsonl")) == i + 1
+    stage.close()
+
+
+def test_a_source_without_frames_has_empty_files(tmp_path):
+    stage = opened(tmp_path)
+    stage.process([end("a", reason="failed", error="no such file")])
+    stage.close()
+    assert {p.name: p.stat().st_size for p in (tmp_path / "a").iterdir()} == dict.fromkeys(NAMES - {"overlay.mp4"}, 0)
+    report = stage.reports()["a"]
+    assert (report.delivered, report.end, report.error) == (0, "failed", "no such file")
+
+
+def test_only_what_is_wanted_is_written(tmp_path):
+    for config, expected in (
+        ({"overlay": False, "mot": False}, {"tracks.jsonl", "detections.jsonl"}),
+        ({"jsonl": False, "overlay": False}, {"tracks.mot.txt"}),
+        ({"jsonl": False, "mot": False}, {"overlay.mp4"}),
+    ):
+        out = tmp_path / "-".join(config)
+        stage = opened(out, **config)
+        stage.process([packet()])
+        stage.close()
+        assert {p.name for p in (out / "a").iterdir()} == expected
+
+
+def test_without_a_folder_nothing_is_written_but_the_books_are_kept(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    stage = opened(None)
+    stage.process([packet(), end()])
+    stage.close()
+    assert list(tmp_path.iterdir()) == []
+    assert stage.reports()["a"].delivered == 1
+
+
+def test_the_books_by_hand(tmp_path):
+    stage = opened(tmp_path, overlay=False)
+    states = [
+        [(1, TENTATIVE), (2, TENTATIVE)],
+        [(1, CONFIRMED), (2, TENTATIVE)],
+        [(1, COASTING), (3, CONFIRMED)],
+        [(1, CONFIRMED)],
+    ]
+    for i, tracks in enumerate(states):
+        # Looked at 10, 20, 30, 40 ms; captured 5 ms before; the detect stage left 3 ms after capture.
+        stage.process([packet([{"id": k, "state": s} for k, s in tracks], frame=i, captured=(10 * (i + 1) - 5) * MS)])
+    stage.process([end()])
+    report = stage.reports()["a"]
+    assert report.delivered == 4
+    assert report.tracks_confirmed == 2
+    assert report.fps == pytest.approx(3 / 0.030, abs=0.01)
+    assert report.latency["detect"].p50 == pytest.approx(3, rel=0.01)
+    assert report.latency["total"].p99 == pytest.approx(5, rel=0.01)
+    assert report.latency["total"].count == 4
+    assert report.end == "finished"
+
+
+def test_close_completes_the_files_of_sources_that_have_not_ended(tmp_path):
+    stage = opened(tmp_path)
+    for i in range(3):
+        stage.process([packet(frame=i)])
+    stage.close()
+    assert video_length(tmp_path / "a" / "overlay.mp4") == 3
+
+
+def test_descriptors_of_ended_sources_are_given_back(tmp_path):
+    stage = opened(tmp_path)
+    before = len(descriptors())
+    for i in range(10):
+        stage.process([packet(source=f"s{i}"), end(f"s{i}")])
+    assert len(descriptors()) == before
+
+
+@pytest.mark.parametrize("out", ["/proc/nothing", "/dev/null/out", "file/out"])
+def test_a_folder_that_cannot_be_made_is_named(tmp_path, monkeypatch, out):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=out) as caught:
+        opened(type(tmp_path)(out))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_that_turns_into_a_link_elsewhere_is_not_followed(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    stage = opened(tmp_path / "out")
+    (tmp_path / "out" / "a").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ConfigError, match="outside"):
+        stage.process([packet()])
+    stage.close()
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_a_disk_that_fills_up_fails_the_stage_and_keeps_the_lines_before(tmp_path):
+    stage = opened(tmp_path, overlay=False, mot=False)
+    stage.process([packet(frame=0)])
+    full = os.open("/dev/full", os.O_WRONLY)
+    numbers = {path: number for number, path in descriptors().items()}
+    os.dup2(full, numbers[str(tmp_path / "a" / "detections.jsonl")])
+    os.close(full)
+    with pytest.raises(StageError, match=r"detections\.jsonl: No space left on device"):
+        stage.process([packet(frame=1)])
+    assert len(lines(tmp_path / "a" / "detections.jsonl")) == 1
+
+
+def test_a_source_whose_files_cannot_be_completed_does_not_keep_others_from_it(tmp_path):
+    stage = opened(tmp_path, jsonl=False, mot=False)
+    for i in range(8):
+        for source in ("a", "b", "c"):
+            stage.process([packet(source=source, frame=i)])
+    (tmp_path / "b" / "overlay.mp4").unlink()
+    with pytest.raises(StageError, match=r"b/overlay\.mp4"):
+        stage.close()
+    assert [video_length(tmp_path / source / "overlay.mp4") for source in ("a", "c")] == [8, 8]
+
+
+def test_what_does_not_belong_here_is_refused(tmp_path):
+    stage = opened(tmp_path)
+    message = packet().message
+    with pytest.raises(TypeError, match="Tracked"):
+        stage.process([Packet(message, None)])
+    assert isinstance(message, Tracked)
+    prepared = Prepared(header=message.header, intensity={"mean": 0, "gain": 1, "clip": 1}, ego=message.ego)
+    with pytest.raises(TypeError, match="Prepared"):
+        stage.process([Packet(prepared, np.zeros((64, 80), np.uint8))])
+    stage.close()

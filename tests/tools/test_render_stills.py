@@ -1,0 +1,63 @@
+import cv2
+import numpy as np
+import pytest
+
+from pipeline.capture.scene import Scene
+from tools.render_stills import draw_spec, main, masks
+from training.data import names, read_sample
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    out = tmp_path_factory.mktemp("stills") / "new"
+    assert main(["--out", str(out), "--scenes", "2", "--per-scene", "2", "--seed", "70"]) == 0
+    return out
+
+
+def test_layout_is_what_training_reads(folder):
+    listed = names(folder, "img_idx/train.txt")
+    assert listed == ["sky_70_020", "sky_70_280", "sea_71_020", "sea_71_280"]
+    assert sorted(listed) == names(folder, None)
+    for name in listed:
+        sample = read_sample(folder, name)
+        assert sample.picture.dtype == np.uint16
+        assert sample.picture.shape == sample.mask.shape == (256, 320)
+        assert len(sample.centroids) > 0
+    assert set(np.unique(cv2.imread(str(folder / "masks" / f"{listed[0]}.png"), cv2.IMREAD_UNCHANGED))) == {0, 255}
+
+
+def test_pictures_are_those_of_the_scene(folder):
+    scene = Scene(draw_spec(1, 70, (4.0, 30.0)))
+    stored = cv2.imread(str(folder / "images" / "sea_71_280.png"), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(stored, scene.frame(280))
+
+
+@pytest.mark.parametrize("index", [0, 4])
+def test_a_mask_marks_every_visible_target_where_it_is(index):
+    scene = Scene(draw_spec(index, 70, (4.0, 30.0)))
+    mask = masks(scene, 150)
+    visible = [t for t in scene.truth(150) if t.visible]
+    assert visible
+    for target in visible:
+        y, x = round(target.y), round(target.x)
+        assert mask[max(0, y - 1) : y + 2, max(0, x - 1) : x + 2].any(), target
+    # Nothing is marked away from the targets.
+    rows, columns = np.nonzero(mask)
+    for y, x in zip(rows, columns, strict=True):
+        assert any(abs(x - t.x) <= t.w + 2 and abs(y - t.y) <= t.h + 2 for t in visible)
+
+
+def test_scenes_differ_and_repeat():
+    specs = [draw_spec(index, 70, (4.0, 30.0)) for index in range(20)]
+    assert len(set(specs)) == 20
+    assert specs == [draw_spec(index, 70, (4.0, 30.0)) for index in range(20)]
+    assert all(4 <= spec.snr <= 30 for spec in specs)
+    assert {spec.name for spec in specs} == {"sky", "sea", "ground", "crossing", "demo"}
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert main(["--out", str(tmp_path / "file" / "below"), "--scenes", "1"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"tools.render_stills: error: {tmp_path}/file")
+    assert error.count("\n") == 1

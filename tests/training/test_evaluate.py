@@ -1,0 +1,156 @@
+import json
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import nets
+from nets.manifest import Input, Manifest, Training, Validation
+from nets.normalisation import FrameZScore
+from tests.conftest import ROOT
+from tests.training.synthetic import write_set
+from training.evaluate import main
+
+
+def bright_squares() -> nn.Module:
+    """A network whose logit is the z-score less three: head 0 passes the input through, all else is silent."""
+    network = nets.build("mshnet").eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.zero_()
+        # The first decoder sees the skip unchanged: every block passes relu(shortcut), so the stem carries z and -z.
+        network.stem.weight[0] = 1.0
+        for block in (network.encoders[0][0], network.decoders[0][0]):
+            for norm in (block.bn1, block.bn2):
+                norm.weight.fill_(1.0)
+        shortcut, norm = network.decoders[0][0].shortcut
+        shortcut.weight[0, 0] = 1.0
+        norm.weight.fill_(1.0)
+        network.heads[0].weight[0, 0] = 1.0
+        network.fuse.weight[0, 0, 1, 1] = 1.0
+        network.fuse.bias.fill_(-3.0)
+    return network
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "squares.safetensors"
+    manifest = Manifest(
+        name="squares",
+        architecture="mshnet",
+        options={},
+        sha256="0" * 64,
+        input=Input(channels=1, normalisation=FrameZScore()),
+        threshold=0.6,
+        training=Training(data={}, split="", recipe="", seed=0, commit="", steps=0),
+        validation=Validation(protocol="", split="", metrics={}),
+    )
+    nets.save(path, bright_squares(), manifest)
+    return path
+
+
+@pytest.fixture
+def data(tmp_path):
+    write_set(tmp_path / "tiny", pictures=3)
+    return tmp_path / "tiny"
+
+
+def evaluate(weights, data, *more):
+    return main(["--weights", str(weights), "--data", str(data), "--split", "img_idx/train.txt", *more])
+
+
+def test_a_network_that_finds_everything(weights, data, tmp_path, capsys):
+    assert evaluate(weights, data, "--json", str(tmp_path / "out.json"), "--threads", "1") == 0
+    report = json.loads((tmp_path / "out.json").read_text())
+    assert (report["protocol"], report["threshold"], report["weights"]["name"]) == ("strict", 0.6, "squares")
+    figures = report["metrics"]
+    assert figures["pictures"] == 3
+    assert figures["targets"] >= 3
+    assert (figures["iou"], figures["niou"], figures["pd"], figures["fa"]) == (1, 1, 1, 0)
+    out = capsys.readouterr().out
+    assert "| tiny | 3 |" in out
+    assert "squares: strict protocol, threshold 0.6" in out
+
+
+def test_froc_points_rise_with_falling_threshold(weights, data, tmp_path):
+    assert evaluate(weights, data, "--json", str(tmp_path / "out.json")) == 0
+    points = json.loads((tmp_path / "out.json").read_text())["froc"]
+    thresholds = [point["threshold"] for point in points]
+    assert thresholds == sorted(thresholds)
+    assert 0.6 in thresholds
+    assert all(set(point) == {"threshold", "pd", "fa", "false_alarms_per_picture", "iou"} for point in points)
+    assert points[0]["false_alarms_per_picture"] >= points[-1]["false_alarms_per_picture"]
+    assert points[-1]["iou"] <= 1
+
+
+def test_threshold_of_the_command_line(weights, data, tmp_path):
+    assert evaluate(weights, data, "--threshold", "0.999999", "--json", str(tmp_path / "out.json")) == 0
+    report = json.loads((tmp_path / "out.json").read_text())
+    assert report["threshold"] == 0.999999
+    assert report["metrics"]["pd"] == 0
+
+
+def test_legacy_protocol_works_at_256_on_unbinarised_masks(weights, tmp_path):
+    """512x512: of the 1x1 mask between the picked pixels nothing is left, and a soft mask is no target."""
+    write_set(tmp_path / "tiny", pictures=1, size=512)
+    picture, mask = np.full((512, 512), 80, np.uint8), np.zeros((512, 512), np.uint8)
+    picture[100:112, 200:212], mask[100:112, 200:212] = 200, 255
+    mask[20, 20] = 255
+    mask[301, 301] = 200
+    cv2.imwrite(str(tmp_path / "tiny/images/p0.png"), picture)
+    cv2.imwrite(str(tmp_path / "tiny/masks/p0.png"), mask)
+    assert evaluate(weights, tmp_path / "tiny", "--protocol", "legacy", "--json", str(tmp_path / "legacy.json")) == 0
+    assert evaluate(weights, tmp_path / "tiny", "--json", str(tmp_path / "strict.json")) == 0
+    legacy, strict = (json.loads((tmp_path / f"{p}.json").read_text()) for p in ("legacy", "strict"))
+    assert (legacy["threshold"], strict["threshold"]) == (0.5, 0.6)
+    assert (legacy["metrics"]["targets"], strict["metrics"]["targets"]) == (1, 3)
+    # The filter bleeds an eighth of the contrast into the ring around the 6x6 target, all but its corners, which is
+    # still above the threshold; the soft pixel belongs to the union only, and not to that of nIoU.
+    assert legacy["metrics"]["iou"] == pytest.approx(36 / (60 + 1))
+    assert legacy["metrics"]["niou"] == pytest.approx(36 / 60)
+    assert legacy["metrics"]["pd"] == 1
+    assert strict["metrics"]["iou"] == pytest.approx(144 / 146)
+
+
+def test_the_split_may_also_be_a_path_of_its_own(weights, data, tmp_path, capsys):
+    (tmp_path / "one.txt").write_text("p2\n")
+    arguments = ["--weights", str(weights), "--data", str(data), "--split", str(tmp_path / "one.txt")]
+    assert main(arguments) == 0
+    assert "| tiny | 1 |" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "message"),
+    [
+        (["--weights", "nonesuch"], 4, "no shipped weights named 'nonesuch'"),
+        (["--data", "/nonexistent"], 2, "/nonexistent/img_idx/train.txt: No such file"),
+        (["--split", "other.txt"], 2, "other.txt: No such file"),
+        (["--threshold", "1.5"], 2, "--threshold 1.5: a probability between 0 and 1"),
+        (["--json", "/nonexistent/out.json"], 2, "/nonexistent/out.json: No such file"),
+    ],
+)
+def test_wrong_usage_is_one_line(weights, data, capsys, more, code, message):
+    assert evaluate(weights, data, *more) == code
+    error = capsys.readouterr().err
+    assert error.startswith("training.evaluate: ")
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_a_picture_too_small_for_the_network_is_named(weights, data, capsys):
+    cv2.imwrite(str(data / "images/p1.png"), np.zeros((20, 40), np.uint8))
+    cv2.imwrite(str(data / "masks/p1.png"), np.zeros((20, 40), np.uint8))
+    assert evaluate(weights, data) == 2
+    assert "p1.png: MSHNet needs pictures of at least 32x32 pixels, got 40x20" in capsys.readouterr().err
+
+
+def test_as_a_program(weights, data):
+    command = [sys.executable, "-m", "training.evaluate", "--weights", str(weights), "--data", str(data)]
+    command += ["--split", "img_idx/train.txt"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("| set | pictures |")

@@ -1,0 +1,149 @@
+import json
+import shutil
+import subprocess
+
+import pytest
+import torch
+
+import nets
+from tests.conftest import ROOT
+from tests.training.synthetic import write_recipe, write_set
+from training import train
+from training.metrics.strict import StrictScore
+from training.publish import THRESHOLDS, changes, choose, commit, main, mean_f1, steps
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run of four steps over a set with targets and one with twelve pictures of 16 bit; beside it, its recipe."""
+    root = tmp_path_factory.mktemp("published")
+    write_set(root / "tiny")
+    write_set(root / "deep", dtype="uint16", seed=1)
+    recipe = write_recipe(root / "tiny.yaml", root, ("tiny", "deep"))
+    assert train.main(["--config", str(recipe), "--out", str(root / "run"), "--set", "run.seed=3"]) == 0
+    return root / "run"
+
+
+def publish(run, out, *more):
+    recipe = run.parent / "tiny.yaml"
+    arguments = ["--run", str(run), "--name", "mine", "--out", str(out), "--config", str(recipe), "--threads", "1"]
+    return main([*arguments, *more])
+
+
+def test_published_weights_can_be_loaded_and_say_where_they_come_from(run, tmp_path, capsys):
+    assert publish(run, tmp_path) == 0
+    network, manifest = nets.load(str(tmp_path / "mine.safetensors"))
+    with torch.no_grad():
+        assert network(torch.zeros(1, 1, 40, 33)).shape == (1, 1, 40, 33)
+    assert manifest.name == "mine"
+    assert manifest.architecture == "mshnet"
+    assert manifest.input.channels == 1
+    assert manifest.threshold in THRESHOLDS
+    assert (manifest.training.seed, manifest.training.steps, manifest.training.recipe) == (3, 4, "tiny.yaml")
+    held_out = {name: figures["pictures"] for name, figures in manifest.validation.metrics.items()}
+    assert {name: 12 - count for name, count in manifest.training.data.items()} == held_out
+    assert all(figures["targets"] > 0 for figures in manifest.validation.metrics.values())
+    assert "changed in the recipe: run.seed=3" in manifest.training.note
+    assert "at most" not in manifest.validation.split
+    out = capsys.readouterr().out
+    assert "| deep |" in out
+    assert f"threshold {manifest.threshold:g}, sha256 {manifest.sha256}" in out
+
+
+def test_the_table_is_that_of_the_manifest(run, tmp_path, capsys):
+    assert publish(run, tmp_path) == 0
+    figures = json.loads((tmp_path / "mine.json").read_text())["validation"]["metrics"]["tiny"]
+    row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("| tiny"))
+    assert [cell.strip() for cell in row.split("|")[2:4]] == [str(figures["pictures"]), str(figures["targets"])]
+    assert float(row.split("|")[4]) == pytest.approx(figures["iou"], abs=5e-4)
+
+
+def test_a_cap_is_admitted_in_the_manifest(run, tmp_path):
+    assert publish(run, tmp_path, "--pictures", "2", "--weights", "best") == 0
+    manifest = nets.read_manifest(str(tmp_path / "mine.safetensors"))
+    assert {figures["pictures"] for figures in manifest.validation.metrics.values()} == {2}
+    assert "at most 2 pictures a set" in manifest.validation.split
+    assert "best validation" in manifest.training.note
+
+
+def scored(found, missed, false):
+    score = StrictScore()
+    score.found[0], score.targets[0], score.false_components = found, found + missed, false
+    return score
+
+
+def test_the_threshold_rule_by_hand():
+    scores = {
+        # F1 = 2 found / (found + false + targets)
+        "many": [scored(8, 2, 10), scored(8, 2, 2), scored(4, 6, 0)],
+        "few": [scored(1, 0, 1), scored(1, 0, 0), scored(1, 0, 0)],
+        "sky": [scored(0, 0, 9), scored(0, 0, 5), scored(0, 0, 0)],
+    }
+    assert mean_f1(scores) == pytest.approx([(16 / 28 + 2 / 3) / 2, (16 / 20 + 1) / 2, (8 / 14 + 1) / 2])
+    assert choose(mean_f1(scores)) == 1
+
+
+@pytest.mark.parametrize(
+    ("values", "index"),
+    [([0.5, 0.7, 0.7, 0.6], 2), ([0.0, 0.0, 0.0], 2), ([0.7, 0.696, 0.694], 1), ([0.696, 0.7, 0.5], 1)],
+)
+def test_the_highest_of_thresholds_as_good_as_the_best_wins(values, index):
+    assert choose(values) == index
+
+
+def test_steps_of_the_best_validation_come_from_the_log(run, tmp_path):
+    records = [
+        {"event": "validation", "step": 5, "mean_iou": 0.3},
+        {"event": "training", "step": 6, "loss": 0.1},
+        {"event": "validation", "step": 7, "mean_iou": 0.6},
+        {"event": "validation", "step": 9, "mean_iou": 0.6},
+    ]
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    assert steps(tmp_path, "best") == 7
+
+
+def test_the_machine_is_no_change_of_the_recipe(run):
+    recipe = train.config.load(run / "recipe.yaml", ["data.root=/elsewhere", "run.threads=7", "optimiser.lr=0.5"])
+    assert changes(recipe, run.parent / "tiny.yaml") == ["optimiser.lr=0.5", "run.seed=3"]
+
+
+def test_commit_is_the_one_of_this_checkout():
+    done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
+    expected = done.stdout.strip() if done.returncode == 0 else "uncommitted"
+    assert commit() in (expected, f"{expected}-dirty")
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("recipe.yaml", r"recipe.yaml: No such file"),
+        ("state.safetensors", r"state.safetensors: no checkpoint of a training run"),
+        ("ema.safetensors", r"ema.safetensors: the run has not written its weights yet"),
+    ],
+)
+def test_an_incomplete_run_is_refused(run, tmp_path, capsys, fault, message):
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    (copy / fault).unlink()
+    shutil.copy(run.parent / "tiny.yaml", tmp_path)
+    assert publish(copy, tmp_path) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "mine.safetensors").exists()
+
+
+def test_a_run_without_targets_to_validate_on_is_refused(run, tmp_path, capsys):
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    recipe = (copy / "recipe.yaml").read_text().replace("masks: masks", "masks: null")
+    (copy / "recipe.yaml").write_text(recipe)
+    shutil.copy(run.parent / "tiny.yaml", tmp_path)
+    assert publish(copy, tmp_path) == 2
+    assert "no validation set of the recipe holds a target" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("more", [["--name", "a/b"], ["--out", "/nonexistent"]])
+def test_names_and_folders_are_checked_before_the_work(run, tmp_path, capsys, more):
+    assert publish(run, tmp_path, *more) == 2
+    assert more[1] in capsys.readouterr().err

@@ -1,0 +1,121 @@
+import json
+import re
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.training.synthetic import write_recipe, write_set
+from training import checkpoint, config
+from training.train import Trainer, main
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    write_set(tmp_path / "tiny")
+    return write_recipe(tmp_path / "tiny.yaml", tmp_path)
+
+
+def trainer(file, out, settings=()):
+    out.mkdir(exist_ok=True)
+    return Trainer(config.load(file, settings), out, clock=lambda: 0.0, report=lambda line: None)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_resumed_run_ends_as_one_that_was_never_stopped(tmp_path, recipe, precision):
+    settings = [f"run.precision={precision}", "run.steps=4"]
+    whole = trainer(recipe, tmp_path / "whole", settings)
+    losses = [whole.step() for _ in range(4)]
+
+    first = trainer(recipe, tmp_path / "halves", settings)
+    halves = [first.step() for _ in range(2)]
+    first.save()
+    second = trainer(recipe, tmp_path / "halves", settings)
+    second.resume()
+    assert second.progress.step == 2
+    halves += [second.step() for _ in range(2)]
+
+    assert halves == losses
+    for one, other in ((whole.network, second.network), (whole.averaged.network, second.averaged.network)):
+        for key, value in one.state_dict().items():
+            assert torch.equal(value, other.state_dict()[key]), key
+    moments = [t.optimiser.state_dict()["state"] for t in (whole, second)]
+    for index, slots in moments[0].items():
+        for key, value in slots.items():
+            assert torch.equal(value, moments[1][index][key]), (index, key)
+
+
+def test_training_learns_bright_squares(tmp_path, recipe):
+    run = trainer(recipe, tmp_path / "run", ["run.steps=24", "optimiser.lr=3.0e-3"])
+    losses = [run.step() for _ in range(24)]
+    assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
+
+
+def test_seeds_differ(tmp_path, recipe):
+    losses = {trainer(recipe, tmp_path / "run", [f"run.seed={seed}"]).step() for seed in (0, 1)}
+    assert len(losses) == 2
+
+
+def test_the_time_budget_ends_a_run_and_drives_the_learning_rate(tmp_path, recipe):
+    ticks = iter(range(0, 100_000, 15))
+    out = tmp_path / "run"
+    out.mkdir()
+    recipe = config.load(recipe, ["run.steps=1000", "run.max_minutes=1", "optimiser.lr_end=0"])
+    run = Trainer(recipe, out, clock=lambda: float(next(ticks)), report=lambda line: None)
+    run.run()
+    assert run.progress.step == 4
+    assert run.progress.seconds == 60
+    assert run.optimiser.param_groups[0]["lr"] == pytest.approx(recipe.optimiser.lr * (1 - 0.5**0.5) / 2)
+
+
+def test_command_line_trains_logs_and_resumes(tmp_path, recipe, capsys):
+    out = tmp_path / "run"
+    assert main(["--config", str(recipe), "--out", str(out), "--set", "run.steps=2"]) == 0
+    assert {p.name for p in out.iterdir()} == {
+        "recipe.yaml", "log.jsonl", "state.safetensors", "ema.safetensors", "best.safetensors",
+    }  # fmt: skip
+    assert config.load(out / "recipe.yaml") == config.load(recipe, ["run.steps=2"])
+    assert checkpoint.read_progress(out / "state.safetensors").step == 2
+    assert main(["--resume", str(out), "--set", "run.steps=4"]) == 0
+    assert checkpoint.read_progress(out / "state.safetensors").step == 4
+    events = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    assert [(e["event"], e["step"]) for e in events] == [
+        ("training", 2), ("validation", 2), ("training", 4), ("validation", 4),
+    ]  # fmt: skip
+    figures = events[-1]["sets"]["tiny"]
+    assert figures["targets"] > 0
+    assert events[-1]["mean_iou"] == figures["iou"]
+    assert re.search(r"step 4: validation mean IoU 0\.\d{4}", capsys.readouterr().out)
+    averages = load_file(out / "ema.safetensors")
+    state = load_file(out / "state.safetensors")
+    assert all(torch.equal(value, state[f"averaged.{key}"]) for key, value in averages.items())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--set", "run.stepz=3"], "run: .*unknown field `stepz`"),
+        (["--set", "network.name=resnet"], "network: unknown architecture 'resnet'"),
+        (["--set", "data.root=/nonexistent"], r"/nonexistent/tiny/img_idx/train\.txt: No such file"),
+    ],
+)
+def test_wrong_runs_are_refused_in_one_line(tmp_path, recipe, capsys, arguments, message):
+    assert main(["--config", str(recipe), "--out", str(tmp_path / "run"), *arguments]) == 2
+    error = capsys.readouterr().err
+    assert re.match(rf"training: .*{message}.*\n$", error)
+
+
+@pytest.mark.parametrize("content", [None, b"no tensors"])
+def test_no_checkpoint_to_resume(tmp_path, capsys, content):
+    if content:
+        (tmp_path / "state.safetensors").write_bytes(content)
+    assert main(["--resume", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == f"training: {tmp_path}/state.safetensors: no checkpoint of a training run\n"
