@@ -177,7 +177,7 @@ def _build(plan: StagePlan, link: Link) -> Stage:
     if plan.role == "track":
         from pipeline.track.stage import TrackStage
 
-        return TrackStage(config.track)
+        return TrackStage(config.track, config.detect.weights, config.detect.threshold)
     from pipeline.sinks.stage import SinkStage
 
     return SinkStage(config.sinks, Path(plan.out) if plan.out is not None else None, link.ask_stop)

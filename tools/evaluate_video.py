@@ -119,7 +119,7 @@ def track_video(address: str, config: Config) -> Iterator[Tracked]:
     stages: list[Stage] = [
         PreprocessStage(config.detect.weights, config.preprocess.ego_motion),
         DetectStage(config.detect),
-        TrackStage(config.track),
+        TrackStage(config.track, config.detect.weights, config.detect.threshold),
     ]
     source.open()
     try:

@@ -27,6 +27,8 @@ def count_pages(path: Path) -> tuple[int, bool]:
         seen: set[int] = set()
         while at and at not in seen:
             seen.add(at)
+            if at >= size:
+                return len(seen) - 1, False
             file.seek(at)
             entries = int.from_bytes(file.read(counts), order)
             link = at + counts + entries * entry

@@ -24,9 +24,9 @@ class TrackConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         max_gate_px: largest distance between a track and its detection, whatever the covariance.
         ego_sigma: rms error of a trusted ego-motion estimate at a track's place, px per frame.
         ego_sigma_lost: rms camera motion per frame while no estimate is trusted, px.
-        high_score: detections from here on may start tracks.
+        high_score: detections from here on may start tracks; none means the detector's threshold.
         low_score: detections from here on may keep a confirmed track seen in the frame before; lower ones are
-            ignored.
+            ignored. None takes all that the detector passes on.
         confirm_hits, confirm_window: a track is confirmed at its M-th hit within N frames from its birth, and
             dropped as soon as that cannot happen any more.
         max_coast_s: a track without a hit for longer is dropped, also across a gap in the stream.
@@ -40,15 +40,15 @@ class TrackConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     max_gate_px: Positive = 60.0
     ego_sigma: NonNegative = 0.5
     ego_sigma_lost: NonNegative = 8.0
-    high_score: Score = 0.5
-    low_score: Score = 0.2
+    high_score: Score | None = None
+    low_score: Score | None = None
     confirm_hits: PositiveInt = 3
     confirm_window: PositiveInt = 5
     max_coast_s: Positive = 0.5
     max_tracks: PositiveInt = 256
 
     def __post_init__(self) -> None:
-        if self.low_score > self.high_score:
+        if self.low_score is not None and self.high_score is not None and self.low_score > self.high_score:
             raise ValueError(f"low_score {self.low_score} is above high_score {self.high_score}")
         if self.confirm_hits > self.confirm_window:
             raise ValueError(f"confirm_hits {self.confirm_hits} do not fit in confirm_window {self.confirm_window}")

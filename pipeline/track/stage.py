@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import nets
+from pipeline.errors import BackendError
 from pipeline.link import SourceReport
 from pipeline.messages import Detected, EndOfSource, Packet, Tracked
 from pipeline.track.config import TrackConfig
@@ -21,17 +23,32 @@ class _Place:
 
 
 class TrackStage:
-    """``Detected`` in, ``Tracked`` out; the picture passes untouched."""
+    """``Detected`` in, ``Tracked`` out; the picture passes untouched.
+
+    Args:
+        config: of the trackers; there is one per source.
+        weights: name or path of the detector's weights, whose manifest holds its threshold.
+        threshold: of the detector, if it is not the manifest's.
+    """
 
     batch_size = 1
     window_s = 0.0
 
-    def __init__(self, config: TrackConfig) -> None:
-        self._config = config
+    def __init__(self, config: TrackConfig, weights: str, threshold: float | None = None) -> None:
+        self._config, self._weights, self._threshold = config, weights, threshold
         self._places: dict[str, _Place] = {}
 
     def open(self) -> None:
-        """Nothing to get ready."""
+        """Learn the detector's threshold.
+
+        Raises:
+            BackendError: there is no manifest, or it is malformed.
+        """
+        if self._threshold is None:
+            try:
+                self._threshold = nets.read_manifest(self._weights).threshold
+            except nets.WeightsError as error:
+                raise BackendError(str(error)) from None
 
     def process(self, packets: Sequence[Packet]) -> Iterator[Packet]:
         """Step the tracker of each frame's source; a new picture size starts its tracks afresh."""
@@ -46,7 +63,8 @@ class TrackStage:
             header, shape = message.header, (message.header.height, message.header.width)
             place = self._places.get(header.source)
             if place is None:
-                place = self._places[header.source] = _Place(Tracker(self._config), header.pts, shape)
+                tracker = Tracker(self._config, self._threshold or 0.5)
+                place = self._places[header.source] = _Place(tracker, header.pts, shape)
             elif place.shape != shape:
                 place.tracker.reset()
             tracks = place.tracker.step(message.table(), header.pts - place.pts, message.ego)

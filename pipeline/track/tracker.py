@@ -36,8 +36,10 @@ class Tracker:
     tracks, clutter keeps the lost ones alive. The result does not depend on the order of the detections.
     """
 
-    def __init__(self, config: TrackConfig) -> None:
+    def __init__(self, config: TrackConfig, threshold: float = 0.5) -> None:
         self.config = config
+        self._high = threshold if config.high_score is None else config.high_score
+        self._low = 0.0 if config.low_score is None else config.low_score
         self._next_id = 1
         self._clear()
 
@@ -99,9 +101,9 @@ class Tracker:
         cost = pair_cost(self._mean, self._cov, positions, config.measurement_sigma)
         offset = positions[None, :, :] - self._mean[:, None, :2]
         cost[np.square(offset).sum(axis=2) > config.max_gate_px**2] = np.inf
-        high = score >= config.high_score
+        high = score >= self._high
         rows, columns = assign(np.where(high, cost, np.inf), config.gate)
-        low = (score >= config.low_score) & ~high
+        low = (score >= self._low) & ~high
         waiting = self._tracks["state"] == CONFIRMED
         waiting[rows] = False
         more_rows, more_columns = assign(np.where(low & waiting[:, None], cost, np.inf), config.gate)
@@ -131,7 +133,7 @@ class Tracker:
 
     def _start(self, free: Indices, detections: Table, positions: Array) -> None:
         config = self.config
-        free = free[detections["score"][free] >= config.high_score]
+        free = free[detections["score"][free] >= self._high]
         best_first = np.argsort(-detections["score"][free], kind="stable")
         born = np.sort(free[best_first[: max(0, config.max_tracks - len(self._tracks))]])
         mean, cov = kalman.initiate(positions[born], config.measurement_sigma, config.birth_speed_sigma)
