@@ -16,7 +16,7 @@ from pipeline.track.config import TrackConfig
         ({"high_score": 1.5}, "high_score"),
         ({"confirm_hits": 0}, "confirm_hits"),
         ({"gaet": 9}, "gaet"),
-        ({"low_score": 0.9}, "low_score 0.9 is above high_score 0.5"),
+        ({"low_score": 0.9, "high_score": 0.5}, "low_score 0.9 is above high_score 0.5"),
         ({"confirm_hits": 6}, "confirm_hits 6 do not fit in confirm_window 5"),
     ],
 )

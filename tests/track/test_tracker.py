@@ -16,7 +16,7 @@ from pipeline.track.tracker import Tracker
 
 DT = 1 / 30
 STILL = EgoMotion(ok=True)
-CONFIG = TrackConfig()
+CONFIG = TrackConfig(high_score=0.5, low_score=0.2)
 
 
 def detections(points, score=0.9, **columns):
@@ -291,3 +291,10 @@ def test_bad_input_is_refused():
         tracker.step(detections([]), math.nan, STILL)
     with pytest.raises(ValueError, match="centroid is not finite"):
         tracker.step(detections([[math.inf, 0]]), DT, STILL)
+
+
+@pytest.mark.parametrize(("score", "born"), [(0.79, False), (0.8, True)])
+def test_births_follow_the_detectors_threshold_unless_told_otherwise(score, born):
+    frame = detections([[50, 50]], score=score)
+    assert bool(len(Tracker(TrackConfig(), threshold=0.8).step(frame, DT, STILL))) is born
+    assert len(Tracker(TrackConfig(high_score=0.3), threshold=0.8).step(frame, DT, STILL)) == 1
