@@ -47,7 +47,7 @@ class Training(_Section, frozen=True):
         split: how training and validation were told apart.
         recipe: file in ``configs/train``.
         seed: of the run.
-        commit: of the repository.
+        commit: of the checkout that published them.
         steps: optimiser steps.
         note: whatever else one should know.
     """

@@ -10,7 +10,6 @@ import torch
 from msgspec import Meta, Struct
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import avg_pool2d
 
 Picture = NDArray[np.unsignedinteger[Any]]
 
@@ -90,6 +89,18 @@ def normalise(counts: Tensor, mean: Tensor, gain: Tensor, norm: FrameZScore) -> 
 
 def _box_mean(picture: Tensor, side: int) -> Tensor:
     """Mean over a square around each pixel, of what of it lies in the picture."""
-    half = side // 2
-    rows = avg_pool2d(picture, (1, side), 1, (0, half), count_include_pad=False)
-    return avg_pool2d(rows, (side, 1), 1, (half, 0), count_include_pad=False)
+    return _line_mean(_line_mean(picture, side, dim=-1), side, dim=-2)
+
+
+def _line_mean(picture: Tensor, side: int, dim: int) -> Tensor:
+    """Mean over a line of pixels along one axis; double precision, since it is a difference of running sums."""
+    length = picture.shape[dim]
+    sums = torch.cat(
+        [torch.zeros_like(picture.narrow(dim, 0, 1), dtype=torch.float64), picture.cumsum(dim, dtype=torch.float64)],
+        dim,
+    )
+    place = torch.arange(length, device=picture.device)
+    start, stop = (place - side // 2).clamp(min=0), (place + side // 2 + 1).clamp(max=length)
+    shape = [-1 if axis == dim % picture.ndim else 1 for axis in range(picture.ndim)]
+    mean = (sums.index_select(dim, stop) - sums.index_select(dim, start)) / (stop - start).view(shape)
+    return mean.to(picture.dtype)

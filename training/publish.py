@@ -33,7 +33,7 @@ from training.config import SourceConfig, TrainConfig
 from training.data import read_sample, split_names
 from training.metrics.strict import StrictScore
 from training.metrics.sweep import COLUMNS, markdown, sweep
-from training.train import AVERAGED, BEST, LOG, RECIPE, STATE
+from training.train import AVERAGED, BEST, LOG, STATE
 
 THRESHOLDS = tuple(k / 100 for k in range(20, 91, 5))
 RESOLUTION = 0.005
@@ -148,7 +148,7 @@ def publish(run: Path, name: str, weights: str, out: Path, file: Path, most: int
     Raises:
         ConfigError: run, recipe or data cannot be used.
     """
-    recipe = config.load(run / RECIPE)
+    recipe = checkpoint.read_config(run / STATE)
     changed, progress, step = changes(recipe, file), checkpoint.read_progress(run / STATE), steps(run, weights)
     root, sources = Path(recipe.data.root), recipe.data.sources
     network = load_weights(run, recipe, weights)
@@ -225,7 +225,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise ConfigError(f"--name {options.name}: a plain name, without folders")
         if not options.out.is_dir():
             raise ConfigError(f"{options.out}: no such folder")
-        file = options.config or CONFIGS / f"{config.load(options.run / RECIPE).network.name}.yaml"
+        file = options.config or CONFIGS / f"{checkpoint.read_config(options.run / STATE).network.name}.yaml"
         manifest, table = publish(options.run, options.name, options.weights, options.out, file, options.pictures)
     except PipelineError as error:
         sys.stderr.write(f"training.publish: {error}\n")

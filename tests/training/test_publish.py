@@ -58,6 +58,18 @@ def test_the_table_is_that_of_the_manifest(run, tmp_path, capsys):
     assert float(row.split("|")[4]) == pytest.approx(figures["iou"], abs=5e-4)
 
 
+def test_changes_made_on_resuming_are_told(run, tmp_path):
+    resumed = shutil.copytree(run, tmp_path / "run")
+    settings = ["--set", "run.steps=5", "--set", "optimiser.lr=0.002"]
+    assert train.main(["--resume", str(resumed), *settings]) == 0
+    recipe = run.parent / "tiny.yaml"
+    arguments = ["--run", str(resumed), "--name", "mine", "--out", str(tmp_path), "--config", str(recipe)]
+    assert main([*arguments, "--threads", "1", "--pictures", "1"]) == 0
+    training = nets.read_manifest(str(tmp_path / "mine.safetensors")).training
+    assert training.steps == 5
+    assert "changed in the recipe: optimiser.lr=0.002, run.seed=3, run.steps=5" in training.note
+
+
 def test_a_cap_is_admitted_in_the_manifest(run, tmp_path):
     assert publish(run, tmp_path, "--pictures", "2", "--weights", "best") == 0
     manifest = nets.read_manifest(str(tmp_path / "mine.safetensors"))
@@ -116,7 +128,6 @@ def test_commit_is_the_one_of_this_checkout():
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        ("recipe.yaml", r"recipe.yaml: No such file"),
         ("state.safetensors", r"state.safetensors: no checkpoint of a training run"),
         ("ema.safetensors", r"ema.safetensors: the run has not written its weights yet"),
     ],
@@ -136,8 +147,8 @@ def test_an_incomplete_run_is_refused(run, tmp_path, capsys, fault, message):
 def test_a_run_without_targets_to_validate_on_is_refused(run, tmp_path, capsys):
     copy = tmp_path / "run"
     shutil.copytree(run, copy)
-    recipe = (copy / "recipe.yaml").read_text().replace("masks: masks", "masks: null")
-    (copy / "recipe.yaml").write_text(recipe)
+    sources = "data.sources=[{folder: tiny, masks: null, validation: 0.4}]"
+    assert train.main(["--resume", str(copy), "--set", sources]) == 0
     shutil.copy(run.parent / "tiny.yaml", tmp_path)
     assert publish(copy, tmp_path) == 2
     assert "no validation set of the recipe holds a target" in capsys.readouterr().err
