@@ -147,6 +147,7 @@ def _parse_setting(setting: str) -> dict[str, Any]:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"--set {setting}: no valid YAML value: {' '.join(str(error).split())}") from None
-    for part in reversed(parts):
-        value = {part: value}
-    return value
+    tree: dict[str, Any] = {parts[-1]: value}
+    for part in reversed(parts[:-1]):
+        tree = {part: tree}
+    return tree

@@ -104,11 +104,10 @@ class EgoMotion(_Message, frozen=True):
 
 
 class Intensity(_Message, frozen=True):
-    """Affine map from native counts to network input: clip((picture - mean) * gain, -clip, clip)."""
+    """Statistics that take native counts to the z-score of their frame: (picture - mean) * gain."""
 
     mean: float
     gain: Annotated[float, Meta(gt=0)]
-    clip: Annotated[float, Meta(gt=0)]
 
 
 class Frame(_Message, frozen=True, tag="frame"):

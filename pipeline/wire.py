@@ -88,7 +88,7 @@ def decode_struct(body: Buffer, decoder: msgspec.msgpack.Decoder[Any]) -> Any:
     try:
         return decoder.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, ValueError, OverflowError, RecursionError) as error:
-        raise WireError(f"bad message: {error}") from None
+        raise WireError(f"bad message: {' '.join(str(error).split())}") from None
 
 
 def encode_struct(message: Struct) -> bytes:
@@ -116,7 +116,7 @@ def _check_values(message: Message) -> None:
         raise WireError(f"{header.dtype} with a bit depth of {header.bit_depth}")
     if isinstance(message, Prepared):
         scale = message.intensity
-        if not all(map(math.isfinite, (scale.mean, scale.gain, scale.clip))):
+        if not all(map(math.isfinite, (scale.mean, scale.gain))):
             raise WireError("intensity is not finite")
     ego = getattr(message, "ego", None)
     if isinstance(ego, EgoMotion) and not all(map(math.isfinite, (*ego.matrix, ego.residual))):

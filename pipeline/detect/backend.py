@@ -111,7 +111,7 @@ class TorchBackend:
 
     def prepare(self, height: int, width: int) -> None:
         """Run once on an empty picture."""
-        self.infer(np.zeros((1, height, width), np.uint8), [Intensity(mean=0.0, gain=1.0, clip=1.0)])
+        self.infer(np.zeros((1, height, width), np.uint8), [Intensity(mean=0.0, gain=1.0)])
 
     @torch.inference_mode()
     def infer(self, pictures: NDArray[Any], intensities: list[Intensity]) -> Maps:
@@ -126,6 +126,8 @@ class TorchBackend:
         batch = network_input(pictures, intensities, self.manifest.input.normalisation, self._device)
         if fill := self._batch - len(batch):
             batch = torch.cat([batch, batch[:1].expand(fill, -1, -1, -1)])
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._half):
+        # Without this, cuDNN may choose another algorithm or TF32, and fp32 would be neither fp32 nor repeatable.
+        exact = torch.backends.cudnn.flags(benchmark=False, deterministic=True, allow_tf32=False)
+        with exact, torch.autocast(self._device.type, torch.bfloat16, enabled=self._half):
             logits = self._network(batch.to(memory_format=torch.channels_last))
         return np.asarray(torch.sigmoid(logits.float())[: len(pictures), 0].cpu().numpy())

@@ -61,7 +61,7 @@ class OpenVinoBackend:
 
     def prepare(self, height: int, width: int) -> None:
         """Run once on an empty picture."""
-        self.infer(np.zeros((1, height, width), np.uint8), [Intensity(mean=0.0, gain=1.0, clip=1.0)])
+        self.infer(np.zeros((1, height, width), np.uint8), [Intensity(mean=0.0, gain=1.0)])
 
     @torch.inference_mode()
     def infer(self, pictures: NDArray[Any], intensities: list[Intensity]) -> Maps:

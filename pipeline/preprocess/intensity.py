@@ -17,4 +17,4 @@ def measure(picture: NDArray[np.uint8] | NDArray[np.uint16], normalisation: Fram
         normalisation: from the weights' manifest.
     """
     mean, std = frame_statistics(picture)
-    return Intensity(mean=mean, gain=normalisation.gain(std), clip=normalisation.clip)
+    return Intensity(mean=mean, gain=normalisation.gain(std))

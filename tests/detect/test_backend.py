@@ -40,7 +40,7 @@ def infer(runner, pictures):
 
 def test_network_input_by_hand():
     pictures = np.array([[[0, 10, 30]], [[5, 5, 60_000]]], np.uint16)
-    intensities = [Intensity(mean=10.0, gain=0.5, clip=4.0), Intensity(mean=5.0, gain=1.0, clip=4.0)]
+    intensities = [Intensity(mean=10.0, gain=0.5), Intensity(mean=5.0, gain=1.0)]
     batch = network_input(pictures, intensities, FrameZScore(clip=4.0))
     assert batch.dtype == torch.float32
     assert batch.tolist() == [[[[-4.0, 0.0, 4.0]]], [[[0.0, 0.0, 4.0]]]]

@@ -55,7 +55,7 @@ def packets(draw: st.DrawFn) -> Packet:
     if kind is Frame:
         message = Frame(header=header)
     elif kind is Prepared:
-        scale = Intensity(mean=draw(finite), gain=draw(st.floats(1e-9, 1e9)), clip=10.0)
+        scale = Intensity(mean=draw(finite), gain=draw(st.floats(1e-9, 1e9)))
         message = Prepared(header=header, intensity=scale, ego=ego)
     elif kind is Detected:
         message = Detected(header=header, ego=ego, detections=np.zeros(rows, DETECTION_DTYPE).tobytes())
