@@ -79,28 +79,24 @@ def normalise(counts: Tensor, mean: Tensor, gain: Tensor, norm: FrameZScore) -> 
     gain = gain.view(-1, 1, 1, 1)
     frame = (counts - mean.view(-1, 1, 1, 1)) * gain
     channels = [frame]
+    # Double precision: where the ground is hot, the sky's noise is a millionth of the squares it is told from.
+    exact = frame.double()
     for side in norm.windows:
-        local = _box_mean(frame, side)
-        # Around the local mean of the frame's z-score the squares are small, so float32 holds the difference.
-        spread = (_box_mean(frame.square(), side) - local.square()).clamp(min=0).sqrt()
-        channels.append((frame - local) / torch.maximum(spread, gain * norm.min_std))
+        local = _box_mean(exact, side)
+        spread = (_box_mean(exact.square(), side) - local.square()).clamp(min=0).sqrt()
+        channels.append(((exact - local) / torch.maximum(spread, gain * norm.min_std)).float())
     return torch.cat(channels, dim=1).clamp(-norm.clip, norm.clip)
 
 
 def _box_mean(picture: Tensor, side: int) -> Tensor:
-    """Mean over a square around each pixel, of what of it lies in the picture."""
+    """Mean over a square around each pixel, of what of it lies in the picture; (N, 1, H, W) float64."""
     return _line_mean(_line_mean(picture, side, dim=-1), side, dim=-2)
 
 
 def _line_mean(picture: Tensor, side: int, dim: int) -> Tensor:
-    """Mean over a line of pixels along one axis; double precision, since it is a difference of running sums."""
     length = picture.shape[dim]
-    sums = torch.cat(
-        [torch.zeros_like(picture.narrow(dim, 0, 1), dtype=torch.float64), picture.cumsum(dim, dtype=torch.float64)],
-        dim,
-    )
+    sums = torch.cat([torch.zeros_like(picture.narrow(dim, 0, 1)), picture.cumsum(dim)], dim)
     place = torch.arange(length, device=picture.device)
     start, stop = (place - side // 2).clamp(min=0), (place + side // 2 + 1).clamp(max=length)
     shape = [-1 if axis == dim % picture.ndim else 1 for axis in range(picture.ndim)]
-    mean = (sums.index_select(dim, stop) - sums.index_select(dim, start)) / (stop - start).view(shape)
-    return mean.to(picture.dtype)
+    return (sums.index_select(dim, stop) - sums.index_select(dim, start)) / (stop - start).view(shape)

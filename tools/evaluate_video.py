@@ -1,7 +1,7 @@
 """Score the pipeline on labelled videos.
 
     python -m tools.evaluate_video --weights NAME --data DIR [--videos LIST] [--config FILE] [--set KEY=VALUE ...]
-                                   [--jobs N] [--json FILE]
+                                   [--jobs N] [--frames N] [--json FILE]
 
 Every ``NAME.csv`` below DIR that lies beside ``NAME.mp4`` or a folder ``NAME/`` of frames is one video; its header
 is ``frame,x,y,w,h`` (frame from 0 in decoding order, box top-left and size in px; a point has empty w,h; a frame
@@ -113,8 +113,8 @@ def read_labels(path: Path) -> dict[int, list[tuple[float, float, float, float]]
     return dict(boxes)
 
 
-def track_video(address: str, config: Config) -> Iterator[Tracked]:
-    """Run the stages on a file, one frame after another."""
+def track_video(address: str, config: Config, frames: int | None = None) -> Iterator[Tracked]:
+    """Run the stages on a file, one frame after another, at most ``frames`` of them."""
     source = open_source(address, config.capture)
     stages: list[Stage] = [
         PreprocessStage(config.detect.weights, config.preprocess.ego_motion),
@@ -126,7 +126,7 @@ def track_video(address: str, config: Config) -> Iterator[Tracked]:
         for stage in stages:
             stage.open()
         seq = 0
-        while (grab := source.grab()) is not None:
+        while (frames is None or seq < frames) and (grab := source.grab()) is not None:
             height, width = grab.picture.shape
             header = FrameHeader(
                 session="evaluation", source="video", seq=seq, frame=grab.frame, pts=grab.pts,
@@ -146,12 +146,12 @@ def track_video(address: str, config: Config) -> Iterator[Tracked]:
         source.close()
 
 
-def evaluate(video: Video, config: Config) -> Result:
-    """Run one video and compare every frame."""
+def evaluate(video: Video, config: Config, most: int | None = None) -> Result:
+    """Run one video, or its first ``most`` frames, and compare every frame."""
     labels = read_labels(video.labels)
     start = time.perf_counter()
     frames, detections, pts = [], 0, []
-    for message in track_video(str(video.medium), config):
+    for message in track_video(str(video.medium), config, most):
         tracks = message.track_table()
         shown = tracks[tracks["state"] != TENTATIVE]
         boxes = np.array(labels.get(message.header.frame, NO_BOXES), float).reshape(-1, 4)
@@ -230,6 +230,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--config", type=Path)
     parser.add_argument("--set", action="append", default=[], dest="settings", metavar="KEY.PATH=VALUE")
     parser.add_argument("--jobs", type=int, default=1, help="videos at once, each with one CPU thread if above 1")
+    parser.add_argument("--frames", type=int, help="only the first N frames of each video")
     parser.add_argument("--json", type=Path, help="write all figures, also per video")
     args = parser.parse_args(argv)
     settings = list(args.settings)
@@ -238,7 +239,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         config = configuration.load(args.config, settings)
         videos = find_videos(args.data, [name for name in args.videos.split(",") if name])
-        results = _run_all(videos, config, args.jobs)
+        results = _run_all(videos, config, args.jobs, args.frames)
     except PipelineError as error:
         sys.stderr.write(f"tools.evaluate_video: error: {one_line(error)}\n")
         return error.exit_code
@@ -255,16 +256,16 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _run_all(videos: Sequence[Video], config: Config, jobs: int) -> list[Result]:
+def _run_all(videos: Sequence[Video], config: Config, jobs: int, most: int | None) -> list[Result]:
     bar = tqdm(total=len(videos), unit=" videos", disable=not sys.stderr.isatty())
     results = []
     if jobs <= 1:
         for video in videos:
-            results.append(evaluate(video, config))
+            results.append(evaluate(video, config, most))
             bar.update()
         return results
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        for future in [pool.submit(evaluate, video, config) for video in videos]:
+        for future in [pool.submit(evaluate, video, config, most) for video in videos]:
             results.append(future.result())
             bar.update()
     return results
