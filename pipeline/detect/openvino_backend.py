@@ -51,6 +51,8 @@ class OpenVinoBackend:
             "INFERENCE_PRECISION_HINT": _PRECISION[config.precision],
             "INFERENCE_NUM_THREADS": config.threads or os.cpu_count() or 1,
             "PERFORMANCE_HINT": "LATENCY",
+            # Left to itself, every process would claim the same first cores.
+            "ENABLE_CPU_PINNING": False,
         }
         try:
             model = _convert(network, self.manifest.input.normalisation.channels)

@@ -87,7 +87,7 @@ def test_openvino_agrees_with_torch_at_any_size(weights):
 
 
 @needs_openvino
-@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-5), ("bf16", 0.1)])
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-5), ("bf16", 0.35)])
 def test_openvino_agrees_with_torch_on_real_frames(precision, tolerance):
     import cv2
 
