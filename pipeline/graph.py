@@ -80,6 +80,8 @@ def plan(
         One plan per stage, from the last stage to the captures, the order to start them in.
     """
     where = {role: getattr(config.placement, role) for role in CHAIN}
+    if config.sinks.display:
+        where["sinks"] = "process"  # window systems want the main thread of their process
     captures: dict[str, Where] = {
         id_: ("process" if is_live(address) else "thread")
         if config.placement.capture == "auto"

@@ -40,7 +40,7 @@ def open_source(address: str, config: CaptureConfig) -> Source:
         case "scene":
             return SceneSource(text)
         case _:
-            raise SourceError(f"{redact(address)}: not a source of this machine")
+            raise SourceError(f"{redact(address)}: capture on another machine is not built yet")
 
 
 def is_live(address: str) -> bool:

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from collections.abc import Callable
 
+os.environ.setdefault("QT_LOGGING_RULES", "*.warning=false")  # the wheel ships no fonts and says so at every text
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
