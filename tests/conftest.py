@@ -1,4 +1,4 @@
-"""What every test may ask for: the real data, where it is at hand."""
+"""What all tests share: the real data, where it is at hand, and how properties are searched."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# A busy machine must not fail a property, and a landing must not depend on the day's random examples.
+settings.register_profile("steady", deadline=None, derandomize="CI" in os.environ)
+settings.load_profile("steady")
 
 ROOT = Path(__file__).resolve().parent.parent
 
