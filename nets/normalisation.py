@@ -59,7 +59,8 @@ def frame_statistics(picture: Picture) -> tuple[float, float]:
     middle = (int(np.iinfo(picture.dtype).max) + 1) // 2
     counts = picture.ravel().astype(np.float64)
     counts -= middle
-    pixels, total, squares = counts.size, int(counts.sum()), int(np.dot(counts, counts))
+    # Not np.dot: its BLAS threads go on spinning after every frame, on the cores that the network needs.
+    pixels, total, squares = counts.size, int(counts.sum()), int(np.square(counts).sum())
     variance = (pixels * squares - total * total) / (pixels * pixels)
     return middle + total / pixels, math.sqrt(variance)
 
