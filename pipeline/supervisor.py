@@ -27,6 +27,7 @@ from pipeline.link import SourceReport, StageState, Stop, Switchboard
 
 POLL_S = 0.1
 KILL_S = 2.0
+LAST_WORD_S = 1.0
 FINAL = ("drained", "failed", "aborted")
 
 
@@ -82,6 +83,7 @@ class Supervisor:
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._threads: dict[str, threading.Thread] = {}
         self._errors: dict[str, str] = {}
+        self._gone_since: dict[str, float] = {}
         self._stop_at: float | None = None
         self._interrupted = False
         self._abort_at: float | None = None
@@ -165,9 +167,8 @@ class Supervisor:
         for name in [plan.name for plan in self._plans]:
             if self._running(name) or self._final(name):
                 continue
-            self._listen()  # its last word may just have come
-            if self._final(name):
-                continue
+            if time.monotonic() - self._gone_since.setdefault(name, time.monotonic()) < LAST_WORD_S:
+                continue  # its last word may still be on its way
             process = self._processes.get(name)
             how = f"exit status {process.returncode}" if process is not None else "thread ended"
             self.states[name] = StageState(stage=name, state="failed", error=f"stage {name} died ({how})", exit_code=5)

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+import time
 
 import msgspec
 import zmq
@@ -17,6 +18,7 @@ import zmq
 from pipeline.opencv import require
 
 PR_SET_PDEATHSIG = 1
+LAST_WORD_S = 0.5
 
 
 def main() -> None:
@@ -34,7 +36,8 @@ def main() -> None:
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     context.linger = 0
     graph.run(plan, context, parent)
-    if threading.active_count() > 1:
+    if any(thread.name.startswith("read ") for thread in threading.enumerate()):
+        time.sleep(LAST_WORD_S)
         os._exit(0)  # a reader that hangs in a driver would crash the interpreter on its way out
     context.term()
 
