@@ -23,10 +23,17 @@ class _Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class NetworkConfig(_Section, frozen=True):
-    """What is trained: a name known to ``nets.build`` and its options."""
+    """What is trained.
+
+    Attributes:
+        name: known to ``nets.build``.
+        options: of that network.
+        pretrained: name or path of weights to start from; none starts from random ones.
+    """
 
     name: str = "mshnet"
     options: dict[str, Any] = {}
+    pretrained: str | None = None
 
 
 class SourceConfig(_Section, frozen=True):

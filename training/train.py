@@ -55,6 +55,8 @@ class Trainer:
             network = nets.build(recipe.network.name, **recipe.network.options)
         except ValueError as error:
             raise ConfigError(f"network: {error}") from None
+        if recipe.network.pretrained:
+            start_from(recipe.network.pretrained, network, recipe)
         self.network: nn.Module = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.averaged = AveragedWeights(self.network, recipe.optimiser.ema)
         self.optimiser = adamw(self.network, recipe.optimiser)
@@ -155,6 +157,24 @@ class Trainer:
         line = {"step": self.progress.step, "seconds": round(self.progress.seconds, 3), **record}
         with (self.out / LOG).open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
+
+
+def start_from(pretrained: str, network: nn.Module, recipe: TrainConfig) -> None:
+    """Fill a network with published weights, by name or path.
+
+    Raises:
+        ConfigError: they cannot be read, are of another architecture, or were trained on another input.
+    """
+    try:
+        weights, manifest = nets.load(pretrained)
+    except nets.WeightsError as error:
+        raise ConfigError(f"network.pretrained: {error}") from None
+    theirs = (manifest.architecture, manifest.options, manifest.input.normalisation)
+    ours = (recipe.network.name, recipe.network.options, recipe.normalisation)
+    if theirs != ours:
+        what = next(k for k, a, b in zip(("name", "options", "normalisation"), theirs, ours, strict=True) if a != b)
+        raise ConfigError(f"network.pretrained: {pretrained} has another {what} than the recipe")
+    network.load_state_dict(weights.state_dict())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -5,6 +5,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import nets
 from tests.training.synthetic import write_recipe, write_set
 from training import checkpoint, config
 from training.train import Trainer, main
@@ -119,3 +120,23 @@ def test_no_checkpoint_to_resume(tmp_path, capsys, content):
         (tmp_path / "state.safetensors").write_bytes(content)
     assert main(["--resume", str(tmp_path)]) == 2
     assert capsys.readouterr().err == f"training: {tmp_path}/state.safetensors: no checkpoint of a training run\n"
+
+
+def test_a_run_starts_from_published_weights(tmp_path, recipe):
+    settings = ["network.options={in_channels: 3}", "normalisation.windows=[17, 49]", "network.pretrained=mshnet"]
+    start, published = trainer(recipe, tmp_path / "run", settings).network, nets.load("mshnet")[0]
+    for key, value in published.state_dict().items():
+        assert torch.equal(value, start.state_dict()[key]), key
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        (["network.pretrained=nothing"], "network.pretrained: no shipped weights named 'nothing'"),
+        (["network.pretrained=mshnet"], "network.pretrained: mshnet has another options than the recipe"),
+    ],
+)
+def test_weights_that_cannot_be_started_from_are_refused(tmp_path, recipe, capsys, settings, complaint):
+    chosen = [argument for setting in settings for argument in ("--set", setting)]
+    assert main(["--config", str(recipe), "--out", str(tmp_path / "run"), *chosen]) == 2
+    assert complaint in capsys.readouterr().err
