@@ -48,9 +48,22 @@ def save(
     for index, slots in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{index}.{key}": value for key, value in slots.items()}
     header = json.dumps({"progress": to_builtins(progress), "config": to_builtins(config)})
+    write(path, {key: value.contiguous() for key, value in tensors.items()}, {"run": header})
+
+
+def write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Write a safetensors file, or leave the one that is there.
+
+    Raises:
+        ConfigError: it cannot be written.
+    """
     new = path.with_suffix(".new")
-    save_file({key: value.contiguous() for key, value in tensors.items()}, new, metadata={"run": header})
-    new.replace(path)
+    try:
+        save_file(tensors, new, metadata)
+        new.replace(path)
+    except (OSError, SafetensorError) as error:
+        new.unlink(missing_ok=True)
+        raise ConfigError(f"{path}: cannot be written: {' '.join(str(error).split())}") from None
 
 
 def read_config(path: Path) -> TrainConfig:
@@ -70,15 +83,22 @@ def read_progress(path: Path) -> Progress:
 def restore(
     path: Path, network: nn.Module, averaged: nn.Module, optimiser: torch.optim.Optimizer, device: torch.device
 ) -> Progress:
-    """Fill network, average and optimiser from a checkpoint; the reverse of ``save``."""
+    """Fill network, average and optimiser from a checkpoint; the reverse of ``save``.
+
+    Raises:
+        ConfigError: it is of another network.
+    """
     progress = read_progress(path)
     groups: dict[str, dict[str, Tensor]] = {"network": {}, "averaged": {}, "optimiser": {}}
     with safe_open(path, "pt", device=str(device)) as file:
         for key in file.keys():  # noqa: SIM118 - a safetensors handle is no dict
             prefix, _, rest = key.partition(".")
             groups[prefix][rest] = file.get_tensor(key)
-    network.load_state_dict(groups["network"])
-    averaged.load_state_dict(groups["averaged"])
+    try:
+        network.load_state_dict(groups["network"])
+        averaged.load_state_dict(groups["averaged"])
+    except RuntimeError as error:
+        raise ConfigError(f"{path}: a checkpoint of another network: {' '.join(str(error).split())[:200]}") from None
     slots: dict[int, dict[str, Tensor]] = {}
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
     for key, value in groups["optimiser"].items():

@@ -12,9 +12,11 @@ from msgspec import Meta, Struct
 
 from nets.normalisation import FrameZScore
 from pipeline.errors import ConfigError
+from training.losses.config import LossConfig
 
 Probability = Annotated[float, Meta(ge=0, le=1)]
 Positive = Annotated[float, Meta(gt=0)]
+NonNegative = Annotated[float, Meta(ge=0)]
 Count = Annotated[int, Meta(ge=1)]
 
 
@@ -59,23 +61,28 @@ class SourceConfig(_Section, frozen=True):
 
 
 class AugmentConfig(_Section, frozen=True):
-    """Disturbances of a crop, in the order of a camera: display curve, optics, noise, coder.
+    """Disturbances of a crop: more targets, then in the order of a camera display curve, optics, noise, coder.
 
     Attributes:
+        paste, blur, noise, jpeg: probabilities.
         gamma: the picture's response is raised to exp(u), u uniform in [-gamma, gamma].
-        blur, noise, jpeg: probabilities.
         blur_sigma: pixels.
         noise_std: largest noise in standard deviations of the frame.
         jpeg_quality: range of the coder's quality; 8-bit pictures only.
+        gain: the frame's standard deviation that the crop is normalised with is multiplied by exp(u).
+        offset: and its mean moved by u standard deviations, u uniform between minus and plus the value.
     """
 
-    gamma: Annotated[float, Meta(ge=0)] = 0.4
+    paste: Probability = 0.0
+    gamma: NonNegative = 0.4
     blur: Probability = 0.2
     blur_sigma: tuple[Positive, Positive] = (0.3, 1.0)
     noise: Probability = 0.3
-    noise_std: Annotated[float, Meta(ge=0)] = 0.15
+    noise_std: NonNegative = 0.15
     jpeg: Probability = 0.3
     jpeg_quality: tuple[Annotated[int, Meta(ge=1, le=100)], Annotated[int, Meta(ge=1, le=100)]] = (30, 90)
+    gain: NonNegative = 0.0
+    offset: NonNegative = 0.0
 
 
 class DataConfig(_Section, frozen=True):
@@ -84,6 +91,7 @@ class DataConfig(_Section, frozen=True):
     Attributes:
         root: folder of the data sets.
         crop: edge of the square crops, pixels, a multiple of 16.
+        batch: crops per step, of all processes together.
         on_target: probability that a crop of a picture with targets is placed to hold one of them.
     """
 
@@ -96,22 +104,22 @@ class DataConfig(_Section, frozen=True):
 
 
 class OptimiserConfig(_Section, frozen=True):
-    """AdamW with a linear warm-up and a cosine decay over the run's progress (0 to 1).
+    """Linear warm-up and cosine decay over the run's progress (0 to 1).
 
     Attributes:
+        lr, lr_end: learning rate after the warm-up and at the end; the same for no decay.
         warm_up: part of the run, 0 to 1.
         clip_norm: largest gradient norm.
         ema: decay of the averaged weights, reached gradually.
-        cross_entropy: weight of the cross-entropy in the loss; the rest is soft IoU.
     """
 
+    name: Literal["adamw", "adagrad"] = "adamw"
     lr: Positive = 1e-3
-    lr_end: Annotated[float, Meta(ge=0)] = 1e-5
-    weight_decay: Annotated[float, Meta(ge=0)] = 0.01
+    lr_end: NonNegative = 1e-5
+    weight_decay: NonNegative = 0.01
     warm_up: Annotated[float, Meta(ge=0, lt=1)] = 0.03
     clip_norm: Positive = 1.0
     ema: Annotated[float, Meta(ge=0, lt=1)] = 0.999
-    cross_entropy: Probability = 0.3
 
 
 class RunConfig(_Section, frozen=True):
@@ -145,6 +153,7 @@ class TrainConfig(_Section, frozen=True):
     data: DataConfig
     network: NetworkConfig = NetworkConfig()
     normalisation: FrameZScore = FrameZScore()
+    loss: LossConfig = LossConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
     run: RunConfig = RunConfig()
 

@@ -1,4 +1,4 @@
-"""Data sets of still pictures with masks, decoded once and kept in memory."""
+"""Data sets of still pictures with masks, decoded once."""
 
 from __future__ import annotations
 
@@ -24,15 +24,11 @@ class Sample(Struct, frozen=True, eq=False):
         name: file name without suffix.
         picture: (H, W), uint8 or uint16.
         mask: (H, W), uint8, 1 on targets.
-        histogram: pixels per level, for statistics of the picture under any response curve.
-        centroids: (K, 2), x and y of the 8-connected targets.
     """
 
     name: str
     picture: Picture
     mask: NDArray[np.uint8]
-    histogram: NDArray[np.int64]
-    centroids: NDArray[np.float64]
 
 
 def names(folder: Path, split: str | None, images: str = "images") -> list[str]:
@@ -69,9 +65,7 @@ def read_sample(folder: Path, name: str, images: str = "images", masks: str | No
         if grey.shape != picture.shape:
             raise ConfigError(f"{path}: {grey.shape[1]}x{grey.shape[0]} mask for a picture of another size")
         mask = (grey > np.iinfo(grey.dtype).max // 2).astype(np.uint8)
-    levels = int(np.iinfo(picture.dtype).max) + 1
-    centroids = cv2.connectedComponentsWithStats(mask, connectivity=8)[3][1:].astype(np.float64)
-    return Sample(name, picture, mask, np.bincount(picture.ravel(), minlength=levels), centroids)
+    return Sample(name, picture, mask)
 
 
 def read_grey(path: Path) -> Picture:

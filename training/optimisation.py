@@ -24,11 +24,13 @@ def learning_rate(progress: float, config: OptimiserConfig) -> float:
     return config.lr_end + (config.lr - config.lr_end) * (1 + math.cos(angle)) / 2
 
 
-def adamw(network: nn.Module, config: OptimiserConfig) -> torch.optim.AdamW:
-    """AdamW that decays convolution kernels but neither biases nor normalisation."""
+def build_optimiser(network: nn.Module, config: OptimiserConfig) -> torch.optim.Optimizer:
+    """The recipe's optimiser; convolution kernels are decayed, biases and normalisation are not."""
     kernels = [p for p in network.parameters() if p.ndim > 1]
     others = [p for p in network.parameters() if p.ndim <= 1]
     groups = [{"params": kernels, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    if config.name == "adagrad":
+        return torch.optim.Adagrad(groups, lr=config.lr)
     return torch.optim.AdamW(groups, lr=config.lr)
 
 

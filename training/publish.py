@@ -31,9 +31,10 @@ from pipeline.errors import ConfigError, PipelineError
 from training import checkpoint, config, predict
 from training.config import SourceConfig, TrainConfig
 from training.data import read_sample, split_names
+from training.journal import LOG
 from training.metrics.strict import StrictScore
 from training.metrics.sweep import COLUMNS, markdown, sweep
-from training.train import AVERAGED, BEST, LOG, STATE
+from training.trainer import AVERAGED, BEST, STATE
 
 THRESHOLDS = tuple(k / 100 for k in range(20, 91, 5))
 RESOLUTION = 0.005

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from training.config import OptimiserConfig
-from training.optimisation import AveragedWeights, adamw, learning_rate
+from training.optimisation import AveragedWeights, build_optimiser, learning_rate
 
 
 @pytest.mark.parametrize(("progress", "rate"), [(0, 0), (0.05, 0.5), (0.1, 1.0), (0.55, 0.55), (1.0, 0.1), (1.7, 0.1)])
@@ -20,10 +20,20 @@ def test_no_warm_up():
 
 def test_only_kernels_decay():
     network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
-    decayed, others = adamw(network, OptimiserConfig(weight_decay=0.2)).param_groups
+    decayed, others = build_optimiser(network, OptimiserConfig(weight_decay=0.2)).param_groups
     assert (decayed["weight_decay"], others["weight_decay"]) == (0.2, 0.0)
     assert [tuple(p.shape) for p in decayed["params"]] == [(2, 1, 3, 3)]
     assert len(others["params"]) == 3
+
+
+def test_the_optimiser_is_the_one_asked_for():
+    network = nn.Conv2d(1, 2, 3)
+    assert isinstance(build_optimiser(network, OptimiserConfig()), torch.optim.AdamW)
+    adagrad = build_optimiser(network, OptimiserConfig(name="adagrad", lr=0.05, weight_decay=0))
+    before = network.bias.detach().clone()
+    network.bias.grad = torch.tensor([1.0, -2.0])
+    adagrad.step()
+    assert (network.bias.detach() - before).tolist() == pytest.approx([-0.05, 0.05])  # lr * g / sqrt(g^2)
 
 
 def test_averaged_weights_by_hand():

@@ -1,14 +1,25 @@
 import json
+import os
 import re
+import resource
+import subprocess
+import sys
 
+import cv2
 import pytest
 import torch
 from safetensors.torch import load_file
 
 import nets
+from pipeline.errors import ConfigError, StageError
 from tests.training.synthetic import write_recipe, write_set
 from training import checkpoint, config
-from training.train import Trainer, main
+from training.distributed import World
+from training.losses.total import total_loss
+from training.train import main
+from training.trainer import Trainer
+
+ALONE = World(0, 1, torch.device("cpu"))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -27,7 +38,7 @@ def recipe(tmp_path):
 
 def trainer(file, out, settings=()):
     out.mkdir(exist_ok=True)
-    return Trainer(config.load(file, settings), out, clock=lambda: 0.0, report=lambda line: None)
+    return Trainer(config.load(file, settings), out, ALONE, clock=lambda: 0.0, report=lambda line: None)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -60,6 +71,24 @@ def test_training_learns_bright_squares(tmp_path, recipe):
     assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
 
 
+@pytest.mark.parametrize("name", ["unet", "gaussian_unet", "sgem_unet"])
+@pytest.mark.parametrize("overlap", ["iou", "dice", "scale"])
+def test_every_network_trains_with_every_loss(tmp_path, recipe, name, overlap):
+    run = trainer(
+        recipe, tmp_path / "run", [f"network.name={name}", f"loss.overlap={overlap}", "loss.location=centroid"]
+    )
+    before = {key: value.clone() for key, value in run.network.named_parameters()}
+    assert run.step().isfinite()
+    assert any(not torch.equal(value, before[key]) for key, value in run.network.named_parameters())
+
+
+def test_adagrad_and_all_augmentations_train(tmp_path, recipe):
+    augment = "data.augment={paste: 1, gamma: 0.3, blur: 1, noise: 1, jpeg: 1, gain: 0.2, offset: 0.2}"
+    run = trainer(recipe, tmp_path / "run", ["optimiser.name=adagrad", "optimiser.lr=0.05", augment])
+    losses = [run.step() for _ in range(24)]
+    assert sum(losses[-5:]) < 0.9 * sum(losses[:5])
+
+
 def test_seeds_differ(tmp_path, recipe):
     losses = {trainer(recipe, tmp_path / "run", [f"run.seed={seed}"]).step() for seed in (0, 1)}
     assert len(losses) == 2
@@ -70,7 +99,7 @@ def test_the_time_budget_ends_a_run_and_drives_the_learning_rate(tmp_path, recip
     out = tmp_path / "run"
     out.mkdir()
     recipe = config.load(recipe, ["run.steps=1000", "run.max_minutes=1", "optimiser.lr_end=0"])
-    run = Trainer(recipe, out, clock=lambda: float(next(ticks)), report=lambda line: None)
+    run = Trainer(recipe, out, ALONE, clock=lambda: float(next(ticks)), report=lambda line: None)
     run.run()
     assert run.progress.step == 4
     assert run.progress.seconds == 60
@@ -80,9 +109,10 @@ def test_the_time_budget_ends_a_run_and_drives_the_learning_rate(tmp_path, recip
 def test_command_line_trains_logs_and_resumes(tmp_path, recipe, capsys):
     out = tmp_path / "run"
     assert main(["--config", str(recipe), "--out", str(out), "--set", "run.steps=2"]) == 0
-    assert {p.name for p in out.iterdir()} == {
-        "recipe.yaml", "log.jsonl", "state.safetensors", "ema.safetensors", "best.safetensors",
+    assert {p.name for p in out.iterdir()} - {"tensorboard"} == {
+        "recipe.yaml", "log.jsonl", "state.safetensors", "ema.safetensors", "best.safetensors", "overlays",
     }  # fmt: skip
+    assert cv2.imread(str(out / "overlays" / "tiny.png")).std() > 10
     assert config.load(out / "recipe.yaml") == config.load(recipe, ["run.steps=2"])
     assert checkpoint.read_progress(out / "state.safetensors").step == 2
     assert main(["--resume", str(out), "--set", "run.steps=4"]) == 0
@@ -140,3 +170,69 @@ def test_weights_that_cannot_be_started_from_are_refused(tmp_path, recipe, capsy
     chosen = [argument for setting in settings for argument in ("--set", setting)]
     assert main(["--config", str(recipe), "--out", str(tmp_path / "run"), *chosen]) == 2
     assert complaint in capsys.readouterr().err
+
+
+def test_a_loss_that_is_no_number_ends_the_run_and_spares_the_checkpoint(tmp_path, recipe):
+    run = trainer(recipe, tmp_path / "run", ["run.steps=8"])
+    run.step()
+    run.save()
+    saved = (tmp_path / "run" / "state.safetensors").read_bytes()
+    with torch.no_grad():
+        run.network.fuse.bias.fill_(float("nan"))
+    with pytest.raises(
+        StageError, match=r"step 2: the loss is nan; crops of tiny/p\d+, tiny/p\d+; the last checkpoint"
+    ):
+        run.run()
+    assert (tmp_path / "run" / "state.safetensors").read_bytes() == saved
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path, recipe, capsys):
+    assert main(["--config", str(recipe), "--out", str(tmp_path / "run"), "--set", "run.steps=1"]) == 0
+    assert main(["--resume", str(tmp_path / "run"), "--set", "network.name=unet"]) == 2
+    assert "a checkpoint of another network" in capsys.readouterr().err
+
+
+def test_a_full_disk_keeps_the_last_checkpoint(tmp_path, recipe):
+    run = trainer(recipe, tmp_path / "run")
+    run.save()
+    saved = (tmp_path / "run" / "state.safetensors").read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(saved) // 2, hard))
+    try:
+        with pytest.raises(ConfigError, match=r"state\.safetensors: cannot be written"):
+            run.save()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (tmp_path / "run" / "state.safetensors").read_bytes() == saved
+
+
+def test_two_processes_of_torchrun_average_their_gradients(tmp_path, recipe):
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node=2",
+        "-m",
+        "training.train",
+    ]
+    settings = ["--config", str(recipe), "--out", str(tmp_path / "run"), "--set", "run.steps=1"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command + settings, check=False, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("step 1: validation") == 1  # one of them reports
+    together = load_file(tmp_path / "run" / "state.safetensors")
+
+    one = config.load(recipe, ["data.batch=1"])
+    halves = [Trainer(one, tmp_path, World(k, 1, ALONE.device), lambda: 0.0, print) for k in range(2)]
+    for half in halves:
+        batch = half.batch(0)
+        half.network.train()
+        total_loss(*half.network(batch.pictures), batch.masks, one.loss, 0.0).backward()
+    network, optimiser = halves[0].network, halves[0].optimiser
+    for mine, theirs in zip(network.parameters(), halves[1].network.parameters(), strict=True):
+        mine.grad = (mine.grad + theirs.grad) / 2
+    torch.nn.utils.clip_grad_norm_(network.parameters(), one.optimiser.clip_norm)
+    optimiser.step()
+    for key, value in network.named_parameters():
+        torch.testing.assert_close(together[f"network.{key}"], value.detach(), rtol=1e-4, atol=1e-5)

@@ -1,0 +1,172 @@
+from itertools import product
+
+import msgspec
+import pytest
+import torch
+from hypothesis import given
+from torch.nn import functional as F
+
+from tests.training.losses.maps import logit, plane, scored_maps, turned
+from training.losses.config import LossConfig
+from training.losses.location import centroid_location, published_location
+from training.losses.overlap import batch_soft_iou, picture_soft_iou, soft_dice
+from training.losses.scale import WEIGHTS, scale_iou
+from training.losses.total import total_loss
+
+OVERLAPS = [LossConfig(overlap=name) for name in ("iou", "batch_iou", "picture_iou", "dice")]
+SCALES = [LossConfig(overlap="scale", scale=name, detach=detach) for name, detach in product(WEIGHTS, (True, False))]
+LOCATIONS = [LossConfig(location=name) for name in ("published", "centroid")]
+ALL = OVERLAPS + SCALES + LOCATIONS
+
+
+def name_of(config):
+    return "-".join([config.overlap, config.scale, "detached" * config.detach, config.location])
+
+
+def reference(logits, heads, mask, cross_entropy):
+    """Cross-entropy and soft IoU, half over the batch and half per picture, over all maps."""
+    losses = []
+    for one in [logits, *heads]:
+        pooled = F.max_pool2d(mask, mask.shape[-1] // one.shape[-1])
+        entropy = F.binary_cross_entropy_with_logits(one.float(), pooled)
+        iou = (batch_soft_iou(one, pooled) + picture_soft_iou(one, pooled)) / 2
+        losses.append(cross_entropy * entropy + (1 - cross_entropy) * iou)
+    return torch.stack(losses).mean()
+
+
+@pytest.mark.parametrize("cross_entropy", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_default_is_cross_entropy_and_soft_iou_to_the_last_bit(cross_entropy, dtype):
+    torch.manual_seed(0)
+    for _ in range(5):
+        logits = 4 * torch.randn(3, 1, 32, 32).to(dtype)
+        heads = [3 * torch.randn(3, 1, 32 >> j, 32 >> j).to(dtype) for j in range(4)]
+        mask = (torch.rand(3, 1, 32, 32) > 0.99).float()
+        config = LossConfig(cross_entropy=cross_entropy)
+        assert torch.equal(total_loss(logits, heads, mask, config), reference(logits, heads, mask, cross_entropy))
+
+
+def test_default_by_hand():
+    # p = 0.5, 0.5, 0.8; g = 1, 0, 1: I = 1.3, U = 2.5, both with one pixel added.
+    logits, mask = plane(0.0, 0.0, logit(0.8)), plane(1.0, 0.0, 1.0)
+    entropy = (2 * torch.tensor(2.0).log().item() - torch.tensor(0.8).log().item()) / 3
+    assert total_loss(logits, [], mask, LossConfig(cross_entropy=1.0)).item() == pytest.approx(entropy)
+    assert total_loss(logits, [], mask, LossConfig()).item() == pytest.approx(0.3 * entropy + 0.7 * (1 - 2.3 / 3.5))
+
+
+def test_heads_are_scored_on_the_pooled_mask():
+    logits, heads = torch.randn(1, 1, 4, 4), [torch.randn(1, 1, 4, 4), torch.randn(1, 1, 2, 2)]
+    mask = torch.zeros(1, 1, 4, 4)
+    mask[0, 0, 3, 0] = 1  # one pixel makes its whole cell a target at stride two
+    small = torch.tensor([[0.0, 0.0], [1.0, 0.0]]).view(1, 1, 2, 2)
+    parts = [(logits, mask), (heads[0], mask), (heads[1], small)]
+    expected = sum(total_loss(one, [], true, LossConfig()) for one, true in parts) / 3
+    torch.testing.assert_close(total_loss(logits, heads, mask, LossConfig()), expected)
+
+
+def test_the_recipe_chooses_the_terms():
+    torch.manual_seed(1)
+    logits, mask = torch.randn(2, 1, 16, 16), torch.zeros(2, 1, 16, 16)
+    mask[:, 0, 4:7, 5:8] = 1
+    scale = scale_iou(logits, mask, "variance", detach=False)
+    published = LossConfig(cross_entropy=0, overlap="scale", scale="variance", detach=False, location="published")
+    cases = [
+        (published, scale + published_location(logits, mask)),
+        (LossConfig(cross_entropy=0, overlap="dice"), soft_dice(logits, mask)),
+        (LossConfig(cross_entropy=0, overlap="batch_iou"), batch_soft_iou(logits, mask)),
+        (LossConfig(cross_entropy=0, overlap="picture_iou"), picture_soft_iou(logits, mask)),
+        (
+            LossConfig(cross_entropy=0, overlap="dice", location="centroid", location_weight=0.2),
+            soft_dice(logits, mask) + 0.2 * centroid_location(logits, mask),
+        ),
+    ]
+    for config, expected in cases:
+        torch.testing.assert_close(total_loss(logits, [], mask, config), expected)
+
+
+def test_during_warm_up_the_iou_is_plain_and_nothing_is_located():
+    torch.manual_seed(2)
+    logits, mask = torch.randn(1, 1, 16, 16), torch.zeros(1, 1, 16, 16)
+    mask[:, 0, 4:7, 5:8] = 1
+    config = LossConfig(cross_entropy=0, overlap="scale", location="centroid", warm_up=0.015)
+    plain = scale_iou(logits, mask, None)
+    after = scale_iou(logits, mask, "diff") + centroid_location(logits, mask)
+    torch.testing.assert_close(total_loss(logits, [], mask, config, 0.0), plain)
+    torch.testing.assert_close(total_loss(logits, [], mask, config, 0.0149), plain)
+    torch.testing.assert_close(total_loss(logits, [], mask, config, 0.015), after)
+    assert (plain - after).abs() > 0.01
+
+
+@pytest.mark.parametrize("config", OVERLAPS + [c for c in SCALES if c.detach], ids=name_of)
+@given(maps=scored_maps())
+def test_gradient_pulls_targets_up_and_background_down(config, maps):
+    logits, mask = maps
+    logits.requires_grad_()
+    total_loss(logits, [], mask, config).backward()
+    assert (logits.grad[mask == 1] < 0).all()
+    assert (logits.grad[mask == 0] > 0).all()
+
+
+@pytest.mark.parametrize("config", [c for c in ALL if c.location != "published"], ids=name_of)
+@given(maps=scored_maps())
+def test_mirror_images_and_turns_cost_the_same(config, maps):
+    logits, _ = maps
+    mask = torch.zeros_like(logits)
+    mask[0, 0, 2:4, 1:4] = mask[1, 0, 8, 3] = mask[1, 0, 3:5, 9] = 1
+    losses = [total_loss(z, [], g, config).item() for z, g in zip(turned(logits), turned(mask), strict=True)]
+    assert losses == pytest.approx([losses[0]] * 8, abs=1e-6)
+
+
+@pytest.mark.parametrize("config", ALL, ids=name_of)
+@pytest.mark.parametrize("value", [-1e4, -90.0, 0.0, 90.0, 1e4])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_extremes_stay_finite(config, value, dtype):
+    one = torch.zeros(1, 1, 64, 64)
+    one[0, 0, 0, 0] = 1  # the corner: a vector of length zero to the published term
+    for mask in (torch.zeros_like(one), one, torch.ones_like(one)):
+        logits = torch.full((1, 1, 64, 64), value, dtype=dtype, requires_grad=True)
+        head = torch.full((1, 1, 8, 8), value, dtype=dtype, requires_grad=True)
+        loss = total_loss(logits, [head], mask, config)
+        loss.backward()
+        assert loss.dtype == torch.float32
+        assert torch.isfinite(loss)
+        assert torch.isfinite(logits.grad).all()
+        assert torch.isfinite(head.grad).all()
+
+
+@pytest.mark.parametrize("config", ALL, ids=name_of)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_autocast_changes_nothing(config, dtype):
+    torch.manual_seed(3)
+    logits, mask = torch.randn(2, 1, 300, 300), torch.zeros(2, 1, 300, 300)  # areas beyond 65504, float16's end
+    mask[0, 0, 200:204, 250:255] = 1
+    mask[1] = 1
+    expected = total_loss(logits, [], mask, config)
+    with torch.autocast("cpu", dtype):
+        loss = total_loss(logits, [], mask, config)
+    assert torch.equal(loss, expected)
+
+
+@pytest.mark.parametrize("config", [c for c in ALL if c.location != "published"], ids=name_of)
+def test_empty_pictures_are_pushed_down_not_ignored(config):
+    config = msgspec.structs.replace(config, cross_entropy=0.0)
+    logits = torch.zeros(2, 1, 8, 8, requires_grad=True)
+    total_loss(logits, [], torch.zeros(2, 1, 8, 8), config).backward()
+    assert (logits.grad > 0).all()
+
+
+@pytest.mark.parametrize(
+    "tree, place",
+    [
+        ({"overlap": "jaccard"}, "overlap"),
+        ({"scale": "signed"}, "scale"),
+        ({"location": "true"}, "location"),
+        ({"cross_entropy": 1.1}, "cross_entropy"),
+        ({"location_weight": -1}, "location_weight"),
+        ({"warm_up": 2}, "warm_up"),
+        ({"smooth": 1}, "smooth"),
+    ],
+)
+def test_impossible_recipes_are_refused(tree, place):
+    with pytest.raises(msgspec.ValidationError, match=place):
+        msgspec.convert(tree, LossConfig)

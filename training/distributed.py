@@ -1,0 +1,68 @@
+"""One process, or several under torchrun."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+from torch import distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from pipeline.errors import ConfigError
+
+
+class World(NamedTuple):
+    """This process among those of the run.
+
+    Attributes:
+        rank: 0 for the one that validates, writes and reports.
+        size: number of processes.
+        device: of this process.
+    """
+
+    rank: int
+    size: int
+    device: torch.device
+
+    def wrap(self, network: nn.Module) -> nn.Module:
+        """The module to call in training; its backward pass averages gradients over the processes."""
+        return DistributedDataParallel(network) if self.size > 1 else network
+
+    def agree(self, seconds: float) -> float:
+        """The time of rank 0, so that all processes are at the same point of the schedule."""
+        if self.size == 1:
+            return seconds
+        box = torch.tensor([seconds], dtype=torch.float64, device=self.device)
+        distributed.broadcast(box, src=0)
+        return box.item()
+
+
+@contextmanager
+def join(device: str) -> Iterator[World]:
+    """Join the other processes of torchrun, if that is what started this one, until the block ends.
+
+    Args:
+        device: ``auto``, or a torch device.
+
+    Raises:
+        ConfigError: the device does not exist here.
+    """
+    name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"run.device: {name}: {str(error).splitlines()[0]}") from None
+    if "WORLD_SIZE" not in os.environ:
+        yield World(0, 1, torch.device(name))
+        return
+    here = torch.device(name, int(os.environ["LOCAL_RANK"])) if name == "cuda" else torch.device(name)
+    if here.type == "cuda":
+        torch.cuda.set_device(here)
+    distributed.init_process_group("nccl" if here.type == "cuda" else "gloo")
+    try:
+        yield World(distributed.get_rank(), distributed.get_world_size(), here)
+    finally:
+        distributed.destroy_process_group()

@@ -1,0 +1,62 @@
+"""What a run tells: a line of JSON per event, and TensorBoard scalars and pictures where it is installed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+LOG, BOARD, OVERLAYS = "log.jsonl", "tensorboard", "overlays"
+
+
+class Journal:
+    """Appends to the files of a run.
+
+    Args:
+        out: existing folder of the run.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.board = _open_board(out / BOARD)
+
+    def write(self, step: int, seconds: float, event: str, **facts: Any) -> None:
+        """One line of ``log.jsonl``; numbers in it, nested ones too, also become scalars."""
+        line = {"step": step, "seconds": round(seconds, 3), "event": event, **facts}
+        with (self.out / LOG).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        if self.board:
+            for key, value in _scalars(facts, event):
+                self.board.add_scalar(key, value, step)
+            self.board.flush()
+
+    def overlay(self, step: int, name: str, picture: NDArray[np.uint8]) -> None:
+        """A BGR picture (H, W, 3) of the present state; the file ``overlays/NAME.png`` is replaced."""
+        folder = self.out / OVERLAYS
+        folder.mkdir(exist_ok=True)
+        cv2.imwrite(str(folder / f"{name}.png"), picture)
+        if self.board:
+            self.board.add_image(name, picture[..., ::-1].copy(), step, dataformats="HWC")
+
+
+def _open_board(folder: Path) -> Any:
+    """A TensorBoard writer, or none without the optional extra "train"."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(folder))
+
+
+def _scalars(tree: dict[str, Any], prefix: str) -> list[tuple[str, float]]:
+    found: list[tuple[str, float]] = []
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            found += _scalars(value, f"{prefix}/{key}")
+        elif isinstance(value, (int, float)):
+            found.append((f"{prefix}/{key}", value))
+    return found

@@ -1,0 +1,34 @@
+"""The loss section of a training recipe."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from training.losses.scale import Weight
+
+Share = Annotated[float, Meta(ge=0, le=1)]
+
+
+class LossConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """cross_entropy * BCE + (1 - cross_entropy) * overlap + location_weight * location.
+
+    Attributes:
+        cross_entropy: weight of the cross-entropy; the rest is the overlap.
+        overlap: soft IoU over the batch, over each picture, or half of each (``iou``); Dice; or the scale-sensitive
+            IoU (``scale``).
+        scale: weight of the scale-sensitive IoU.
+        detach: whether that weight is a constant to the gradient.
+        location: what measures the distance of predicted from true targets.
+        location_weight: of the location term.
+        warm_up: part of the run, from its start, in which the scale weight is 1 and there is no location term.
+    """
+
+    cross_entropy: Share = 0.3
+    overlap: Literal["iou", "batch_iou", "picture_iou", "dice", "scale"] = "iou"
+    scale: Weight = "diff"
+    detach: bool = True
+    location: Literal["none", "published", "centroid"] = "none"
+    location_weight: Annotated[float, Meta(ge=0)] = 1.0
+    warm_up: Share = 0.0

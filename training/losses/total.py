@@ -1,0 +1,61 @@
+"""The loss that a network is trained with, put together from its recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from training.losses.config import LossConfig
+from training.losses.location import centroid_location, published_location
+from training.losses.overlap import batch_soft_iou, picture_soft_iou, soft_dice, soft_iou
+from training.losses.scale import scale_iou
+
+OVERLAPS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "iou": soft_iou,
+    "batch_iou": batch_soft_iou,
+    "picture_iou": picture_soft_iou,
+    "dice": soft_dice,
+}
+LOCATIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "published": published_location,
+    "centroid": centroid_location,
+}
+
+
+def total_loss(
+    logits: Tensor, heads: Sequence[Tensor], mask: Tensor, config: LossConfig, progress: float = 1.0
+) -> Tensor:
+    """Mean loss of the fused logits and of every head against the mask max-pooled to the head's size.
+
+    Args:
+        logits: (N, 1, H, W), of any floating type; the loss is computed in float32.
+        heads: (N, 1, H / s, W / s) with whole strides s; none for a network of one output.
+        mask: (N, 1, H, W) in {0, 1}.
+        config: the recipe's loss.
+        progress: part of the run that is done, 0 to 1.
+
+    Returns:
+        scalar, float32.
+    """
+    losses = [map_loss(logits, mask, config, progress)]
+    for head in heads:
+        stride = mask.shape[-1] // head.shape[-1]
+        losses.append(map_loss(head, F.max_pool2d(mask, stride), config, progress))
+    return torch.stack(losses).mean()
+
+
+def map_loss(logits: Tensor, mask: Tensor, config: LossConfig, progress: float) -> Tensor:
+    """The loss of one map (N, 1, H, W) against its mask, a scalar; see :class:`LossConfig`."""
+    warm = progress >= config.warm_up
+    if config.overlap == "scale":
+        overlap = scale_iou(logits, mask, config.scale if warm else None, config.detach)
+    else:
+        overlap = OVERLAPS[config.overlap](logits, mask)
+    entropy = F.binary_cross_entropy_with_logits(logits.float(), mask.float())
+    loss = config.cross_entropy * entropy + (1 - config.cross_entropy) * overlap
+    if warm and config.location != "none":
+        loss = loss + config.location_weight * LOCATIONS[config.location](logits, mask)
+    return loss

@@ -1,0 +1,221 @@
+"""One training run: batches, optimiser steps, validation, checkpoints."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+import nets
+from pipeline.errors import ConfigError, StageError
+from training import checkpoint, predict
+from training.checkpoint import Progress
+from training.config import TrainConfig
+from training.crops import Batch, draw_batch
+from training.data import Sample, load_sources
+from training.distributed import World
+from training.journal import Journal
+from training.losses.total import total_loss
+from training.metrics.strict import StrictScore
+from training.optimisation import AveragedWeights, build_optimiser, learning_rate
+from training.pool import hold
+from training.side_by_side import sheet, side_by_side
+
+STATE, BEST, AVERAGED = "state.safetensors", "best.safetensors", "ema.safetensors"
+OVERLAYS = 6
+
+
+class Trainer:
+    """Network, optimiser, averaged weights, data, and where the run stands.
+
+    Args:
+        recipe: the checked recipe.
+        out: existing folder that receives checkpoints and log.
+        world: this process, and how many there are.
+        clock: seconds, monotonic; what the time budget is measured with.
+        report: receives one line of text for people now and then.
+
+    Raises:
+        ConfigError: network, weights to start from or data cannot be had.
+    """
+
+    def __init__(
+        self, recipe: TrainConfig, out: Path, world: World, clock: Callable[[], float], report: Callable[[str], None]
+    ) -> None:
+        self.recipe, self.out, self.world, self.clock = recipe, out, world, clock
+        self.leads = world.rank == 0
+        self.report = report if self.leads else lambda line: None
+        if recipe.data.batch % world.size:
+            raise ConfigError(f"data.batch: {recipe.data.batch} crops do not part evenly among {world.size} processes")
+        torch.manual_seed(recipe.run.seed)
+        self.network = build_network(recipe).to(world.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.parallel = world.wrap(self.network)
+        self.averaged = AveragedWeights(self.network, recipe.optimiser.ema)
+        self.optimiser = build_optimiser(self.network, recipe.optimiser)
+        training, self.validation = load_sources(Path(recipe.data.root), recipe.data.sources)
+        self.training = [[hold(sample, world.device) for sample in samples] for samples in training]
+        self.journal = Journal(out) if self.leads else None
+        self.progress = Progress()
+        self.unread: list[Tensor] = []
+
+    def resume(self) -> None:
+        """Go on from the run's last checkpoint."""
+        self.progress = checkpoint.restore(
+            self.out / STATE, self.network, self.averaged.network, self.optimiser, self.world.device
+        )
+
+    def run(self) -> None:
+        """Train to the end of the recipe, with checkpoints on the way and a last validation.
+
+        Raises:
+            StageError: a loss is not finite; the last checkpoint stays as it was.
+            ConfigError: a checkpoint cannot be written.
+        """
+        run, before = self.recipe.run, self.clock() - self.progress.seconds
+        while self.part_done() < 1:
+            self.unread.append(self.step())
+            self.progress.seconds = self.world.agree(self.clock() - before)
+            if self.progress.step % run.log_steps == 0:
+                self._log_losses()
+            if self.progress.seconds - self.progress.validated_at >= 60 * run.validate_minutes:
+                self.validate(run.validate_pictures)
+                self.progress.seconds = self.world.agree(self.clock() - before)
+                self.progress.validated_at = self.progress.seconds
+            if self.progress.seconds - self.progress.saved_at >= 60 * run.checkpoint_minutes:
+                self.save()
+        self.validate(run.validate_pictures)
+        self.save()
+
+    def part_done(self) -> float:
+        """Progress from 0 to 1: of the steps, or of the time budget if that is further."""
+        run = self.recipe.run
+        budget = 60 * run.max_minutes if run.max_minutes else math.inf
+        return max(self.progress.step / run.steps, self.progress.seconds / budget)
+
+    def batch(self, step: int) -> Batch:
+        """This process's crops of a step; they follow from (seed, step, rank) alone."""
+        rng = np.random.default_rng([self.recipe.run.seed, step, self.world.rank])
+        data = self.recipe.data
+        return draw_batch(self.training, data, self.recipe.normalisation, rng, data.batch // self.world.size)
+
+    def step(self) -> Tensor:
+        """One optimiser step; returns its loss, a scalar still on the device."""
+        recipe, done = self.recipe, self.part_done()
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate(done, recipe.optimiser)
+        batch = self.batch(self.progress.step)
+        self.network.train()
+        bfloat16 = recipe.run.precision == "bfloat16"
+        with torch.autocast(self.world.device.type, torch.bfloat16, enabled=bfloat16):
+            logits, heads = self.parallel(batch.pictures.contiguous(memory_format=torch.channels_last))
+        loss: Tensor = total_loss(logits, heads, batch.masks, recipe.loss, done)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.network.parameters(), recipe.optimiser.clip_norm)
+        self.optimiser.step()
+        self.averaged.update(self.network, self.progress.step)
+        self.progress.step += 1
+        return loss.detach()
+
+    def validate(self, most: int) -> None:
+        """Score the averaged weights on at most ``most`` held-out pictures a set; keep them if they are the best."""
+        self._read_losses()
+        if self.journal is None:
+            return
+        scores = {name: self._score(name, samples[:most]) for name, samples in self.validation.items()}
+        figures = {name: score.summary() for name, score in scores.items()}
+        ious = [score.iou for score in scores.values() if score.iou is not None and score.targets.sum()]
+        mean = sum(ious) / len(ious) if ious else 0.0
+        self.journal.write(self.progress.step, self.progress.seconds, "validation", mean_iou=mean, sets=figures)
+        self.report(f"step {self.progress.step}: validation mean IoU {mean:.4f}")
+        if mean > self.progress.best:
+            self.progress.best = mean
+            self._write_weights(BEST)
+
+    def save(self) -> None:
+        """Write the checkpoint and the averaged weights as they are now."""
+        self._read_losses()
+        self.progress.saved_at = self.progress.seconds
+        if self.leads:
+            network, averaged = self.network, self.averaged.network
+            checkpoint.save(self.out / STATE, network, averaged, self.optimiser, self.progress, self.recipe)
+            self._write_weights(AVERAGED)
+
+    def _score(self, name: str, samples: Sequence[Sample]) -> StrictScore:
+        score = StrictScore()
+        rows: list[NDArray[np.uint8]] = []
+        for sample in samples:
+            logits = predict.logits(self.averaged.network, sample.picture, self.recipe.normalisation, self.world.device)
+            predicted, truth = (logits > 0).cpu().numpy(), sample.mask > 0
+            score.update(predicted, truth)
+            if len(rows) < OVERLAYS:
+                rows.append(side_by_side(sample.picture, truth, predicted, sample.name))
+        if self.journal:
+            self.journal.overlay(self.progress.step, name, sheet(rows))
+        return score
+
+    def _write_weights(self, name: str) -> None:
+        tensors = {key: value.contiguous() for key, value in self.averaged.network.state_dict().items()}
+        checkpoint.write(self.out / name, tensors)
+
+    def _read_losses(self) -> list[float]:
+        """The losses since the last look, which waits for the device.
+
+        Raises:
+            StageError: one of them is not finite.
+        """
+        losses: list[float] = torch.stack(self.unread).tolist() if self.unread else []
+        self.unread.clear()
+        for back, loss in zip(range(len(losses), 0, -1), losses, strict=True):
+            if not math.isfinite(loss):
+                step = self.progress.step - back
+                names = ", ".join(self.batch(step).names)
+                raise StageError(f"step {step + 1}: the loss is {loss}; crops of {names}; the last checkpoint is kept")
+        return losses
+
+    def _log_losses(self) -> None:
+        losses = self._read_losses()
+        if self.journal is None:
+            return
+        done, seconds = self.part_done(), self.progress.seconds
+        rate, loss = self.optimiser.param_groups[0]["lr"], sum(losses) / len(losses)
+        speed = self.progress.step * self.recipe.data.batch / max(seconds, 1e-9)
+        self.journal.write(
+            self.progress.step, seconds, "training", loss=loss, lr=rate, done=done, crops_per_second=speed
+        )
+        left = seconds / done * max(0.0, 1 - done) / 60
+        self.report(
+            f"step {self.progress.step}  loss {loss:.4f}  lr {rate:.2e}  {speed:.1f} crops/s  {done:.1%} done"
+            f"  {left:.1f} min left"
+        )
+
+
+def build_network(recipe: TrainConfig) -> nn.Module:
+    """The recipe's network, with random weights or those that it starts from.
+
+    Raises:
+        ConfigError: it is unknown, or the weights cannot be read, are of another architecture or of another input.
+    """
+    name, options, pretrained = recipe.network.name, recipe.network.options, recipe.network.pretrained
+    try:
+        network = nets.build(name, **options)
+    except ValueError as error:
+        raise ConfigError(f"network: {error}") from None
+    if pretrained is None:
+        return network
+    try:
+        weights, manifest = nets.load(pretrained)
+    except nets.WeightsError as error:
+        raise ConfigError(f"network.pretrained: {error}") from None
+    theirs = (manifest.architecture, manifest.options, manifest.input.normalisation)
+    ours = (name, options, recipe.normalisation)
+    for what, one, other in zip(("name", "options", "normalisation"), theirs, ours, strict=True):
+        if one != other:
+            raise ConfigError(f"network.pretrained: {pretrained} has another {what} than the recipe")
+    network.load_state_dict(weights.state_dict())
+    return network
