@@ -11,7 +11,7 @@ import torch
 from msgspec import Meta, Struct
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from nets.normalisation import FrameZScore
 from nets.registry import ARCHITECTURES, build
@@ -127,14 +127,14 @@ def read_manifest(name_or_path: str) -> Manifest:
 
 
 def load(name_or_path: str, device: str | torch.device = "cpu") -> tuple[nn.Module, Manifest]:
-    """A network with its weights, in eval mode, and their manifest. The hash is checked.
+    """A network in float32 with its weights, in eval mode, and their manifest. The hash is checked.
 
     Raises:
         WeightsError: anything about the files is not as it must be.
     """
     path, manifest = locate(name_or_path), read_manifest(name_or_path)
     if manifest.architecture not in ARCHITECTURES:
-        known = ", ".join(sorted(ARCHITECTURES))
+        known = ", ".join(ARCHITECTURES)
         raise WeightsError(f"{path}: unknown architecture {manifest.architecture!r}; known: {known}")
     try:
         tensors = load_file(path)
@@ -155,10 +155,27 @@ def load(name_or_path: str, device: str | torch.device = "cpu") -> tuple[nn.Modu
     return network.to(device).to(memory_format=torch.channels_last), manifest  # type: ignore[call-overload]
 
 
+def stored(network: nn.Module) -> dict[str, Tensor]:
+    """The network's tensors as they are deployed: floating ones in half precision.
+
+    Raises:
+        ValueError: a value is not finite in half precision; names the tensor.
+    """
+    tensors = {}
+    for name, tensor in network.state_dict().items():
+        tensors[name] = tensor.detach().to("cpu", torch.float16 if tensor.is_floating_point() else None).contiguous()
+        if not tensors[name].isfinite().all():
+            raise ValueError(f"{name}: up to {tensor.abs().max():g}, which half precision cannot hold")
+    return tensors
+
+
 def save(path: Path, network: nn.Module, manifest: Manifest) -> Manifest:
-    """Write weights and manifest; the manifest's hash is set to that of the file, and the result is returned."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    save_file(tensors, path)
+    """Write weights, in half precision, and manifest; its hash is set to that of the file, and the result is returned.
+
+    Raises:
+        ValueError: a value is not finite in half precision; nothing is written.
+    """
+    save_file(stored(network), path)
     path.chmod(0o644)
     manifest = msgspec.structs.replace(manifest, sha256=sha256(path))
     text = msgspec.json.format(msgspec.json.encode(manifest), indent=2)

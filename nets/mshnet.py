@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import pairwise
+from typing import TypeVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nets.layers.attention import ChannelAttention, SpatialAttention
+from nets.layers.attention import SPATIAL_ATTENTIONS, ChannelAttention
+from nets.layers.padding import pad
+from nets.layers.pconv import PConv
 
 STRIDE = 16
 WIDTHS = (16, 32, 64, 128, 256)
 BLOCKS = (1, 2, 2, 2, 2)
+Choice = TypeVar("Choice")
+
+STEMS: dict[str, Callable[[int], nn.Module]] = {
+    "conv1": lambda in_channels: nn.Conv2d(in_channels, WIDTHS[0], 1),
+    "pconv": lambda in_channels: nn.Sequential(PConv(in_channels, WIDTHS[0], 4), PConv(WIDTHS[0], WIDTHS[0], 3)),
+}
 
 
 class ResidualBlock(nn.Module):
@@ -20,14 +32,14 @@ class ResidualBlock(nn.Module):
         (N, in_channels, H, W) -> (N, out_channels, H, W).
     """
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, spatial_attention: Callable[[], nn.Module]) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
         self.bn1 = nn.BatchNorm2d(out_channels)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
         self.bn2 = nn.BatchNorm2d(out_channels)
         self.channel_attention = ChannelAttention(out_channels)
-        self.spatial_attention = SpatialAttention()
+        self.spatial_attention = spatial_attention()
         self.shortcut: nn.Module = nn.Identity()
         if in_channels != out_channels:
             self.shortcut = nn.Sequential(nn.Conv2d(in_channels, out_channels, 1), nn.BatchNorm2d(out_channels))
@@ -40,11 +52,6 @@ class ResidualBlock(nn.Module):
         return torch.relu(out + self.shortcut(features))
 
 
-def _stage(in_channels: int, out_channels: int, blocks: int) -> nn.Sequential:
-    rest = [ResidualBlock(out_channels, out_channels) for _ in range(blocks - 1)]
-    return nn.Sequential(ResidualBlock(in_channels, out_channels), *rest)
-
-
 class MSHNet(nn.Module):
     """The published multi-scale-head network: 4,065,513 parameters with three input channels.
 
@@ -53,6 +60,8 @@ class MSHNet(nn.Module):
 
     Args:
         in_channels: channels of the input.
+        spatial_attention: a key of ``SPATIAL_ATTENTIONS``; anything but ``conv7`` departs from the publication.
+        stem: a key of ``STEMS``; likewise.
 
     Shape:
         input (N, in_channels, H, W), float.
@@ -61,25 +70,28 @@ class MSHNet(nn.Module):
         divided by their stride.
 
     Raises:
-        ValueError: H or W below 32.
+        ValueError: an unknown option, or H or W below 32.
     """
 
-    def __init__(self, in_channels: int = 1) -> None:
+    def __init__(self, in_channels: int = 1, spatial_attention: str = "conv7", stem: str = "conv1") -> None:
         super().__init__()
         w, b = WIDTHS, BLOCKS
-        self.stem = nn.Conv2d(in_channels, w[0], 1)
-        self.encoders = nn.ModuleList(_stage(w[max(i - 1, 0)], w[i], b[i]) for i in range(4))
-        self.middle = _stage(w[3], w[4], b[4])
-        self.decoders = nn.ModuleList(_stage(w[i] + w[i + 1], w[i], b[i]) for i in range(4))
+        attention = _known("spatial_attention", spatial_attention, SPATIAL_ATTENTIONS)
+
+        def stage(in_channels: int, out_channels: int, blocks: int) -> nn.Sequential:
+            widths = [in_channels] + [out_channels] * blocks
+            return nn.Sequential(*(ResidualBlock(*pair, attention) for pair in pairwise(widths)))
+
+        self.stem = _known("stem", stem, STEMS)(in_channels)
+        self.encoders = nn.ModuleList(stage(w[max(i - 1, 0)], w[i], b[i]) for i in range(4))
+        self.middle = stage(w[3], w[4], b[4])
+        self.decoders = nn.ModuleList(stage(w[i] + w[i + 1], w[i], b[i]) for i in range(4))
         self.heads = nn.ModuleList(nn.Conv2d(w[i], 1, 1) for i in range(4))
         self.fuse = nn.Conv2d(4, 1, 3, padding=1)
 
     def forward(self, picture: Tensor) -> Tensor | tuple[Tensor, list[Tensor]]:
         height, width = picture.shape[-2:]
-        if height < 2 * STRIDE or width < 2 * STRIDE:
-            raise ValueError(f"MSHNet needs pictures of at least 32x32 pixels, got {width}x{height}")
-        pad_h, pad_w = -height % STRIDE, -width % STRIDE
-        features = self.stem(F.pad(picture, (0, pad_w, 0, pad_h), mode="reflect"))
+        features = self.stem(pad(picture, STRIDE, "MSHNet"))
 
         skips: list[Tensor] = []
         for encoder in self.encoders:
@@ -99,3 +111,9 @@ class MSHNet(nn.Module):
 
 def _upsample(features: Tensor, factor: int) -> Tensor:
     return F.interpolate(features, scale_factor=factor, mode="bilinear", align_corners=True)
+
+
+def _known(option: str, name: str, choices: dict[str, Choice]) -> Choice:
+    if name not in choices:
+        raise ValueError(f"MSHNet: unknown {option} {name!r}; known: {', '.join(choices)}")
+    return choices[name]

@@ -7,9 +7,17 @@ from typing import Any
 
 from torch import nn
 
+from nets.gaussian_unet import GaussianUNet
 from nets.mshnet import MSHNet
+from nets.sgem_unet import SgemUNet
+from nets.unet import UNet
 
-ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {"mshnet": MSHNet}
+ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
+    "mshnet": MSHNet,
+    "unet": UNet,
+    "gaussian_unet": GaussianUNet,
+    "sgem_unet": SgemUNet,
+}
 
 
 def build(name: str, **options: Any) -> nn.Module:
@@ -23,7 +31,7 @@ def build(name: str, **options: Any) -> nn.Module:
         ValueError: unknown name or options.
     """
     if name not in ARCHITECTURES:
-        raise ValueError(f"unknown architecture {name!r}; known: {', '.join(sorted(ARCHITECTURES))}")
+        raise ValueError(f"unknown architecture {name!r}; known: {', '.join(ARCHITECTURES)}")
     try:
         return ARCHITECTURES[name](**options)
     except TypeError as error:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
+
+from nets.layers.gaussian import GaussianConv2d
+from nets.layers.pinwheel import OrientedPinwheelConv2d, PinwheelConv2d
 
 CHANNEL_REDUCTION = 16
 
@@ -47,3 +52,33 @@ class SpatialAttention(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         pooled = torch.cat([features.mean(dim=1, keepdim=True), features.amax(dim=1, keepdim=True)], dim=1)
         return torch.sigmoid(self.conv(pooled))
+
+
+class ShapedSpatialAttention(nn.Module):
+    """Gate per pixel from one kernel of fixed shape over the sum of channel mean and channel maximum.
+
+    It replaces the two free kernels of ``SpatialAttention`` (98 weights) by one for both maps
+    (Li and Zhuo, arXiv 2604.09991).
+
+    Args:
+        conv: a layer of one channel, (N, 1, H, W) -> (N, 1, H, W).
+
+    Shape:
+        (N, C, H, W) -> gate (N, 1, H, W) in (0, 1).
+    """
+
+    def __init__(self, conv: nn.Module) -> None:
+        super().__init__()
+        self.conv = conv
+
+    def forward(self, features: Tensor) -> Tensor:
+        return torch.sigmoid(self.conv(features.mean(dim=1, keepdim=True) + features.amax(dim=1, keepdim=True)))
+
+
+SPATIAL_ATTENTIONS: dict[str, Callable[[], nn.Module]] = {
+    "conv7": SpatialAttention,
+    "gaussian": lambda: ShapedSpatialAttention(GaussianConv2d(1)),
+    "pinwheel": lambda: ShapedSpatialAttention(PinwheelConv2d(1)),
+    "oriented_pinwheel": lambda: ShapedSpatialAttention(OrientedPinwheelConv2d(1)),
+}
+"""Learnt numbers per block: 98, 1 (sigma), 2 (sigma and angle), 1 (sigma; the angle is chosen at every pixel)."""

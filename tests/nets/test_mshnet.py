@@ -1,9 +1,10 @@
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 import nets
-from nets.layers.attention import ChannelAttention, SpatialAttention
+from nets.layers.attention import SPATIAL_ATTENTIONS, ChannelAttention, ShapedSpatialAttention, SpatialAttention
 
 
 @pytest.fixture(scope="module")
@@ -16,6 +17,39 @@ def network():
 def test_as_many_parameters_as_published(channels, parameters):
     network = nets.build("mshnet", in_channels=channels)
     assert sum(p.numel() for p in network.parameters()) == parameters
+
+
+@pytest.mark.parametrize(
+    ("options", "parameters"),
+    [
+        ({"spatial_attention": "gaussian"}, 4_065_513 - 16 * 97),  # sixteen blocks, one number for 98
+        ({"spatial_attention": "oriented_pinwheel"}, 4_065_513 - 16 * 97),
+        ({"spatial_attention": "pinwheel"}, 4_065_513 - 16 * 96),
+        # for 3 * 16 + 16: two PConv of k c1 c2 + 4 c2^2 weights and two numbers per normalised channel
+        ({"stem": "pconv"}, 4_065_513 - 64 + (4 * 3 * 16 + 3 * 16 * 16 + 2 * (4 * 16 * 16 + 2 * (16 + 16)))),
+    ],
+)
+def test_options_change_the_parameters_by_the_book(options, parameters):
+    network = nets.build("mshnet", in_channels=3, **options)
+    assert sum(p.numel() for p in network.parameters()) == parameters
+
+
+def test_the_default_keeps_the_published_layers(network):
+    shapes = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    assert shapes["stem.weight"] == (16, 1, 1, 1)
+    assert [shape for name, shape in shapes.items() if "spatial_attention" in name] == [(1, 2, 7, 7)] * 16
+
+
+@pytest.mark.parametrize("options", [{"spatial_attention": name} for name in SPATIAL_ATTENTIONS] + [{"stem": "pconv"}])
+def test_every_option_trains(options):
+    torch.manual_seed(0)
+    network = nets.build("mshnet", **options).train()
+    logits, _ = network(torch.randn(2, 1, 33, 48))
+    assert logits.shape == (2, 1, 33, 48)
+    logits.square().mean().backward()
+    assert [name for name, p in network.named_parameters() if p.grad is None or not p.grad.isfinite().all()] == []
+    shaped = [p for name, p in network.named_parameters() if "sigma" in name or "theta" in name]
+    assert all(p.grad.abs() > 0 for p in shaped)
 
 
 @pytest.mark.parametrize("size", [(32, 32), (33, 47), (48, 64), (37, 32), (61, 95)])
@@ -79,10 +113,25 @@ def test_spatial_gate_by_hand():
     torch.testing.assert_close(gate(features)[0, 0, 0], expected)
 
 
+def test_shaped_spatial_gate_by_hand():
+    gate = ShapedSpatialAttention(nn.AvgPool2d((1, 3), stride=1, padding=(0, 1)))
+    features = torch.zeros(1, 2, 1, 3)
+    features[0, :, 0, 0] = torch.tensor([1.0, 3.0])  # mean 2, maximum 3
+    features[0, :, 0, 1] = torch.tensor([-1.0, 0.5])  # mean -0.25, maximum 0.5
+    expected = torch.sigmoid(torch.tensor([5.25, 5.25, 0.25]) / 3)
+    torch.testing.assert_close(gate(features)[0, 0, 0], expected)
+
+
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
         ("resnet", {}, "unknown architecture 'resnet'; known: mshnet"),
+        ("mshnet", {"stem": "big"}, "MSHNet: unknown stem 'big'; known: conv1, pconv"),
+        (
+            "mshnet",
+            {"spatial_attention": "square"},
+            "MSHNet: unknown spatial_attention 'square'; known: conv7, gaussian, pinwheel, oriented_pinwheel",
+        ),
         ("mshnet", {"depth": 3}, "architecture 'mshnet': .*unexpected keyword argument 'depth'"),
     ],
 )

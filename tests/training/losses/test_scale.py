@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.training.losses.maps import logits_of, plane, scored_maps
@@ -108,6 +108,7 @@ def test_loss_by_hand():
 
 
 @pytest.mark.parametrize("name", WEIGHTS)
+@settings(max_examples=40)
 @given(maps=scored_maps())
 def test_detached_every_pixel_is_pushed_the_right_way_and_the_value_is_the_same(name, maps):
     logits, mask = maps

@@ -3,7 +3,7 @@ from itertools import product
 import msgspec
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from torch.nn import functional as F
 
 from tests.training.losses.maps import logit, plane, scored_maps, turned
@@ -98,6 +98,7 @@ def test_during_warm_up_the_iou_is_plain_and_nothing_is_located():
 
 
 @pytest.mark.parametrize("config", OVERLAPS + [c for c in SCALES if c.detach], ids=name_of)
+@settings(max_examples=15)
 @given(maps=scored_maps())
 def test_gradient_pulls_targets_up_and_background_down(config, maps):
     logits, mask = maps
@@ -108,6 +109,7 @@ def test_gradient_pulls_targets_up_and_background_down(config, maps):
 
 
 @pytest.mark.parametrize("config", [c for c in ALL if c.location != "published"], ids=name_of)
+@settings(max_examples=15)
 @given(maps=scored_maps())
 def test_mirror_images_and_turns_cost_the_same(config, maps):
     logits, _ = maps
@@ -118,7 +120,7 @@ def test_mirror_images_and_turns_cost_the_same(config, maps):
 
 
 @pytest.mark.parametrize("config", ALL, ids=name_of)
-@pytest.mark.parametrize("value", [-1e4, -90.0, 0.0, 90.0, 1e4])
+@pytest.mark.parametrize("value", [-1e4, 0.0, 1e4])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_extremes_stay_finite(config, value, dtype):
     one = torch.zeros(1, 1, 64, 64)

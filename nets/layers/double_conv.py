@@ -1,0 +1,44 @@
+"""The convolutions that U-Nets are made of: two in a row, and one after upsampling."""
+
+from __future__ import annotations
+
+from torch import nn
+
+
+class ConvBlock(nn.Sequential):
+    """3x3 convolution, batch normalisation, ReLU.
+
+    The convolution has no bias: the normalisation would subtract it again.
+
+    Shape:
+        (N, in_channels, H, W) -> (N, out_channels, H, W).
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(
+            nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False), nn.BatchNorm2d(out_channels), nn.ReLU()
+        )
+
+
+class DoubleConv(nn.Sequential):
+    """Two 3x3 convolutions, each with batch normalisation and ReLU (Ronneberger et al., 2015, padded).
+
+    Shape:
+        (N, in_channels, H, W) -> (N, out_channels, H, W).
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(ConvBlock(in_channels, out_channels), ConvBlock(out_channels, out_channels))
+
+
+class UpConv(nn.Sequential):
+    """Bilinear upsampling by two with the corners aligned, then a 3x3 convolution, normalisation, ReLU.
+
+    Shape:
+        (N, in_channels, H, W) -> (N, out_channels, 2 H, 2 W).
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(
+            nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True), ConvBlock(in_channels, out_channels)
+        )

@@ -1,0 +1,23 @@
+"""Pictures of any size for networks that halve them several times."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def pad(picture: Tensor, stride: int, network: str) -> Tensor:
+    """Pad on the right and at the bottom, by reflection, to a multiple of ``stride``.
+
+    Args:
+        picture: (..., H, W).
+        stride: of the network's coarsest features, pixels.
+        network: its name, for the error.
+
+    Raises:
+        ValueError: H or W below twice the stride: nothing would be left to look around in.
+    """
+    height, width = picture.shape[-2:]
+    if min(height, width) < 2 * stride:
+        raise ValueError(f"{network} needs pictures of at least {2 * stride}x{2 * stride} pixels, got {width}x{height}")
+    return F.pad(picture, (0, -width % stride, 0, -height % stride), mode="reflect")

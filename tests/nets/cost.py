@@ -1,0 +1,51 @@
+"""What a network costs, counted on shapes alone."""
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+import nets
+
+aten = torch.ops.aten
+
+
+def count(name, size=256, **options):
+    """Parameters and multiply-adds of one square picture.
+
+    Returns:
+        (parameters, multiply-adds of convolutions and matrix products, multiply-adds as the literature counts).
+        The papers' tables come from the thop package, which also takes 4 for each normalised value, 11 for each
+        bilinearly upsampled one and 1 for each that goes into a picture's mean.
+    """
+    with torch.device("meta"):
+        network = nets.build(name, **options).eval()
+        picture = torch.empty(1, options.get("in_channels", 1), size, size)
+    return (
+        sum(parameter.numel() for parameter in network.parameters()),
+        _operations(network, picture, {}) // 2,
+        _operations(network, picture, THOP) // 2,
+    )
+
+
+def _operations(network, picture, more):
+    with FlopCounterMode(display=False, custom_mapping=more) as counter:
+        network(picture)
+    return counter.get_total_flops()
+
+
+def _normalisation(shape, *_, **__):
+    return 2 * 4 * shape.numel()
+
+
+def _upsampling(*_, out_shape, **__):
+    return 2 * 11 * out_shape.numel()
+
+
+def _mean(shape, axes, *_, **__):
+    return 2 * shape.numel() if len(axes) == 2 else 0
+
+
+THOP = {
+    aten._native_batch_norm_legit_no_training: _normalisation,
+    aten.upsample_bilinear2d: _upsampling,
+    aten.mean: _mean,
+}

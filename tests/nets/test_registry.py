@@ -1,0 +1,102 @@
+"""What every network promises, whatever its architecture."""
+
+import pytest
+import torch
+
+import nets
+from nets.registry import ARCHITECTURES
+from tests.nets.cost import count
+
+SMALL = {
+    "mshnet": ("mshnet", {}),
+    "unet": ("unet", {"width": 4}),
+    "gaussian_unet": ("gaussian_unet", {"width": 4}),
+    "sgem_unet": ("sgem_unet", {"width": 4}),
+    "sgem_unet_linear": ("sgem_unet", {"width": 4, "attention": "linear"}),
+}
+
+
+def awake(name):
+    """The network with its gates open: a factor that starts at zero hides what it multiplies."""
+    architecture, options = SMALL[name]
+    torch.manual_seed(0)
+    network = nets.build(architecture, **options)
+    for key, parameter in network.named_parameters():
+        if key.endswith("gamma"):
+            torch.nn.init.ones_(parameter)
+    return network
+
+
+@pytest.fixture(scope="module", params=sorted(SMALL))
+def name(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def network(name):
+    return awake(name).eval().requires_grad_(False)
+
+
+def test_every_architecture_is_tested():
+    assert {architecture for architecture, _ in SMALL.values()} == set(ARCHITECTURES)
+
+
+def test_mshnet_costs_what_is_published():
+    parameters, convolutions, published = count("mshnet", in_channels=3)
+    assert parameters == 4_065_513
+    assert convolutions == pytest.approx(6.0015e9, abs=5e4)
+    assert published == pytest.approx(6.112e9, abs=5e5)
+
+
+@pytest.mark.parametrize("size", [(32, 32), (33, 47), (100, 75), (256, 256)])
+def test_logits_have_the_size_of_the_picture(network, size):
+    logits = network(torch.randn(1, 1, *size))
+    assert logits.shape == (1, 1, *size)
+    assert logits.isfinite().all()
+
+
+def test_any_number_of_input_channels(name):
+    architecture, options = SMALL[name]
+    network = nets.build(architecture, in_channels=3, **options).eval().requires_grad_(False)
+    assert network(torch.randn(1, 3, 32, 48)).shape == (1, 1, 32, 48)
+
+
+@pytest.mark.parametrize("size", [(31, 64), (64, 31)])
+def test_smaller_than_32_is_refused(network, size):
+    with pytest.raises(ValueError, match=f"at least 32x32 pixels, got {size[1]}x{size[0]}"):
+        network(torch.zeros(1, 1, *size))
+
+
+def test_training_mode_gives_logits_and_a_list_of_heads(name):
+    logits, heads = awake(name).train()(torch.randn(2, 1, 33, 47))
+    assert logits.shape == (2, 1, 33, 47)
+    assert len(heads) == (4 if name == "mshnet" else 0)
+
+
+def test_a_picture_does_not_depend_on_its_batch(network):
+    pictures = torch.randn(3, 1, 48, 40)
+    together = network(pictures)
+    alone = torch.cat([network(picture[None]) for picture in pictures])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+
+
+def test_a_gradient_reaches_every_parameter(name):
+    network = awake(name).train()
+    logits, _ = network(torch.randn(2, 1, 64, 48))
+    (logits * torch.randn_like(logits)).mean().backward()
+    silent = [
+        k for k, p in network.named_parameters() if p.grad is None or not p.grad.any() or not p.grad.isfinite().all()
+    ]
+    assert silent == []
+
+
+def test_an_unregistered_name_is_refused():
+    with pytest.raises(
+        ValueError, match="unknown architecture 'resnet'; known: mshnet, unet, gaussian_unet, sgem_unet"
+    ):
+        nets.build("resnet")
+
+
+def test_an_unknown_option_is_refused(name):
+    with pytest.raises(ValueError, match=rf"architecture '{SMALL[name][0]}': .*unexpected keyword argument 'depth'"):
+        nets.build(SMALL[name][0], depth=3)
