@@ -10,8 +10,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import msgspec
-import yaml
 from msgspec import Meta, Struct
 
 from pipeline.capture.config import CaptureConfig
@@ -19,6 +17,7 @@ from pipeline.detect.config import DetectConfig
 from pipeline.errors import ConfigError
 from pipeline.preprocess.ego_motion import EgoMotionConfig
 from pipeline.queues import Policy
+from pipeline.settings import convert_to, read_yaml, with_setting
 from pipeline.sinks.config import SinkConfig
 from pipeline.track.config import TrackConfig
 
@@ -92,19 +91,10 @@ def load(path: Path | None = None, settings: Sequence[str] = ()) -> Config:
     """
     tree = _read(path, ()) if path is not None else {}
     if path is not None:
-        _convert(tree, str(path))
+        convert_to(Config, tree, str(path))
     for setting in settings:
-        tree = _merge(tree, _parse_setting(setting))
-    return _convert(tree, ", ".join(["--set", *settings]) if settings else str(path))
-
-
-def _convert(tree: Mapping[str, Any], origin: str) -> Config:
-    try:
-        return msgspec.convert(tree, Config)
-    except msgspec.ValidationError as error:
-        text, _, place = str(error).partition(" - at `$")
-        key = place.rstrip("`").lstrip(".")
-        raise ConfigError(f"{origin}: {key + ': ' if key else ''}{text}") from None
+        tree = _merge(tree, with_setting({}, setting))
+    return convert_to(Config, tree, ", ".join(["--set", *settings]) if settings else str(path))
 
 
 def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
@@ -112,12 +102,7 @@ def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     path = path.resolve()
     if path in seen:
         raise ConfigError(f"{path}: extends itself")
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: no valid YAML: {' '.join(str(error).split())}") from None
+    tree = read_yaml(path)
     if tree is None:
         tree = {}
     if not isinstance(tree, dict):
@@ -136,18 +121,3 @@ def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
         old = merged.get(key)
         merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
     return merged
-
-
-def _parse_setting(setting: str) -> dict[str, Any]:
-    key, equals, text = setting.partition("=")
-    parts = key.strip().split(".")
-    if not equals or not all(parts):
-        raise ConfigError(f"--set {setting}: expected key.path=value")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {setting}: no valid YAML value: {' '.join(str(error).split())}") from None
-    tree: dict[str, Any] = {parts[-1]: value}
-    for part in reversed(parts[:-1]):
-        tree = {part: tree}
-    return tree

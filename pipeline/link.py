@@ -55,7 +55,6 @@ class StageState(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
         stage: name in the graph.
         state: where it is in its life.
         error: one line and ``exit_code`` above 0 once something has gone wrong.
-        received: frames taken in, by source.
         lost: frames lost inside the stage, by source and cause.
         queues: loss accounts of the stage's outgoing queue, by source.
         reports: results by source; of the last stage only.
@@ -68,7 +67,6 @@ class StageState(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     state: State
     error: str = ""
     exit_code: Annotated[int, Meta(ge=0, le=255)] = 0
-    received: Mapping[str, int] = {}
     lost: Mapping[str, Mapping[str, int]] = {}
     queues: Mapping[str, Account] = {}
     reports: Mapping[str, SourceReport] = {}

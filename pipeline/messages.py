@@ -172,7 +172,6 @@ class EndOfSource(_Message, frozen=True, tag="end"):
 
 
 Message = Frame | Prepared | Detected | Tracked | EndOfSource
-PictureMessage = Frame | Prepared | Detected | Tracked
 
 
 def source_of(message: Message) -> str:

@@ -20,8 +20,6 @@ from pipeline.queues import Receiver, Sender
 
 POLL_MS = 100
 
-__all__ = ["Packet", "Stage", "StageLoop"]
-
 
 class Stage(Protocol):
     """A room of the house. Used from one thread.
@@ -78,7 +76,6 @@ class StageLoop:
     ) -> None:
         self._name, self._stage, self._inputs, self._output = name, stage, list(inputs), output
         self._link, self._open_sources, self._session = link, set(sources), session
-        self._received: Counter[str] = Counter()
         self._in_hand: list[tuple[Receiver, Packet]] = []
         self._passed: set[tuple[str, int]] = set()
         self._lost: defaultdict[str, Counter[str]] = defaultdict(Counter)
@@ -116,9 +113,6 @@ class StageLoop:
         enter = time.monotonic_ns()
         self._in_hand, self._passed = batch, set()
         packets = [packet for _, packet in batch]
-        for packet in packets:
-            if not isinstance(packet.message, EndOfSource):
-                self._received[packet.message.header.source] += 1
         for out in self._stage.process(packets):
             self._send(self._stamped(out, enter))
             self._passed.add(_key(out))
@@ -186,8 +180,6 @@ class StageLoop:
         while self._open_sources:
             for receiver in self._inputs:
                 while (packet := receiver.receive()) is not None:
-                    if not isinstance(packet.message, EndOfSource):
-                        self._received[packet.message.header.source] += 1
                     self._discard(packet)
                     receiver.done()
             self._poller.poll(POLL_MS)
@@ -221,7 +213,6 @@ class StageLoop:
                 state=state,
                 error=self._error,
                 exit_code=self._exit_code,
-                received=dict(self._received),
                 lost={source: dict(causes) for source, causes in self._lost.items()},
                 queues=self._output.accounts() if self._output is not None else {},
                 reports=self._stage.reports(),

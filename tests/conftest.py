@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,3 +23,13 @@ def real_data(*parts: str) -> Path:
     if not path.exists():
         pytest.skip(f"real data not at hand: {path} (set IRST_DATA)")
     return path
+
+
+def wait_until(
+    condition: Callable[[], object], seconds: float = 20.0, pause: Callable[[], object] = lambda: time.sleep(0.02)
+) -> None:
+    """Wait for something that others bring about; ``pause`` is what is done between two looks."""
+    limit = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < limit, "did not happen in time"
+        pause()

@@ -32,7 +32,7 @@ from pipeline.capture.factory import open_source
 from pipeline.config import Config
 from pipeline.detect.stage import DetectStage
 from pipeline.errors import ConfigError, PipelineError, one_line
-from pipeline.messages import TENTATIVE, Frame, FrameHeader, Packet, Tracked
+from pipeline.messages import TENTATIVE, Tracked
 from pipeline.preprocess.stage import PreprocessStage
 from pipeline.stage import Stage
 from pipeline.track.stage import TrackStage
@@ -127,13 +127,7 @@ def track_video(address: str, config: Config, frames: int | None = None) -> Iter
             stage.open()
         seq = 0
         while (frames is None or seq < frames) and (grab := source.grab()) is not None:
-            height, width = grab.picture.shape
-            header = FrameHeader(
-                session="evaluation", source="video", seq=seq, frame=grab.frame, pts=grab.pts,
-                capture_mono_ns=grab.mono_ns, capture_wall_ns=grab.wall_ns, height=height, width=width,
-                dtype=grab.picture.dtype.name, bit_depth=grab.bit_depth,  # type: ignore[arg-type]
-            )  # fmt: skip
-            packets = [Packet(Frame(header=header), grab.picture)]
+            packets = [grab.packet("evaluation", "video", seq)]
             for stage in stages:
                 packets = list(stage.process(packets))
             (packet,) = packets

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
-import yaml
 from msgspec import Meta, Struct
 
 from nets.normalisation import FrameZScore
 from pipeline.errors import ConfigError
+from pipeline.settings import convert_to, read_yaml, with_setting
 from training.losses.config import LossConfig
 
 Probability = Annotated[float, Meta(ge=0, le=1)]
@@ -169,12 +169,7 @@ def load(path: Path, settings: Sequence[str] = ()) -> TrainConfig:
     Raises:
         ConfigError: names the file or setting, the key's path and what is wrong with it.
     """
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: no valid YAML: {' '.join(str(error).split())}") from None
+    tree = read_yaml(path)
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: expected keys and values")
     return override(convert(tree, str(path)), settings)
@@ -184,31 +179,10 @@ def override(recipe: TrainConfig, settings: Sequence[str]) -> TrainConfig:
     """The recipe with ``key.path=value`` settings laid over it, values in YAML; raises ConfigError."""
     tree = msgspec.to_builtins(recipe)
     for setting in settings:
-        _apply(tree, setting)
+        tree = with_setting(tree, setting)
     return convert(tree, " ".join(["--set", *settings]))
 
 
 def convert(tree: Any, origin: str) -> TrainConfig:
     """A checked recipe from plain values; raises ConfigError with the path of the field at fault."""
-    try:
-        return msgspec.convert(tree, TrainConfig)
-    except msgspec.ValidationError as error:
-        text, _, place = str(error).partition(" - at `$")
-        key = place.rstrip("`").lstrip(".")
-        raise ConfigError(f"{origin}: {key + ': ' if key else ''}{text}") from None
-
-
-def _apply(tree: dict[str, Any], setting: str) -> None:
-    key, equals, text = setting.partition("=")
-    *parents, last = key.strip().split(".")
-    if not equals or not all([*parents, last]):
-        raise ConfigError(f"--set {setting}: expected key.path=value")
-    node = tree
-    for parent in parents:
-        node = node.setdefault(parent, {})
-        if not isinstance(node, dict):
-            raise ConfigError(f"--set {setting}: {parent} holds no keys")
-    try:
-        node[last] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {setting}: no valid YAML value: {' '.join(str(error).split())}") from None
+    return convert_to(TrainConfig, tree, origin)

@@ -7,6 +7,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.messages import Frame, FrameHeader, Packet
+
 Picture = NDArray[np.uint8] | NDArray[np.uint16]
 
 
@@ -29,6 +31,23 @@ class Grab(NamedTuple):
     mono_ns: int
     wall_ns: int
     bit_depth: int
+
+    def packet(self, session: str, source: str, seq: int) -> Packet:
+        """The picture under the key that it travels by."""
+        header = FrameHeader(
+            session=session,
+            source=source,
+            seq=seq,
+            frame=self.frame,
+            pts=self.pts,
+            capture_mono_ns=self.mono_ns,
+            capture_wall_ns=self.wall_ns,
+            height=self.picture.shape[0],
+            width=self.picture.shape[1],
+            dtype=self.picture.dtype.name,  # type: ignore[arg-type]
+            bit_depth=self.bit_depth,
+        )
+        return Packet(Frame(header=header), self.picture)
 
 
 class Source(Protocol):

@@ -15,7 +15,7 @@ import zmq
 from pipeline.capture.source import Grab, Source
 from pipeline.errors import PipelineError, one_line
 from pipeline.link import Aborted, Link, StageState, State
-from pipeline.messages import EndOfSource, Frame, FrameHeader, Packet
+from pipeline.messages import EndOfSource, Packet
 from pipeline.queues import Policy, Sender
 
 POLL_MS = 100
@@ -141,27 +141,12 @@ class CaptureLoop:
             while self._bell.poll(0):
                 self._bell.recv()
             while self._reader.pictures:
-                self._output.offer(self._packet(self._reader.pictures.popleft()))
+                grab = self._reader.pictures.popleft()
+                self._output.offer(grab.packet(self._session, self._id, self._captured))
+                self._captured += 1
             self._attend()
             if self._link.stopping:
                 return
-
-    def _packet(self, grab: Grab) -> Packet:
-        header = FrameHeader(
-            session=self._session,
-            source=self._id,
-            seq=self._captured,
-            frame=grab.frame,
-            pts=grab.pts,
-            capture_mono_ns=grab.mono_ns,
-            capture_wall_ns=grab.wall_ns,
-            height=grab.picture.shape[0],
-            width=grab.picture.shape[1],
-            dtype=grab.picture.dtype.name,  # type: ignore[arg-type]
-            bit_depth=grab.bit_depth,
-        )
-        self._captured += 1
-        return Packet(Frame(header=header), grab.picture)
 
     def _end(self) -> None:
         """Send what was captured, then the end of the source, and wait until all of it is done."""

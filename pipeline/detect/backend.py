@@ -30,9 +30,6 @@ class Backend(Protocol):
     manifest: nets.Manifest
     device: str
 
-    def prepare(self, height: int, width: int) -> None:
-        """Get ready for pictures of this size; optional, makes the first ``infer`` fast."""
-
     def infer(self, pictures: NDArray[Any], intensities: list[Intensity]) -> Maps:
         """Probability of a target at every pixel.
 
@@ -108,10 +105,6 @@ class TorchBackend:
         if self._on_cpu:
             torch.set_num_threads(config.threads or os.cpu_count() or 1)
         self.device = "cpu" if self._on_cpu else f"{name} ({torch.cuda.get_device_name(self._device)})"
-
-    def prepare(self, height: int, width: int) -> None:
-        """Run once on an empty picture."""
-        self.infer(np.zeros((1, height, width), np.uint8), [Intensity(mean=0.0, gain=1.0)])
 
     @torch.inference_mode()
     def infer(self, pictures: NDArray[Any], intensities: list[Intensity]) -> Maps:

@@ -61,10 +61,6 @@ class OpenVinoBackend:
             reason = str(error).strip().split("\n")[-1]
             raise BackendError(f"detect.backend: openvino cannot run {self.manifest.name}: {reason}") from None
 
-    def prepare(self, height: int, width: int) -> None:
-        """Run once on an empty picture."""
-        self.infer(np.zeros((1, height, width), np.uint8), [Intensity(mean=0.0, gain=1.0)])
-
     @torch.inference_mode()
     def infer(self, pictures: NDArray[Any], intensities: list[Intensity]) -> Maps:
         """See ``Backend``."""

@@ -6,12 +6,12 @@ import functools
 import signal
 import socket
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.capture.conftest import FFMPEG
+from tests.conftest import wait_until
 
 RTSP_SERVER = Path(__file__).with_name("rtsp_server.py")
 GST_PYTHON = "/usr/bin/python3"
@@ -99,11 +99,3 @@ def rtsp_server(port: int, *login: str) -> Server:
     if not _has_gstreamer():
         pytest.skip("GStreamer's RTSP server is not installed for the system's Python")
     return Server(GST_PYTHON, str(RTSP_SERVER), str(port), *login, ready=True)
-
-
-def wait_until(condition, seconds: float = 20.0) -> None:
-    """Wait for something that other processes or threads bring about."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "did not happen in time"
-        time.sleep(0.02)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -38,20 +39,15 @@ def cut_png(folder: Path) -> Path:
     return cut(write(folder / "a.png", ramp(np.uint16)), 0.6)
 
 
-def flipped_png(folder: Path) -> Path:
-    path = write(folder / "a.png", ramp(np.uint16))
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 0xFF
-    path.write_bytes(data)
-    return path
+def flipped(name: str):
+    def make(folder: Path) -> Path:
+        path = write(folder / name, ramp(np.uint16))
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 0xFF
+        path.write_bytes(data)
+        return path
 
-
-def flipped_tiff(folder: Path) -> Path:
-    path = write(folder / "a.tif", ramp(np.uint16))
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 0xFF
-    path.write_bytes(data)
-    return path
+    return make
 
 
 def no_images(folder: Path) -> Path:
@@ -71,10 +67,10 @@ CASES = [
     (text_as("text.jpg"), "{}: not an image that can be read"),
     (cut_index, "{}: the file is cut short, its last N bytes and the index are missing"),
     (cut_png, "{}: the image is damaged or cut short"),
-    (flipped_png, "{}: the image is damaged or cut short"),
+    (flipped("a.png"), "{}: the image is damaged or cut short"),
     (lambda f: cut(write(f / "a.jpg", ramp(np.uint8)), 0.6), "{}: the image is damaged or cut short"),
     (lambda f: cut(write(f / "a.tif", ramp(np.uint16)), 0.6), "{}: not an image that can be read"),
-    (flipped_tiff, "{}: not an image that can be read"),
+    (flipped("a.tif"), "{}: not an image that can be read"),
     (no_images, "{}: no images in the folder (looked for .png .tif .tiff .bmp .jpg .jpeg)"),
     (lambda f: f / "*.png", "{}: no images match the pattern"),
     (lambda f: write(f / "a.png", ramp(np.uint8, 1, 1)), "{}: picture of 1x1 px is smaller than 32x32"),
@@ -187,7 +183,5 @@ def _first_error(address: str) -> str:
             source.grab()
         finally:
             source.close()
-    import re
-
     assert one_line(caught.value) == str(caught.value)
     return re.sub(r"\d+ bytes", "N bytes", str(caught.value))

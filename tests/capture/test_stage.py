@@ -14,9 +14,11 @@ from pipeline.capture.source import Grab
 from pipeline.capture.stage import READ_AHEAD, CaptureLoop
 from pipeline.errors import SourceError
 from pipeline.link import Link, StageState, Stop, Switchboard
-from pipeline.messages import EndOfSource, Packet
+from pipeline.messages import EndOfSource
 from pipeline.queues import Policy, Receiver, Sender
-from tests.pipeline.test_queues import SESSION, seqs, take_all
+from tests.conftest import wait_until
+from tests.messages import SESSION
+from tests.pipeline.queue_ends import seqs, take
 
 CREDITS = 2
 
@@ -92,8 +94,7 @@ def benches() -> Iterator[list[Bench]]:
 
 def test_all_frames_then_the_end(benches: list[Bench]) -> None:
     benches.append(bench := Bench(Medium(20), Policy.LOSSLESS))
-    got: list[Packet] = []
-    take_all(bench.receiver, {"a"}, got)
+    got = list(take(bench.receiver, {"a"}))
     last = bench.join()
     assert seqs(got, "a") == list(range(20))
     assert got[-1].message == EndOfSource(session=SESSION, source="a", reason="finished", captured=20)
@@ -103,8 +104,7 @@ def test_all_frames_then_the_end(benches: list[Bench]) -> None:
 
 def test_failure_comes_after_the_frames_before_it(benches: list[Bench]) -> None:
     benches.append(bench := Bench(Medium(3, then="fail"), Policy.LOSSLESS))
-    got: list[Packet] = []
-    take_all(bench.receiver, {"a"}, got)
+    got = list(take(bench.receiver, {"a"}))
     last = bench.join()
     assert seqs(got, "a") == [0, 1, 2]
     end = got[-1].message
@@ -127,13 +127,9 @@ def test_lossless_medium_is_read_only_as_fast_as_frames_are_taken(benches: list[
 def test_latest_medium_is_drained_whoever_is_slow(benches: list[Bench]) -> None:
     medium = Medium(200, then="hang")
     benches.append(bench := Bench(medium, Policy.LATEST))
-    limit = time.monotonic() + 10
-    while medium.grabs < 200 and time.monotonic() < limit:
-        time.sleep(0.02)
-    assert medium.grabs == 200, "no credit came back, yet every picture was read"
+    wait_until(lambda: medium.grabs == 200)  # no credit came back, yet every picture is read
     bench.stop(gentle=True)
-    got: list[Packet] = []
-    take_all(bench.receiver, {"a"}, got)
+    got = list(take(bench.receiver, {"a"}))
     last = bench.join()
     account = last.queues["a"]
     assert account.closes
@@ -147,8 +143,7 @@ def test_hanging_medium_does_not_hold_up_the_stop(benches: list[Bench], hang_in_
     medium = Medium(0, then="hang", hang_in_open=hang_in_open)
     benches.append(bench := Bench(medium, Policy.BOUNDED))
     bench.stop(gentle=True)
-    got: list[Packet] = []
-    take_all(bench.receiver, {"a"}, got)
+    got = list(take(bench.receiver, {"a"}))
     last = bench.join()
     assert [packet.message for packet in got] == [EndOfSource(session=SESSION, source="a", reason="stopped")]
     assert last.state == "drained"

@@ -7,33 +7,18 @@ from pipeline.detect.config import DetectConfig
 from pipeline.detect.stage import DetectStage
 from pipeline.detect.tiling import stitch, tiles
 from pipeline.errors import BackendError
-from pipeline.messages import Detected, EgoMotion, EndOfSource, FrameHeader, Packet, Prepared
+from pipeline.messages import Detected, EgoMotion, Packet, Prepared
 from pipeline.preprocess.intensity import measure
 from tests.detect.conftest import NORM
 from tests.detect.test_backend import backend, noise
+from tests.messages import end, frame_header
 
 EGO = EgoMotion(matrix=(1.0, 0.0, 2.5, 0.0, 1.0, -1.5), inliers=40, residual=0.2, ok=True, method="flow")
 
 
 def prepared(picture, source="a", seq=0):
-    header = FrameHeader(
-        session="s",
-        source=source,
-        seq=seq,
-        frame=seq,
-        pts=seq / 25,
-        capture_mono_ns=1,
-        capture_wall_ns=1,
-        height=picture.shape[0],
-        width=picture.shape[1],
-        dtype=picture.dtype.name,
-        bit_depth=8 * picture.dtype.itemsize,
-    )
+    header = frame_header(picture.shape, picture.dtype, source=source, seq=seq)
     return Packet(Prepared(header=header, intensity=measure(picture, NORM), ego=EGO), picture)
-
-
-def end(source="a"):
-    return Packet(EndOfSource(session="s", source=source, reason="finished"))
 
 
 @pytest.fixture

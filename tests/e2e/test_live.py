@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.capture.servers import free_port, rtsp_server
+from tests.conftest import wait_until
 from tests.e2e.harness import FAST, SMALL, assert_nothing_left, lines, record, start
 
 QUICK = [
@@ -36,19 +37,12 @@ def delivered(out: Path, source: str) -> int:
     return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
-def wait_for(condition, seconds: float = 60) -> None:
-    limit = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < limit, "did not happen in time"
-        time.sleep(0.05)
-
-
 def test_hanging_source_blocks_neither_the_others_nor_the_stop(
     tmp_path: Path, runtime: Path, silent_server: int
 ) -> None:
     hanging = f"rtsp://operator:hunter2@127.0.0.1:{silent_server}/ir"
     run = start(hanging, SMALL, *FAST, "--set=capture.open_timeout_s=120", "--out", str(tmp_path), runtime=runtime)
-    wait_for(lambda: delivered(tmp_path, "demo") == 12)
+    wait_until(lambda: delivered(tmp_path, "demo") == 12, 60)
     assert run.poll() is None, "the run waits for its other source"
     os.kill(run.pid, signal.SIGTERM)
     _, errors = run.communicate(timeout=60)
@@ -68,13 +62,13 @@ def test_camera_that_dies_and_returns_is_taken_up_again(tmp_path: Path, runtime:
         address = f"rtsp://127.0.0.1:{port}/ir"
         run = start(address, *FAST, *QUICK, "--out", str(tmp_path), runtime=runtime)
         source = "127-0-0-1"
-        wait_for(lambda: run.poll() is not None or delivered(tmp_path, source) >= 10)
+        wait_until(lambda: run.poll() is not None or delivered(tmp_path, source) >= 10, 60)
         assert run.poll() is None, run.communicate()
         server.kill()
         time.sleep(1.5)
         before = delivered(tmp_path, source)
         server.start()
-        wait_for(lambda: delivered(tmp_path, source) >= before + 10)
+        wait_until(lambda: delivered(tmp_path, source) >= before + 10, 60)
         os.kill(run.pid, signal.SIGINT)
         _, errors = run.communicate(timeout=60)
     assert run.returncode == 130, errors

@@ -34,6 +34,12 @@ def test_later_settings_win_over_file_and_file_over_base(tmp_path: Path) -> None
     assert load(tmp_path / "own.yaml").queue.policy is Policy.LATEST
 
 
+def test_a_setting_of_several_keys_leaves_the_others(tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text("track: {gate: 16.0, confirm_hits: 2}\n")
+    config = load(tmp_path / "own.yaml", ["track={gate: 9.0}"])
+    assert (config.track.gate, config.track.confirm_hits) == (9.0, 2)
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

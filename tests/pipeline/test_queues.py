@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 import zmq
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.account import total
-from pipeline.messages import EndOfSource, Frame, FrameHeader, Packet
+from pipeline.messages import Frame
 from pipeline.queues import Policy, Receiver, Sender
-
-SESSION = "test"
-ROOT = Path(__file__).resolve().parents[2]
+from tests.conftest import ROOT
+from tests.messages import SESSION, end
+from tests.pipeline.queue_ends import finish, frame, pump_until, seqs, taking
 
 
 @pytest.fixture(name="context")
@@ -36,47 +34,6 @@ def endpoint(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return {"inproc": "inproc://q", "ipc": f"ipc://{tmp_path}/q", "tcp": "tcp://127.0.0.1:*"}[request.param]
 
 
-def frame(source: str, seq: int, born_ns: int | None = None, side: int = 32) -> Packet:
-    picture = np.full((side, side), seq % 65536, np.uint16)
-    header = FrameHeader(
-        session=SESSION, source=source, seq=seq, frame=seq, pts=seq / 25, capture_wall_ns=0, height=side, width=side,
-        capture_mono_ns=time.monotonic_ns() if born_ns is None else born_ns, dtype="uint16", bit_depth=16,
-    )  # fmt: skip
-    return Packet(Frame(header=header), picture)
-
-
-def end(source: str) -> Packet:
-    return Packet(EndOfSource(session=SESSION, source=source, reason="finished"))
-
-
-def take_all(receiver: Receiver, sources: set[str], got: list[Packet], pause_s: float = 0.0) -> None:
-    """Receive until every source has ended; give credits back as a stage does."""
-    open_sources = set(sources)
-    while open_sources:
-        packet = receiver.receive(0.05)
-        if packet is None:
-            continue
-        got.append(packet)
-        time.sleep(pause_s)
-        receiver.done()
-        if isinstance(packet.message, EndOfSource):
-            open_sources.discard(packet.message.source)
-
-
-def finish(sender: Sender, sources: set[str], deadline_s: float = 20) -> None:
-    for source in sorted(sources):
-        sender.offer(end(source))
-    limit = time.monotonic() + deadline_s
-    while not sender.idle:
-        sender.pump(0.02)
-        assert all(account.closes for account in sender.accounts().values())
-        assert time.monotonic() < limit, "queue did not drain"
-
-
-def seqs(got: list[Packet], source: str) -> list[int]:
-    return [p.message.header.seq for p in got if isinstance(p.message, Frame) and p.message.header.source == source]
-
-
 @pytest.mark.parametrize("policy", list(Policy))
 def test_account_closes_with_several_sources_and_a_slow_receiver(
     context: zmq.Context, endpoint: str, policy: Policy
@@ -84,16 +41,13 @@ def test_account_closes_with_several_sources_and_a_slow_receiver(
     sources = {"a", "b", "c"}
     sender = Sender(context, endpoint, policies=dict.fromkeys(sources, policy), staleness_s=0.03)
     receiver = Receiver(context, sender.endpoint, SESSION, credits=2)
-    got: list[Packet] = []
-    thread = threading.Thread(target=take_all, args=(receiver, sources, got, 0.002))
-    thread.start()
-    for seq in range(60):
-        for source in sorted(sources):
-            sender.offer(frame(source, seq))
-            sender.pump()
-            assert all(account.closes for account in sender.accounts().values())
-    finish(sender, sources)
-    thread.join(20)
+    with taking(receiver, sources, pause_s=0.002) as got:
+        for seq in range(60):
+            for source in sorted(sources):
+                sender.offer(frame(source, seq))
+                sender.pump()
+                assert all(account.closes for account in sender.accounts().values())
+        finish(sender, sources)
 
     for source in sources:
         account, numbers = sender.account(source), seqs(got, source)
@@ -156,9 +110,7 @@ def test_credits_bound_what_is_under_way(context: zmq.Context, endpoint: str) ->
     receiver = Receiver(context, sender.endpoint, SESSION, credits=3)
     for seq in range(10):
         sender.offer(frame("a", seq))
-    limit = time.monotonic() + 5
-    while sender.waiting() != 7 and time.monotonic() < limit:
-        sender.pump(0.02)
+    pump_until(sender, lambda: sender.waiting() == 7)
     got = [receiver.receive(1.0) for _ in range(3)]
     assert all(packet is not None for packet in got)
     assert receiver.receive(0.1) is None
@@ -176,22 +128,16 @@ def test_receiver_that_leaves_costs_exactly_what_was_under_way(context: zmq.Cont
     first = Receiver(context, sender.endpoint, SESSION, credits=2)
     for seq in range(6):
         sender.offer(frame("a", seq))
-    limit = time.monotonic() + 5
-    while sender.waiting() != 4 and time.monotonic() < limit:
-        sender.pump(0.02)
+    pump_until(sender, lambda: sender.waiting() == 4)
     first.close()
-    while not sender.account("a").lost and time.monotonic() < limit:
-        sender.pump(0.02)
+    pump_until(sender, lambda: sender.account("a").lost)
     account = sender.account("a")
     assert account.closes
     assert (dict(account.lost), account.in_flight) == ({"receiver gone": 2}, 4)
 
-    got: list[Packet] = []
     second = Receiver(context, sender.endpoint, SESSION, credits=2)
-    thread = threading.Thread(target=take_all, args=(second, {"a"}, got))
-    thread.start()
-    finish(sender, {"a"})
-    thread.join(10)
+    with taking(second, {"a"}) as got:
+        finish(sender, {"a"})
     assert seqs(got, "a") == [2, 3, 4, 5]
     account = sender.account("a")
     assert account.closes
@@ -217,14 +163,11 @@ def test_killed_receiver_process_is_noticed(context: zmq.Context, tmp_path: Path
     for seq in range(5):
         sender.offer(frame("a", seq))
     with subprocess.Popen([sys.executable, "-c", KILLED, sender.endpoint], stdout=subprocess.PIPE, cwd=ROOT) as child:
-        limit = time.monotonic() + 30
-        while sender.waiting() != 3 and time.monotonic() < limit:
-            sender.pump(0.05)
+        pump_until(sender, lambda: sender.waiting() == 3)
         assert child.stdout is not None
         assert child.stdout.readline() == b"got one\n"
         child.kill()
-    while not sender.account("a").lost and time.monotonic() < limit:
-        sender.pump(0.05)
+    pump_until(sender, lambda: sender.account("a").lost)
     account = sender.account("a")
     assert account.closes
     assert (dict(account.lost), account.in_flight) == ({"receiver gone": 2}, 3)
@@ -256,14 +199,11 @@ def test_last_words_of_a_receiver_that_leaves_at_once_count(
     for seq in range(20):
         sender.offer(frame("a", seq))
     sender.offer(end("a"))
-    limit = time.monotonic() + 30
     with subprocess.Popen([sys.executable, "-c", LEAVES_AT_ONCE, sender.endpoint], cwd=ROOT) as child:
-        while sender.waiting() and time.monotonic() < limit:
-            sender.pump(0.05)
+        pump_until(sender, lambda: not sender.waiting())
         assert child.wait(30) == 0
         time.sleep(0.2)  # the news that the connection is closed is there before the credits are read
-    while not sender.idle and time.monotonic() < limit:
-        sender.pump(0.05)
+    pump_until(sender, lambda: sender.idle)
     account = sender.account("a")
     assert account.closes
     assert (account.delivered, dict(account.lost), account.in_flight) == (20, {}, 0)
@@ -277,17 +217,11 @@ def test_nonsense_on_the_control_side_is_counted_and_harmless(context: zmq.Conte
     for body in (b"", b"\xff" * 9, b"\x93\xa4done\xa1x\x05"):
         stranger.send(body)
     stranger.send_multipart([b"a", b"b"])
-    limit = time.monotonic() + 5
-    while sender.rejected < 4 and time.monotonic() < limit:
-        sender.pump(0.05)
-    assert sender.rejected == 4
+    pump_until(sender, lambda: sender.rejected == 4)
     receiver = Receiver(context, sender.endpoint, SESSION)
-    got: list[Packet] = []
-    thread = threading.Thread(target=take_all, args=(receiver, {"a"}, got))
-    thread.start()
-    sender.offer(frame("a", 0))
-    finish(sender, {"a"})
-    thread.join(10)
+    with taking(receiver, {"a"}) as got:
+        sender.offer(frame("a", 0))
+        finish(sender, {"a"})
     assert seqs(got, "a") == [0]
     receiver.close()
     sender.close()

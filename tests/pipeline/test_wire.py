@@ -24,8 +24,8 @@ from pipeline.messages import (
     Tracked,
 )
 from pipeline.wire import MAGIC, WireError, decode, encode
+from tests.messages import SESSION, end, frame_header
 
-SESSION = "s1"
 finite = st.floats(allow_nan=False, allow_infinity=False)
 counts = st.integers(0, 2**53)
 
@@ -115,10 +115,7 @@ def test_noise_raises_wire_error(parts: list[bytes]) -> None:
         decode([MAGIC, *parts], SESSION)
 
 
-HEADER = FrameHeader(
-    session=SESSION, source="a", seq=0, frame=0, pts=0.0, capture_mono_ns=0, capture_wall_ns=0, height=2, width=3,
-    dtype="uint8", bit_depth=8,
-)  # fmt: skip
+HEADER = frame_header((2, 3))
 PICTURE = bytes(6)
 
 
@@ -149,7 +146,7 @@ def header(**changes: object) -> dict[str, object]:
         (bad(header(extra=1), PICTURE), "unknown field"),
         (bad(header(seq=-1), PICTURE), "header.seq"),
         (bad(Detected(header=HEADER, ego=EgoMotion(), detections=b"123"), PICTURE), "table of 3 bytes"),
-        (bad(EndOfSource(session=SESSION, source="a", reason="finished"), PICTURE), "with a picture"),
+        (bad(end().message, PICTURE), "with a picture"),
     ],
 )
 def test_each_rule_is_enforced_and_named(parts: list[bytes], says: str) -> None:

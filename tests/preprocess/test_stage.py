@@ -5,10 +5,11 @@ import pytest
 
 import nets
 from pipeline.errors import BackendError
-from pipeline.messages import EndOfSource, Frame, FrameHeader, Packet, Prepared
+from pipeline.messages import EndOfSource, Packet, Prepared
 from pipeline.preprocess.ego_motion import UNKNOWN, EgoMotionConfig
 from pipeline.preprocess.intensity import measure
 from pipeline.preprocess.stage import PreprocessStage
+from tests.messages import end, frame
 
 WORLD = np.random.default_rng(0).integers(0, 60, (200, 260)).astype(np.float32).repeat(4, 0).repeat(4, 1)
 
@@ -16,27 +17,6 @@ WORLD = np.random.default_rng(0).integers(0, 60, (200, 260)).astype(np.float32).
 def view(dx, dy, dtype=np.uint8):
     """What a camera sees whose picture moves by (dx, dy) px."""
     return np.ascontiguousarray(WORLD[300 - dy : 420 - dy, 400 - dx : 560 - dx]).astype(dtype)
-
-
-def frame(picture, source="a", seq=0):
-    header = FrameHeader(
-        session="s",
-        source=source,
-        seq=seq,
-        frame=seq,
-        pts=seq / 25,
-        capture_mono_ns=1,
-        capture_wall_ns=1,
-        height=picture.shape[0],
-        width=picture.shape[1],
-        dtype=picture.dtype.name,
-        bit_depth=8 * picture.dtype.itemsize,
-    )
-    return Packet(Frame(header=header), picture)
-
-
-def end(source="a"):
-    return Packet(EndOfSource(session="s", source=source, reason="finished"))
 
 
 @pytest.fixture

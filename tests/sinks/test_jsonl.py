@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pipeline.errors import StageError
 from pipeline.messages import COASTING, TENTATIVE, EgoMotion
 from pipeline.sinks.jsonl import detections_line, tracks_line
-from tests.sinks.builders import tracked
+from tests.messages import tracked
 
 TRACK = {
     "id": 7,
@@ -34,7 +34,7 @@ OBJECT = {name: TRACK[name] for name in TRACK if name not in ("id", "state", "vx
 
 def test_a_line_of_tracks_by_hand():
     ego = EgoMotion(matrix=(1.0, 0.00000004, 2.5, -0.001, 1.0, -1.23456789), inliers=42, residual=0.2, ok=True)
-    line = tracks_line(tracked([TRACK], frame=3, ego=ego))
+    line = tracks_line(tracked([TRACK], seq=3, ego=ego))
     assert line.endswith(b"}\n")
     assert line.count(b"\n") == 1
     assert json.loads(line) == {
@@ -61,7 +61,7 @@ def test_a_line_of_tracks_by_hand():
 
 
 def test_a_line_of_detections_by_hand():
-    assert json.loads(detections_line(tracked([TRACK], [OBJECT], frame=3))) == {
+    assert json.loads(detections_line(tracked([TRACK], [OBJECT], seq=3))) == {
         "source": "a",
         "frame": 3,
         "pts": 0.12,
@@ -72,15 +72,15 @@ def test_a_line_of_detections_by_hand():
 
 
 def test_a_frame_with_nothing_has_a_line_too():
-    assert json.loads(tracks_line(tracked(frame=9)))["tracks"] == []
-    assert json.loads(detections_line(tracked(frame=9)))["detections"] == []
+    assert json.loads(tracks_line(tracked(seq=9)))["tracks"] == []
+    assert json.loads(detections_line(tracked(seq=9)))["detections"] == []
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("column", ["x", "vy", "snr", "bw"])
 def test_no_number_that_json_does_not_have(column, value):
     with pytest.raises(StageError, match=r"source a frame 5: \w+ is not a finite number"):
-        tracks_line(tracked([TRACK, TRACK | {column: value}], frame=5))
+        tracks_line(tracked([TRACK, TRACK | {column: value}], seq=5))
 
 
 def test_an_ego_motion_that_is_not_finite_is_refused():

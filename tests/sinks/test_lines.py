@@ -10,7 +10,7 @@ import pytest
 from pipeline.errors import ConfigError, StageError
 from pipeline.sinks.lines import LineFile
 from tests.conftest import ROOT
-from tests.sinks.builders import descriptors
+from tests.sinks.files import descriptors
 
 
 def test_lines_are_on_file_at_once(tmp_path):

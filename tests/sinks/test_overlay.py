@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pipeline.messages import COASTING, CONFIRMED, MAX_SIDE, TENTATIVE, EgoMotion
 from pipeline.sinks.overlay import COLOURS, LEGIBLE_WIDTH, STRIP, Overlay
-from tests.sinks.builders import tracked
+from tests.messages import tracked
 
 STATES = (TENTATIVE, CONFIRMED, COASTING)
 
@@ -60,8 +60,8 @@ def test_marks_and_trails_of_neighbours_do_not_hide_a_target():
     for i in range(20):
         # One target flies straight over another that stands still.
         tracks = [track(60.0 + 2 * i, 60.0), track(80.0, 60.0) | {"id": 6}, track(82.0, 62.0, COASTING) | {"id": 7}]
-        canvas = overlay.draw(tracked(tracks, frame=i, shape=picture.shape), picture, 0.0)
-        empty = plain.draw(tracked(frame=i, shape=picture.shape), picture, 0.0)
+        canvas = overlay.draw(tracked(tracks, seq=i, shape=picture.shape), picture, 0.0)
+        empty = plain.draw(tracked(seq=i, shape=picture.shape), picture, 0.0)
         assert np.array_equal(canvas[59 * 4 : 62 * 4, 79 * 4 : 82 * 4], empty[59 * 4 : 62 * 4, 79 * 4 : 82 * 4])
     assert coloured(canvas)[238:246, : 75 * 4].any()  # there is a trail
 

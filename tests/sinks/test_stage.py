@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from pipeline.errors import ConfigError, StageError
-from pipeline.messages import COASTING, CONFIRMED, TENTATIVE, Packet, Prepared, Tracked
+from pipeline.messages import COASTING, CONFIRMED, TENTATIVE, Packet, Prepared, Stamp
 from pipeline.sinks.config import SinkConfig
 from pipeline.sinks.stage import SinkStage
-from tests.sinks.builders import descriptors, end, packet, video_length
+from tests.messages import end, tracked, tracked_packet
+from tests.sinks.files import descriptors, read_video
 
 MS = 1_000_000
 NAMES = {"tracks.jsonl", "detections.jsonl", "tracks.mot.txt", "overlay.mp4"}
@@ -40,8 +41,8 @@ def lines(path):
 def test_all_files_of_two_sources_hold_all_their_frames(tmp_path):
     stage = opened(tmp_path / "deep" / "out")
     for i in range(12):
-        assert list(stage.process([packet([{"id": 1}], [{"x": 5.0}], source="a", frame=i)])) == []
-        stage.process([packet(source="b", frame=i, shape=(33, 47), dtype="uint16")])
+        assert list(stage.process([tracked_packet([{"id": 1}], [{"x": 5.0}], source="a", seq=i)])) == []
+        stage.process([tracked_packet(source="b", seq=i, shape=(33, 47), dtype="uint16")])
     stage.process([end("a"), end("b")])
     stage.close()
     for source, tracks in (("a", 1), ("b", 0)):
@@ -52,13 +53,13 @@ def test_all_files_of_two_sources_hold_all_their_frames(tmp_path):
         ]
         assert [len(r["detections"]) for r in lines(folder / "detections.jsonl")] == [tracks] * 12
         assert len((folder / "tracks.mot.txt").read_text().splitlines()) == 12 * tracks
-        assert video_length(folder / "overlay.mp4") == 12
+        assert len(read_video(folder / "overlay.mp4")[0]) == 12
 
 
 def test_lines_are_on_disk_before_the_next_frame_comes(tmp_path):
     stage = opened(tmp_path)
     for i in range(3):
-        stage.process([packet(frame=i)])
+        stage.process([tracked_packet(seq=i)])
         assert len(lines(tmp_path / "a" / "tracks.jsonl")) == i + 1
     stage.close()
 
@@ -80,7 +81,7 @@ def test_only_what_is_wanted_is_written(tmp_path):
     ):
         out = tmp_path / "-".join(config)
         stage = opened(out, **config)
-        stage.process([packet()])
+        stage.process([tracked_packet()])
         stage.close()
         assert {p.name for p in (out / "a").iterdir()} == expected
 
@@ -88,7 +89,7 @@ def test_only_what_is_wanted_is_written(tmp_path):
 def test_without_a_folder_nothing_is_written_but_the_books_are_kept(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     stage = opened(None)
-    stage.process([packet(), end()])
+    stage.process([tracked_packet(), end()])
     stage.close()
     assert list(tmp_path.iterdir()) == []
     assert stage.reports()["a"].delivered == 1
@@ -104,7 +105,10 @@ def test_the_books_by_hand(tmp_path):
     ]
     for i, tracks in enumerate(states):
         # Looked at 10, 20, 30, 40 ms; captured 5 ms before; the detect stage left 3 ms after capture.
-        stage.process([packet([{"id": k, "state": s} for k, s in tracks], frame=i, captured=(10 * (i + 1) - 5) * MS)])
+        captured = (10 * (i + 1) - 5) * MS
+        stamps = (Stamp(stage="detect", enter_ns=captured + MS, leave_ns=captured + 3 * MS),)
+        rows = [{"id": id_, "state": state} for id_, state in tracks]
+        stage.process([tracked_packet(rows, seq=i, capture_mono_ns=captured, stamps=stamps)])
     stage.process([end()])
     report = stage.reports()["a"]
     assert report.delivered == 4
@@ -119,16 +123,16 @@ def test_the_books_by_hand(tmp_path):
 def test_close_completes_the_files_of_sources_that_have_not_ended(tmp_path):
     stage = opened(tmp_path)
     for i in range(3):
-        stage.process([packet(frame=i)])
+        stage.process([tracked_packet(seq=i)])
     stage.close()
-    assert video_length(tmp_path / "a" / "overlay.mp4") == 3
+    assert len(read_video(tmp_path / "a" / "overlay.mp4")[0]) == 3
 
 
 def test_descriptors_of_ended_sources_are_given_back(tmp_path):
     stage = opened(tmp_path)
     before = len(descriptors())
     for i in range(10):
-        stage.process([packet(source=f"s{i}"), end(f"s{i}")])
+        stage.process([tracked_packet(source=f"s{i}"), end(f"s{i}")])
     assert len(descriptors()) == before
 
 
@@ -146,20 +150,20 @@ def test_a_folder_that_turns_into_a_link_elsewhere_is_not_followed(tmp_path):
     stage = opened(tmp_path / "out")
     (tmp_path / "out" / "a").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(ConfigError, match="outside"):
-        stage.process([packet()])
+        stage.process([tracked_packet()])
     stage.close()
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
 def test_a_disk_that_fills_up_fails_the_stage_and_keeps_the_lines_before(tmp_path):
     stage = opened(tmp_path, overlay=False, mot=False)
-    stage.process([packet(frame=0)])
+    stage.process([tracked_packet(seq=0)])
     full = os.open("/dev/full", os.O_WRONLY)
     numbers = {path: number for number, path in descriptors().items()}
     os.dup2(full, numbers[str(tmp_path / "a" / "detections.jsonl")])
     os.close(full)
     with pytest.raises(StageError, match=r"detections\.jsonl: No space left on device"):
-        stage.process([packet(frame=1)])
+        stage.process([tracked_packet(seq=1)])
     assert len(lines(tmp_path / "a" / "detections.jsonl")) == 1
 
 
@@ -167,19 +171,18 @@ def test_a_source_whose_files_cannot_be_completed_does_not_keep_others_from_it(t
     stage = opened(tmp_path, jsonl=False, mot=False)
     for i in range(8):
         for source in ("a", "b", "c"):
-            stage.process([packet(source=source, frame=i)])
+            stage.process([tracked_packet(source=source, seq=i)])
     (tmp_path / "b" / "overlay.mp4").unlink()
     with pytest.raises(StageError, match=r"b/overlay\.mp4"):
         stage.close()
-    assert [video_length(tmp_path / source / "overlay.mp4") for source in ("a", "c")] == [8, 8]
+    assert [len(read_video(tmp_path / source / "overlay.mp4")[0]) for source in ("a", "c")] == [8, 8]
 
 
 def test_what_does_not_belong_here_is_refused(tmp_path):
     stage = opened(tmp_path)
-    message = packet().message
+    message = tracked()
     with pytest.raises(TypeError, match="Tracked"):
         stage.process([Packet(message, None)])
-    assert isinstance(message, Tracked)
     prepared = Prepared(header=message.header, intensity={"mean": 0, "gain": 1, "clip": 1}, ego=message.ego)
     with pytest.raises(TypeError, match="Prepared"):
         stage.process([Packet(prepared, np.zeros((64, 80), np.uint8))])

@@ -4,7 +4,7 @@ import numpy as np
 
 from pipeline.messages import CONFIRMED, IDENTITY, TENTATIVE, TRACK_DTYPE
 from pipeline.sinks.trails import Trails
-from tests.sinks.builders import rows
+from tests.messages import rows
 
 
 def at(x, y, state=CONFIRMED, id_=1):

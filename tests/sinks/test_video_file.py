@@ -1,17 +1,16 @@
 from __future__ import annotations
 
-import cv2
 import numpy as np
 import pytest
 
 from pipeline.errors import ConfigError, StageError
 from pipeline.sinks.video_file import DEFAULT_FPS, VideoFile, frame_rate
-from tests.sinks.builders import tracked
+from tests.messages import frame_header
+from tests.sinks.files import read_video
 
 
 def header(frame, fps=25.0):
-    header = tracked(frame=frame).header
-    return type(header)(**{f: getattr(header, f) for f in header.__struct_fields__ if f != "pts"}, pts=frame / fps)
+    return frame_header((64, 80), seq=frame, pts=frame / fps)
 
 
 def numbered(i, shape=(64, 80)):
@@ -26,18 +25,10 @@ def write(path, pictures, fps=25.0):
     video.close()
 
 
-def read(path):
-    video = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
-    frames = []
-    while (got := video.read())[0]:
-        frames.append(got[1])
-    return frames, video.get(cv2.CAP_PROP_FPS)
-
-
 @pytest.mark.parametrize("count", [1, 5, 6, 7, 25])
 def test_all_frames_read_back_in_order_at_the_rate_of_the_medium(tmp_path, count):
     write(tmp_path / "overlay.mp4", [numbered(i) for i in range(count)], fps=12.5)
-    frames, fps = read(tmp_path / "overlay.mp4")
+    frames, fps = read_video(tmp_path / "overlay.mp4")
     assert [round((float(f.mean()) - 20) / 8) for f in frames] == list(range(count))
     assert fps == pytest.approx(12.5 if count > 1 else DEFAULT_FPS, rel=1e-3)
 
@@ -45,7 +36,7 @@ def test_all_frames_read_back_in_order_at_the_rate_of_the_medium(tmp_path, count
 @pytest.mark.parametrize("shape", [(2, 2), (56, 32), (2160, 4096)])
 def test_tiny_and_huge_pictures(tmp_path, shape):
     write(tmp_path / "overlay.mp4", [numbered(i, shape) for i in range(2)])
-    frames, _ = read(tmp_path / "overlay.mp4")
+    frames, _ = read_video(tmp_path / "overlay.mp4")
     assert [f.shape for f in frames] == [(*shape, 3)] * 2
 
 
@@ -54,14 +45,14 @@ def test_tiny_and_huge_pictures(tmp_path, shape):
 )
 def test_what_no_coder_takes_is_shrunk(tmp_path, shape, expected):
     write(tmp_path / "overlay.mp4", [numbered(3, shape)])
-    (frame,), _ = read(tmp_path / "overlay.mp4")
+    (frame,), _ = read_video(tmp_path / "overlay.mp4")
     assert frame.shape == (*expected, 3)
     assert frame.mean() == pytest.approx(44, abs=6)
 
 
 def test_a_picture_of_another_size_is_fitted_with_bars(tmp_path):
     write(tmp_path / "overlay.mp4", [numbered(20, (64, 80)), numbered(20, (64, 160))])
-    _, second = read(tmp_path / "overlay.mp4")[0]
+    _, second = read_video(tmp_path / "overlay.mp4")[0]
     assert second.shape == (64, 80, 3)
     assert second[24:40].mean() == pytest.approx(180, abs=6)
     assert second[:10].mean() < 10

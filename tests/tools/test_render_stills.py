@@ -22,7 +22,7 @@ def test_layout_is_what_training_reads(folder):
         sample = read_sample(folder, name)
         assert sample.picture.dtype == np.uint16
         assert sample.picture.shape == sample.mask.shape == (256, 320)
-        assert len(sample.centroids) > 0
+        assert sample.mask.any()
     assert set(np.unique(cv2.imread(str(folder / "masks" / f"{listed[0]}.png"), cv2.IMREAD_UNCHANGED))) == {0, 255}
 
 

@@ -1,0 +1,83 @@
+"""HTTP: files on a web server and a live stream."""
+
+from __future__ import annotations
+
+import http.server
+import os
+import threading
+from contextlib import contextmanager
+from functools import partial
+
+import pytest
+
+from pipeline.capture.factory import open_source
+from tests.capture.conftest import film, read_all
+from tests.capture.servers import ffmpeg_server, free_port
+from tests.capture.streams import DIES, FREEZES_AND_IS_RESTARTED, QUICK, error_of, reading, survives
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    """A web server for files that does not talk."""
+
+    def log_message(self, *_):
+        pass
+
+
+class BreakingOff(Quiet):
+    """A web server that sends no more than the first part of a file, however often it is asked."""
+
+    def copyfile(self, source, outputfile):
+        outputfile.write(source.read(os.fstat(source.fileno()).st_size * 6 // 10))
+        self.close_connection = True
+
+
+@contextmanager
+def web_server(folder, handler=Quiet):
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(folder))) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+
+
+def faststart(path):
+    return film(
+        path, "-c:v", "libx264", "-pix_fmt", "yuv420p", "-g", "10", "-movflags", "+faststart", frames=50, size="320x256"
+    )
+
+
+def test_file_on_a_web_server_is_read_once_to_its_end(tmp_path):
+    faststart(tmp_path / "a.mp4")
+    with web_server(tmp_path) as url:
+        source = open_source(f"{url}/a.mp4", QUICK)
+        grabs = read_all(source)
+        assert [grab.frame for grab in grabs] == list(range(50))
+        assert (source.live, source.length, source.reconnects) == (False, 50, 0)
+
+
+def test_file_on_a_web_server_that_breaks_off(tmp_path):
+    faststart(tmp_path / "a.mp4")
+    with web_server(tmp_path, BreakingOff) as url, reading(f"{url}/a.mp4") as it:
+        it.thread.join(20)
+        assert 0 < len(it.grabs) < 45
+        assert str(it.error) == f"{url}/a.mp4: broke off after {len(it.grabs)} of 50 frames"
+
+
+def test_wrong_path_and_wrong_content_on_a_web_server(tmp_path):
+    (tmp_path / "page.html").write_text("<html>no video</html>")
+    with web_server(tmp_path) as url:
+        assert error_of(f"{url}/none.mp4") == f"{url}/none.mp4: the server answers 404 File not found"
+        message = error_of(f"{url}/page.html")
+        assert message == f"{url}/page.html: answers, but gives no video that can be read"
+
+
+@pytest.mark.parametrize("fate", [DIES, FREEZES_AND_IS_RESTARTED], ids=" ".join)
+def test_http_stream(fate):
+    port = free_port()
+    url = f"http://127.0.0.1:{port}/live.ts"
+    # This server takes one connection in its life: nothing may be wasted on trying out whether it is there.
+    server = ffmpeg_server("-listen", "1", url)
+    server.listens_on = port
+    survives(server, url, *fate)

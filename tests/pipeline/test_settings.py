@@ -1,0 +1,89 @@
+"""Reading, overriding and checking settings, apart from any schema of the project."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec import Struct
+
+from pipeline.errors import ConfigError
+from pipeline.settings import convert_to, read_yaml, with_setting
+
+
+class Inner(Struct, forbid_unknown_fields=True):
+    size: int = 1
+
+
+class Outer(Struct, forbid_unknown_fields=True):
+    parts: list[Inner]
+
+
+def said(function: Any, *args: Any) -> str:
+    with pytest.raises(ConfigError) as caught:
+        function(*args)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "holds"), [("", None), ("- 1\n- a", [1, "a"]), ("a: {b: 2.5e-1}", {"a": {"b": 0.25}})]
+)
+def test_a_file_gives_what_it_holds(tmp_path: Path, text: str, holds: object) -> None:
+    (tmp_path / "a.yaml").write_text(text)
+    assert read_yaml(tmp_path / "a.yaml") == holds
+
+
+def test_a_file_that_cannot_be_read_is_named_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    assert said(read_yaml, path) == f"{path}: No such file or directory"
+    for content in (b"a: [", b"\xff\xfe\xfa", b"a: b: c"):
+        path.write_bytes(content)
+        message = said(read_yaml, path)
+        assert message.startswith(f"{path}: no valid YAML: ")
+        assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("tree", "setting", "changed"),
+    [
+        ({}, "a=3", {"a": 3}),
+        ({}, "a.b.c=[1, x]", {"a": {"b": {"c": [1, "x"]}}}),
+        ({"a": {"b": 1, "c": 2}, "d": 3}, "a.b=null", {"a": {"b": None, "c": 2}, "d": 3}),
+        ({"a": {"b": 1, "c": 2}}, "a={b: 5}", {"a": {"b": 5}}),
+        ({"a": 1}, " a =text = text", {"a": "text = text"}),
+    ],
+)
+def test_a_setting_lies_over_a_copy(tree: dict[str, Any], setting: str, changed: dict[str, Any]) -> None:
+    before = repr(tree)
+    assert with_setting(tree, setting) == changed
+    assert repr(tree) == before
+
+
+def test_a_setting_below_a_shared_node_changes_that_place_alone() -> None:
+    shared = {"x": 1}  # as a YAML alias gives
+    assert with_setting({"a": shared, "b": shared}, "a.x=2") == {"a": {"x": 2}, "b": {"x": 1}}
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ("a", "expected key.path=value"),
+        ("=3", "expected key.path=value"),
+        ("a..b=3", "expected key.path=value"),
+        ("a.b.c=3", "b holds no keys"),
+        ("a.b=[", "no valid YAML value: "),
+    ],
+)
+def test_a_bad_setting_is_named_in_one_line(setting: str, says: str) -> None:
+    message = said(with_setting, {"a": {"b": 1}}, setting)
+    assert message.startswith(f"--set {setting}: {says}")
+    assert "\n" not in message
+
+
+def test_values_are_checked_with_origin_and_path() -> None:
+    assert convert_to(Outer, {"parts": [{}, {"size": 4}]}, "x") == Outer([Inner(1), Inner(4)])
+    assert said(convert_to, Outer, {"parts": [{}, {"size": "a"}]}, "f.yaml") == (
+        "f.yaml: parts[1].size: Expected `int`, got `str`"
+    )
+    assert said(convert_to, Outer, {}, "f.yaml") == "f.yaml: Object missing required field `parts`"
