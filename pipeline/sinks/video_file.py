@@ -1,9 +1,9 @@
-"""The overlay as an MP4 file."""
+"""The overlay as an MP4 file that can be played while it is written, and after any crash."""
 
 from __future__ import annotations
 
-from itertools import pairwise
 from pathlib import Path
+from typing import IO
 
 import cv2
 import numpy as np
@@ -11,17 +11,21 @@ from numpy.typing import NDArray
 
 from pipeline.errors import ConfigError, StageError
 from pipeline.messages import FrameHeader
+from pipeline.sinks import mp4
 
-DEFAULT_FPS = 25.0
+FRAGMENT_S = 1.0
+MOST_FRAMES = 240  # of a fragment
+DEFAULT_DURATION_S = 1 / 25
+SHORTEST_S, LONGEST_S = 1 / 240, 10.0
 LARGEST_SIDE = 4096  # the coder ends at 8191, many players earlier
-_WAIT = 6
+NOMINAL_FPS = 25.0  # what the coder shares its bits by; the frames' times are in the container
 
 
 class VideoFile:
-    """Writes one video frame per frame delivered, at the rate of the medium.
+    """Writes one video frame per frame delivered, shown when the medium showed it.
 
-    A rate must be named before the first frame is written, so the first few are held until their times
-    are known. The file can be played once it is closed.
+    About a second of frames is coded into a file beside it and then appended as a fragment, so what is complete on
+    the disk can be played.
 
     Args:
         path: of the file; replaced if it exists.
@@ -29,54 +33,81 @@ class VideoFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._held: list[tuple[FrameHeader, NDArray[np.uint8]]] = []
-        self._writer: cv2.VideoWriter | None = None
+        self._part = path.with_name(f".{path.stem}.part.mp4")
+        self._part.unlink(missing_ok=True)
+        self._file: IO[bytes] | None = None
+        self._coder: cv2.VideoWriter | None = None
         self._size = (0, 0)
+        self._pts: list[float] = []
+        self._fragments = 0
+        self._shown = 0
+        self._duration = round(DEFAULT_DURATION_S * mp4.TIMESCALE)
 
     def write(self, header: FrameHeader, canvas: NDArray[np.uint8]) -> None:
         """Append a frame (H, W, 3), BGR, shrunk to ``LARGEST_SIDE``; other sizes are fitted into the first frame's.
 
         Raises:
             ConfigError: the file cannot be created.
+            StageError: a fragment cannot be written.
         """
-        if self._writer is not None:
-            self._writer.write(self._fitted(canvas))
-            return
-        self._held.append((header, canvas))
-        if len(self._held) == _WAIT:
-            self._begin()
+        if self._file is None:
+            height, width = canvas.shape[:2]
+            ratio = min(1.0, LARGEST_SIDE / max(height, width))
+            self._size = (_even(width * ratio), _even(height * ratio))
+            try:
+                self._file = self.path.open("wb", buffering=0)
+            except OSError as error:
+                raise ConfigError(f"cannot write {self.path}: {error.strerror}") from None
+        if self._pts and not (abs(header.pts - self._pts[0]) < FRAGMENT_S and len(self._pts) < MOST_FRAMES):
+            self._finish_fragment(header.pts)
+        if self._coder is None:
+            codec = cv2.VideoWriter.fourcc(*"mp4v")
+            self._coder = cv2.VideoWriter(str(self._part), cv2.CAP_FFMPEG, codec, NOMINAL_FPS, self._size)
+            if not self._coder.isOpened():
+                width, height = self._size
+                raise ConfigError(f"cannot write {self.path}: no video of {width}x{height} can be made here")
+        self._coder.write(self._fitted(canvas))
+        self._pts.append(header.pts)
 
     def close(self) -> None:
         """Complete the file; without a frame there is none.
 
         Raises:
-            ConfigError: the file cannot be created.
-            StageError: nothing playable reached the disk.
+            StageError: the last fragment cannot be written.
         """
-        if self._writer is None and self._held:
-            self._begin()
-        if self._writer is None:
-            return
-        self._writer.release()
-        # The writer reports no error of its own: see whether the file can be opened.
-        video = cv2.VideoCapture(str(self.path), cv2.CAP_FFMPEG)
-        readable = video.isOpened()
-        video.release()
-        if not readable:
-            raise StageError(f"cannot write {self.path}: the video is not complete (is the disk full?)")
+        if self._pts:
+            self._finish_fragment(None)
+        if self._file is not None:
+            self._file.close()
 
-    def _begin(self) -> None:
-        height, width = self._held[0][1].shape[:2]
-        ratio = min(1.0, LARGEST_SIDE / max(height, width))
-        self._size = (_even(width * ratio), _even(height * ratio))
-        rate = frame_rate([header for header, _ in self._held])
-        codec = cv2.VideoWriter.fourcc(*"mp4v")
-        self._writer = cv2.VideoWriter(str(self.path), cv2.CAP_FFMPEG, codec, rate, self._size)
-        if not self._writer.isOpened():
-            raise ConfigError(f"cannot write {self.path}: no video of {self._size[0]}x{self._size[1]} can be made here")
-        for _, canvas in self._held:
-            self._writer.write(self._fitted(canvas))
-        self._held.clear()
+    def _finish_fragment(self, next_pts: float | None) -> None:
+        """Move the coded frames to the file; the last of them is shown until ``next_pts``."""
+        assert self._file is not None
+        assert self._coder is not None
+        durations = self._durations(next_pts)
+        self._coder.release()
+        self._coder = None
+        self._pts.clear()
+        try:
+            clip = mp4.take_apart(self._part.read_bytes())
+            self._part.unlink()
+            start = b"" if self._fragments else mp4.opening(clip.description, *self._size)
+            self._fragments += 1
+            _append(self._file, start + mp4.fragment(clip, self._fragments, self._shown, durations))
+        except (OSError, ValueError) as error:
+            self._part.unlink(missing_ok=True)
+            reason = error.strerror if isinstance(error, OSError) else f"{error} (is the disk full?)"
+            raise StageError(f"cannot write {self.path}: {reason}") from None
+        self._shown += sum(durations)
+
+    def _durations(self, next_pts: float | None) -> list[int]:
+        """From every frame to the next, in 1/90,000 s; where the medium's time stands still or leaps, as before."""
+        durations = []
+        for before, after in zip(self._pts, [*self._pts[1:], next_pts], strict=True):
+            if after is not None and SHORTEST_S <= after - before <= LONGEST_S:
+                self._duration = round((after - before) * mp4.TIMESCALE)
+            durations.append(self._duration)
+        return durations
 
     def _fitted(self, canvas: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Shrink or enlarge to the size of the file, with black bars where the shape differs."""
@@ -92,16 +123,17 @@ class VideoFile:
         return fitted
 
 
+def _append(file: IO[bytes], data: bytes) -> None:
+    """Write all of it or, as far as the disk lets, nothing; raises OSError."""
+    before, rest = file.tell(), memoryview(data)
+    try:
+        while rest:
+            rest = rest[file.write(rest) :]
+    except OSError:
+        file.truncate(before)
+        raise
+
+
 def _even(side: float) -> int:
     """The even number of pixels below, at least 2, as the coder wants it."""
     return max(2, int(side) // 2 * 2)
-
-
-def frame_rate(headers: list[FrameHeader]) -> float:
-    """Frames per second of the medium: the median over neighbours, 1 to 240, ``DEFAULT_FPS`` if unknown."""
-    rates = [
-        (after.frame - before.frame) / (after.pts - before.pts)
-        for before, after in pairwise(headers)
-        if after.pts > before.pts and after.frame > before.frame
-    ]
-    return float(np.clip(round(float(np.median(rates)), 3), 1, 240)) if rates else DEFAULT_FPS

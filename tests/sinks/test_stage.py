@@ -172,7 +172,7 @@ def test_a_source_whose_files_cannot_be_completed_does_not_keep_others_from_it(t
     for i in range(8):
         for source in ("a", "b", "c"):
             stage.process([tracked_packet(source=source, seq=i)])
-    (tmp_path / "b" / "overlay.mp4").unlink()
+    (tmp_path / "b" / ".overlay.part.mp4").unlink()
     with pytest.raises(StageError, match=r"b/overlay\.mp4"):
         stage.close()
     assert [len(read_video(tmp_path / source / "overlay.mp4")[0]) for source in ("a", "c")] == [8, 8]

@@ -1,10 +1,16 @@
 from __future__ import annotations
 
+import resource
+import signal
+import subprocess
+import sys
+
+import cv2
 import numpy as np
 import pytest
 
 from pipeline.errors import ConfigError, StageError
-from pipeline.sinks.video_file import DEFAULT_FPS, VideoFile, frame_rate
+from pipeline.sinks.video_file import VideoFile
 from tests.messages import frame_header
 from tests.sinks.files import read_video
 
@@ -30,7 +36,7 @@ def test_all_frames_read_back_in_order_at_the_rate_of_the_medium(tmp_path, count
     write(tmp_path / "overlay.mp4", [numbered(i) for i in range(count)], fps=12.5)
     frames, fps = read_video(tmp_path / "overlay.mp4")
     assert [round((float(f.mean()) - 20) / 8) for f in frames] == list(range(count))
-    assert fps == pytest.approx(12.5 if count > 1 else DEFAULT_FPS, rel=1e-3)
+    assert fps == pytest.approx(12.5 if count > 1 else 25.0, rel=1e-3)
 
 
 @pytest.mark.parametrize("shape", [(2, 2), (56, 32), (2160, 4096)])
@@ -69,32 +75,59 @@ def test_a_file_that_cannot_be_made_is_named(tmp_path):
         write(tmp_path / "absent" / "overlay.mp4", [numbered(0)])
 
 
-def test_a_video_that_did_not_reach_the_disk_is_an_error(tmp_path):
+def test_a_full_disk_is_told_at_once_and_spares_what_was_written(tmp_path):
     path = tmp_path / "overlay.mp4"
     video = VideoFile(path)
-    for i in range(8):
-        video.write(header(i), numbered(i))
-    path.unlink()
-    with pytest.raises(StageError, match=r"cannot write .*overlay\.mp4: the video is not complete"):
-        video.close()
+    rng = np.random.default_rng(0)
+    noise = [rng.integers(0, 255, (64, 80, 3)).astype(np.uint8) for _ in range(30)]
+    for i in range(26):
+        video.write(header(i), noise[i])
+    first = path.stat().st_size
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (first + 100, hard))
+    try:
+        with pytest.raises(StageError, match=r"cannot write .*overlay\.mp4: .*"):
+            for i in range(26, 60):
+                video.write(header(i), noise[i % 30])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert len(read_video(path)[0]) == 25
+    assert {p.name for p in tmp_path.iterdir()} == {"overlay.mp4"}
 
 
-@pytest.mark.parametrize(
-    ("frames", "fps", "expected"),
-    [
-        ([0, 1, 2], 25.0, 25.0),
-        ([0, 2, 3, 7], 30.0, 30.0),  # dropped frames do not change the rate of the medium
-        ([4], 25.0, DEFAULT_FPS),
-        ([], 25.0, DEFAULT_FPS),
-        ([0, 1], 0.2, 1.0),
-        ([0, 1], 9000.0, 240.0),
-    ],
-)
-def test_rates_by_hand(frames, fps, expected):
-    assert frame_rate([header(i, fps) for i in frames]) == pytest.approx(expected, abs=1e-3)
+def test_frames_are_shown_when_the_medium_showed_them(tmp_path):
+    """Dropped frames leave a gap; a clock that stands still or leaps goes on at the last step."""
+    video = VideoFile(tmp_path / "overlay.mp4")
+    for i, pts in enumerate([0.0, 0.04, 0.08, 0.4, 0.44, 0.44, 1000.0, 1000.04]):
+        video.write(frame_header((64, 80), seq=i, pts=pts), numbered(i))
+    video.close()
+    reader, times = cv2.VideoCapture(str(tmp_path / "overlay.mp4"), cv2.CAP_FFMPEG), []
+    while reader.read()[0]:
+        times.append(reader.get(cv2.CAP_PROP_POS_MSEC))
+    assert times == pytest.approx([0, 40, 80, 400, 440, 480, 520, 560], abs=0.1)
 
 
-def test_times_that_stand_still_or_run_back_say_nothing():
-    frozen = header(0)
-    assert frame_rate([frozen, frozen]) == DEFAULT_FPS
-    assert frame_rate([header(3), header(1)]) == DEFAULT_FPS
+WRITE_AND_DIE = """
+import os, signal, sys
+from pathlib import Path
+import numpy as np
+from pipeline.sinks.video_file import VideoFile
+from tests.messages import frame_header
+video = VideoFile(Path(sys.argv[1]))
+for i in range(int(sys.argv[2])):
+    video.write(frame_header((64, 80), seq=i, pts=i / 25), np.full((64, 80, 3), 20 + 2 * i, np.uint8))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("count", [26, 60, 99])
+def test_a_killed_writer_leaves_a_video_that_lacks_a_second_at_most(tmp_path, count):
+    path = tmp_path / "overlay.mp4"
+    killed = subprocess.run([sys.executable, "-c", WRITE_AND_DIE, str(path), str(count)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    frames, fps = read_video(path)
+    assert count - 25 <= len(frames) < count
+    assert [float(f.mean()) for f in frames] == pytest.approx([20 + 2 * i for i in range(len(frames))], abs=5)
+    assert fps == pytest.approx(25)
+    VideoFile(path).close()  # the next run sweeps the part that was being coded
+    assert {p.name for p in tmp_path.iterdir()} == {"overlay.mp4"}

@@ -1,0 +1,51 @@
+import cv2
+import numpy as np
+import pytest
+
+from pipeline.sinks import mp4
+
+
+def picture(i):
+    """A pattern that moves a little from frame to frame, so that the coder uses differences."""
+    pattern = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 255, (64, 80, 3)).astype(np.uint8), (0, 0), 4)
+    return np.roll(pattern, 2 * i, axis=1)
+
+
+@pytest.fixture(scope="module")
+def coded(tmp_path_factory):
+    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
+    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), 25.0, (80, 64))
+    for i in range(30):
+        writer.write(picture(i))
+    writer.release()
+    return path.read_bytes()
+
+
+def test_a_clip_comes_apart_into_its_frames(coded):
+    clip = mp4.take_apart(coded)
+    assert len(clip.samples) == 30
+    assert clip.keys == {0, 12, 24}  # the coder's group of pictures
+    assert clip.description[4:8] == b"stsd"
+    assert b"".join(clip.samples) in coded
+    assert all(sample.startswith(b"\0\0\1") for sample in clip.samples)
+
+
+@pytest.mark.parametrize("cut", [0, 7, 40, 300, -1, -400])
+def test_an_incomplete_clip_is_refused(coded, cut):
+    with pytest.raises(ValueError, match=r"no complete MP4|bytes of video"):
+        mp4.take_apart(coded[:cut])
+
+
+def test_fragments_play_in_order_at_their_times(coded, tmp_path):
+    clip = mp4.take_apart(coded)
+    parts = [mp4.opening(clip.description, 80, 64)]
+    for k in range(3):
+        parts.append(mp4.fragment(clip, k + 1, k * 30 * 1800, [1800] * 30))
+    (tmp_path / "film.mp4").write_bytes(b"".join(parts))
+    film = cv2.VideoCapture(str(tmp_path / "film.mp4"), cv2.CAP_FFMPEG)
+    assert film.get(cv2.CAP_PROP_FRAME_COUNT) == 90
+    assert film.get(cv2.CAP_PROP_FPS) == pytest.approx(50)
+    film.set(cv2.CAP_PROP_POS_FRAMES, 70)
+    ok, shown = film.read()
+    assert ok
+    assert np.abs(shown.astype(int) - picture(10)).mean() < 4
