@@ -123,7 +123,7 @@ def read_manifest(name_or_path: str) -> Manifest:
     except OSError as error:
         raise WeightsError(f"{path}: {error.strerror}") from None
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise WeightsError(f"{path}: {error}") from None
+        raise WeightsError(f"{path}: {_one_line(error)}") from None
 
 
 def load(name_or_path: str, device: str | torch.device = "cpu") -> tuple[nn.Module, Manifest]:
@@ -139,7 +139,7 @@ def load(name_or_path: str, device: str | torch.device = "cpu") -> tuple[nn.Modu
     try:
         tensors = load_file(path)
     except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path}: not a safetensors file ({error})") from None
+        raise WeightsError(f"{path}: not a safetensors file ({_one_line(error)})") from None
     if sha256(path) != manifest.sha256:
         raise WeightsError(f"{path}: sha256 differs from its manifest; the file is damaged or not the one described")
     if (takes := manifest.options.get("in_channels", 1)) != manifest.input.channels:
@@ -149,8 +149,7 @@ def load(name_or_path: str, device: str | torch.device = "cpu") -> tuple[nn.Modu
         network = build(manifest.architecture, **manifest.options)
         network.load_state_dict(tensors)
     except (ValueError, RuntimeError) as error:
-        first = " ".join(str(error).split())[:200]
-        raise WeightsError(f"{path}: does not fit architecture {manifest.architecture!r}: {first}") from None
+        raise WeightsError(f"{path}: does not fit architecture {manifest.architecture!r}: {_one_line(error)}") from None
     network.eval().requires_grad_(False)
     return network.to(device).to(memory_format=torch.channels_last), manifest  # type: ignore[call-overload]
 
@@ -187,3 +186,7 @@ def sha256(path: Path) -> str:
     """Hash of a file, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

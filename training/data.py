@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -74,9 +75,9 @@ def read_grey(path: Path) -> Picture:
     Raises:
         ConfigError: missing or unreadable.
     """
-    data: NDArray[Any] | None = (
-        cv2.imread(str(path), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH) if path.is_file() else None
-    )
+    data: NDArray[Any] | None = None
+    with contextlib.suppress(cv2.error):
+        data = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH) if path.is_file() else None
     if data is None or data.dtype not in (np.uint8, np.uint16):
         raise ConfigError(f"{path}: no readable 8- or 16-bit picture")
     return data

@@ -11,7 +11,7 @@ import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from pipeline.errors import ConfigError
+from training.device import open_device
 
 
 class World(NamedTuple):
@@ -50,15 +50,11 @@ def join(device: str) -> Iterator[World]:
     Raises:
         ConfigError: the device does not exist here.
     """
-    name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    try:
-        torch.zeros(1, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"run.device: {name}: {str(error).splitlines()[0]}") from None
+    chosen = open_device(device, "run.device")
     if "WORLD_SIZE" not in os.environ:
-        yield World(0, 1, torch.device(name))
+        yield World(0, 1, chosen)
         return
-    here = torch.device(name, int(os.environ["LOCAL_RANK"])) if name == "cuda" else torch.device(name)
+    here = torch.device("cuda", int(os.environ["LOCAL_RANK"])) if chosen.type == "cuda" else chosen
     if here.type == "cuda":
         torch.cuda.set_device(here)
     distributed.init_process_group("nccl" if here.type == "cuda" else "gloo")

@@ -8,55 +8,84 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from msgspec import Struct
 from numpy.typing import NDArray
-from torch import nn
 
 import nets
 from nets.normalisation import Picture
 from pipeline.errors import BackendError, ConfigError, PipelineError
 from training import predict
 from training.data import names, read_grey, read_sample
+from training.device import DEVICES, exact_float32, open_device
+from training.gallery import Gallery
 from training.metrics.legacy import LegacyScore, shrink, shrink_label
 from training.metrics.strict import StrictScore
 from training.metrics.sweep import markdown, sweep
 
 THRESHOLDS = (0.01, 0.02, *(k / 20 for k in range(1, 20)), 0.98, 0.99)
 LEGACY_THRESHOLD = 0.5
-Maps = Iterator[tuple[NDArray[np.float32], NDArray[Any]]]
 
 
-def strict_maps(network: nn.Module, manifest: nets.Manifest, data: Path, chosen: Sequence[str]) -> Maps:
-    """Probability and truth of each picture at native resolution."""
+class Scene(Struct, frozen=True, eq=False):
+    """One picture as a protocol sees it, all of it (H, W).
+
+    Attributes:
+        name: file name without suffix.
+        picture: raw counts.
+        probability: of a target, float32.
+        truth: bool, or an unbinarised label in 0..1.
+    """
+
+    name: str
+    picture: Picture
+    probability: NDArray[np.float32]
+    truth: NDArray[Any]
+
+
+Predict = Callable[[Picture], NDArray[np.float32]]
+
+
+def strict_scenes(probabilities: Predict, data: Path, chosen: Sequence[str]) -> Iterator[Scene]:
+    """Pictures at native resolution, with binary truth."""
     for name in chosen:
         sample = read_sample(data, name)
         try:
-            yield _probabilities(network, manifest, sample.picture), sample.mask > 0
+            yield Scene(name, sample.picture, probabilities(sample.picture), sample.mask > 0)
         except ValueError as error:
             raise ConfigError(f"{data / 'images' / name}.png: {error}") from None
 
 
-def legacy_maps(network: nn.Module, manifest: nets.Manifest, data: Path, chosen: Sequence[str]) -> Maps:
-    """Probability and unbinarised label of each picture at 256x256."""
+def legacy_scenes(probabilities: Predict, data: Path, chosen: Sequence[str]) -> Iterator[Scene]:
+    """Pictures at 256x256, with unbinarised labels."""
     for name in chosen:
-        picture = read_grey(data / "images" / f"{name}.png")
-        label = read_grey(data / "masks" / f"{name}.png")
-        yield _probabilities(network, manifest, shrink(picture)), shrink_label(label)
+        picture = shrink(read_grey(data / "images" / f"{name}.png"))
+        label = shrink_label(read_grey(data / "masks" / f"{name}.png"))
+        yield Scene(name, picture, probabilities(picture), label)
 
 
-# Per protocol: its maps, its score, and what a predicted pixel is to the threshold; published code asks for logit > 0.
-PROTOCOLS: dict[str, tuple[Callable[..., Maps], type[StrictScore] | type[LegacyScore], np.ufunc]] = {
-    "strict": (strict_maps, StrictScore, np.greater_equal),
-    "legacy": (legacy_maps, LegacyScore, np.greater),
+# Per protocol: its pictures, its score, and what a predicted pixel is to the threshold; published code asks for
+# logit > 0.
+PROTOCOLS: dict[str, tuple[Callable[..., Iterator[Scene]], type[StrictScore] | type[LegacyScore], np.ufunc]] = {
+    "strict": (strict_scenes, StrictScore, np.greater_equal),
+    "legacy": (legacy_scenes, LegacyScore, np.greater),
 }
 
 
-def evaluate(weights: str, data: Path, split: str, protocol: str, threshold: float | None) -> dict[str, Any]:
+def evaluate(
+    weights: str,
+    data: Path,
+    split: str,
+    protocol: str,
+    threshold: float | None,
+    device: torch.device,
+    gallery: Gallery | None = None,
+) -> dict[str, Any]:
     """Figures at one threshold, and FROC points over many.
 
     Args:
@@ -65,21 +94,31 @@ def evaluate(weights: str, data: Path, split: str, protocol: str, threshold: flo
         split: text file of names, as a path or below ``data``.
         protocol: ``strict`` or ``legacy``.
         threshold: probability; none takes the manifest's, or 0.5 in the legacy protocol as published.
+        device: where the network runs.
+        gallery: is shown every picture.
 
     Raises:
         BackendError: the weights cannot be used.
         ConfigError: the data cannot be read.
     """
     try:
-        network, manifest = nets.load(weights)
+        network, manifest = nets.load(weights, device)
     except nets.WeightsError as error:
         raise BackendError(str(error)) from None
     chosen = names(data, str(Path(split).resolve()) if Path(split).is_file() else split)
-    make_maps, make_score, above = PROTOCOLS[protocol]
+    make_scenes, make_score, above = PROTOCOLS[protocol]
     if threshold is None:
         threshold = manifest.threshold if protocol == "strict" else LEGACY_THRESHOLD
+
+    def maps() -> Iterator[tuple[NDArray[np.float32], NDArray[Any]]]:
+        norm = manifest.input.normalisation
+        for scene in make_scenes(lambda p: predict.probabilities(network, p, norm, device), data, chosen):
+            if gallery:
+                gallery.add(scene.name, scene.picture, scene.truth >= 0.5, above(scene.probability, threshold))
+            yield scene.probability, scene.truth
+
     thresholds = sorted({*THRESHOLDS, threshold})
-    scores = sweep(make_maps(network, manifest, data, chosen), thresholds, make_score, above)
+    scores = sweep(maps(), thresholds, make_score, above)
     figures = [score.summary() for score in scores]
     points = ("pd", "fa", "false_alarms_per_picture", "iou")
     return {
@@ -93,11 +132,6 @@ def evaluate(weights: str, data: Path, split: str, protocol: str, threshold: flo
     }
 
 
-def _probabilities(network: nn.Module, manifest: nets.Manifest, picture: Picture) -> NDArray[np.float32]:
-    norm = manifest.input.normalisation
-    return predict.probabilities(network, picture, norm, torch.device("cpu"))
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m training.evaluate", description=(__doc__ or "").split("\n")[0])
@@ -106,6 +140,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--split", required=True, metavar="FILE", help="text file with one name a line, also below DIR")
     parser.add_argument("--protocol", choices=tuple(PROTOCOLS), default="strict")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there, FROC points included")
+    parser.add_argument("--sheets", type=Path, metavar="DIR", help="write the best and the worst pictures by IoU there")
+    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw Pd against false alarms; needs matplotlib")
+    parser.add_argument("--device", choices=DEVICES, default="auto", help="auto takes cuda if there is one")
     parser.add_argument("--threshold", type=float, help="probability; default: the manifest's; legacy: 0.5")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves the choice to torch")
     options = parser.parse_args(arguments)
@@ -114,19 +151,49 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.threshold is not None and not 0 < options.threshold < 1:
             raise ConfigError(f"--threshold {options.threshold:g}: a probability between 0 and 1")
-        report = evaluate(options.weights, options.data, options.split, options.protocol, options.threshold)
+        exact_float32()
+        device, gallery = open_device(options.device, "--device"), Gallery() if options.sheets else None
+        write_plot = _plotter() if options.plot else None
+        if options.sheets:
+            _make(options.sheets)
+        report = evaluate(
+            options.weights, options.data, options.split, options.protocol, options.threshold, device, gallery
+        )
+        _tell(report)
         if options.json:
             _write(options.json, report)
+        if gallery:
+            gallery.write(options.sheets)
+        if write_plot:
+            write_plot(report, options.plot)
     except PipelineError as error:
         sys.stderr.write(f"training.evaluate: {error}\n")
         return error.exit_code
-    sys.stdout.write(f"{markdown({options.data.name: report['metrics']})}\n\n")
+    return 0
+
+
+def _tell(report: dict[str, Any]) -> None:
+    sys.stdout.write(f"{markdown({Path(report['data']).name: report['metrics']})}\n\n")
     weights, where = report["weights"]["name"], f"{report['protocol']} protocol, threshold {report['threshold']:g}"
     sys.stdout.write(f"{weights}: {where}\n")
     for area, figure in report["metrics"].get("pd_by_area", {}).items():
         if figure["targets"]:
             sys.stdout.write(f"  targets of {area} pixels: Pd {figure['pd']:.3f} of {figure['targets']}\n")
-    return 0
+
+
+def _plotter() -> Callable[[Mapping[str, Any], Path], None]:
+    try:
+        from training import froc  # noqa: PLC0415 - an optional package, missed before the work and not after it
+    except ImportError:
+        raise ConfigError("--plot: matplotlib is missing; pip install '.[train]'") from None
+    return froc.write
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{folder}: {error.strerror}") from None
 
 
 def _write(path: Path, report: dict[str, Any]) -> None:

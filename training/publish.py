@@ -26,11 +26,12 @@ from safetensors.torch import load_file
 from torch import nn
 
 import nets
-from nets.manifest import FOLDER, SUFFIX, Input, Manifest, Training, Validation
+from nets.manifest import FOLDER, SUFFIX, Input, Manifest, Training, Validation, stored
 from pipeline.errors import ConfigError, PipelineError
 from training import checkpoint, config, predict
 from training.config import SourceConfig, TrainConfig
 from training.data import read_sample, split_names
+from training.device import DEVICES, exact_float32, open_device
 from training.journal import LOG
 from training.metrics.strict import StrictScore
 from training.metrics.sweep import COLUMNS, markdown, sweep
@@ -43,30 +44,31 @@ CONFIGS = Path("configs/train")
 MACHINE = ("data.root", "run.device", "run.threads")  # where a run took place, not what was learnt
 
 
-def load_weights(run: Path, recipe: TrainConfig, weights: str) -> nn.Module:
-    """The run's averaged weights, last or best, in eval mode.
+def load_weights(run: Path, recipe: TrainConfig, weights: str, device: torch.device) -> nn.Module:
+    """The run's averaged weights, last or best, in eval mode; rounded as they are stored, so that these are scored.
 
     Raises:
-        ConfigError: missing or unreadable, or of another network.
+        ConfigError: missing or unreadable, of another network, or beyond half precision.
     """
     path = run / FILES[weights]
     try:
         tensors = load_file(path)
         network = nets.build(recipe.network.name, **recipe.network.options)
         network.load_state_dict(tensors)
+        network.load_state_dict(stored(network))
     except FileNotFoundError:
         raise ConfigError(f"{path}: the run has not written its weights yet") from None
     except (OSError, SafetensorError, ValueError, RuntimeError) as error:
         raise ConfigError(f"{path}: {' '.join(str(error).split())[:200]}") from None
     network.eval().requires_grad_(False)
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
 def validate(
-    network: nn.Module, recipe: TrainConfig, thresholds: Sequence[float], most: int | None
+    network: nn.Module, recipe: TrainConfig, thresholds: Sequence[float], most: int | None, device: torch.device
 ) -> dict[str, list[StrictScore]]:
     """Scores of every validation set at every threshold, on at most ``most`` pictures a set."""
-    root, device = Path(recipe.data.root), torch.device("cpu")
+    root = Path(recipe.data.root)
     scores = {}
     for source in recipe.data.sources:
         chosen = split_names(root, source)[1][:most]
@@ -132,7 +134,9 @@ def describe_split(sources: Sequence[SourceConfig]) -> str:
     )
 
 
-def publish(run: Path, name: str, weights: str, out: Path, file: Path, most: int | None) -> tuple[Manifest, str]:
+def publish(
+    run: Path, name: str, weights: str, out: Path, file: Path, most: int | None, device: torch.device
+) -> tuple[Manifest, str]:
     """Score a run, choose its threshold and write weights and manifest.
 
     Args:
@@ -142,6 +146,7 @@ def publish(run: Path, name: str, weights: str, out: Path, file: Path, most: int
         out: existing folder to write to.
         file: the recipe in ``configs/train`` that the run was started with.
         most: pictures per validation set; none for all.
+        device: where the network is scored.
 
     Returns:
         the manifest, and for people the scores at its threshold and the mean F1 at all of them, in Markdown.
@@ -152,9 +157,9 @@ def publish(run: Path, name: str, weights: str, out: Path, file: Path, most: int
     recipe = checkpoint.read_config(run / STATE)
     changed, progress, step = changes(recipe, file), checkpoint.read_progress(run / STATE), steps(run, weights)
     root, sources = Path(recipe.data.root), recipe.data.sources
-    network = load_weights(run, recipe, weights)
+    network = load_weights(run, recipe, weights, device)
     counts = {source.folder: len(split_names(root, source)[0]) for source in sources}
-    scores = validate(network, recipe, THRESHOLDS, most)
+    scores = validate(network, recipe, THRESHOLDS, most, device)
     f1 = mean_f1(scores)
     chosen = choose(f1)
     figures = {folder: score[chosen].summary() for folder, score in scores.items()}
@@ -183,7 +188,7 @@ def publish(run: Path, name: str, weights: str, out: Path, file: Path, most: int
             note="; ".join(notes),
         ),
         validation=Validation(
-            protocol=f"strict, probability >= {THRESHOLDS[chosen]:g}, float32, native resolution",
+            protocol=f"strict, probability >= {THRESHOLDS[chosen]:g}, float16 weights in float32, native resolution",
             split=f"held-out part of each training set{capped}; the threshold was chosen on it",
             metrics={folder: {key: figure[key] for key in COLUMNS} for folder, figure in figures.items()},
         ),
@@ -217,6 +222,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=FOLDER, help="folder to write to")
     parser.add_argument("--config", type=Path, help="the run's recipe; default: configs/train/NETWORK.yaml")
     parser.add_argument("--pictures", type=count, help="most validation pictures a set; default: all")
+    parser.add_argument("--device", choices=DEVICES, default="auto", help="auto takes cuda if there is one")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves the choice to torch")
     options = parser.parse_args(arguments)
     if options.threads:
@@ -227,7 +233,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not options.out.is_dir():
             raise ConfigError(f"{options.out}: no such folder")
         file = options.config or CONFIGS / f"{checkpoint.read_config(options.run / STATE).network.name}.yaml"
-        manifest, table = publish(options.run, options.name, options.weights, options.out, file, options.pictures)
+        exact_float32()
+        device = open_device(options.device, "--device")
+        manifest, table = publish(
+            options.run, options.name, options.weights, options.out, file, options.pictures, device
+        )
     except PipelineError as error:
         sys.stderr.write(f"training.publish: {error}\n")
         return error.exit_code

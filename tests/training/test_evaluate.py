@@ -13,7 +13,9 @@ from nets.manifest import Input, Manifest, Training, Validation
 from nets.normalisation import FrameZScore
 from tests.conftest import ROOT
 from tests.training.synthetic import write_set
+from training.evaluate import evaluate as run_evaluation
 from training.evaluate import main
+from training.gallery import Gallery
 
 
 def bright_squares() -> nn.Module:
@@ -116,6 +118,43 @@ def test_legacy_protocol_works_at_256_on_unbinarised_masks(weights, tmp_path):
     assert strict["metrics"]["iou"] == pytest.approx(144 / 146)
 
 
+@pytest.mark.parametrize("protocol", ["strict", "legacy"])
+def test_sheets_and_plot(weights, data, tmp_path, protocol):
+    picture = cv2.imread(str(data / "images/p1.png"), cv2.IMREAD_GRAYSCALE)
+    picture[40:44, 40:44] = 255  # no target
+    cv2.imwrite(str(data / "images/p1.png"), picture)
+    sheets, plot = tmp_path / "new" / "sheets", tmp_path / "froc.png"
+    assert evaluate(weights, data, "--protocol", protocol, "--sheets", str(sheets), "--plot", str(plot)) == 0
+    assert sorted(path.name for path in sheets.iterdir()) == ["best.png", "worst.png"]
+    best, worst = (cv2.imread(str(sheets / f"{name}.png")) for name in ("best", "worst"))
+    assert best.shape == worst.shape
+    assert (best != worst).any()
+    assert cv2.imread(str(plot)).std() > 10
+
+
+def test_a_gallery_sees_every_picture_as_it_is_scored(weights, data):
+    gallery = Gallery()
+    report = run_evaluation(str(weights), data, "img_idx/train.txt", "strict", None, torch.device("cpu"), gallery)
+    assert sorted(name for _, name, _ in gallery.best) == ["p0", "p1", "p2"]
+    assert sum(iou for iou, _, _ in gallery.best) / 3 == report["metrics"]["niou"]
+
+
+def test_sheets_of_a_set_without_targets_are_refused(weights, data, tmp_path, capsys):
+    for k in range(3):
+        cv2.imwrite(str(data / f"masks/p{k}.png"), np.zeros((64, 64), np.uint8))
+    assert evaluate(weights, data, "--sheets", str(tmp_path / "sheets")) == 2
+    assert "sheets: no sheets, for no picture holds a target" in capsys.readouterr().err
+
+
+def test_a_plot_without_matplotlib_is_refused_before_the_work(weights, data, tmp_path, capsys, monkeypatch):
+    monkeypatch.delitem(sys.modules, "training.froc", raising=False)
+    monkeypatch.delattr("training.froc", raising=False)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert evaluate(weights, data, "--plot", str(tmp_path / "x.png"), "--json", str(tmp_path / "x.json")) == 2
+    assert capsys.readouterr().err == "training.evaluate: --plot: matplotlib is missing; pip install '.[train]'\n"
+    assert not (tmp_path / "x.json").exists()
+
+
 def test_the_split_may_also_be_a_path_of_its_own(weights, data, tmp_path, capsys):
     (tmp_path / "one.txt").write_text("p2\n")
     arguments = ["--weights", str(weights), "--data", str(data), "--split", str(tmp_path / "one.txt")]
@@ -130,6 +169,8 @@ def test_the_split_may_also_be_a_path_of_its_own(weights, data, tmp_path, capsys
         (["--data", "/nonexistent"], 2, "/nonexistent/img_idx/train.txt: No such file"),
         (["--split", "other.txt"], 2, "other.txt: No such file"),
         (["--threshold", "1.5"], 2, "--threshold 1.5: a probability between 0 and 1"),
+        (["--sheets", "/dev/null/sheets"], 2, "/dev/null/sheets: Not a directory"),
+        (["--plot", "/nonexistent/froc.png"], 2, "/nonexistent/froc.png: No such file"),
         (["--json", "/nonexistent/out.json"], 2, "/nonexistent/out.json: No such file"),
     ],
 )

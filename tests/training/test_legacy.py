@@ -1,6 +1,11 @@
 import numpy as np
 import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from tests.training import naive
+from training.evaluate import LEGACY_THRESHOLD, PROTOCOLS
 from training.metrics.legacy import EDGE, LegacyScore, shrink, shrink_label
 from training.metrics.strict import StrictScore
 
@@ -120,3 +125,67 @@ def test_a_picture_is_filtered_by_a_triangle_as_wide_as_the_reduction():
 def test_a_picture_of_the_right_size_stays_as_it_is():
     picture = np.random.default_rng(1).integers(0, 256, (EDGE, EDGE), np.uint8)
     np.testing.assert_array_equal(shrink(picture), picture)
+
+
+def rectangles(values):
+    """Up to five rectangles (row, column, height, width, value): small ones spread out, or a crowd of pixels."""
+
+    def some(place, side):
+        return st.lists(st.tuples(place, place, side, side, st.sampled_from(values)), max_size=5)
+
+    return some(st.integers(0, 30), st.integers(1, 3)) | some(st.integers(0, 8), st.just(1))
+
+
+def paint(shapes, ground):
+    grid = np.full((EDGE, EDGE), ground, np.float32)
+    for row, column, height, width, value in shapes:
+        grid[row : row + height, column : column + width] = value
+    return grid
+
+
+LOGITS, LABELS = [-2.0, -0.0, 0.0, 1e-5, 3.0], [1.0, 1.0, 1.0, 0.3, 0.5, 0.99]
+
+
+@settings(max_examples=60)
+@given(st.lists(st.tuples(rectangles(LOGITS), rectangles(LABELS)), min_size=1, max_size=2), st.randoms())
+def test_figures_are_those_of_plain_loops_over_logits_and_grey_labels(drawn, random):
+    pictures = []
+    for predicted, label in drawn:
+        # Some predictions lie near a target, or nothing would ever match.
+        near = [(max(0, r + random.randint(-2, 2)), c + random.randint(0, 2), h, w, 3.0) for r, c, h, w, _ in label]
+        pictures.append((paint(predicted + near, -5.0), paint(label, 0.0)))
+    score, above = LegacyScore(), PROTOCOLS["legacy"][2]
+    for logits, label in pictures:
+        score.update(above(torch.sigmoid(torch.from_numpy(logits)).numpy(), LEGACY_THRESHOLD), label)
+    expected = naive.legacy([(logits.tolist(), label.tolist()) for logits, label in pictures])
+    figures = score.summary()
+    assert figures.keys() == expected.keys()
+    for key, value in expected.items():
+        assert figures[key] == (None if value is None else pytest.approx(value, rel=1e-12)), key
+
+
+def test_a_grey_target_is_part_of_the_union_but_no_target():
+    # Half of the target is grey: the solid half is the target of Pd, its centroid one pixel from the prediction's.
+    label = plane(*block(10, 10, 2, 2)) + plane(*block(10, 12, 2, 2), value=0.8)
+    legacy, strict = score(plane(*block(10, 10, 2, 4)), label)
+    assert (legacy["iou"], legacy["niou"]) == (4 / (8 + 8 - 4), 4 / 8)
+    assert (legacy["targets"], legacy["pd"], legacy["fa"]) == (1, 1, 0)
+    assert strict["iou"] == 1
+
+
+def test_a_label_of_254_is_missed_and_its_detection_is_false():
+    label = shrink_label(np.where(plane(*block(10, 10, 3, 3)) > 0, 254, 0).astype(np.uint8))
+    legacy, strict = score(plane(*block(10, 10, 3, 3)), label)
+    assert (legacy["iou"], legacy["pd"], legacy["targets"], legacy["fa"]) == (0, None, 0, 9 / EDGE**2)
+    assert (strict["iou"], strict["pd"], strict["fa"]) == (1, 1, 0)
+
+
+def test_a_prediction_is_taken_once():
+    legacy, _ = score(plane((10, 11)), plane((10, 10), (10, 12)))
+    assert (legacy["targets"], legacy["pd"]) == (2, 0.5)
+
+
+def test_one_blob_over_two_targets_finds_neither():
+    label, predicted = plane((10, 10), (10, 17)), plane(*block(10, 10, 1, 8))
+    legacy, _ = score(predicted, label)
+    assert (legacy["pd"], legacy["fa"]) == (0, 8 / EDGE**2)

@@ -4,6 +4,7 @@ import subprocess
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import nets
 from tests.conftest import ROOT
@@ -78,6 +79,33 @@ def test_a_cap_is_admitted_in_the_manifest(run, tmp_path):
     assert "best validation" in manifest.training.note
 
 
+def rewrite(run, tmp_path, change):
+    """A copy of the run beside its recipe, with other averaged weights."""
+    copy = shutil.copytree(run, tmp_path / "run")
+    shutil.copy(run.parent / "tiny.yaml", tmp_path)
+    tensors = load_file(copy / "ema.safetensors")
+    change(tensors)
+    save_file(tensors, copy / "ema.safetensors")
+
+
+def test_figures_are_those_of_the_stored_half_precision(run, tmp_path):
+    """Everything is at probability 0.89994, short of the highest threshold; in half precision at 0.9000037."""
+
+    def constant(tensors):
+        for tensor in tensors.values():
+            tensor.zero_()
+        tensors["fuse.bias"].fill_(2.1966)
+
+    rewrite(run, tmp_path, constant)
+    assert publish(tmp_path / "run", tmp_path) == 0
+    network, manifest = nets.load(str(tmp_path / "mine.safetensors"))
+    assert network.fuse.bias.item() == 2.197265625
+    assert manifest.threshold == 0.9
+    for figures in manifest.validation.metrics.values():
+        assert figures["false_alarms_per_picture"] == 1  # the whole picture
+    assert "float16 weights" in manifest.validation.protocol
+
+
 def scored(found, missed, false):
     score = StrictScore()
     score.found[0], score.targets[0], score.false_components = found, found + missed, false
@@ -144,6 +172,14 @@ def test_an_incomplete_run_is_refused(run, tmp_path, capsys, fault, message):
     assert not (tmp_path / "mine.safetensors").exists()
 
 
+def test_weights_beyond_half_precision_are_refused(run, tmp_path, capsys):
+    rewrite(run, tmp_path, lambda tensors: tensors["stem.weight"].fill_(1e5))
+    assert publish(tmp_path / "run", tmp_path) == 2
+    error = capsys.readouterr().err
+    assert "ema.safetensors: stem.weight: up to 100000, which half precision cannot hold" in error
+    assert not (tmp_path / "mine.safetensors").exists()
+
+
 def test_a_run_without_targets_to_validate_on_is_refused(run, tmp_path, capsys):
     copy = tmp_path / "run"
     shutil.copytree(run, copy)
@@ -154,6 +190,7 @@ def test_a_run_without_targets_to_validate_on_is_refused(run, tmp_path, capsys):
     assert "no validation set of the recipe holds a target" in capsys.readouterr().err
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the device is there")
 @pytest.mark.parametrize("more", [["--name", "a/b"], ["--out", "/nonexistent"]])
 def test_names_and_folders_are_checked_before_the_work(run, tmp_path, capsys, more):
     assert publish(run, tmp_path, *more) == 2

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.training import naive
 from training.metrics.strict import StrictScore, components, match
 
 
@@ -90,7 +91,9 @@ def test_a_perfect_prediction():
     assert (figures["iou"], figures["niou"], figures["pd"], figures["fa"], score.f1) == (1, 1, 1, 0, 1)
 
 
-@pytest.mark.parametrize(("area", "name"), [(1, "1-4"), (4, "1-4"), (5, "5-9"), (25, "10-25"), (26, "26-")])
+@pytest.mark.parametrize(
+    ("area", "name"), [(1, "1-4"), (4, "1-4"), (5, "5-9"), (9, "5-9"), (10, "10-25"), (25, "10-25"), (26, "26-")]
+)
 def test_sizes_fall_in_their_bins(area, name):
     truth = np.zeros((1, 40), bool)
     truth[0, :area] = True
@@ -102,3 +105,35 @@ def test_sizes_fall_in_their_bins(area, name):
 def test_nothing_scored_yet():
     figures = StrictScore().summary()
     assert [figures[key] for key in ("iou", "niou", "pd", "fa", "false_alarms_per_picture")] == [None] * 5
+
+
+def shapes(sides, values):
+    """Up to five rectangles (row, column, height, width, value) on a 20x24 grid."""
+    side = st.integers(1, sides)
+    return st.lists(st.tuples(st.integers(0, 19), st.integers(0, 23), side, side, st.sampled_from(values)), max_size=5)
+
+
+def paint(drawn):
+    grid = np.zeros((20, 24), np.float32)
+    for row, column, height, width, value in drawn:
+        grid[row : row + height, column : column + width] = value
+    return grid
+
+
+def assert_one_of(figures, expected):
+    """All figures at once are those of one way to break ties."""
+    got = figures | {"pd_by_area": [(one["targets"], one["pd"]) for one in figures["pd_by_area"].values()]}
+    rounded = [{key: round(v, 12) if isinstance(v, float) else v for key, v in one.items()} for one in (got, *expected)]
+    assert rounded[0] in rounded[1:]
+
+
+@settings(max_examples=60)
+@given(st.lists(st.tuples(shapes(6, [1]), shapes(6, [1])), min_size=1, max_size=3), st.randoms())
+def test_figures_are_those_of_plain_loops(drawn, random):
+    score, pictures = StrictScore(), []
+    for predicted, truth in drawn:
+        # Half of the predictions lie near a target, or nothing would ever match.
+        moved = [(max(0, r + random.randint(-2, 2)), max(0, c + random.randint(-2, 2)), *rest) for r, c, *rest in truth]
+        pictures.append((paint(predicted[:2] + moved) > 0, paint(truth) > 0))
+        score.update(*pictures[-1])
+    assert_one_of(score.summary(), naive.strict([(p.tolist(), t.tolist()) for p, t in pictures]))

@@ -1,5 +1,9 @@
 import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from tests.training import naive
+from tests.training.test_strict import assert_one_of, paint, shapes
 from training.metrics.strict import StrictScore
 from training.metrics.sweep import markdown, sweep
 
@@ -37,3 +41,17 @@ def test_table():
     table = markdown({"sky": figures | {"false_alarms_per_picture": 0.25}}).splitlines()
     assert table[0].split(" | ")[5:7] == ["Pd", "Fa (1e-6)"]
     assert table[2] == "| sky | 3 | 0 | 0.500 | - | - | 2.5 | 0.250 |"
+
+
+LEVELS = (0.25, 0.5, 0.75)
+
+
+@settings(max_examples=30)
+@given(st.lists(st.tuples(shapes(4, LEVELS), shapes(4, LEVELS)), min_size=1, max_size=2))
+def test_every_froc_point_is_that_of_plain_loops(drawn):
+    # Targets shine at levels of their own, under some false alarms.
+    pictures = [(paint(targets + others[:3]), paint(targets) > 0) for targets, others in drawn]
+    thresholds = (*LEVELS, 0.9)
+    for threshold, score in zip(thresholds, sweep(pictures, thresholds, StrictScore), strict=True):
+        masks = [([[p >= threshold for p in row] for row in m.tolist()], t.tolist()) for m, t in pictures]
+        assert_one_of(score.summary(), naive.strict(masks))

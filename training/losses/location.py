@@ -96,7 +96,7 @@ def nearest_components(target: Tensor) -> tuple[Tensor, int]:
         distance, label = cv2.distanceTransformWithLabels(
             (~plane).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_CCOMP
         )
-        within = (distance <= RADIUS) & plane.any()
+        within = distance <= RADIUS  # all is far away where there is no component
         owners.append(np.where(within, label.astype(np.int64) - 1 + count, -1))
         count += int(label[plane].max(initial=0))
     owner = torch.from_numpy(np.stack(owners).ravel()).to(target.device)

@@ -80,6 +80,13 @@ class TestCentroid:
         assert (logits.grad[0, 0, :, 30:] == 0).all()
         assert centroid_location(logits.detach() - 20 * logits.grad, mask) < before
 
+    def test_how_much_is_predicted_is_left_to_the_other_terms(self):
+        logits = logits_of(0.2 * blob(20, 20)).requires_grad_()
+        loss = centroid_location(logits, blob(20, 20))
+        loss.backward()
+        assert loss > 0.5
+        assert logits.grad.abs().max() < 1e-6
+
     def test_the_pull_stays_bounded_as_the_mass_vanishes(self):
         pulls = []
         for value in (1e-2, 1e-4, 1e-8, 1e-20):

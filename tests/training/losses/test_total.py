@@ -149,6 +149,14 @@ def test_autocast_changes_nothing(config, dtype):
     assert torch.equal(loss, expected)
 
 
+@pytest.mark.parametrize("config", ALL, ids=name_of)
+def test_half_precision_logits_are_summed_in_float32(config):
+    torch.manual_seed(4)
+    logits, mask = torch.randn(1, 1, 300, 300).half(), torch.zeros(1, 1, 300, 300)
+    mask[0, 0, 200:204, 250:255] = 1
+    assert torch.equal(total_loss(logits, [], mask, config), total_loss(logits.float(), [], mask, config))
+
+
 @pytest.mark.parametrize("config", [c for c in ALL if c.location != "published"], ids=name_of)
 def test_empty_pictures_are_pushed_down_not_ignored(config):
     config = msgspec.structs.replace(config, cross_entropy=0.0)
