@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,6 +23,9 @@ SUFFIX = ".safetensors"
 
 class WeightsError(Exception):
     """Weights that cannot be used; one line that names the file and what is wrong with it."""
+
+    def __str__(self) -> str:
+        return " ".join(super().__str__().split())
 
 
 class _Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -122,8 +126,8 @@ def read_manifest(name_or_path: str) -> Manifest:
         return msgspec.json.decode(path.read_bytes(), type=Manifest)
     except OSError as error:
         raise WeightsError(f"{path}: {error.strerror}") from None
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise WeightsError(f"{path}: {_one_line(error)}") from None
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise WeightsError(f"{path}: {error}") from None
 
 
 def load(name_or_path: str, device: str | torch.device = "cpu") -> tuple[nn.Module, Manifest]:
@@ -139,17 +143,22 @@ def load(name_or_path: str, device: str | torch.device = "cpu") -> tuple[nn.Modu
     try:
         tensors = load_file(path)
     except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path}: not a safetensors file ({_one_line(error)})") from None
+        raise WeightsError(f"{path}: not a safetensors file ({error})") from None
     if sha256(path) != manifest.sha256:
         raise WeightsError(f"{path}: sha256 differs from its manifest; the file is damaged or not the one described")
     if (takes := manifest.options.get("in_channels", 1)) != manifest.input.channels:
         reason = f"the network takes {takes} channels, but its input has {manifest.input.channels}"
         raise WeightsError(f"{path.with_suffix('.json')}: {reason}")
     try:
+        # First without memory: the options may ask for a network of any size, the file says how large it is.
+        with torch.device("meta"):
+            empty = build(manifest.architecture, **manifest.options)
+        _check_shapes(tensors, empty.state_dict())
         network = build(manifest.architecture, **manifest.options)
         network.load_state_dict(tensors)
     except (ValueError, RuntimeError) as error:
-        raise WeightsError(f"{path}: does not fit architecture {manifest.architecture!r}: {_one_line(error)}") from None
+        reason = str(error)[:200]
+        raise WeightsError(f"{path}: does not fit architecture {manifest.architecture!r}: {reason}") from None
     network.eval().requires_grad_(False)
     return network.to(device).to(memory_format=torch.channels_last), manifest  # type: ignore[call-overload]
 
@@ -188,5 +197,8 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
+def _check_shapes(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    for name in {**expected, **tensors}:
+        has, takes = (tuple(of[name].shape) if name in of else "nothing" for of in (tensors, expected))
+        if has != takes:
+            raise ValueError(f"{name}: the file has {has}, the network takes {takes}")

@@ -8,6 +8,10 @@ class PipelineError(Exception):
 
     exit_code = 5
 
+    def __str__(self) -> str:
+        # What is at fault may itself hold line ends: a file name, a key, a server's words.
+        return " ".join(super().__str__().split())
+
 
 class ConfigError(PipelineError):
     """Wrong usage, configuration or output folder."""

@@ -19,6 +19,7 @@ MAX_OBJECTS = 10_000
 
 SourceId = Annotated[str, Meta(pattern=r"^[a-z0-9_-]{1,32}$")]
 Count = Annotated[int, Meta(ge=0)]
+SessionName = Annotated[str, Meta(min_length=1, max_length=64)]
 Side = Annotated[int, Meta(ge=1, le=MAX_SIDE)]
 Nanoseconds = Annotated[int, Meta(ge=0)]
 Affine = tuple[float, float, float, float, float, float]
@@ -65,7 +66,7 @@ class FrameHeader(_Message, frozen=True):
         stamps: one per stage passed, in order.
     """
 
-    session: Annotated[str, Meta(min_length=1, max_length=64)]
+    session: SessionName
     source: SourceId
     seq: Count
     frame: Count
@@ -163,7 +164,7 @@ class EndOfSource(_Message, frozen=True, tag="end"):
         dropped: frames dropped at the door, by cause.
     """
 
-    session: str
+    session: SessionName
     source: SourceId
     reason: Literal["finished", "stopped", "failed"]
     error: str = ""

@@ -6,6 +6,7 @@ import os
 import re
 
 from pipeline.errors import BackendError
+from pipeline.messages import MAX_SIDE
 
 _LIBRARY = re.compile(r"(lib[\w.+-]+\.so[\w.]*): cannot open shared object")
 _SILENT = 0
@@ -21,6 +22,8 @@ def require() -> None:
         BackendError: one line that says what to install.
     """
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    # Counts only before the first import: a small file that announces a huge picture is refused, not made room for.
+    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_SIDE**2))
     try:
         import cv2  # noqa: PLC0415 - here to explain the failure
     except ImportError as error:

@@ -13,6 +13,10 @@ from pipeline.errors import ConfigError
 
 T = TypeVar("T")
 
+# Besides its own errors the parser lets through whatever its converters of dates, numbers and the like meet.
+NO_YAML = (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, RecursionError)
+_MAX_KEYS = 1000
+
 
 def read_yaml(path: Path) -> Any:
     """What a YAML file holds; None for an empty one.
@@ -21,11 +25,11 @@ def read_yaml(path: Path) -> Any:
         ConfigError: names the file, and why it cannot be read.
     """
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return parse_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: no valid YAML: {_one_line(error)}") from None
+    except NO_YAML as error:
+        raise ConfigError(f"{path}: no valid YAML: {error}") from None
 
 
 def with_setting(tree: Mapping[str, Any], setting: str) -> dict[str, Any]:
@@ -45,9 +49,9 @@ def with_setting(tree: Mapping[str, Any], setting: str) -> dict[str, Any]:
             raise ConfigError(f"--set {setting}: {parent} holds no keys")
         node[parent] = node = dict(child)
     try:
-        node[last] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {setting}: no valid YAML value: {_one_line(error)}") from None
+        node[last] = parse_yaml(text)
+    except NO_YAML as error:
+        raise ConfigError(f"--set {setting}: no valid YAML value: {error}") from None
     return changed
 
 
@@ -63,7 +67,23 @@ def convert_to(schema: type[T], tree: Any, origin: str) -> T:
         text, _, place = str(error).partition(" - at `$")
         key = place.rstrip("`").lstrip(".")
         raise ConfigError(f"{origin}: {key + ': ' if key else ''}{text}") from None
+    except UnicodeError:
+        raise ConfigError(f"{origin}: holds what is no character") from None
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+def parse_yaml(text: str) -> Any:
+    """What a YAML text holds; raises one of ``NO_YAML``."""
+    return yaml.load(text, _Loader)  # noqa: S506 - a safe loader
+
+
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]
+    """Refuses what holds itself, and mappings that double again and again by merging (``<<``) the one before twice."""
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self.deep_construct = True  # children before parents: PyYAML then finds the circle
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        super().flatten_mapping(node)
+        if len(node.value) > _MAX_KEYS:
+            raise yaml.constructor.ConstructorError(None, None, f"over {_MAX_KEYS} keys", node.start_mark)

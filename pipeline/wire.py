@@ -20,6 +20,7 @@ from pipeline.messages import (
     MAX_OBJECTS,
     SCHEMA_VERSION,
     TRACK_DTYPE,
+    TRACK_STATES,
     Detected,
     EgoMotion,
     EndOfSource,
@@ -27,6 +28,7 @@ from pipeline.messages import (
     Message,
     Packet,
     Prepared,
+    Table,
     Tracked,
     table,
 )
@@ -34,6 +36,8 @@ from pipeline.messages import (
 MAGIC = b"IRST" + SCHEMA_VERSION.to_bytes(2, "big")
 MAX_HEADER_BYTES = 65_536 + MAX_OBJECTS * (DETECTION_DTYPE.itemsize + TRACK_DTYPE.itemsize)
 MAX_PICTURE_BYTES = 256 * 1024 * 1024
+MAX_ERROR = 200
+"""Characters of an error that may come from the message at fault."""
 
 Buffer = bytes | bytearray | memoryview
 
@@ -88,7 +92,7 @@ def decode_struct(body: Buffer, decoder: msgspec.msgpack.Decoder[Any]) -> Any:
     try:
         return decoder.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, ValueError, OverflowError, RecursionError) as error:
-        raise WireError(f"bad message: {' '.join(str(error).split())}") from None
+        raise WireError(f"bad message: {str(error)[:MAX_ERROR]}") from None
 
 
 def encode_struct(message: Struct) -> bytes:
@@ -123,8 +127,17 @@ def _check_values(message: Message) -> None:
         raise WireError("ego-motion is not finite")
     try:
         if isinstance(message, Detected | Tracked):
-            table(message.detections, DETECTION_DTYPE)
+            _check_finite(table(message.detections, DETECTION_DTYPE))
         if isinstance(message, Tracked):
-            table(message.tracks, TRACK_DTYPE)
+            tracks = table(message.tracks, TRACK_DTYPE)
+            _check_finite(tracks)
+            if not ((tracks["state"] >= 0) & (tracks["state"] < len(TRACK_STATES))).all():
+                raise ValueError("a track is in a state that does not exist")
     except ValueError as error:
         raise WireError(str(error)) from None
+
+
+def _check_finite(rows: Table) -> None:
+    for name in rows.dtype.names or ():
+        if not np.isfinite(rows[name]).all():
+            raise ValueError(f"a table holds a value of {name} that is not finite")

@@ -1,7 +1,7 @@
 """Score the pipeline on labelled videos.
 
     python -m tools.evaluate_video --weights NAME --data DIR [--videos LIST] [--config FILE] [--set KEY=VALUE ...]
-                                   [--jobs N] [--frames N] [--json FILE]
+                                   [--jobs N] [--frames N] [--json FILE] [--curve FILE] [--sheet DIR]
 
 Every ``NAME.csv`` below DIR that lies beside ``NAME.mp4`` or a folder ``NAME/`` of frames is one video; its header
 is ``frame,x,y,w,h`` (frame from 0 in decoding order, box top-left and size in px; a point has empty w,h; a frame
@@ -13,18 +13,19 @@ from __future__ import annotations
 
 import argparse
 import csv
-import statistics
+import math
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from pipeline import config as configuration
@@ -32,39 +33,14 @@ from pipeline.capture.factory import open_source
 from pipeline.config import Config
 from pipeline.detect.stage import DetectStage
 from pipeline.errors import ConfigError, PipelineError, one_line
-from pipeline.messages import TENTATIVE, Tracked
+from pipeline.messages import TENTATIVE, Packet, Table, Tracked
 from pipeline.preprocess.stage import PreprocessStage
 from pipeline.stage import Stage
 from pipeline.track.stage import TrackStage
-from tools import mot_metrics
+from tools import mot_metrics, video_curve, video_sheet
+from tools.video_figures import Result, Video, by_class, by_set, summarise, table
 
 NO_BOXES = np.empty((0, 4))
-
-
-class Video(NamedTuple):
-    """A labelled video: where it lies and what it is part of."""
-
-    group: str
-    name: str
-    medium: Path
-    labels: Path
-
-
-class Result(NamedTuple):
-    """What the pipeline showed of one video, against its truth.
-
-    Attributes:
-        frames: comparison per frame, for the metrics.
-        fps: media frames per second.
-        seconds: wall time of processing.
-        detections: detections per frame, before tracking.
-    """
-
-    video: Video
-    frames: list[mot_metrics.Frame]
-    fps: float
-    seconds: float
-    detections: float
 
 
 def find_videos(data: Path, names: Sequence[str] = ()) -> list[Video]:
@@ -100,39 +76,58 @@ def read_labels(path: Path) -> dict[int, list[tuple[float, float, float, float]]
     """
     boxes: defaultdict[int, list[tuple[float, float, float, float]]] = defaultdict(list)
     with path.open(newline="", encoding="utf-8") as file:
-        for number, row in enumerate(csv.DictReader(file), start=2):
-            try:
-                x, y = float(row["x"]), float(row["y"])
-                if row["w"]:
-                    w, h = float(row["w"]), float(row["h"])
-                    boxes[int(row["frame"])].append((x + w / 2 - 0.5, y + h / 2 - 0.5, w, h))
-                else:
-                    boxes[int(row["frame"])].append((x, y, float("nan"), float("nan")))
-            except (KeyError, TypeError, ValueError):
-                raise ConfigError(f"{path}:{number}: expected frame,x,y,w,h") from None
+        reader = csv.DictReader(file)
+        try:
+            for row in reader:
+                frame, x, y = int(row["frame"]), float(row["x"]), float(row["y"])
+                w, h = (float(row["w"]), float(row["h"])) if row["w"] else (1.0, 1.0)
+                if frame < 0 or not all(map(math.isfinite, (x, y, w, h))) or min(w, h) < 0:
+                    raise ValueError
+                point = (x, y, math.nan, math.nan)
+                boxes[frame].append((x + w / 2 - 0.5, y + h / 2 - 0.5, w, h) if row["w"] else point)
+        except (KeyError, TypeError, ValueError, csv.Error):
+            raise ConfigError(f"{path}:{max(1, reader.line_num)}: expected frame,x,y,w,h") from None
     return dict(boxes)
 
 
 def track_video(address: str, config: Config, frames: int | None = None) -> Iterator[Tracked]:
     """Run the stages on a file, one frame after another, at most ``frames`` of them."""
+    for (message,) in sweep_video(address, config, [config.detect.threshold], frames):
+        yield message
+
+
+def sweep_video(
+    address: str, config: Config, thresholds: Sequence[float | None], frames: int | None = None
+) -> Iterator[list[Tracked]]:
+    """Run the stages on a file at several detection thresholds; the network sees every frame once.
+
+    Args:
+        address: of the file.
+        config: of the stages; its detection threshold does not count.
+        thresholds: of detection; none means what the weights were validated with.
+        frames: run only so many.
+
+    Yields:
+        what the tracker says of a frame at each threshold.
+    """
     source = open_source(address, config.capture)
-    stages: list[Stage] = [
-        PreprocessStage(config.detect.weights, config.preprocess.ego_motion),
-        DetectStage(config.detect),
-        TrackStage(config.track, config.detect.weights, config.detect.threshold),
-    ]
+    preprocess = PreprocessStage(config.detect.weights, config.preprocess.ego_motion)
+    detect = _Sweep(config.detect)
+    trackers = [TrackStage(config.track, config.detect.weights, threshold) for threshold in thresholds]
+    stages: list[Stage] = [preprocess, detect, *trackers]
     source.open()
     try:
         for stage in stages:
             stage.open()
         seq = 0
         while (frames is None or seq < frames) and (grab := source.grab()) is not None:
-            packets = [grab.packet("evaluation", "video", seq)]
-            for stage in stages:
-                packets = list(stage.process(packets))
-            (packet,) = packets
-            assert isinstance(packet.message, Tracked)
-            yield packet.message
+            (prepared,) = preprocess.process([grab.packet("evaluation", "video", seq)])
+            messages = []
+            for tracker, detected in zip(trackers, detect.at(prepared, thresholds), strict=True):
+                (tracked,) = tracker.process([detected])
+                assert isinstance(tracked.message, Tracked)
+                messages.append(tracked.message)
+            yield messages
             seq += 1
     finally:
         for stage in stages:
@@ -140,79 +135,57 @@ def track_video(address: str, config: Config, frames: int | None = None) -> Iter
         source.close()
 
 
-def evaluate(video: Video, config: Config, most: int | None = None) -> Result:
-    """Run one video, or its first ``most`` frames, and compare every frame."""
+class _Sweep(DetectStage):
+    """The detect stage with a choice of thresholds after the network."""
+
+    def at(self, packet: Packet, thresholds: Sequence[float | None]) -> Iterator[Packet]:
+        """What is detected in one frame at each threshold."""
+        (probability,) = self._probabilities([packet]).values()
+        for threshold in thresholds:
+            self._config = msgspec.structs.replace(self._config, threshold=threshold)
+            yield self._detected(packet, probability)
+
+
+def evaluate(
+    video: Video, config: Config, thresholds: Sequence[float | None], most: int | None = None, keep: bool = False
+) -> list[Result]:
+    """Run one video and compare every frame.
+
+    Args:
+        video: to run.
+        config: of the stages; its detection threshold does not count.
+        thresholds: of detection; none means what the weights were validated with.
+        most: run only so many frames.
+        keep: the messages, too, at the first threshold.
+
+    Returns:
+        a result for each threshold; they share the time.
+    """
     labels = read_labels(video.labels)
     start = time.perf_counter()
-    frames, detections, pts = [], 0, []
-    for message in track_video(str(video.medium), config, most):
-        tracks = message.track_table()
-        shown = tracks[tracks["state"] != TENTATIVE]
-        boxes = np.array(labels.get(message.header.frame, NO_BOXES), float).reshape(-1, 4)
-        frames.append(
-            mot_metrics.frame(
-                np.arange(len(boxes)),
-                boxes[:, :2],
-                mot_metrics.reach(boxes[:, 2:]),
-                shown["id"],
-                np.stack([shown["x"], shown["y"]], axis=1),
-            )
-        )
-        detections += len(message.detection_table())
-        pts.append(message.header.pts)
+    frames: list[list[mot_metrics.Frame]] = [[] for _ in thresholds]
+    detections, pts, kept = [0] * len(thresholds), [], []
+    for messages in sweep_video(str(video.medium), config, thresholds, most):
+        header = messages[0].header
+        boxes = np.array(labels.get(header.frame, NO_BOXES), float).reshape(-1, 4)
+        for k, message in enumerate(messages):
+            frames[k].append(compare(boxes, message.track_table()))
+            detections[k] += len(message.detection_table())
+        pts.append(header.pts)
+        kept += messages[:1] if keep else []
     fps = (len(pts) - 1) / (pts[-1] - pts[0]) if len(pts) > 1 and pts[-1] > pts[0] else float("nan")
-    return Result(video, frames, fps, time.perf_counter() - start, detections / max(1, len(frames)))
+    seconds, count = time.perf_counter() - start, max(1, len(pts))
+    return [
+        Result(video, frames[k], fps, seconds, detections[k] / count, kept if k == 0 else ())
+        for k in range(len(thresholds))
+    ]
 
 
-def summarise(results: Sequence[Result]) -> dict[str, Any]:
-    """Pooled figures of several videos; trajectories of different videos are different."""
-    pooled, false_tracks, minutes, waits, never = [], 0, 0.0, [], 0
-    for index, result in enumerate(results):
-        offset = index * 1_000_000
-        for f in result.frames:
-            pooled.append(mot_metrics.Frame(f.truth_ids + offset, f.track_ids + offset, f.distance, f.similarity))
-        good = {int(f.track_ids[k]) for f in result.frames for k in np.nonzero((f.similarity >= 0.5).any(axis=0))[0]}
-        shown = {int(id_) for f in result.frames for id_ in f.track_ids}
-        false_tracks += len(shown - good)
-        minutes += len(result.frames) / result.fps / 60 if result.fps > 0 else 0.0
-        labelled = [k for k, f in enumerate(result.frames) if len(f.truth_ids)]
-        hits = [k for k in labelled if (result.frames[k].similarity >= 0.5).any()]
-        if hits:
-            waits.append(hits[0] - labelled[0])
-        elif labelled:
-            never += 1
-    hota, clear, identity = mot_metrics.hota(pooled), mot_metrics.clear(pooled), mot_metrics.identity(pooled)
-    labelled_frames = clear.matches + clear.misses
-    return {
-        "videos": len(results),
-        "frames": len(pooled),
-        "hota": round(hota.hota, 4),
-        "det_a": round(hota.det_a, 4),
-        "ass_a": round(hota.ass_a, 4),
-        "mota": round(clear.mota, 4),
-        "idf1": round(identity.idf1, 4),
-        "switches": clear.switches,
-        "pd": round(clear.matches / max(1, labelled_frames), 4),
-        "motp_px": round(clear.motp_px, 2),
-        "false_points_per_frame": round(clear.false_positives / max(1, len(pooled)), 3),
-        "false_tracks_per_minute": round(false_tracks / minutes, 2) if minutes else None,
-        "detections_per_frame": round(statistics.fmean(r.detections for r in results), 2),
-        "frames_to_confirm": statistics.median(waits) if waits else None,
-        "never_found": never,
-        "fps": round(len(pooled) / max(1e-9, sum(r.seconds for r in results)), 1),
-    }
-
-
-def table(groups: dict[str, dict[str, Any]]) -> str:
-    """The figures as a Markdown table, a line per group."""
-    columns = {
-        "videos": "videos", "frames": "frames", "hota": "HOTA", "mota": "MOTA", "idf1": "IDF1", "switches": "IDSW",
-        "pd": "Pd", "false_tracks_per_minute": "false tracks/min", "false_points_per_frame": "false points/frame",
-        "frames_to_confirm": "frames to confirm", "never_found": "never found", "fps": "fps",
-    }  # fmt: skip
-    lines = ["| set | " + " | ".join(columns.values()) + " |", "|---" * (len(columns) + 1) + "|"]
-    lines += [f"| {name} | " + " | ".join(str(row[key]) for key in columns) + " |" for name, row in groups.items()]
-    return "\n".join(lines)
+def compare(boxes: NDArray[np.float64], tracks: Table) -> mot_metrics.Frame:
+    """One frame's tracks, rows of ``TRACK_DTYPE``, against its targets (n, 4): centre x, centre y, w, h in px."""
+    shown = tracks[tracks["state"] != TENTATIVE]
+    where = np.stack([shown["x"], shown["y"]], axis=1)
+    return mot_metrics.frame(np.arange(len(boxes)), boxes[:, :2], mot_metrics.reach(boxes[:, 2:]), shown["id"], where)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -225,41 +198,70 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--set", action="append", default=[], dest="settings", metavar="KEY.PATH=VALUE")
     parser.add_argument("--jobs", type=int, default=1, help="videos at once, each with one CPU thread if above 1")
     parser.add_argument("--frames", type=int, help="only the first N frames of each video")
-    parser.add_argument("--json", type=Path, help="write all figures, also per video")
+    parser.add_argument("--json", type=Path, help="write all figures, also per class and per video")
+    parser.add_argument("--curve", type=Path, metavar="FILE.json|FILE.png", help="Pd against false tracks")
+    parser.add_argument("--sheet", type=Path, metavar="DIR", help="draw the faults of the worst videos")
     args = parser.parse_args(argv)
     settings = list(args.settings)
     settings += [f"detect.weights={args.weights}"] if args.weights else []
     settings += ["detect.threads=1"] if args.jobs > 1 else []
     try:
+        _check_outputs(args.json, args.curve, args.sheet)
         config = configuration.load(args.config, settings)
         videos = find_videos(args.data, [name for name in args.videos.split(",") if name])
-        results = _run_all(videos, config, args.jobs, args.frames)
+        thresholds = [config.detect.threshold, *(video_curve.THRESHOLDS if args.curve else ())]
+        runs = _run_all(videos, args.jobs, partial(
+            evaluate, config=config, thresholds=thresholds, most=args.frames, keep=args.sheet is not None
+        ))  # fmt: skip
+        results = [run[0] for run in runs]
+        _report(results, config, args.json)
+        if args.curve:
+            swept = {t: [run[k] for run in runs] for k, t in enumerate(video_curve.THRESHOLDS, start=1)}
+            video_curve.write(video_curve.curves(swept), args.curve)
+        if args.sheet:
+            for result in video_sheet.worst(results):
+                path = video_sheet.write(result, read_labels(result.video.labels), config.capture, args.sheet)
+                sys.stderr.write(f"{path}\n")
     except PipelineError as error:
         sys.stderr.write(f"tools.evaluate_video: error: {one_line(error)}\n")
         return error.exit_code
-
-    by_group: defaultdict[str, list[Result]] = defaultdict(list)
-    for result in results:
-        by_group[result.video.group].append(result)
-    groups = {group: summarise(members) for group, members in sorted(by_group.items())}
-    sys.stdout.write(table(groups) + "\n")
-    if args.json:
-        per_video = {f"{r.video.group}/{r.video.name}": summarise([r]) for r in results}
-        report = {"config": msgspec.to_builtins(config), "sets": groups, "videos": per_video}
-        args.json.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1))
     return 0
 
 
-def _run_all(videos: Sequence[Video], config: Config, jobs: int, most: int | None) -> list[Result]:
+def _check_outputs(json: Path | None, curve: Path | None, sheet: Path | None) -> None:
+    """Refuse before the long run what could not be written after it."""
+    if curve and curve.suffix not in video_curve.SUFFIXES:
+        raise ConfigError(f"--curve {curve}: expected a name that ends in {' or '.join(video_curve.SUFFIXES)}")
+    for word, path in (("json", json), ("curve", curve)):
+        if path and (path.is_dir() or not path.parent.is_dir()):
+            raise ConfigError(f"--{word} {path}: no file can be there")
+    if sheet:
+        try:
+            sheet.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"--sheet {sheet}: {error.strerror}") from None
+
+
+def _report(results: Sequence[Result], config: Config, path: Path | None) -> None:
+    sets = {name: summarise(members) for name, members in by_set(results).items()}
+    classes = {name: summarise(members) for name, members in by_class(results).items()}
+    sys.stdout.write(table({**sets, **classes}) + "\n")
+    if path:
+        per_video = {f"{r.video.group}/{r.video.name}": summarise([r]) for r in results}
+        report = {"config": msgspec.to_builtins(config), "sets": sets, "classes": classes, "videos": per_video}
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1))
+
+
+def _run_all(videos: Sequence[Video], jobs: int, run: Callable[[Video], list[Result]]) -> list[list[Result]]:
     bar = tqdm(total=len(videos), unit=" videos", disable=not sys.stderr.isatty())
     results = []
     if jobs <= 1:
         for video in videos:
-            results.append(evaluate(video, config, most))
+            results.append(run(video))
             bar.update()
         return results
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        for future in [pool.submit(evaluate, video, config, most) for video in videos]:
+        for future in [pool.submit(run, video) for video in videos]:
             results.append(future.result())
             bar.update()
     return results

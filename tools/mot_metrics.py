@@ -39,6 +39,12 @@ class Frame:
     distance: Floats
     similarity: Floats
 
+    @property
+    def near(self) -> NDArray[np.bool_]:
+        """(n, m) whether the track is within the target's reach."""
+        within: NDArray[np.bool_] = self.similarity >= MATCH - _EPS
+        return within
+
 
 @dataclass(frozen=True, slots=True)
 class Hota:
@@ -138,6 +144,7 @@ def clear(frames: Sequence[Frame]) -> Clear:
 
     A pair matched in the frame before stays matched while it may; the rest is matched by similarity. A
     switch is a truth matched to another track than the last one it was matched to, however long ago.
+    A frame without truth or without tracks is skipped when looking for the frame before, as in TrackEval.
     """
     last: dict[int, int] = {}
     previous: dict[int, int] = {}
@@ -145,13 +152,14 @@ def clear(frames: Sequence[Frame]) -> Clear:
     distance = 0.0
     for f in frames:
         kept = np.array([[previous.get(t) == k for k in f.track_ids.tolist()] for t in f.truth_ids.tolist()], bool)
-        may = f.similarity >= MATCH - _EPS
+        may = f.near
         # Keeping a pair outweighs any number of similarities.
         gain = np.where(may, f.similarity + kept.reshape(may.shape) * 1000.0, 0.0)
         rows, columns = linear_sum_assignment(gain, maximize=True)
         good = may[rows, columns]
         rows, columns = rows[good], columns[good]
-        previous = dict(zip(f.truth_ids[rows].tolist(), f.track_ids[columns].tolist(), strict=True))
+        if may.size:
+            previous = dict(zip(f.truth_ids[rows].tolist(), f.track_ids[columns].tolist(), strict=True))
         switches += sum(last.get(truth, track) != track for truth, track in previous.items())
         last.update(previous)
         matches += len(rows)
@@ -173,7 +181,7 @@ def identity(frames: Sequence[Frame]) -> Identity:
     frames, truth_count, track_count = _dense(frames)
     shared = np.zeros((len(truth_count), len(track_count)))
     for f in frames:
-        shared[np.ix_(f.truth_ids, f.track_ids)] += f.similarity >= MATCH - _EPS
+        shared[np.ix_(f.truth_ids, f.track_ids)] += f.near
     rows, columns = linear_sum_assignment(shared, maximize=True)
     hits, truths, tracks = shared[rows, columns].sum(), truth_count.sum(), track_count.sum()
     return Identity(

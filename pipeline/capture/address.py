@@ -33,15 +33,18 @@ MASK = "***"
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 # A word that goes on after a blank is still one address when it stopped within "user:pass", not "host:port".
-_WITH_SCHEME = re.compile(r"(?<=://)(?:[^\s/@]*:[^\s/@]*\s[^@/\n]*@\S*@|[^\s/@]*:[^\s/@]*\s[^@/\n]*@|\S+@)")
+# Possessive wherever the next sign is none of the set: nobody may make this slow by the signs they send.
+_WITH_SCHEME = re.compile(r"(?<=://)(?:[^\s/@:]*+:[^\s/@]*+\s[^@/\n]*+@(?:\S*@)?|\S+@)")
 _WITHOUT_SCHEME = re.compile(
-    r"""(?<![^\s"'=(,;<\[])(?![A-Za-z]:\\)(?:\\|//)?(?![^\w\s]*[A-Za-z][\w+.-]*://)[^\s:@/]*:\S*@"""
+    r"""(?<![^\s"'=(,;<\[])(?![A-Za-z]:\\)(?:\\|//)?(?![^\w\s]*+[A-Za-z][\w+.-]*+://)[^\s:@/]*+:\S*@"""
 )
-_PARAMETER = re.compile(r"(?<![^?&;#\s,\"'(])([^\s=&?;#,\"'(]+)=([^\s&]+)")
+_PARAMETER = re.compile(r"(?<![^?&;#\s,\"'(])([^\s=&?;#,\"'(]++)=(?=[^\s&])")
+_VALUE = re.compile(r"[^\s&]+")
 _SECRET_NAME = re.compile(
     r"us(e)?r|login|pass|pwd|psw|^pw$|token|auth|key|secret|signature|^sig$|cred|streamid|session|jwt", re.I
 )
 _ID_LENGTH = 32
+_MAX_SHOWN = 4096
 
 
 class Address(NamedTuple):
@@ -60,10 +63,12 @@ def parse(source: str) -> Address:
     """Tell what kind of source a SOURCE argument names. Nothing is opened.
 
     Raises:
-        SourceError: empty, an unknown scheme, or a blank in a URL.
+        SourceError: empty, an unknown scheme, a blank in a URL, or no name that a file can have.
     """
     if not source.strip():
         raise SourceError("the name of a source is empty")
+    if "\0" in source:
+        raise SourceError("the name of a source holds a zero byte")
     if re.fullmatch(r"[0-9]+|/dev/(video[0-9]+|v4l/.+)", source):
         return Address("camera", source)
     scheme = _SCHEME.match(source)
@@ -83,8 +88,12 @@ def parse(source: str) -> Address:
 
 def _parse_path(text: str) -> Address:
     path = Path(text)
-    is_glob = any(c in text for c in "*?[") and not path.exists()
-    if path.is_dir() or is_glob or path.suffix.lower() in IMAGE_SUFFIXES:
+    try:
+        is_folder, exists = path.absolute().is_dir(), path.exists()
+    except OSError as error:
+        raise SourceError(f"{redact(text)}: {error.strerror}") from None
+    is_glob = any(c in text for c in "*?[") and not exists
+    if is_folder or is_glob or path.suffix.lower() in IMAGE_SUFFIXES:
         return Address("images", text)
     return Address("video", text)
 
@@ -93,19 +102,29 @@ def redact(text: str) -> str:
     """Mask the credentials of every address in a text: user info, and query parameters with secret names.
 
     Works on whole words, so a password may hold any character but blanks (and mostly those). In doubt it
-    masks too much: of ``rtsp://host/a@b`` only ``rtsp://***@b`` is left.
+    masks too much: of ``rtsp://host/a@b`` only ``rtsp://***@b`` is left, and of a text of over 4096 characters
+    nothing, since the search takes the square of the length.
     """
-    text = _PARAMETER.sub(_mask_value, text)
+    if len(text) > _MAX_SHOWN:
+        return f"{MASK} ({len(text)} characters)"
+    text = _mask_parameters(text)
+    if "@" not in text:
+        return text
     text = _WITH_SCHEME.sub(f"{MASK}@", text)
     return _WITHOUT_SCHEME.sub(f"{MASK}@", text)
 
 
-def _mask_value(parameter: re.Match[str]) -> str:
-    name, value = parameter.groups()
-    if not _SECRET_NAME.search(unquote(name)):
-        return parameter[0]
-    # What looks like a parameter may be part of a password before an '@': that sign must stay in sight.
-    return f"{name}={MASK}@" if "@" in value else f"{name}={MASK}"
+def _mask_parameters(text: str) -> str:
+    shown, at = "", 0
+    for parameter in _PARAMETER.finditer(text):
+        # The value of a harmless parameter is searched too: it may be a password's end and a query after that.
+        if parameter.start() >= at and _SECRET_NAME.search(unquote(parameter[1])):
+            value = _VALUE.match(text, parameter.end())
+            assert value is not None
+            # What looks like a parameter may be part of a password before an '@': that sign must stay in sight.
+            shown += text[at : parameter.end()] + MASK + ("@" if "@" in value[0] else "")
+            at = value.end()
+    return shown + text[at:]
 
 
 def source_ids(addresses: Sequence[str]) -> list[str]:

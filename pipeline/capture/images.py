@@ -134,7 +134,10 @@ def _read(path: Path, pages: int) -> Iterator[tuple[str, NDArray[Any]]]:
     # OpenCV walks from the first page to reach a later one: by chunks, that walk is rare.
     for start in range(0, pages if pages > 1 else 0, _CHUNK):
         count = min(_CHUNK, pages - start)
-        _, images = cv2.imreadmulti(str(path), start, count, flags=cv2.IMREAD_UNCHANGED)
+        try:
+            _, images = cv2.imreadmulti(str(path), start, count, flags=cv2.IMREAD_UNCHANGED)
+        except cv2.error:
+            images = ()
         for k, image in enumerate(images):
             yield f"{path} page {start + k + 1}", image
         if len(images) < count:
@@ -147,7 +150,10 @@ def _decode(path: Path) -> NDArray[Any]:
     data = path.read_bytes()
     if not _complete(data):
         raise SourceError(f"{path}: the image is damaged or cut short")
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        image = None
     if image is None:
         raise SourceError(f"{path}: not an image that can be read")
     return image

@@ -8,7 +8,7 @@ import pytest
 from pipeline.capture.scene import TargetTruth
 from pipeline.messages import COASTING, CONFIRMED, TENTATIVE, TRACK_DTYPE, Table
 from tools import mot_metrics
-from tools.evaluate_scene import compare, main
+from tools.evaluate_scene import compare, main, report
 
 
 def tracks(*rows: tuple[int, int, float, float]) -> Table:
@@ -37,6 +37,14 @@ def test_track_with_a_hidden_target_is_excused_within_reach(x: float, false: int
 def test_track_near_a_hidden_and_a_visible_target_counts_for_the_visible() -> None:
     clear = mot_metrics.clear([compare([truth(0, 0, visible=False), truth(1, 4)], tracks((1, CONFIRMED, 2, 0)))])
     assert (clear.matches, clear.misses, clear.false_positives) == (1, 0, 0)
+
+
+def test_report_of_a_hand_worked_frame() -> None:
+    # One target 1 px off, one missed, one false track: 1 + 5 + 5 px.
+    frame = compare([truth(0, 0), truth(1, 50)], tracks((1, CONFIRMED, 1, 0), (2, CONFIRMED, 90, 0)))
+    line = report([frame])
+    assert "GOSPA 11.00 px (localisation 1.00, missed 5.00, false 5.00)" in line
+    assert "Pd 0.500  false points/frame 1.000  MOTP 1.00 px" in line
 
 
 def test_what_is_no_scene_is_named(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,11 +11,9 @@ import pytest
 from pipeline.capture.scene import Scene, SceneSpec
 from pipeline.config import load
 from pipeline.errors import ConfigError
-from tools import mot_metrics
-from tools.evaluate_video import Result, Video, find_videos, main, read_labels, summarise
+from tools import mot_metrics, video_curve
+from tools.evaluate_video import find_videos, main, read_labels, sweep_video, track_video
 from tools.render_scene import main as render
-
-VIDEO = Video("set", "name", Path("name.mp4"), Path("name.csv"))
 
 
 def test_labels_are_centres_in_pixel_coordinates(tmp_path: Path) -> None:
@@ -50,35 +48,16 @@ def test_only_labelled_videos_are_found(tmp_path: Path) -> None:
         find_videos(tmp_path / "nowhere")
 
 
-def one_target(tracks_by_frame: list[list[tuple[int, float]]]) -> list[mot_metrics.Frame]:
-    """A target at (0, 0) in every frame; tracks (id, x)."""
-    return [
-        mot_metrics.frame([0], [(0.0, 0.0)], 5.0, [i for i, _ in tracks], [(x, 0.0) for _, x in tracks])
-        for tracks in tracks_by_frame
-    ]
-
-
-def test_figures_of_a_hand_worked_video() -> None:
-    # Found from the third frame on by track 1; track 9 is far away in two frames.
-    frames = one_target([[], [(9, 50.0)], [(1, 1.0), (9, 50.0)], [(1, 1.0)]])
-    figures = summarise([Result(VIDEO, frames, fps=2.0, seconds=0.5, detections=3.0)])
-    assert figures["pd"] == 0.5
-    assert figures["frames_to_confirm"] == 2
-    assert figures["false_points_per_frame"] == 0.5
-    assert figures["false_tracks_per_minute"] == 30.0  # one in 4 frames at 2 frames per second
-    assert figures["motp_px"] == 1.0
-    assert figures["fps"] == 8.0
-    assert figures["mota"] == 0.0  # 2 matches, 2 misses, 2 false points
-    assert figures["never_found"] == 0
-
-
-def test_equal_ids_in_different_videos_are_different_trajectories() -> None:
-    result = Result(VIDEO, one_target([[(1, 0.0)], [(1, 0.0)]]), 25.0, 1.0, 1.0)
-    lost = Result(VIDEO, one_target([[], []]), 25.0, 1.0, 0.0)
-    both = summarise([result, result])
-    assert (both["idf1"], both["switches"], both["hota"]) == (1.0, 0, 1.0)
-    mixed = summarise([result, lost])
-    assert (mixed["never_found"], mixed["pd"], mixed["frames_to_confirm"]) == (1, 0.5, 0)
+def test_a_sweep_is_what_single_runs_at_each_threshold_give() -> None:
+    address = "test://crossing?width=128&height=96&frames=5&snr=20&seed=1"
+    thresholds = (None, 0.99)
+    swept = list(zip(*sweep_video(address, load(None, ["detect.threads=1"]), thresholds), strict=True))
+    assert len({tuple(m.detections for m in messages) for messages in swept}) == 2
+    for threshold, messages in zip(thresholds, swept, strict=True):
+        words = ["detect.threads=1", *([f"detect.threshold={threshold}"] if threshold else [])]
+        alone = list(track_video(address, load(None, words)))
+        assert [m.detections for m in alone] == [m.detections for m in messages]
+        assert [m.tracks for m in alone] == [m.tracks for m in messages]
 
 
 def test_whole_evaluation_of_a_rendered_video(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -95,13 +74,18 @@ def test_whole_evaluation_of_a_rendered_video(tmp_path: Path, capsys: pytest.Cap
     else:
         labels = data / "clip.csv"
     labels.write_text("\n".join(["frame,x,y,w,h", *rows]) + "\n")
-    report = tmp_path / "report.json"
+    report, curve, sheet = tmp_path / "report.json", tmp_path / "curve.json", tmp_path / "sheet"
     words = ["--data", str(tmp_path / "data"), "--set", "detect.threads=1", "--json", str(report)]
-    assert main(words) == 0
+    assert main([*words, "--curve", str(curve), "--sheet", str(sheet)]) == 0
     assert "| rendered | 1 | 10 |" in capsys.readouterr().out
     figures = json.loads(report.read_text())
     assert figures["sets"]["rendered"]["frames"] == 10
     assert figures["config"]["detect"]["threads"] == 1
+    points = json.loads(curve.read_text())["rendered"]
+    assert [point["threshold"] for point in points] == list(video_curve.THRESHOLDS)
+    # Until its first track is confirmed a target counts as missed, so there is a sheet.
+    assert figures["sets"]["rendered"]["pd"] < 1
+    assert [path.name for path in sheet.iterdir()] == [f"rendered_{labels.stem}.png"]
 
 
 def test_bad_words_give_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -110,3 +94,22 @@ def test_bad_words_give_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert errors.count("\n") == 1
     assert "nowhere" in errors
     assert load(None).detect.weights == "mshnet"
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "reason"),
+    [
+        ("--curve", "curve.pdf", "ends in .json or .png"),
+        ("--curve", "gone/curve.json", "no file can be there"),
+        ("--json", "gone/report.json", "no file can be there"),
+        ("--sheet", "a_file", "exists"),
+    ],
+)
+def test_what_cannot_be_written_is_refused_before_the_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, name: str, reason: str
+) -> None:
+    (tmp_path / "a_file").touch()
+    assert main(["--data", str(tmp_path / "nowhere"), option, str(tmp_path / name)]) == 2
+    errors = capsys.readouterr().err
+    assert errors.count("\n") == 1
+    assert option in errors and reason in errors

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tools.mot_metrics import clear, frame, hota, identity, reach
+from tools.mot_metrics import Frame, clear, frame, hota, identity, reach
 
 NOWHERE = np.empty((0, 2))
 
@@ -53,6 +53,19 @@ def tangled(seed):
             tracks.append([uniform(0, 60), uniform(0, 60)])
             fresh += 1
         frames.append(frame(truth, [place[i] for i in truth], [5 + i / 2 for i in truth], ids, tracks))
+    return frames
+
+
+def scattered(seed):
+    """Similarities without any geometry, in twentieths: on the thresholds, with ties; some frames half empty."""
+    rng = random.Random(seed)
+    frames = []
+    for _ in range(25):
+        truth = [i for i in range(4) if rng.random() < 0.6]
+        tracks = [i for i in range(6) if rng.random() < 0.45]
+        similarity = [[int(21 * rng.random()) / 20 for _ in tracks] for _ in truth]
+        matrix = np.array(similarity, float).reshape(len(truth), len(tracks))
+        frames.append(Frame(np.array(truth, int), np.array(tracks, int), 1 - matrix, matrix))
     return frames
 
 
@@ -121,6 +134,16 @@ def test_clear_keeps_a_pair_although_another_track_is_nearer():
     assert (score.switches, score.motp_px) == (0, 2.5)
 
 
+def test_a_frame_without_tracks_does_not_part_a_pair():
+    xy = [[0.0, 0.0]]
+    frames = [
+        frame([1], xy, 5.0, [1], [[0.0, 4.0]]),
+        frame([1], xy, 5.0, [], NOWHERE),
+        frame([1], xy, 5.0, [1, 2], [[0.0, 4.0], [0.0, 1.0]]),
+    ]
+    assert (clear(frames).switches, clear(frames).motp_px) == (0, 4.0)
+
+
 def test_reach_is_half_the_diagonal_but_not_under_five():
     assert reach([[6, 8], [12, 16], [math.nan, math.nan]]).tolist() == [5, 10, 5]
 
@@ -152,6 +175,73 @@ def test_agrees_with_trackeval(seed):
     h, c, i = hota(frames), clear(frames), identity(frames)
     got = (h.hota, h.det_a, h.ass_a, h.loc_a, c.mota, c.switches, c.false_positives, c.misses, i.idf1)
     assert got == pytest.approx(REFERENCE[seed], abs=1e-9)
+
+
+# HOTA, DetA, AssA, LocA, MOTA, switches, false, missed, IDF1, identity precision and recall of the same similarities,
+# by TrackEval 1.3.0 (eval_sequence of HOTA, CLEAR and Identity) and to 1e-12 the same by roboflow trackers 2.6.1
+# (trackers.eval.compute_*_metrics).
+SCATTERED = {
+    1: (
+        0.23109729953,
+        0.4715030093,
+        0.11419191394,
+        0.81405959095,
+        -0.22950819672,
+        35,
+        27,
+        13,
+        0.35294117647,
+        0.32,
+        0.39344262295,
+    ),
+    2: (
+        0.21109512654,
+        0.39431787686,
+        0.11552079898,
+        0.7881869105,
+        -0.17543859649,
+        27,
+        20,
+        20,
+        0.31578947368,
+        0.31578947368,
+        0.31578947368,
+    ),
+    3: (
+        0.21912482116,
+        0.40195170888,
+        0.12053137053,
+        0.79257928352,
+        -0.22807017544,
+        27,
+        27,
+        16,
+        0.336,
+        0.30882352941,
+        0.36842105263,
+    ),
+    5: (
+        0.2537343897,
+        0.44410447776,
+        0.14532480639,
+        0.84898773097,
+        -0.01639344262,
+        23,
+        18,
+        21,
+        0.36974789916,
+        0.37931034483,
+        0.3606557377,
+    ),
+}
+
+
+@pytest.mark.parametrize("seed", sorted(SCATTERED))
+def test_agrees_with_trackeval_and_trackers_on_any_similarity(seed):
+    frames = scattered(seed)
+    h, c, i = hota(frames), clear(frames), identity(frames)
+    got = (h.hota, h.det_a, h.ass_a, h.loc_a, c.mota, c.switches, c.false_positives, c.misses)
+    assert (*got, i.idf1, i.precision, i.recall) == pytest.approx(SCATTERED[seed], abs=1e-9)
 
 
 @settings(max_examples=20, deadline=None)

@@ -104,7 +104,7 @@ class SceneSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             given[key] = unquote(value)
         try:
             spec = msgspec.convert({"name": name, **_DEFAULTS[name], **given}, cls, strict=False)
-        except msgspec.ValidationError as error:
+        except (msgspec.ValidationError, UnicodeError) as error:
             raise ValueError(f"{url}: {error}") from None
         if "pan_px" in given and "pan" not in spec.motions:
             raise ValueError(f"{url}: pan_px has no effect without camera=pan")

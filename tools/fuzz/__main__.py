@@ -1,0 +1,70 @@
+"""Fuzz the readers of foreign bytes.
+
+    python -m tools.fuzz [--target NAME ...] [--runs N] [--seconds S] [--seed N] [--jobs N] [--findings DIR]
+                         [--engine mutation|atheris]
+
+Prints a line per target; the inputs that were not taken as they must be are saved, and the exit code is then 1.
+The engine ``atheris`` (``pip install atheris``) follows the lines that inputs reach; it stops at the first finding.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from tools.fuzz.engine import fuzz, save
+from tools.fuzz.targets import TARGETS, corpus
+
+HEADER = "| target | inputs | inputs/s | accepted | refused | findings |\n|---|---:|---:|---:|---:|---:|"
+
+
+def main(argv: Sequence[str]) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="tools.fuzz", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--target", action="append", choices=TARGETS, help="may be given again (default: all)")
+    parser.add_argument("--runs", type=int, help="inputs per target (default: 10000, or no limit with --seconds)")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="most time per target")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=1, help="processes at once")
+    parser.add_argument("--findings", type=Path, default=Path(tempfile.gettempdir()) / "fuzz-findings")
+    parser.add_argument("--engine", choices=("mutation", "atheris"), default="mutation")
+    args = parser.parse_args(argv)
+    if args.engine == "atheris":
+        return _guided(args)
+    runs = args.runs or (10_000 if math.isinf(args.seconds) else sys.maxsize)
+
+    sys.stdout.write(HEADER + "\n")
+    saved: list[Path] = []
+    for name in args.target or TARGETS:
+        target = TARGETS[name]
+        result = fuzz(target, corpus(target), runs=runs, seconds=args.seconds, seed=args.seed, jobs=args.jobs)
+        rate, refused = result.runs / max(result.seconds, 1e-9), result.runs - result.accepted - len(result.findings)
+        sys.stdout.write(
+            f"| {name} | {result.runs} | {rate:.0f} | {result.accepted} | {refused} | {len(result.findings)} |\n"
+        )
+        sys.stdout.flush()
+        for finding, path in zip(result.findings.values(), save(result, args.findings), strict=True):
+            sys.stderr.write(f"{name}: {finding.signature}: {path}\n")
+            saved.append(path)
+    return 1 if saved else 0
+
+
+def _guided(args: argparse.Namespace) -> int:
+    """Each target under atheris, in a process of its own."""
+    runs = args.runs or (10_000 if math.isinf(args.seconds) else -1)
+    limits = [str(runs), "0" if math.isinf(args.seconds) else f"{args.seconds:.0f}", str(args.seed + 1)]
+    command = [sys.executable, "-m", "tools.fuzz.guided"]
+    codes = [
+        subprocess.run([*command, name, *limits, str(args.findings)], check=False).returncode
+        for name in args.target or TARGETS
+    ]
+    return 1 if any(codes) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

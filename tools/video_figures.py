@@ -1,0 +1,157 @@
+"""The figures of videos, from the comparison of every frame: per video, pooled by set and by class."""
+
+from __future__ import annotations
+
+import re
+import statistics
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pipeline.messages import Tracked
+from tools import mot_metrics
+from tools.gospa import gospa
+from tools.gospa import mean as mean_gospa
+
+# A missed target or a false track costs 5 px, as much as a pair at the edge of the smallest reach.
+GOSPA_CUTOFF_PX = 2 * mot_metrics.MIN_REACH_PX
+_CLASS = re.compile(r"_([A-Za-z]+)_\d+$")
+
+
+class Video(NamedTuple):
+    """A labelled video: where it lies and what it is part of."""
+
+    group: str
+    name: str
+    medium: Path
+    labels: Path
+
+    @property
+    def kind(self) -> str:
+        """Class of the target where the name ends in it and a number (IR_DRONE_014: drone), else empty."""
+        match = _CLASS.search(self.name)
+        return match[1].lower() if match else ""
+
+
+class Result(NamedTuple):
+    """What the pipeline showed of one video, against its truth.
+
+    Attributes:
+        frames: comparison per frame, for the metrics.
+        fps: media frames per second.
+        seconds: wall time of processing.
+        detections: detections per frame, before tracking.
+        messages: of all frames, for contact sheets; empty where none are wanted.
+    """
+
+    video: Video
+    frames: list[mot_metrics.Frame]
+    fps: float
+    seconds: float
+    detections: float
+    messages: Sequence[Tracked] = ()
+
+
+def false_tracks(frames: Sequence[mot_metrics.Frame]) -> set[int]:
+    """Ids of the tracks of one video that were never within reach of a target."""
+    shown = {int(id_) for f in frames for id_ in f.track_ids}
+    return shown - {int(id_) for f in frames for id_ in f.track_ids[f.near.any(axis=0)]}
+
+
+def frames_to_confirm(frames: Sequence[mot_metrics.Frame]) -> int | None:
+    """Frames from the first with a target to the first with a track on one; None without such a track."""
+    labelled = [k for k, f in enumerate(frames) if len(f.truth_ids)]
+    return next((k - labelled[0] for k in labelled if frames[k].near.any()), None)
+
+
+def found(results: Sequence[Result]) -> dict[str, Any]:
+    """What a detection threshold trades: the share of targets found, and false tracks."""
+    clear = mot_metrics.clear(_pooled(results))
+    false = sum(len(false_tracks(result.frames)) for result in results)
+    minutes = sum(len(result.frames) / result.fps / 60 for result in results if result.fps > 0)
+    with_target = [result for result in results if any(len(f.truth_ids) for f in result.frames)]
+    waits = [(result.video.name, frames_to_confirm(result.frames)) for result in with_target]
+    hits = [wait for _, wait in waits if wait is not None]
+    return {
+        "pd": round(clear.matches / max(1, clear.matches + clear.misses), 4),
+        "false_points_per_frame": round(clear.false_positives / max(1, sum(len(r.frames) for r in results)), 3),
+        "false_tracks": false,
+        "minutes": round(minutes, 3),
+        "false_tracks_per_minute": round(false / minutes, 2) if minutes else None,
+        "frames_to_confirm": statistics.median(hits) if hits else None,
+        "frames_to_confirm_p90": round(float(np.percentile(hits, 90)), 1) if hits else None,
+        "never_found": len(waits) - len(hits),
+        "never_found_videos": [name for name, wait in waits if wait is None],
+    }
+
+
+def summarise(results: Sequence[Result]) -> dict[str, Any]:
+    """All figures of several videos together; trajectories of different videos are different.
+
+    Frames to confirm are of the videos whose target was found at all. GOSPA is the mean of all frames, with exponent
+    1 and cutoff ``GOSPA_CUTOFF_PX``.
+    """
+    pooled = _pooled(results)
+    hota, clear, identity = mot_metrics.hota(pooled), mot_metrics.clear(pooled), mot_metrics.identity(pooled)
+    gospa_px = mean_gospa(gospa(f.distance, GOSPA_CUTOFF_PX) for f in pooled) if pooled else None
+    return {
+        "videos": len(results),
+        "frames": len(pooled),
+        "hota": round(hota.hota, 4),
+        "det_a": round(hota.det_a, 4),
+        "ass_a": round(hota.ass_a, 4),
+        "mota": round(clear.mota, 4),
+        "idf1": round(identity.idf1, 4),
+        "switches": clear.switches,
+        "motp_px": round(clear.motp_px, 2),
+        "gospa_px": round(gospa_px.value, 3) if gospa_px else None,
+        "gospa_localisation_px": round(gospa_px.localisation, 3) if gospa_px else None,
+        "gospa_missed_px": round(gospa_px.missed, 3) if gospa_px else None,
+        "gospa_false_px": round(gospa_px.false, 3) if gospa_px else None,
+        **found(results),
+        "detections_per_frame": round(statistics.fmean(r.detections for r in results), 2),
+        "fps": round(len(pooled) / max(1e-9, sum(r.seconds for r in results)), 1),
+    }
+
+
+def by_set(results: Sequence[Result]) -> dict[str, list[Result]]:
+    """Results of each set, in the order of names."""
+    return _grouped(results, [r.video.group for r in results])
+
+
+def by_class(results: Sequence[Result]) -> dict[str, list[Result]]:
+    """Results of each class of each set as ``set/class``; videos whose name tells no class are left out."""
+    named = [result for result in results if result.video.kind]
+    return _grouped(named, [f"{r.video.group}/{r.video.kind}" for r in named])
+
+
+def table(groups: dict[str, dict[str, Any]]) -> str:
+    """The figures as a Markdown table, a line per group."""
+    columns = {
+        "videos": "videos", "frames": "frames", "hota": "HOTA", "mota": "MOTA", "idf1": "IDF1", "switches": "IDSW",
+        "pd": "Pd", "false_tracks_per_minute": "false tracks/min", "false_points_per_frame": "false points/frame",
+        "gospa_px": "GOSPA px", "frames_to_confirm": "frames to confirm", "frames_to_confirm_p90": "of 90 %",
+        "never_found": "never found", "fps": "fps",
+    }  # fmt: skip
+    lines = ["| set | " + " | ".join(columns.values()) + " |", "|---" * (len(columns) + 1) + "|"]
+    lines += [f"| {name} | " + " | ".join(str(row[key]) for key in columns) + " |" for name, row in groups.items()]
+    return "\n".join(lines)
+
+
+def _pooled(results: Sequence[Result]) -> list[mot_metrics.Frame]:
+    """All frames, with ids that are different in different videos."""
+    return [
+        mot_metrics.Frame(f.truth_ids + offset, f.track_ids + offset, f.distance, f.similarity)
+        for offset, result in zip(range(0, len(results) << 32, 1 << 32), results, strict=True)
+        for f in result.frames
+    ]
+
+
+def _grouped(results: Sequence[Result], names: Sequence[str]) -> dict[str, list[Result]]:
+    groups: defaultdict[str, list[Result]] = defaultdict(list)
+    for name, result in zip(names, results, strict=True):
+        groups[name].append(result)
+    return dict(sorted(groups.items()))
