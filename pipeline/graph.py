@@ -17,11 +17,13 @@ import zmq
 from msgspec import Struct
 
 from pipeline.capture.factory import is_live, open_source
-from pipeline.capture.stage import CaptureLoop
+from pipeline.capture.stage import CaptureLoop, resume
 from pipeline.config import Config, Where
 from pipeline.errors import PipelineError, one_line
+from pipeline.journal import Journal
 from pipeline.link import Link, StageState
-from pipeline.queues import Policy, Receiver, Sender
+from pipeline.queues import Policy, Sender
+from pipeline.receiver import Receiver
 from pipeline.stage import Stage, StageLoop
 
 Role = Literal["capture", "preprocess", "detect", "track", "sinks"]
@@ -38,6 +40,8 @@ class StagePlan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         sources: ids of the sources that come through; for capture, its own.
         inputs, output: endpoints of its queues.
         control: endpoint of the supervisor's switchboard.
+        journal: file for the numbers that outlive the stage.
+        attempt: times that the stage has died before.
         address: of the source, with credentials; for capture only.
         policy: of the source; for capture only.
         out: output folder; for sinks only.
@@ -52,6 +56,8 @@ class StagePlan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     inputs: tuple[str, ...] = ()
     output: str | None = None
     control: str
+    journal: str
+    attempt: int = 0
     address: str = ""
     policy: Policy = Policy.LOSSLESS
     out: str | None = None
@@ -105,6 +111,7 @@ def plan(
             sources=(id_,),
             output=inputs[i],
             control=control[captures[id_]],
+            journal=str(folder / f"capture.{id_}.journal"),
             address=address,
             policy=config.queue.policy or (Policy.BOUNDED if is_live(address) else Policy.LOSSLESS),
             config=config,
@@ -123,6 +130,7 @@ def plan(
                 inputs=inputs,
                 output=output,
                 control=control[where[role]],
+                journal=str(folder / f"{role}.journal"),
                 out=str(out) if out is not None and role == "sinks" else None,
                 config=config,
             )
@@ -151,21 +159,24 @@ def run(plan: StagePlan, context: zmq.Context[zmq.Socket[bytes]], parent: int | 
 
 
 def _loop(plan: StagePlan, context: zmq.Context[zmq.Socket[bytes]], link: Link) -> CaptureLoop | StageLoop:
-    queue, output = plan.config.queue, None
-    if plan.output is not None:
-        policies = dict.fromkeys(plan.sources, plan.policy)
-        output = Sender(context, plan.output, policies=policies, staleness_s=queue.staleness_s)
+    queue, journal = plan.config.queue, Journal(Path(plan.journal), plan.sources)
     if plan.role == "capture":
-        assert output is not None
-        source = open_source(plan.address, plan.config.capture)
-        return CaptureLoop(plan.name, source, plan.sources[0], plan.session, plan.policy, output, link, context)
-    stage = _build(plan, link)
-    credits = max(queue.credits, stage.batch_size)
+        (id_,) = plan.sources
+        assert plan.output is not None
+        source, row = open_source(plan.address, plan.config.capture), journal.row(id_)
+        if plan.attempt:
+            resume(row, source, plan.policy)
+        door = Sender(context, plan.output, policies={id_: plan.policy}, staleness_s=queue.staleness_s, rows={id_: row})
+        return CaptureLoop(plan.name, source, id_, plan.session, plan.policy, door, link, context, row)
+    stage = _build(plan, link, journal)
+    output = Sender(context, plan.output) if plan.output is not None else None
+    # A frame is under way until the next stage has it, so one more keeps this stage busy meanwhile.
+    credits = max(queue.credits, stage.batch_size) + (output is not None)
     inputs = [Receiver(context, endpoint, plan.session, credits) for endpoint in plan.inputs]
     return StageLoop(plan.name, stage, inputs, output, link, plan.sources, plan.session)
 
 
-def _build(plan: StagePlan, link: Link) -> Stage:
+def _build(plan: StagePlan, link: Link, journal: Journal) -> Stage:
     """The stage of a plan. Imports are here, so that a process loads only what its own stage needs."""
     config = plan.config
     if plan.role == "preprocess":
@@ -179,10 +190,11 @@ def _build(plan: StagePlan, link: Link) -> Stage:
     if plan.role == "track":
         from pipeline.track.stage import TrackStage
 
-        return TrackStage(config.track, config.detect.weights, config.detect.threshold)
+        return TrackStage(config.track, config.detect.weights, config.detect.threshold, plan.attempt, journal)
     from pipeline.sinks.stage import SinkStage
 
-    return SinkStage(config.sinks, Path(plan.out) if plan.out is not None else None, link.ask_stop)
+    out = Path(plan.out) if plan.out is not None else None
+    return SinkStage(config.sinks, out, link.ask_stop, attempt=plan.attempt, journal=journal)
 
 
 def free_port() -> int:

@@ -15,7 +15,8 @@ from pipeline.capture.stage import READ_AHEAD, CaptureLoop
 from pipeline.errors import SourceError
 from pipeline.link import Link, StageState, Stop, Switchboard
 from pipeline.messages import EndOfSource
-from pipeline.queues import Policy, Receiver, Sender
+from pipeline.queues import Policy, Sender
+from pipeline.receiver import Receiver
 from tests.conftest import wait_until
 from tests.messages import SESSION
 from tests.pipeline.queue_ends import seqs, take
