@@ -99,7 +99,7 @@ class StageLoop:
                 self._tell("running")
                 while self._open_sources:
                     if not self._step() and self._link.stopping:
-                        break  # the stages before are gone, all they had went through an earlier life of this one
+                        break  # the stages before have left and nothing of theirs is on its way
                 self._flush()
                 self._state = "drained"
             except Aborted:

@@ -167,20 +167,21 @@ class Supervisor:
     def _part_from_the_gone(self) -> None:
         """Ends meet in spite of deaths.
 
-        A stage that was started again may have handed everything over in an earlier life. When the stages
-        before it have left, nothing will come; when the one after it has left, nothing is wanted, and that
-        holds for the stages before it in turn.
+        The end of a source may have died with several stages, or have been passed on in an earlier life of one.
+        When the stages before a stage have left in good order, nothing more will come to it; when the one after
+        it has, nothing of it is wanted any more.
         """
-        if not any(watch.causes for watch in self._watches.values()):
+        watches = self._watches.values()
+        if not any(watch.causes for watch in watches):
             return
-        for watch in self._watches.values():
+        for watch in watches:
             if watch.final or not watch.running:
                 continue
-            before = [other for other in self._watches.values() if other.plan.output in watch.plan.inputs]
-            after = [other for other in self._watches.values() if watch.plan.output in other.plan.inputs]
-            if after and all(_left(other) for other in after):
+            before = [other for other in watches if other.plan.output in watch.plan.inputs]
+            after = [other for other in watches if watch.plan.output in other.plan.inputs]
+            if after and all(map(_left, after)):
                 self._switchboard.order(watch.plan.name, Stop(gentle=False))
-            elif watch.causes and before and all(_left(other) for other in before):
+            elif before and all(map(_left, before)):
                 self._switchboard.order(watch.plan.name, Stop(gentle=True))
 
     def _begin_stop(self) -> None:
