@@ -170,8 +170,7 @@ def _loop(plan: StagePlan, context: zmq.Context[zmq.Socket[bytes]], link: Link) 
         return CaptureLoop(plan.name, source, id_, plan.session, plan.policy, door, link, context, row)
     stage = _build(plan, link, journal)
     output = Sender(context, plan.output) if plan.output is not None else None
-    # A frame is under way until the next stage has it, so one more keeps this stage busy meanwhile.
-    credits = max(queue.credits, stage.batch_size) + (output is not None)
+    credits = max(queue.credits, stage.batch_size)
     inputs = [Receiver(context, endpoint, plan.session, credits) for endpoint in plan.inputs]
     return StageLoop(plan.name, stage, inputs, output, link, plan.sources, plan.session)
 

@@ -8,11 +8,12 @@ knows exactly which frames are under way, and keeps the others under the policy 
 ``latest``    keep only the newest frame while waiting;
 ``bounded``   keep frames while they are younger than the staleness budget.
 
-A credit comes back when the receiver has *finished* with a message. The end of a source is never dropped.
+A credit comes back when the receiver has *worked off* a message. The end of a source is never dropped.
 
-When the receiver dies, the sender still has what was under way. Frames of a lossless source go back to the
-front of the line and are sent to the next receiver; a frame that was under way at two deaths may be their
-cause and is lost. Other sources do not look back: what was under way is lost.
+The sender keeps a message until what became of it is in the hands of the stage after the receiver's: when the
+receiver dies, the sender still has all that went down with it. Frames of a lossless source go back to the front
+of the line and are sent to the next receiver; a frame not worked off at two deaths may be their cause and is
+lost. Other sources do not look back: what was under way is lost.
 
 Neither side is thread safe; each belongs to the thread that uses it.
 """
@@ -32,7 +33,7 @@ from zmq.utils.monitor import recv_monitor_message
 from pipeline.account import CRASH, Account, Ledger
 from pipeline.journal import Row
 from pipeline.messages import EndOfSource, Key, Packet, key_of, source_of
-from pipeline.receiver import Done, Got, Leave, Ready, prepare
+from pipeline.receiver import Credit, Done, Got, Leave, Ready, prepare
 from pipeline.wire import WireError, decode_struct, encode
 
 MAX_WAITING = 256
@@ -47,7 +48,8 @@ class Policy(StrEnum):
     BOUNDED = "bounded"
 
 
-_control: msgspec.msgpack.Decoder[Ready | Got | Done | Leave] = msgspec.msgpack.Decoder(Ready | Got | Done | Leave)
+Control = Ready | Got | Credit | Done | Leave
+_control: msgspec.msgpack.Decoder[Control] = msgspec.msgpack.Decoder(Control)
 
 
 class _Item(NamedTuple):
@@ -94,6 +96,7 @@ class Sender:
         self._ledgers.update({source: Ledger(row) for source, row in (rows or {}).items()})
         self._waiting: dict[str, deque[_Item]] = {}
         self._under_way: dict[Key, _Item] = {}
+        self._worked_off: set[Key] = set()
         self._only_here: set[Key] = set()
         self._identity = b""
         self._credits = 0
@@ -184,7 +187,7 @@ class Sender:
         self._monitor.close(0)
         self.socket.close(0)
 
-    def _control(self, identity: bytes, said: Ready | Got | Done | Leave) -> None:
+    def _control(self, identity: bytes, said: Control) -> None:
         if isinstance(said, Ready):
             if identity != self._identity:
                 self._forget_receiver()
@@ -196,14 +199,20 @@ class Sender:
         else:
             key = said.source, said.seq
             self._only_here.discard(key)
-            # What is not under way was already given up, or the sender before this one sent it.
-            if isinstance(said, Done) and (item := self._under_way.pop(key, None)) is not None and not item.is_end:
-                self._ledgers[said.source].deliver()
+            item = self._under_way.get(key)
+            if item is None or isinstance(said, Got):
+                return  # what is not under way was given up, or an earlier life of this stage sent it
+            self._worked_off.add(key)
+            if isinstance(said, Done):
+                self._worked_off.remove(key)
+                del self._under_way[key]
+                if not item.is_end:
+                    self._ledgers[said.source].deliver()
 
     def _dispatch(self) -> None:
         """Send against credits, sources in turn; drop what has grown stale."""
         self._drop_stale()
-        while len(self._under_way) < self._credits:
+        while len(self._under_way) - len(self._worked_off) < self._credits:
             source = next((source for source, queue in self._waiting.items() if queue), None)
             if source is None:
                 return
@@ -255,12 +264,13 @@ class Sender:
 
     def _forget_receiver(self) -> None:
         """Take back what was under way, in its order, as far as it may be sent again."""
-        for (source, _), sent in reversed(self._under_way.items()):
-            item = sent._replace(crashes=sent.crashes + 1)
+        for key, sent in reversed(self._under_way.items()):
+            source, item = key[0], sent._replace(crashes=sent.crashes + (key not in self._worked_off))
             lossless = self._policies.get(source, Policy.LOSSLESS) is Policy.LOSSLESS
             if item.is_end or (lossless and item.crashes < MAX_CRASHES):
                 self._waiting.setdefault(source, deque()).appendleft(item)
             else:
                 self._lose(item, CRASH)
         self._under_way.clear()
+        self._worked_off.clear()
         self._identity, self._credits = b"", 0

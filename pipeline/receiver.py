@@ -29,8 +29,15 @@ class Got(Struct, frozen=True, tag="got", forbid_unknown_fields=True):
     seq: int
 
 
+class Credit(Struct, frozen=True, tag="credit", forbid_unknown_fields=True):
+    """I have worked this message off: send another. It may have to come again, though."""
+
+    source: SourceId
+    seq: int
+
+
 class Done(Struct, frozen=True, tag="done", forbid_unknown_fields=True):
-    """I have finished with this message: never send it again."""
+    """I have finished with this message, and nobody will need it again."""
 
     source: SourceId
     seq: int
@@ -93,8 +100,12 @@ class Receiver:
             self.duplicates += 1
             self._say(Got(*key) if key in self._in_hand else Done(*key))
 
+    def release(self, packet: Packet) -> None:
+        """Worked off: its credit goes back."""
+        self._say(Credit(*key_of(packet.message)))
+
     def done(self, packet: Packet) -> None:
-        """Finished with a packet: its credit goes back, and it will not come again."""
+        """Finished with for good: its credit goes back, if it has not yet, and it will not come again."""
         key = key_of(packet.message)
         self._in_hand.discard(key)
         self._say(Done(*key))
@@ -114,7 +125,7 @@ class Receiver:
             recv_monitor_message(self._monitor)
             self._say(self._ready)
 
-    def _say(self, what: Ready | Got | Done | Leave) -> None:
+    def _say(self, what: Ready | Got | Credit | Done | Leave) -> None:
         with contextlib.suppress(zmq.Again):
             self.socket.send(encode_struct(what), zmq.NOBLOCK)
 

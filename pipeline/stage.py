@@ -127,6 +127,9 @@ class StageLoop:
         if ended or self._link.due:
             self._tell(self._state)
         self._in_hand = []
+        for receiver, packet in batch:
+            if self._output is not None:
+                receiver.release(packet)
         self._finished.extend(batch)
         self._settle()
         return True

@@ -22,7 +22,7 @@ PROCESSES = [f"--set=placement.{stage}=process" for stage in STAGES]
 QUICK = ["--set", "supervisor.backoff_s=0.1"]
 FRAMES = 80
 SCENE = f"test://demo?width=64&height=64&frames={FRAMES}"
-CREDITS = 3
+CREDITS = 2
 
 
 def named(stage: str) -> str:
@@ -106,7 +106,7 @@ def test_all_stages_killed_in_turn_over_tcp(tmp_path: Path, runtime: Path) -> No
     done = check_books(tmp_path)
     assert set(done["restarts"]) == set(map(named, STAGES))
     assert len(errors.splitlines()) == sum(map(len, done["restarts"].values()))
-    assert sum(done["sources"]["demo"]["account"]["lost"].values()) <= CREDITS * len(STAGES)
+    assert sum(done["sources"]["demo"]["account"]["lost"].values()) <= 2 * CREDITS * len(STAGES)
     video = cv2.VideoCapture(str(tmp_path / "demo" / "overlay.2.mp4"))
     assert video.get(cv2.CAP_PROP_FRAME_COUNT) > 0
 
@@ -122,7 +122,7 @@ def test_two_neighbours_killed_at_once_cost_at_most_what_was_between_them(tmp_pa
     assert_nothing_left(run.pid, runtime)
     done = check_books(tmp_path)
     assert set(done["restarts"]) == set(map(named, pair))
-    assert sum(done["sources"]["demo"]["account"]["lost"].values()) <= CREDITS
+    assert sum(done["sources"]["demo"]["account"]["lost"].values()) <= 2 * CREDITS
 
 
 def test_stage_killed_at_the_very_end_does_not_hold_up_the_run(tmp_path: Path, runtime: Path) -> None:
@@ -195,8 +195,8 @@ def test_stage_that_fails_in_good_order_is_not_started_again(tmp_path: Path, run
 
 @pytest.mark.parametrize("stage", ["capture", "preprocess"])
 def test_live_source_goes_on_after_a_death(tmp_path: Path, runtime: Path, stage: str) -> None:
-    scene = "test://demo?width=64&height=64&frames=300&fps=25&live=1"
-    settings = ["--set", "queue.staleness_s=0.3"]
+    scene = "test://demo?width=64&height=64&frames=20000&fps=25&live=1"
+    settings = ["--set", "queue.staleness_s=2"]
     run = start(scene, *FAST, *PROCESSES, *QUICK, *settings, "--out", str(tmp_path), runtime=runtime)
     wait_for_lines(tmp_path, 5, run)
     before = time.monotonic()

@@ -200,6 +200,37 @@ def test_sender_knows_what_the_receiver_has_in_hand(context: zmq.Context) -> Non
     sender.close()
 
 
+def test_credit_comes_back_before_the_message_may_be_forgotten(context: zmq.Context) -> None:
+    sender = Sender(context, "inproc://c")
+    receiver = Receiver(context, "inproc://c", SESSION, credits=1)
+    for seq in range(3):
+        sender.offer(frame("a", seq))
+    held = []
+    for waiting in (2, 1, 0):
+        pump_until(sender, lambda: sender.waiting() == waiting)  # noqa: B023
+        packet = receiver.receive(1.0)
+        assert packet is not None
+        held.append(packet)
+        receiver.release(packet)
+    assert sender.account("a").in_flight == 3
+    receiver.done(held[0])
+    pump_until(sender, lambda: sender.account("a").delivered == 1)
+    for _ in range(MAX_CRASHES):  # it was not they that killed the receivers
+        receiver.close()
+        pump_until(sender, lambda: sender.waiting() == 2)
+        receiver = Receiver(context, "inproc://c", SESSION, credits=1)
+        for waiting in (1, 0):
+            pump_until(sender, lambda: sender.waiting() == waiting)  # noqa: B023
+            packet = receiver.receive(1.0)
+            assert packet is not None
+            receiver.release(packet)
+        pump_until(sender, lambda: len(sender._worked_off) == 2)
+    account = sender.account("a")
+    assert (account.in_flight, dict(account.lost)) == (2, {})
+    receiver.close()
+    sender.close()
+
+
 def test_account_goes_on_after_the_sender_was_killed(tmp_path: Path) -> None:
     """Counts in a journal are exact to the frame, whenever the process is killed."""
     from pipeline.account import Ledger
