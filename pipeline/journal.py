@@ -37,7 +37,9 @@ class Journal:
     def __init__(self, path: Path, sources: Sequence[str]) -> None:
         self._index = {source: i for i, source in enumerate(sources)}
         with path.open("a+b") as file:
-            file.truncate(_BYTES * len(sources))
+            # Written, not left as a hole: a full disk is an error here, and a SIGBUS anywhere later.
+            file.write(bytes(max(0, _BYTES * len(sources) - file.tell())))
+            file.flush()
             self._numbers = memoryview(mmap.mmap(file.fileno(), _BYTES * len(sources))).cast("q")
 
     def row(self, source: str) -> Row:
