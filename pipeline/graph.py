@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal
 
@@ -95,10 +96,12 @@ def plan(
         for id_, address in sources
     }
 
+    ports = iter(free_ports(len(sources) + len(CHAIN)))
+
     def endpoint(name: str, *places: Where) -> str:
         if "process" not in places:
             return f"inproc://{session}.{name}"
-        return f"ipc://{folder}/{name}" if config.queue.transport == "ipc" else f"tcp://127.0.0.1:{free_port()}"
+        return f"ipc://{folder}/{name}" if config.queue.transport == "ipc" else f"tcp://127.0.0.1:{next(ports)}"
 
     ids = tuple(id_ for id_, _ in sources)
     inputs = tuple(endpoint(f"c{i}", captures[id_], where["preprocess"]) for i, id_ in enumerate(ids))
@@ -196,8 +199,10 @@ def _build(plan: StagePlan, link: Link, journal: Journal) -> Stage:
     return SinkStage(config.sinks, out, link.ask_stop, attempt=plan.attempt, journal=journal)
 
 
-def free_port() -> int:
-    """A TCP port of the loopback interface that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def free_ports(count: int) -> list[int]:
+    """Different TCP ports of the loopback interface that are free now."""
+    with ExitStack() as held:  # a port let go of may be given again at once
+        probes = [held.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]

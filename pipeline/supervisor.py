@@ -54,7 +54,7 @@ class Supervisor:
         self._context.linger = 0
         outer = f"ipc://{self._folder}/control"
         if config.queue.transport == "tcp":
-            outer = f"tcp://127.0.0.1:{graph.free_port()}"
+            outer = f"tcp://127.0.0.1:{graph.free_ports(1)[0]}"
         inner = f"inproc://{session}.control"
         self._switchboard = Switchboard(self._context, [inner, outer])
         control = {"thread": inner, "process": outer}
