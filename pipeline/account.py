@@ -58,10 +58,14 @@ class Ledger:
 
     def __init__(self, row: Row | None = None) -> None:
         self._row: Row = row if row is not None else [0] * SLOTS
+        self._again = 0
 
     def enter(self) -> None:
         """A frame has come."""
-        self._row[_ENTERED] += 1
+        if self._again:
+            self._again -= 1
+        else:
+            self._row[_ENTERED] += 1
 
     def deliver(self) -> None:
         """A frame's receiver has finished with it."""
@@ -76,8 +80,8 @@ class Ledger:
         self._row[_CAUSES + len(DROPS) + LOSSES.index(cause)] += count
 
     def rewind(self) -> None:
-        """Frames in flight have not come yet: their medium gives them again."""
-        self._row[_ENTERED] -= self.account().in_flight
+        """The frames in flight will come again, and are counted already."""
+        self._again = self.account().in_flight
 
     def account(self) -> Account:
         """The account at this moment."""

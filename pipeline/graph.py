@@ -17,6 +17,7 @@ from typing import Literal
 import zmq
 from msgspec import Struct
 
+from pipeline.account import Ledger
 from pipeline.capture.factory import is_live, open_source
 from pipeline.capture.stage import CaptureLoop, resume
 from pipeline.config import Config, Where
@@ -167,9 +168,12 @@ def _loop(plan: StagePlan, context: zmq.Context[zmq.Socket[bytes]], link: Link) 
         (id_,) = plan.sources
         assert plan.output is not None
         source, row = open_source(plan.address, plan.config.capture), journal.row(id_)
+        ledger = Ledger(row)
         if plan.attempt:
-            resume(row, source, plan.policy)
-        door = Sender(context, plan.output, policies={id_: plan.policy}, staleness_s=queue.staleness_s, rows={id_: row})
+            resume(ledger, source, plan.policy)
+        door = Sender(
+            context, plan.output, policies={id_: plan.policy}, staleness_s=queue.staleness_s, ledgers={id_: ledger}
+        )
         return CaptureLoop(plan.name, source, id_, plan.session, plan.policy, door, link, context, row)
     stage = _build(plan, link, journal)
     output = Sender(context, plan.output) if plan.output is not None else None

@@ -31,7 +31,6 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from pipeline.account import CRASH, Account, Ledger
-from pipeline.journal import Row
 from pipeline.messages import EndOfSource, Key, Packet, key_of, source_of
 from pipeline.receiver import Credit, Done, Got, Leave, Ready, prepare
 from pipeline.wire import WireError, decode_struct, encode
@@ -73,7 +72,7 @@ class Sender:
         policies: policy per source; sources not named are lossless.
         staleness_s: budget of the ``bounded`` policy, seconds since capture.
         clock: monotonic ns.
-        rows: journal rows of sources whose counts are to outlive this process.
+        ledgers: of sources whose counts are to outlive this process.
 
     Attributes:
         rejected: control messages that made no sense.
@@ -87,13 +86,12 @@ class Sender:
         policies: Mapping[str, Policy] | None = None,
         staleness_s: float = 0.5,
         clock: Callable[[], int] = time.monotonic_ns,
-        rows: Mapping[str, Row] | None = None,
+        ledgers: Mapping[str, Ledger] | None = None,
     ) -> None:
         self._policies = dict(policies or {})
         self._staleness_ns = int(staleness_s * 1e9)
         self._clock = clock
-        self._ledgers: defaultdict[str, Ledger] = defaultdict(Ledger)
-        self._ledgers.update({source: Ledger(row) for source, row in (rows or {}).items()})
+        self._ledgers: defaultdict[str, Ledger] = defaultdict(Ledger, ledgers or {})
         self._waiting: dict[str, deque[_Item]] = {}
         self._under_way: dict[Key, _Item] = {}
         self._worked_off: set[Key] = set()

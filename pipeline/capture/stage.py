@@ -30,13 +30,12 @@ ORIGIN = FREE_SLOT
 LINGER_S = 1.0
 
 
-def resume(row: Row, source: Source, policy: Policy) -> None:
-    """Make the journal row of a stage that died ready for its next life.
+def resume(ledger: Ledger, source: Source, policy: Policy) -> None:
+    """Make the ledger of a stage that died ready for its next life.
 
     Frames that were on their way come from a lossless file again; of other sources nobody can tell which of
     them arrived, only, at the end of the run, how many.
     """
-    ledger = Ledger(row)
     if policy is Policy.LOSSLESS and not source.live:
         ledger.rewind()
     else:
@@ -131,7 +130,8 @@ class CaptureLoop:
         self._name, self._source, self._id, self._session = name, source, source_id, session
         self._lossless, self._output, self._link = policy is Policy.LOSSLESS, output, link
         self._row: Row = row if row is not None else [0] * SLOTS
-        self._first = self._captured = self._released = output.account(source_id).entered
+        account = output.account(source_id)
+        self._first = self._captured = self._released = account.entered - account.in_flight
         self._error, self._exit_code = "", 0
         self._bell = context.socket(zmq.PULL)
         self._bell.linger = 0

@@ -24,6 +24,7 @@ from tests.messages import SESSION
 from tests.pipeline.queue_ends import seqs, take
 
 CREDITS = 2
+Book = tuple[list[int], Ledger] | None
 
 
 class Medium:
@@ -60,14 +61,14 @@ class Medium:
 class Bench:
     """A capture loop in a thread."""
 
-    def __init__(self, medium: Medium, policy: Policy, row: list[int] | None = None) -> None:
+    def __init__(self, medium: Medium, policy: Policy, book: Book = None) -> None:
         self.context = zmq.Context()
         self.board = Switchboard(self.context, ["inproc://control"])
         self.states: list[StageState] = []
 
         def work() -> None:
-            rows = {"a": row} if row is not None else {}
-            sender = Sender(self.context, "inproc://out", policies={"a": policy}, rows=rows)
+            row, ledgers = (book[0], {"a": book[1]}) if book is not None else (None, {})
+            sender = Sender(self.context, "inproc://out", policies={"a": policy}, ledgers=ledgers)
             link = Link(self.context, "inproc://control", "capture.a")
             CaptureLoop("capture.a", medium, "a", SESSION, policy, sender, link, self.context, row).run()
 
@@ -154,7 +155,7 @@ def test_hanging_medium_does_not_hold_up_the_stop(benches: list[Bench], hang_in_
     assert medium.closed.is_set()
 
 
-def died(policy: Policy, medium: Medium) -> list[int]:
+def died(policy: Policy, medium: Medium) -> tuple[list[int], Ledger]:
     """The journal of a capture that died: six frames in, three delivered, one dropped, two on their way."""
     row = [0] * SLOTS
     row[ORIGIN] = time.monotonic_ns() - 60_000_000_000
@@ -165,8 +166,9 @@ def died(policy: Policy, medium: Medium) -> list[int]:
         ledger.deliver()
     if policy is not Policy.LOSSLESS:
         ledger.drop("superseded")
-    resume(row, medium, policy)
-    return row
+    ledger = Ledger(row)
+    resume(ledger, medium, policy)
+    return row, ledger
 
 
 def test_file_goes_on_at_the_first_frame_not_known_to_have_arrived(benches: list[Bench]) -> None:
@@ -201,6 +203,15 @@ def test_live_source_goes_on_counting_on_the_same_clock(benches: list[Bench]) ->
     assert [(header.seq, header.frame) for header in headers] == [(seq, seq) for seq in range(6, 10)]
     assert all(60 < header.pts < 120 for header in headers), "the gap is seen in the timestamps"
     assert [p.picture[0, 0] for p in got[:-1]] == [1, 2, 3, 4], "nothing of it is skipped"
+
+
+def test_what_a_life_before_has_captured_stays_captured(benches: list[Bench]) -> None:
+    """The next life may be told to leave before it has read anything again, because all has arrived."""
+    medium = Medium(0, then="hang", hang_in_open=True)
+    benches.append(bench := Bench(medium, Policy.LOSSLESS, died(Policy.LOSSLESS, medium)))
+    bench.stop(gentle=False)
+    account = bench.join().queues["a"]
+    assert (account.entered, account.delivered, account.in_flight) == (6, 3, 3)
 
 
 def test_file_that_is_over_ends_at_once(benches: list[Bench]) -> None:
