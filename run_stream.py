@@ -4,7 +4,7 @@
                          [--display] [--policy lossless|latest|bounded]
 
 Exit code: 0 all processed and drained; 2 wrong usage or configuration; 3 a source cannot be opened or
-read; 4 weights or backend cannot be loaded; 5 a stage failed; 130 interrupted, after draining.
+read; 4 weights or backend cannot be loaded; 5 a stage failed beyond its restarts; 130 interrupted, after draining.
 """
 
 from __future__ import annotations

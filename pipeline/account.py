@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from pipeline.journal import SLOTS, Row
+
 Count = Annotated[int, Meta(ge=0)]
+
+CRASH = "crash"
+DROPS = ("superseded", "overflow", "stale")
+LOSSES = (CRASH, "closed")
+_ENTERED, _DELIVERED, _CAUSES = 0, 1, 2
+FREE_SLOT = _CAUSES + len(DROPS) + len(LOSSES)
+"""First slot of a row that a ledger leaves to others."""
 
 
 class Account(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -42,41 +50,48 @@ def total(by_cause: Mapping[str, int]) -> int:
 
 
 class Ledger:
-    """Counts the frames of one source at one queue."""
+    """Counts the frames of one source at one queue.
 
-    def __init__(self) -> None:
-        self.entered = 0
-        self.delivered = 0
-        self.in_flight = 0
-        self.dropped: Counter[str] = Counter()
-        self.lost: Counter[str] = Counter()
+    Args:
+        row: of a journal, where the counts are to outlive the process; they go on from what it says.
+    """
+
+    def __init__(self, row: Row | None = None) -> None:
+        self._row: Row = row if row is not None else [0] * SLOTS
+        self._again = 0
 
     def enter(self) -> None:
         """A frame has come."""
-        self.entered += 1
-        self.in_flight += 1
+        if self._again:
+            self._again -= 1
+        else:
+            self._row[_ENTERED] += 1
 
     def deliver(self) -> None:
         """A frame's receiver has finished with it."""
-        self.in_flight -= 1
-        self.delivered += 1
+        self._row[_DELIVERED] += 1
 
     def drop(self, cause: str) -> None:
-        """A waiting frame was dropped by policy."""
-        self.in_flight -= 1
-        self.dropped[cause] += 1
+        """A waiting frame was dropped by policy; the cause is one of ``DROPS``."""
+        self._row[_CAUSES + DROPS.index(cause)] += 1
 
-    def lose(self, cause: str) -> None:
-        """A frame was lost with whoever had it."""
-        self.in_flight -= 1
-        self.lost[cause] += 1
+    def lose(self, cause: str, count: int = 1) -> None:
+        """Frames were lost with whoever had them; the cause is one of ``LOSSES``."""
+        self._row[_CAUSES + len(DROPS) + LOSSES.index(cause)] += count
+
+    def rewind(self) -> None:
+        """The frames in flight will come again, and are counted already."""
+        self._again = self.account().in_flight
 
     def account(self) -> Account:
         """The account at this moment."""
+        entered, delivered, *causes = (self._row[i] for i in range(FREE_SLOT))
+        dropped = dict(zip(DROPS, causes, strict=False))
+        lost = dict(zip(LOSSES, causes[len(DROPS) :], strict=True))
         return Account(
-            entered=self.entered,
-            delivered=self.delivered,
-            dropped=dict(self.dropped),
-            lost=dict(self.lost),
-            in_flight=self.in_flight,
+            entered=entered,
+            delivered=delivered,
+            dropped={cause: count for cause, count in dropped.items() if count},
+            lost={cause: count for cause, count in lost.items() if count},
+            in_flight=entered - delivered - sum(causes),
         )

@@ -35,7 +35,7 @@ def run(addresses: Sequence[str], config_file: Path | None, settings: Sequence[s
         claim(out)
         write_record(out / "run.json", run_record(config, sources, __version__, None))
 
-    supervisor = Supervisor(config, list(sources.items()), out)
+    supervisor = Supervisor(config, list(sources.items()), out, warn)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: supervisor.stop())
     with Progress(list(sources)) as progress:
@@ -54,6 +54,11 @@ def run(addresses: Sequence[str], config_file: Path | None, settings: Sequence[s
     return outcome.exit_code
 
 
-def complain(line: str) -> None:
+def complain(line: str, kind: str = "error") -> None:
     """One line on standard error, without credentials."""
-    sys.stderr.write(f"run_stream.py: error: {redact(line)}\n")
+    sys.stderr.write(f"run_stream.py: {kind}: {redact(line)}\n")
+
+
+def warn(line: str) -> None:
+    """One line on standard error about what goes wrong and is put right."""
+    complain(line, "warning")

@@ -17,6 +17,7 @@ from pipeline.detect.config import DetectConfig
 from pipeline.errors import ConfigError
 from pipeline.preprocess.ego_motion import EgoMotionConfig
 from pipeline.queues import Policy
+from pipeline.restart import SupervisorConfig
 from pipeline.settings import convert_to, read_yaml, with_setting
 from pipeline.sinks.config import SinkConfig
 from pipeline.track.config import TrackConfig
@@ -72,6 +73,7 @@ class Config(_Section, frozen=True):
 
     placement: Placement = Placement()
     queue: QueueConfig = QueueConfig()
+    supervisor: SupervisorConfig = SupervisorConfig()
     capture: CaptureConfig = CaptureConfig()
     preprocess: PreprocessConfig = PreprocessConfig()
     detect: DetectConfig = DetectConfig()

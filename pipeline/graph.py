@@ -10,18 +10,22 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal
 
 import zmq
 from msgspec import Struct
 
+from pipeline.account import Ledger
 from pipeline.capture.factory import is_live, open_source
-from pipeline.capture.stage import CaptureLoop
+from pipeline.capture.stage import CaptureLoop, resume
 from pipeline.config import Config, Where
 from pipeline.errors import PipelineError, one_line
+from pipeline.journal import Journal
 from pipeline.link import Link, StageState
-from pipeline.queues import Policy, Receiver, Sender
+from pipeline.queues import Policy, Sender
+from pipeline.receiver import Receiver
 from pipeline.stage import Stage, StageLoop
 
 Role = Literal["capture", "preprocess", "detect", "track", "sinks"]
@@ -38,6 +42,8 @@ class StagePlan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         sources: ids of the sources that come through; for capture, its own.
         inputs, output: endpoints of its queues.
         control: endpoint of the supervisor's switchboard.
+        journal: file for the numbers that outlive the stage.
+        attempt: times that the stage has died before.
         address: of the source, with credentials; for capture only.
         policy: of the source; for capture only.
         out: output folder; for sinks only.
@@ -52,6 +58,8 @@ class StagePlan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     inputs: tuple[str, ...] = ()
     output: str | None = None
     control: str
+    journal: str
+    attempt: int = 0
     address: str = ""
     policy: Policy = Policy.LOSSLESS
     out: str | None = None
@@ -89,10 +97,12 @@ def plan(
         for id_, address in sources
     }
 
+    ports = iter(free_ports(len(sources) + len(CHAIN)))
+
     def endpoint(name: str, *places: Where) -> str:
         if "process" not in places:
             return f"inproc://{session}.{name}"
-        return f"ipc://{folder}/{name}" if config.queue.transport == "ipc" else f"tcp://127.0.0.1:{free_port()}"
+        return f"ipc://{folder}/{name}" if config.queue.transport == "ipc" else f"tcp://127.0.0.1:{next(ports)}"
 
     ids = tuple(id_ for id_, _ in sources)
     inputs = tuple(endpoint(f"c{i}", captures[id_], where["preprocess"]) for i, id_ in enumerate(ids))
@@ -105,6 +115,7 @@ def plan(
             sources=(id_,),
             output=inputs[i],
             control=control[captures[id_]],
+            journal=str(folder / f"capture.{id_}.journal"),
             address=address,
             policy=config.queue.policy or (Policy.BOUNDED if is_live(address) else Policy.LOSSLESS),
             config=config,
@@ -123,6 +134,7 @@ def plan(
                 inputs=inputs,
                 output=output,
                 control=control[where[role]],
+                journal=str(folder / f"{role}.journal"),
                 out=str(out) if out is not None and role == "sinks" else None,
                 config=config,
             )
@@ -151,21 +163,26 @@ def run(plan: StagePlan, context: zmq.Context[zmq.Socket[bytes]], parent: int | 
 
 
 def _loop(plan: StagePlan, context: zmq.Context[zmq.Socket[bytes]], link: Link) -> CaptureLoop | StageLoop:
-    queue, output = plan.config.queue, None
-    if plan.output is not None:
-        policies = dict.fromkeys(plan.sources, plan.policy)
-        output = Sender(context, plan.output, policies=policies, staleness_s=queue.staleness_s)
+    queue, journal = plan.config.queue, Journal(Path(plan.journal), plan.sources)
     if plan.role == "capture":
-        assert output is not None
-        source = open_source(plan.address, plan.config.capture)
-        return CaptureLoop(plan.name, source, plan.sources[0], plan.session, plan.policy, output, link, context)
-    stage = _build(plan, link)
+        (id_,) = plan.sources
+        assert plan.output is not None
+        source, row = open_source(plan.address, plan.config.capture), journal.row(id_)
+        ledger = Ledger(row)
+        if plan.attempt:
+            resume(ledger, source, plan.policy)
+        door = Sender(
+            context, plan.output, policies={id_: plan.policy}, staleness_s=queue.staleness_s, ledgers={id_: ledger}
+        )
+        return CaptureLoop(plan.name, source, id_, plan.session, plan.policy, door, link, context, row)
+    stage = _build(plan, link, journal)
+    output = Sender(context, plan.output) if plan.output is not None else None
     credits = max(queue.credits, stage.batch_size)
     inputs = [Receiver(context, endpoint, plan.session, credits) for endpoint in plan.inputs]
     return StageLoop(plan.name, stage, inputs, output, link, plan.sources, plan.session)
 
 
-def _build(plan: StagePlan, link: Link) -> Stage:
+def _build(plan: StagePlan, link: Link, journal: Journal) -> Stage:
     """The stage of a plan. Imports are here, so that a process loads only what its own stage needs."""
     config = plan.config
     if plan.role == "preprocess":
@@ -179,14 +196,17 @@ def _build(plan: StagePlan, link: Link) -> Stage:
     if plan.role == "track":
         from pipeline.track.stage import TrackStage
 
-        return TrackStage(config.track, config.detect.weights, config.detect.threshold)
+        return TrackStage(config.track, config.detect.weights, config.detect.threshold, plan.attempt, journal)
     from pipeline.sinks.stage import SinkStage
 
-    return SinkStage(config.sinks, Path(plan.out) if plan.out is not None else None, link.ask_stop)
+    out = Path(plan.out) if plan.out is not None else None
+    return SinkStage(config.sinks, out, link.ask_stop, attempt=plan.attempt, journal=journal)
 
 
-def free_port() -> int:
-    """A TCP port of the loopback interface that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def free_ports(count: int) -> list[int]:
+    """Different TCP ports of the loopback interface that are free now."""
+    with ExitStack() as held:  # a port let go of may be given again at once
+        probes = [held.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]

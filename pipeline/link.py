@@ -76,7 +76,7 @@ class StageState(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
 
 
 class Stop(Struct, frozen=True, tag="stop", forbid_unknown_fields=True):
-    """Supervisor to stage. Gentle: end the sources and drain. Otherwise: leave now."""
+    """Supervisor to stage. Gentle: no more will come, end and drain. Otherwise: leave now."""
 
     gentle: bool
 
@@ -167,6 +167,7 @@ class Switchboard:
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], endpoints: list[str]) -> None:
         self.socket = context.socket(zmq.ROUTER)
         self.socket.linger = 0
+        self.socket.router_handover = True  # a stage started again has the name of the one before
         self.socket.maxmsgsize = 1 << 24
         for endpoint in endpoints:
             self.socket.bind(endpoint)

@@ -24,7 +24,10 @@ Side = Annotated[int, Meta(ge=1, le=MAX_SIDE)]
 Nanoseconds = Annotated[int, Meta(ge=0)]
 Affine = tuple[float, float, float, float, float, float]
 Table = NDArray[np.void]
+Key = tuple[str, int]
 
+END = 1 << 62
+"""Stands for the number of the end of a source, after all its frames."""
 IDENTITY: Affine = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 # Pixels of the source frame, x right, y down, the centre of the top-left pixel at (0, 0).
@@ -138,12 +141,17 @@ class Detected(_Message, frozen=True, tag="detected"):
 
 
 class Tracked(_Message, frozen=True, tag="tracked"):
-    """From track: detections and the tracks after them, as rows of ``TRACK_DTYPE``."""
+    """From track: detections and the tracks after them, as rows of ``TRACK_DTYPE``.
+
+    Attributes:
+        restarts: times that the track stage has died and begun anew, without the tracks it had.
+    """
 
     header: FrameHeader
     ego: EgoMotion
     detections: bytes
     tracks: bytes
+    restarts: Count = 0
 
     def detection_table(self) -> Table:
         """Detections as a read-only structured array of shape (n,)."""
@@ -178,6 +186,11 @@ Message = Frame | Prepared | Detected | Tracked | EndOfSource
 def source_of(message: Message) -> str:
     """The id of the source a message belongs to."""
     return message.source if isinstance(message, EndOfSource) else message.header.source
+
+
+def key_of(message: Message) -> Key:
+    """Source and number of a message, by which both ends of a queue know it."""
+    return (message.source, END) if isinstance(message, EndOfSource) else (message.header.source, message.header.seq)
 
 
 def table(data: bytes, dtype: np.dtype[np.void]) -> Table:

@@ -8,15 +8,19 @@ knows exactly which frames are under way, and keeps the others under the policy 
 ``latest``    keep only the newest frame while waiting;
 ``bounded``   keep frames while they are younger than the staleness budget.
 
-A credit comes back when the receiver has *finished* with a message. The end of a source is never dropped.
+A credit comes back when the receiver has *worked off* a message. The end of a source is never dropped.
+
+The sender keeps a message until what became of it is in the hands of the stage after the receiver's: when the
+receiver dies, the sender still has all that went down with it. Frames of a lossless source go back to the front
+of the line and are sent to the next receiver; a frame not worked off at two deaths may be their cause and is
+lost. Other sources do not look back: what was under way is lost.
+
 Neither side is thread safe; each belongs to the thread that uses it.
 """
 
 from __future__ import annotations
 
-import contextlib
 import time
-import uuid
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
 from enum import StrEnum
@@ -24,16 +28,15 @@ from typing import NamedTuple
 
 import msgspec
 import zmq
-from msgspec import Struct
 from zmq.utils.monitor import recv_monitor_message
 
-from pipeline.account import Account, Ledger
-from pipeline.messages import EndOfSource, Packet, source_of
-from pipeline.wire import MAX_HEADER_BYTES, MAX_PICTURE_BYTES, WireError, decode, decode_struct, encode, encode_struct
+from pipeline.account import CRASH, Account, Ledger
+from pipeline.messages import EndOfSource, Key, Packet, key_of, source_of
+from pipeline.receiver import Credit, Done, Got, Leave, Ready, prepare
+from pipeline.wire import WireError, decode_struct, encode
 
 MAX_WAITING = 256
-HEARTBEAT_MS = 1000
-HEARTBEAT_TIMEOUT_MS = 5000
+MAX_CRASHES = 2
 
 
 class Policy(StrEnum):
@@ -44,32 +47,20 @@ class Policy(StrEnum):
     BOUNDED = "bounded"
 
 
-class Ready(Struct, frozen=True, tag="ready", forbid_unknown_fields=True):
-    """Receiver to sender: a new receiver with this many credits."""
-
-    receiver: str
-    credits: int
+Control = Ready | Got | Credit | Done | Leave
+_control: msgspec.msgpack.Decoder[Control] = msgspec.msgpack.Decoder(Control)
 
 
-class Done(Struct, frozen=True, tag="done", forbid_unknown_fields=True):
-    """Receiver to sender: finished with this many more messages, in the order they were sent."""
+class _Item(NamedTuple):
+    """A packet that waits or is under way, and the deaths it has seen on its way."""
 
-    receiver: str
-    count: int
-
-
-class Leave(Struct, frozen=True, tag="leave", forbid_unknown_fields=True):
-    """Receiver to sender: going away; whatever is not done by now is lost."""
-
-    receiver: str
-
-
-_control: msgspec.msgpack.Decoder[Ready | Done | Leave] = msgspec.msgpack.Decoder(Ready | Done | Leave)
-
-
-class _Waiting(NamedTuple):
     packet: Packet
     born_ns: int
+    crashes: int = 0
+
+    @property
+    def is_end(self) -> bool:
+        return isinstance(self.packet.message, EndOfSource)
 
 
 class Sender:
@@ -81,6 +72,7 @@ class Sender:
         policies: policy per source; sources not named are lossless.
         staleness_s: budget of the ``bounded`` policy, seconds since capture.
         clock: monotonic ns.
+        ledgers: of sources whose counts are to outlive this process.
 
     Attributes:
         rejected: control messages that made no sense.
@@ -94,21 +86,23 @@ class Sender:
         policies: Mapping[str, Policy] | None = None,
         staleness_s: float = 0.5,
         clock: Callable[[], int] = time.monotonic_ns,
+        ledgers: Mapping[str, Ledger] | None = None,
     ) -> None:
         self._policies = dict(policies or {})
         self._staleness_ns = int(staleness_s * 1e9)
         self._clock = clock
-        self._ledgers: defaultdict[str, Ledger] = defaultdict(Ledger)
-        self._waiting: dict[str, deque[_Waiting]] = {}
-        self._under_way: deque[Packet] = deque()
+        self._ledgers: defaultdict[str, Ledger] = defaultdict(Ledger, ledgers or {})
+        self._waiting: dict[str, deque[_Item]] = {}
+        self._under_way: dict[Key, _Item] = {}
+        self._worked_off: set[Key] = set()
+        self._only_here: set[Key] = set()
         self._identity = b""
-        self._receiver = ""
         self._credits = 0
         self._peers: set[int] = set()
         self.rejected = 0
 
         self.socket = context.socket(zmq.ROUTER)
-        _prepare(self.socket)
+        prepare(self.socket)
         self.socket.router_mandatory = True
         self._monitor = self.socket.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
         self.socket.bind(endpoint)
@@ -118,19 +112,18 @@ class Sender:
         """Take a packet under its source's policy. Never waits."""
         source = source_of(packet.message)
         queue = self._waiting.setdefault(source, deque())
+        self._only_here.add(key_of(packet.message))
         if isinstance(packet.message, EndOfSource):
-            queue.append(_Waiting(packet, self._clock()))
+            queue.append(_Item(packet, self._clock()))
         else:
             ledger = self._ledgers[source]
             ledger.enter()
             policy = self._policies.get(source, Policy.LOSSLESS)
             while policy is Policy.LATEST and queue:
-                queue.popleft()
-                ledger.drop("superseded")
+                self._drop(queue.popleft(), "superseded")
             if policy is Policy.BOUNDED and len(queue) == MAX_WAITING:
-                queue.popleft()
-                ledger.drop("overflow")
-            queue.append(_Waiting(packet, packet.message.header.capture_mono_ns))
+                self._drop(queue.popleft(), "overflow")
+            queue.append(_Item(packet, packet.message.header.capture_mono_ns))
         self._dispatch()
 
     def waiting(self, source: str | None = None) -> int:
@@ -144,6 +137,10 @@ class Sender:
         """Nothing waits and nothing is under way."""
         return not self._under_way and not self.waiting()
 
+    def handed_over(self, packet: Packet) -> bool:
+        """Whether this end may die without harm to a packet offered: the receiver has it, or nobody will."""
+        return key_of(packet.message) not in self._only_here
+
     def pump(self, timeout_s: float = 0.0) -> None:
         """Serve the receiver: take credits back and send what they allow.
 
@@ -151,7 +148,7 @@ class Sender:
         """
         if timeout_s > 0:
             self.socket.poll(int(timeout_s * 1000), zmq.POLLIN)
-        before, deserted = self._receiver, self._deserted()
+        before, deserted = self._identity, self._deserted()
         while True:
             try:
                 identity, *body = self.socket.recv_multipart(zmq.NOBLOCK)
@@ -164,7 +161,7 @@ class Sender:
             except WireError:
                 self.rejected += 1
         # Only now, since the last words of a receiver that is gone still count.
-        if deserted and self._receiver == before:
+        if deserted and self._identity == before:
             self._forget_receiver()
         self._dispatch()
 
@@ -180,46 +177,48 @@ class Sender:
         """Drop the socket. What waits or is under way counts as lost with cause ``closed``."""
         if self.socket.closed:
             return
-        self._lose_under_way("closed")
-        for source, queue in self._waiting.items():
-            for waiting in queue:
-                if not isinstance(waiting.packet.message, EndOfSource):
-                    self._ledgers[source].lose("closed")
-            queue.clear()
+        for item in (*self._under_way.values(), *(item for queue in self._waiting.values() for item in queue)):
+            self._lose(item, "closed")
+        self._under_way.clear()
+        self._waiting.clear()
         self.socket.disable_monitor()
         self._monitor.close(0)
         self.socket.close(0)
 
-    def _control(self, identity: bytes, said: Ready | Done | Leave) -> None:
+    def _control(self, identity: bytes, said: Control) -> None:
         if isinstance(said, Ready):
-            if not 0 < said.credits <= 1024:
-                raise WireError(f"{said.credits} credits")
-            if said.receiver != self._receiver:
+            if identity != self._identity:
                 self._forget_receiver()
-                self._identity, self._receiver, self._credits = identity, said.receiver, said.credits
-            return
-        if identity != self._identity or said.receiver != self._receiver:
+                self._identity, self._credits = identity, said.credits
+        elif identity != self._identity:
             raise WireError("control message of a stranger")
-        if isinstance(said, Leave):
+        elif isinstance(said, Leave):
             self._forget_receiver()
-            return
-        if not 0 < said.count <= len(self._under_way):
-            raise WireError(f"{said.count} messages done, {len(self._under_way)} under way")
-        for _ in range(said.count):
-            message = self._under_way.popleft().message
-            if not isinstance(message, EndOfSource):
-                self._ledgers[message.header.source].deliver()
-        self._credits += said.count
+        else:
+            key = said.source, said.seq
+            self._only_here.discard(key)
+            item = self._under_way.get(key)
+            if item is None or isinstance(said, Got):
+                return  # what is not under way was given up, or an earlier life of this stage sent it
+            self._worked_off.add(key)
+            if isinstance(said, Done):
+                self._worked_off.remove(key)
+                del self._under_way[key]
+                if not item.is_end:
+                    self._ledgers[said.source].deliver()
 
     def _dispatch(self) -> None:
         """Send against credits, sources in turn; drop what has grown stale."""
         self._drop_stale()
-        while self._credits and (source := next((s for s, q in self._waiting.items() if q), None)) is not None:
+        while len(self._under_way) - len(self._worked_off) < self._credits:
+            source = next((source for source, queue in self._waiting.items() if queue), None)
+            if source is None:
+                return
             queue = self._waiting.pop(source)
-            packet = queue[0].packet
+            item = queue[0]
             self._waiting[source] = queue
             try:
-                self.socket.send_multipart([self._identity, *encode(packet)], zmq.NOBLOCK, copy=False)
+                self.socket.send_multipart([self._identity, *encode(item.packet)], zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 return
             except zmq.ZMQError as error:
@@ -228,17 +227,26 @@ class Sender:
                 self._forget_receiver()
                 return
             queue.popleft()
-            self._under_way.append(packet)
-            self._credits -= 1
+            self._under_way[key_of(item.packet.message)] = item
 
     def _drop_stale(self) -> None:
         oldest = self._clock() - self._staleness_ns
         for source, queue in self._waiting.items():
             if self._policies.get(source) is not Policy.BOUNDED:
                 continue
-            while queue and queue[0].born_ns < oldest and not isinstance(queue[0].packet.message, EndOfSource):
-                queue.popleft()
-                self._ledgers[source].drop("stale")
+            while queue and queue[0].born_ns < oldest and not queue[0].is_end:
+                self._drop(queue.popleft(), "stale")
+
+    def _drop(self, item: _Item, cause: str) -> None:
+        key = key_of(item.packet.message)
+        self._only_here.discard(key)
+        self._ledgers[key[0]].drop(cause)
+
+    def _lose(self, item: _Item, cause: str) -> None:
+        key = key_of(item.packet.message)
+        self._only_here.discard(key)
+        if not item.is_end:
+            self._ledgers[key[0]].lose(cause)
 
     def _deserted(self) -> bool:
         """Whether the last connection has just closed: how a vanished receiver is known (ipc and tcp)."""
@@ -253,72 +261,14 @@ class Sender:
         return closed and not self._peers
 
     def _forget_receiver(self) -> None:
-        self._lose_under_way("receiver gone")
-        self._identity, self._receiver, self._credits = b"", "", 0
-
-    def _lose_under_way(self, cause: str) -> None:
-        ends = [packet for packet in self._under_way if isinstance(packet.message, EndOfSource)]
-        for packet in self._under_way:
-            if not isinstance(packet.message, EndOfSource):
-                self._ledgers[packet.message.header.source].lose(cause)
+        """Take back what was under way, in its order, as far as it may be sent again."""
+        for key, sent in reversed(self._under_way.items()):
+            source, item = key[0], sent._replace(crashes=sent.crashes + (key not in self._worked_off))
+            lossless = self._policies.get(source, Policy.LOSSLESS) is Policy.LOSSLESS
+            if item.is_end or (lossless and item.crashes < MAX_CRASHES):
+                self._waiting.setdefault(source, deque()).appendleft(item)
+            else:
+                self._lose(item, CRASH)
         self._under_way.clear()
-        for packet in reversed(ends):
-            self._waiting.setdefault(source_of(packet.message), deque()).appendleft(_Waiting(packet, self._clock()))
-
-
-class Receiver:
-    """The downstream end of a queue.
-
-    Args:
-        context: ZeroMQ context; inproc queues need the same one at both ends.
-        endpoint: address to connect to; the sender may bind it later.
-        session: messages of other sessions are refused.
-        credits: messages that may be under way at once.
-    """
-
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, session: str, credits: int = 2) -> None:
-        self._session = session
-        self._name = uuid.uuid4().hex
-        self.socket = context.socket(zmq.DEALER)
-        _prepare(self.socket)
-        self.socket.connect(endpoint)
-        self._say(Ready(self._name, credits))
-
-    def receive(self, timeout_s: float = 0.0) -> Packet | None:
-        """The next packet, or None if none comes within ``timeout_s``.
-
-        Raises:
-            WireError: what came is no valid message.
-        """
-        if timeout_s > 0 and not self.socket.poll(int(timeout_s * 1000), zmq.POLLIN):
-            return None
-        try:
-            frames = self.socket.recv_multipart(zmq.NOBLOCK, copy=False)
-        except zmq.Again:
-            return None
-        return decode([frame.buffer for frame in frames], self._session)
-
-    def done(self, count: int = 1) -> None:
-        """Give back the credits of the ``count`` oldest messages not yet done."""
-        self._say(Done(self._name, count))
-
-    def close(self) -> None:
-        """Say good-bye and drop the socket."""
-        if not self.socket.closed:
-            with contextlib.suppress(zmq.ZMQError):
-                self._say(Leave(self._name))
-            self.socket.close(200)
-
-    def _say(self, what: Ready | Done | Leave) -> None:
-        with contextlib.suppress(zmq.Again):
-            self.socket.send(encode_struct(what), zmq.NOBLOCK)
-
-
-def _prepare(socket: zmq.Socket[bytes]) -> None:
-    """Options that count only when set before bind or connect."""
-    socket.linger = 0
-    socket.sndhwm = socket.rcvhwm = 0  # credits bound what is under way, not high-water marks
-    socket.maxmsgsize = max(MAX_HEADER_BYTES, MAX_PICTURE_BYTES)
-    socket.heartbeat_ivl = HEARTBEAT_MS
-    socket.heartbeat_timeout = HEARTBEAT_TIMEOUT_MS
-    socket.heartbeat_ttl = HEARTBEAT_TIMEOUT_MS
+        self._worked_off.clear()
+        self._identity, self._credits = b"", 0

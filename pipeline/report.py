@@ -13,7 +13,7 @@ from pipeline.capture.address import redact
 from pipeline.config import Config
 from pipeline.errors import ConfigError
 from pipeline.link import SourceReport
-from pipeline.supervisor import Outcome
+from pipeline.outcome import Outcome
 
 
 def run_record(config: Config, addresses: Mapping[str, str], version: str, outcome: Outcome | None) -> dict[str, Any]:
@@ -32,6 +32,7 @@ def run_record(config: Config, addresses: Mapping[str, str], version: str, outco
         "drained": outcome is not None and outcome.drained,
         "exit_code": None if outcome is None else outcome.exit_code,
         "errors": [] if outcome is None else [redact(error) for error in outcome.errors],
+        "restarts": {} if outcome is None else {name: list(causes) for name, causes in outcome.restarts.items()},
         "config": _masked(msgspec.to_builtins(config)),
         "weights": {"name": detect.get("weights", config.detect.weights), "sha256": detect.get("sha256")},
         "backend": detect.get("backend", config.detect.backend),

@@ -6,7 +6,7 @@ A stage never learns whether it is a thread or a process, nor what its neighbour
 from __future__ import annotations
 
 import time
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
@@ -15,8 +15,9 @@ from msgspec.structs import replace
 
 from pipeline.errors import PipelineError, one_line
 from pipeline.link import Aborted, Link, SourceReport, StageState, State
-from pipeline.messages import EndOfSource, Packet, Stamp, source_of
-from pipeline.queues import Receiver, Sender
+from pipeline.messages import EndOfSource, Key, Packet, Stamp, key_of, source_of
+from pipeline.queues import Sender
+from pipeline.receiver import Receiver
 
 POLL_MS = 100
 
@@ -77,13 +78,16 @@ class StageLoop:
         self._name, self._stage, self._inputs, self._output = name, stage, list(inputs), output
         self._link, self._open_sources, self._session = link, set(sources), session
         self._in_hand: list[tuple[Receiver, Packet]] = []
-        self._passed: set[tuple[str, int]] = set()
+        self._passed: set[Key] = set()
+        self._finished: deque[tuple[Receiver, Packet]] = deque()
         self._lost: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self._state: State = "starting"
         self._error, self._exit_code = "", 0
         self._poller = zmq.Poller()
         for receiver in self._inputs:
             self._poller.register(receiver.socket, zmq.POLLIN)
+        if output is not None:
+            self._poller.register(output.socket, zmq.POLLIN)
         self._poller.register(link.socket, zmq.POLLIN)
 
     def run(self) -> None:
@@ -94,7 +98,8 @@ class StageLoop:
                 self._stage.open()
                 self._tell("running")
                 while self._open_sources:
-                    self._step()
+                    if not self._step() and self._link.stopping:
+                        break  # the stages before have left and nothing of theirs is on its way
                 self._flush()
                 self._state = "drained"
             except Aborted:
@@ -106,24 +111,37 @@ class StageLoop:
         finally:
             self._close()
 
-    def _step(self) -> None:
+    def _step(self) -> bool:
+        """Process what has come; whether anything had."""
         batch = self._collect()
         if not batch:
-            return
+            return False
         enter = time.monotonic_ns()
         self._in_hand, self._passed = batch, set()
         packets = [packet for _, packet in batch]
         for out in self._stage.process(packets):
             self._send(self._stamped(out, enter))
-            self._passed.add(_key(out))
-        for packet in packets:
-            if isinstance(packet.message, EndOfSource):
-                self._open_sources.discard(packet.message.source)
-        for receiver, _ in batch:
-            receiver.done()
-        self._in_hand = []
-        if self._link.due:
+            self._passed.add(key_of(out.message))
+        ended = {packet.message.source for packet in packets if isinstance(packet.message, EndOfSource)}
+        self._open_sources -= ended
+        if ended or self._link.due:
             self._tell(self._state)
+        self._in_hand = []
+        for receiver, packet in batch:
+            if self._output is not None:
+                receiver.release(packet)
+        self._finished.extend(batch)
+        self._settle()
+        return True
+
+    def _settle(self) -> None:
+        """Report as done what the next stage has in its hands: anything else must come again if this stage dies."""
+        while self._finished:
+            receiver, packet = self._finished[0]
+            if self._output is not None and not self._output.handed_over(packet):
+                return
+            self._finished.popleft()
+            receiver.done(packet)
 
     def _collect(self) -> list[tuple[Receiver, Packet]]:
         """Whatever is there, up to the batch size; waits the window only for sources that have sent nothing yet."""
@@ -174,14 +192,14 @@ class StageLoop:
                 failed = EndOfSource(session=self._session, source=source, reason="failed", error=self._error)
                 self._send(Packet(failed))
         for receiver, held in self._in_hand:
-            if _key(held) not in self._passed:
+            if key_of(held.message) not in self._passed:
                 self._discard(held)
-            receiver.done()
+            self._finished.append((receiver, held))
         while self._open_sources:
             for receiver in self._inputs:
                 while (packet := receiver.receive()) is not None:
                     self._discard(packet)
-                    receiver.done()
+                    receiver.done(packet)
             self._poller.poll(POLL_MS)
             self._attend()
         self._flush()
@@ -202,6 +220,7 @@ class StageLoop:
         self._link.listen()
         if self._output is not None:
             self._output.pump()
+        self._settle()
         if self._link.due:
             self._tell(self._state)
 
@@ -234,9 +253,3 @@ class StageLoop:
             self._output.close()
         self._tell(self._state)
         self._link.close()
-
-
-def _key(packet: Packet) -> tuple[str, int]:
-    """Source and number of a frame; -1 for the end of the source."""
-    message = packet.message
-    return (message.source, -1) if isinstance(message, EndOfSource) else (message.header.source, message.header.seq)

@@ -1,57 +1,32 @@
-"""Starts the stages, listens to them, stops them in order, and leaves nothing behind."""
+"""Starts the stages, listens to them, starts those again that die or hang, stops them in order, leaves nothing."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
-import threading
 import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-import msgspec
 import zmq
-from msgspec import Struct
+from msgspec.structs import replace
 
 from pipeline import graph
-from pipeline.account import Account, total
+from pipeline.account import CRASH, Account, Ledger, total
+from pipeline.child import Child, ProcessChild, ThreadChild
 from pipeline.config import Config
 from pipeline.errors import INTERRUPTED
+from pipeline.journal import Journal
 from pipeline.link import SourceReport, StageState, Stop, Switchboard
+from pipeline.outcome import Outcome
+from pipeline.sinks.book import Book
+from pipeline.watch import LAST_WORD_S, Watch
 
 POLL_S = 0.1
 KILL_S = 2.0
-LAST_WORD_S = 1.0
-FINAL = ("drained", "failed", "aborted")
-
-
-class Outcome(Struct, frozen=True, kw_only=True):
-    """How a run ended.
-
-    Attributes:
-        exit_code: for the front door.
-        drained: every captured frame was delivered, dropped by policy or counted as lost, and every stage
-            came to its end by itself.
-        interrupted: a stop was asked for.
-        errors: one line each, none twice.
-        accounts: loss account of every source.
-        reports: what the sinks know of every source.
-        facts: by stage.
-    """
-
-    exit_code: int
-    drained: bool
-    interrupted: bool
-    errors: Sequence[str]
-    accounts: Mapping[str, Account]
-    reports: Mapping[str, SourceReport]
-    facts: Mapping[str, Mapping[str, str]]
 
 
 class Supervisor:
@@ -61,33 +36,42 @@ class Supervisor:
         config: of the run.
         sources: (id, address) of every source.
         out: output folder, if any.
-
-    Attributes:
-        states: the last state heard of every stage, by name.
+        warn: told, in one line, of every stage that is started again.
     """
 
-    def __init__(self, config: Config, sources: Sequence[tuple[str, str]], out: Path | None) -> None:
-        self._config = config
+    def __init__(
+        self,
+        config: Config,
+        sources: Sequence[tuple[str, str]],
+        out: Path | None,
+        warn: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self._config, self._warn = config, warn
         self._ids = [id_ for id_, _ in sources]
-        self._session = uuid.uuid4().hex
+        session = uuid.uuid4().hex
         self._folder = _private_folder()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._context.linger = 0
         outer = f"ipc://{self._folder}/control"
         if config.queue.transport == "tcp":
-            outer = f"tcp://127.0.0.1:{graph.free_port()}"
-        inner = f"inproc://{self._session}.control"
+            outer = f"tcp://127.0.0.1:{graph.free_ports(1)[0]}"
+        inner = f"inproc://{session}.control"
         self._switchboard = Switchboard(self._context, [inner, outer])
         control = {"thread": inner, "process": outer}
-        self._plans = graph.plan(config, sources, out, self._session, self._folder, control)  # type: ignore[arg-type]
-        self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._threads: dict[str, threading.Thread] = {}
+        plans = graph.plan(config, sources, out, session, self._folder, control)  # type: ignore[arg-type]
+        self._watches = {plan.name: Watch(plan, config.supervisor) for plan in plans}
+        self._journals = {plan.name: Journal(Path(plan.journal), plan.sources) for plan in plans}
         self._errors: dict[str, str] = {}
-        self._gone_since: dict[str, float] = {}
+        self._earlier_reports: dict[str, SourceReport] = {}
+        self._looked_at = time.monotonic()
         self._stop_at: float | None = None
         self._interrupted = False
         self._abort_at: float | None = None
-        self.states: dict[str, StageState] = {}
+
+    @property
+    def states(self) -> Mapping[str, StageState]:
+        """The last state heard of every stage, by name."""
+        return {name: watch.state for name, watch in self._watches.items() if watch.state is not None}
 
     def run(self, watch: Callable[[Supervisor], None]) -> Outcome:
         """Start everything and wait for the end.
@@ -96,12 +80,12 @@ class Supervisor:
             watch: called about ten times a second, to show progress or to call ``stop``.
         """
         try:
-            for plan in self._plans:
-                self._start(plan)
             while not self._ended():
+                self._start_what_is_due()
                 self._listen()
                 self._look_for_the_dead()
                 self._carry_out_stop()
+                self._part_from_the_gone()
                 watch(self)
             self._listen()
             return self._outcome()
@@ -116,64 +100,89 @@ class Supervisor:
         self._begin_stop()
 
     def account(self, source: str) -> Account:
-        """The loss account of a source over the whole graph, as far as heard."""
-        capture = self.states.get(f"capture.{source}")
-        door = capture.queues.get(source, Account()) if capture is not None else Account()
+        """The loss account of a source over the whole graph.
+
+        What came in, was dropped and was delivered is read from the journals, which no death can take along.
+        What queues count as lost is not in it: a queue cannot know whether a receiver that died had passed a
+        frame on. Until the run has drained, such frames are in flight.
+        """
+        delivered = Book(self._journals["sinks"].row(source)).delivered
+        door = Ledger(self._journals[f"capture.{source}"].row(source)).account()
         lost: Counter[str] = Counter()
         for state in self.states.values():
             lost.update(state.lost.get(source, {}))
-            lost.update(state.queues.get(source, Account()).lost)
-        report = self.reports().get(source, SourceReport())
-        rest = door.entered - report.delivered - total(door.dropped) - total(lost)
-        return Account(
-            entered=door.entered, delivered=report.delivered, dropped=door.dropped, lost=dict(lost), in_flight=rest
-        )
+        rest = door.entered - delivered - total(door.dropped) - total(lost)
+        return replace(door, delivered=delivered, lost=dict(lost), in_flight=rest)
 
     def reports(self) -> Mapping[str, SourceReport]:
-        """What the sinks have said last."""
-        sinks = self.states.get("sinks")
-        return sinks.reports if sinks is not None else {}
+        """What the sinks have said last, in this life or, of sources that had ended, in an earlier one."""
+        sinks = self._watches["sinks"].state
+        reports = dict(sinks.reports) if sinks is not None else {}
+        for source, earlier in self._earlier_reports.items():
+            now = reports.get(source, earlier)
+            reports[source] = now if now.end else replace(now, end=earlier.end, error=earlier.error)
+        return reports
 
-    def _start(self, plan: graph.StagePlan) -> None:
-        if plan.where == "thread":
-            thread = threading.Thread(target=graph.run, args=(plan, self._context), name=plan.name, daemon=True)
-            self._threads[plan.name] = thread
-            thread.start()
-            return
-        root = Path(__file__).resolve().parent.parent
-        path = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
-        process = subprocess.Popen(
-            [sys.executable, "-m", "pipeline.worker", str(os.getpid())],
-            stdin=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": path},
-            process_group=0,
-        )
-        self._processes[plan.name] = process
-        assert process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            process.stdin.write(msgspec.json.encode(plan))
-            process.stdin.close()
+    def _start_what_is_due(self) -> None:
+        for watch in self._watches.values():
+            if watch.due and self._abort_at is None:
+                watch.start(self._launch)
+
+    def _launch(self, plan: graph.StagePlan) -> Child:
+        return ThreadChild(plan, self._context) if plan.where == "thread" else ProcessChild(plan)
 
     def _listen(self) -> None:
         for state in self._switchboard.hear(POLL_S):
-            self.states[state.stage] = state
+            if state.stage not in self._watches:
+                continue
+            self._watches[state.stage].hear(state)
             if state.error and state.stage not in self._errors:
                 self._errors[state.stage] = state.error
             if state.state == "failed" or state.wants_stop:
                 self._begin_stop()
 
     def _look_for_the_dead(self) -> None:
-        """A stage that ended without a word takes the run with it: its neighbours wait for it in vain."""
-        for name in [plan.name for plan in self._plans]:
-            if self._running(name) or self._final(name):
+        """Start again what can be; a stage that died for good takes the run with it: its neighbours wait in vain."""
+        now = time.monotonic()
+        away_s, self._looked_at = now - self._looked_at - POLL_S, now
+        for name, watch in self._watches.items():
+            if away_s > 1.0:
+                watch.excuse(away_s)  # this process was stopped or starved, and may not have heard all
+            cause = watch.look()
+            if not cause:
                 continue
-            if time.monotonic() - self._gone_since.setdefault(name, time.monotonic()) < LAST_WORD_S:
-                continue  # its last word may still be on its way
-            process = self._processes.get(name)
-            how = f"exit status {process.returncode}" if process is not None else "thread ended"
-            self.states[name] = StageState(stage=name, state="failed", error=f"stage {name} died ({how})", exit_code=5)
-            self._errors[name] = self.states[name].error
+            if self._abort_at is None and watch.bury(cause):
+                table = self._config.supervisor
+                self._earlier_reports.update(self.reports() if name == "sinks" else {})
+                self._warn(
+                    f"stage {name} died ({cause}) and is started again, "
+                    f"{watch.recent} of {table.restarts} times within {table.window_s:g} s"
+                )
+                continue
+            tries = f", {len(watch.causes)} restarts did not help" if watch.causes else ""
+            watch.end(f"stage {name} died ({cause}){tries}")
+            self._errors.setdefault(name, f"stage {name} died ({cause}){tries}")
             self._abort()
+
+    def _part_from_the_gone(self) -> None:
+        """Ends meet in spite of deaths.
+
+        The end of a source may have died with several stages, or have been passed on in an earlier life of one.
+        When the stages before a stage have left in good order, nothing more will come to it; when the one after
+        it has, nothing of it is wanted any more.
+        """
+        watches = self._watches.values()
+        if not any(watch.causes for watch in watches):
+            return
+        for watch in watches:
+            if watch.final or not watch.running:
+                continue
+            before = [other for other in watches if other.plan.output in watch.plan.inputs]
+            after = [other for other in watches if watch.plan.output in other.plan.inputs]
+            if after and all(map(_left, after)):
+                self._switchboard.order(watch.plan.name, Stop(gentle=False))
+            elif before and all(map(_left, before)):
+                self._switchboard.order(watch.plan.name, Stop(gentle=True))
 
     def _begin_stop(self) -> None:
         if self._stop_at is None:
@@ -184,9 +193,9 @@ class Supervisor:
             return
         if time.monotonic() - self._stop_at > self._config.queue.drain_s:
             self._abort()
-        for plan in self._plans:
-            if not self._final(plan.name) and (self._abort_at or plan.role == "capture"):
-                self._switchboard.order(plan.name, Stop(gentle=self._abort_at is None))
+        for name, watch in self._watches.items():
+            if not watch.final and (self._abort_at or watch.plan.role == "capture"):
+                self._switchboard.order(name, Stop(gentle=self._abort_at is None))
 
     def _abort(self) -> None:
         if self._abort_at is None:
@@ -196,30 +205,25 @@ class Supervisor:
     def _ended(self) -> bool:
         if self._abort_at is not None and time.monotonic() - self._abort_at > KILL_S:
             return True
-        return all(self._final(plan.name) for plan in self._plans)
-
-    def _final(self, name: str) -> bool:
-        state = self.states.get(name)
-        return state is not None and state.state in FINAL
-
-    def _running(self, name: str) -> bool:
-        if name in self._threads:
-            return self._threads[name].is_alive()
-        return self._processes[name].poll() is None
+        return all(watch.final for watch in self._watches.values())
 
     def _outcome(self) -> Outcome:
-        stages = [self.states[plan.name] for plan in self._plans if plan.name in self.states]
+        states = list(self.states.values())
         accounts = {id_: self.account(id_) for id_ in self._ids}
-        whole = len(stages) == len(self._plans) and self._abort_at is None
-        drained = whole and not any(account.in_flight for account in accounts.values())
+        restarts = {name: watch.causes for name, watch in self._watches.items() if watch.causes}
+        whole = len(states) == len(self._watches) and self._abort_at is None
+        least = min((account.in_flight for account in accounts.values()), default=0)
+        most = max((account.in_flight for account in accounts.values()), default=0)
+        drained = whole and least >= 0 and (most == 0 or bool(restarts))
         for id_, account in accounts.items():
             if account.in_flight > 0:
-                lost = {**account.lost, "not drained": account.in_flight}
-                accounts[id_] = msgspec.structs.replace(account, lost=lost, in_flight=0)
-        codes = [state.exit_code for state in stages if state.exit_code and not state.stage.startswith("capture.")]
+                # All stages are at their end: what has not arrived died with those that were started again.
+                lost = {**account.lost, CRASH if drained else "not drained": account.in_flight}
+                accounts[id_] = replace(account, lost=lost, in_flight=0)
+        codes = [state.exit_code for state in states if state.exit_code and not state.stage.startswith("capture.")]
         codes += [5] if self._abort_at and not self._interrupted else []
         codes += [INTERRUPTED] if self._interrupted else []
-        codes += [state.exit_code for state in stages if state.exit_code]
+        codes += [state.exit_code for state in states if state.exit_code]
         return Outcome(
             exit_code=codes[0] if codes else 0,
             drained=drained,
@@ -227,25 +231,25 @@ class Supervisor:
             errors=list(dict.fromkeys(self._errors.values())),
             accounts=accounts,
             reports=self.reports(),
-            facts={state.stage: state.facts for state in stages},
+            facts={state.stage: state.facts for state in states},
+            restarts=restarts,
         )
 
     def _clean_up(self) -> None:
         """No survivors: no process, no socket, no folder."""
         deadline = time.monotonic() + KILL_S
-        for process in self._processes.values():
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(max(0.0, deadline - time.monotonic()))
-            if process.poll() is None:
-                process.kill()
-            process.wait()
-        for thread in self._threads.values():
-            thread.join(max(0.0, deadline - time.monotonic()))
+        for watch in self._watches.values():
+            watch.clear(deadline)
         self._switchboard.close()
-        if any(thread.is_alive() for thread in self._threads.values()):
+        if any(watch.running for watch in self._watches.values()):
             return  # a thread that hangs in a driver holds sockets: terminating the context would wait for it
         self._context.term()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _left(watch: Watch) -> bool:
+    """It came to its end in good order, and so long ago that its neighbours have had time to do the same."""
+    return watch.final and watch.gone_for() >= LAST_WORD_S
 
 
 def _private_folder() -> Path:

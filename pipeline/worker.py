@@ -1,4 +1,6 @@
-"""A stage in a process of its own: ``python -m pipeline.worker PARENT_PID`` with its plan on standard input.
+"""A stage in a process of its own: ``python -m pipeline.worker PARENT_PID NAME``, its plan on standard input.
+
+The name is there for whoever looks at the process list.
 
 The plan comes through standard input, so that no password is seen in the process list.
 """

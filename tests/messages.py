@@ -45,13 +45,14 @@ def rows(dtype, *records):
     return table
 
 
-def tracked(tracks=(), detections=(), *, shape=(64, 80), dtype="uint8", ego=KNOWN, **fields):
+def tracked(tracks=(), detections=(), *, shape=(64, 80), dtype="uint8", ego=KNOWN, restarts=0, **fields):
     """A message of the track stage; ``tracks`` and ``detections`` are dicts of columns."""
     return Tracked(
         header=frame_header(shape, dtype, **fields),
         ego=ego,
         detections=rows(DETECTION_DTYPE, *detections).tobytes(),
         tracks=rows(TRACK_DTYPE, *tracks).tobytes(),
+        restarts=restarts,
     )
 
 

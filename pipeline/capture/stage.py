@@ -3,6 +3,9 @@
 A reader thread waits on the medium, so that a hanging one blocks neither the queue nor shutdown; the
 stage's own thread takes the pictures over, numbers them, and hands them to the queue, which applies the
 source's policy. A file under the lossless policy is read only as fast as its frames are taken.
+
+A stage started again goes on from its journal: a file at the first frame that is not known to have arrived, a
+live source with the next number and the same media clock.
 """
 
 from __future__ import annotations
@@ -12,15 +15,31 @@ from collections import deque
 
 import zmq
 
+from pipeline.account import CRASH, FREE_SLOT, Ledger
 from pipeline.capture.source import Grab, Source
 from pipeline.errors import PipelineError, one_line
+from pipeline.journal import SLOTS, Row
 from pipeline.link import Aborted, Link, StageState, State
 from pipeline.messages import EndOfSource, Packet
 from pipeline.queues import Policy, Sender
 
 POLL_MS = 100
 READ_AHEAD = 2
+ORIGIN = FREE_SLOT
+"""Journal slot: monotonic ns at media time 0 of a live source."""
 LINGER_S = 1.0
+
+
+def resume(ledger: Ledger, source: Source, policy: Policy) -> None:
+    """Make the ledger of a stage that died ready for its next life.
+
+    Frames that were on their way come from a lossless file again; of other sources nobody can tell which of
+    them arrived, only, at the end of the run, how many.
+    """
+    if policy is Policy.LOSSLESS and not source.live:
+        ledger.rewind()
+    else:
+        ledger.lose(CRASH, ledger.account().in_flight)
 
 
 class Reader(threading.Thread):
@@ -30,15 +49,19 @@ class Reader(threading.Thread):
         source: not opened yet.
         context, bell: ZeroMQ context and inproc address of the bell.
         paced: read only when ``allow`` says so (lossless policy).
+        skip: pictures at the start of the medium that were captured before.
 
     Attributes:
         pictures: those not yet taken over.
         error: why reading ended, if it failed.
     """
 
-    def __init__(self, source: Source, context: zmq.Context[zmq.Socket[bytes]], bell: str, paced: bool) -> None:
+    def __init__(
+        self, source: Source, context: zmq.Context[zmq.Socket[bytes]], bell: str, paced: bool, skip: int = 0
+    ) -> None:
         super().__init__(name=f"read {source.name}", daemon=True)
         self._source, self._context, self._bell, self._paced = source, context, bell, paced
+        self._skip = skip
         self._allowed = threading.Semaphore(READ_AHEAD)
         self._stopped = threading.Event()
         self.pictures: deque[Grab] = deque()
@@ -51,6 +74,8 @@ class Reader(threading.Thread):
         bell.connect(self._bell)
         try:
             self._source.open()
+            while self._skip and not self._stopped.is_set() and self._source.grab() is not None:
+                self._skip -= 1
             while not self._stopped.is_set():
                 if self._paced and not self._allowed.acquire(timeout=POLL_MS / 1000):
                     continue
@@ -87,6 +112,7 @@ class CaptureLoop:
         output: queue to the next stage; carries the same policy.
         link: line to the supervisor.
         context: ZeroMQ context, for the bell between reader and stage.
+        row: of the journal, where the stage may be started again.
     """
 
     def __init__(
@@ -99,17 +125,19 @@ class CaptureLoop:
         output: Sender,
         link: Link,
         context: zmq.Context[zmq.Socket[bytes]],
+        row: Row | None = None,
     ) -> None:
         self._name, self._source, self._id, self._session = name, source, source_id, session
         self._lossless, self._output, self._link = policy is Policy.LOSSLESS, output, link
-        self._captured = 0
-        self._released = 0
+        self._row: Row = row if row is not None else [0] * SLOTS
+        account = output.account(source_id)
+        self._first = self._captured = self._released = account.entered - account.in_flight
         self._error, self._exit_code = "", 0
         self._bell = context.socket(zmq.PULL)
         self._bell.linger = 0
         bell = f"inproc://bell-{id(self)}"
         self._bell.bind(bell)
-        self._reader = Reader(source, context, bell, self._lossless)
+        self._reader = Reader(source, context, bell, self._lossless, 0 if source.live else self._first)
         self._poller = zmq.Poller()
         for socket in (self._bell, output.socket, link.socket):
             self._poller.register(socket, zmq.POLLIN)
@@ -141,12 +169,21 @@ class CaptureLoop:
             while self._bell.poll(0):
                 self._bell.recv()
             while self._reader.pictures:
-                grab = self._reader.pictures.popleft()
+                grab = self._on_with(self._reader.pictures.popleft())
                 self._output.offer(grab.packet(self._session, self._id, self._captured))
                 self._captured += 1
             self._attend()
             if self._link.stopping:
                 return
+
+    def _on_with(self, grab: Grab) -> Grab:
+        """A live picture under the numbers and the clock of the lives before."""
+        if not self._source.live:
+            return grab
+        if not self._first:
+            self._row[ORIGIN] = self._row[ORIGIN] or grab.mono_ns - round(grab.pts * 1e9)
+            return grab
+        return grab._replace(frame=self._first + grab.frame, pts=(grab.mono_ns - self._row[ORIGIN]) / 1e9)
 
     def _end(self) -> None:
         """Send what was captured, then the end of the source, and wait until all of it is done."""

@@ -18,6 +18,8 @@ _encode = msgspec.json.Encoder().encode
 def tracks_line(message: Tracked) -> bytes:
     """The line of ``tracks.jsonl`` of a frame.
 
+    ``restarts`` is there only after the tracker has died and begun anew: where the number rises, all tracks end.
+
     Raises:
         StageError: a number is not finite.
     """
@@ -25,7 +27,8 @@ def tracks_line(message: Tracked) -> bytes:
     rows = _rows(message.track_table(), header)
     for row in rows:
         row["state"] = TRACK_STATES[row["state"]]
-    return _line({**_key(header), "tracks": rows, "ego": _ego(message.ego, header)})
+    restarts = {"restarts": message.restarts} if message.restarts else {}
+    return _line({**_key(header), "tracks": rows, "ego": _ego(message.ego, header), **restarts})
 
 
 def detections_line(message: Tracked) -> bytes:

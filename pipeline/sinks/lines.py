@@ -7,22 +7,32 @@ from pathlib import Path
 
 from pipeline.errors import ConfigError, StageError
 
+_BLOCK = 65_536
+
 
 class LineFile:
     """Writes whole lines straight to the operating system: what was written survives a crash of the process.
 
     Args:
-        path: of the file; replaced if it exists.
+        path: of the file.
+        resume: go on after the last complete line of the file; otherwise the file is replaced.
+
+    Attributes:
+        last: the last line of the file that was resumed, without its end; empty if there was none.
 
     Raises:
         ConfigError: the file cannot be created.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, resume: bool = False) -> None:
         self.path = path
+        self.last = b""
         self._length = 0
+        how = os.O_RDWR if resume else os.O_WRONLY | os.O_TRUNC
         try:
-            self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o644)
+            self._file = os.open(path, how | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+            if resume:
+                self._resume()
         except OSError as error:
             raise ConfigError(f"cannot write {path}: {error.strerror}") from None
 
@@ -53,6 +63,18 @@ class LineFile:
             raise StageError(f"cannot write {self.path}: {error.strerror}") from None
         finally:
             os.close(self._file)
+
+    def _resume(self) -> None:
+        """Cut off a line that was never completed, and read the last one that was."""
+        start = os.fstat(self._file).st_size
+        tail = b""
+        while start and tail.count(b"\n") < 2:
+            start, end = max(0, start - _BLOCK), start
+            tail = os.pread(self._file, end - start, start) + tail
+        whole = tail[: tail.rfind(b"\n") + 1]
+        self.last = whole[:-1].rpartition(b"\n")[2]
+        self._length = start + len(whole)
+        os.ftruncate(self._file, self._length)
 
     def _cut(self) -> None:
         try:

@@ -12,16 +12,14 @@ from numpy.typing import NDArray
 
 from pipeline.capture.source import Picture
 from pipeline.errors import ConfigError
+from pipeline.journal import Journal
 from pipeline.link import SourceReport
-from pipeline.messages import CONFIRMED, EndOfSource, Packet, Tracked, source_of
+from pipeline.messages import EndOfSource, Packet, Tracked, source_of
+from pipeline.sinks.book import Book
 from pipeline.sinks.config import SinkConfig
 from pipeline.sinks.folder import claim
-from pipeline.sinks.jsonl import detections_line, tracks_line
-from pipeline.sinks.latency import LatencyHistogram
-from pipeline.sinks.lines import LineFile
-from pipeline.sinks.mot import mot_lines
 from pipeline.sinks.overlay import Overlay
-from pipeline.sinks.video_file import VideoFile
+from pipeline.sinks.source_files import SourceFiles
 from pipeline.sinks.window import Window
 
 
@@ -33,6 +31,8 @@ class SinkStage:
         out: folder of the run, made if missing; none writes nothing.
         on_quit: called when a person at the window wants to stop.
         clock: monotonic time in ns.
+        attempt: times that the stage has died before.
+        journal: of the stage, where it may be started again: books and files then go on.
     """
 
     batch_size = 1
@@ -44,11 +44,14 @@ class SinkStage:
         out: Path | None,
         on_quit: Callable[[], None] = lambda: None,
         clock: Callable[[], int] = time.monotonic_ns,
+        attempt: int = 0,
+        journal: Journal | None = None,
     ) -> None:
         self._config, self._out, self._on_quit, self._clock = config, out, on_quit, clock
+        self._attempt, self._journal = attempt, journal
         self._window: Window | None = None
-        self._files: dict[str, _SourceFiles] = {}
-        self._books: dict[str, _Book] = {}
+        self._files: dict[str, SourceFiles] = {}
+        self._books: dict[str, Book] = {}
         self._overlays: dict[str, Overlay] = {}
 
     def open(self) -> None:
@@ -71,12 +74,14 @@ class SinkStage:
         """
         for message, picture in packets:
             source = source_of(message)
-            book = self._books.setdefault(source, _Book())
-            files = self._open_source(source)
+            book = self._book(source)
+            files = self._open_source(source, book)
             if isinstance(message, EndOfSource):
                 book.end(message)
                 self._finish(source)
             elif isinstance(message, Tracked) and picture is not None:
+                if message.header.seq < book.next_seq:
+                    continue  # an earlier life has written it, but died before it could say so
                 now = self._clock()
                 if self._window is not None or (files is not None and files.video is not None):
                     canvas = self._draw(message, picture, now)
@@ -112,7 +117,12 @@ class SinkStage:
         age_ms = max(0, now - message.header.capture_mono_ns) / 1e6
         return self._overlays[source].draw(message, picture, age_ms)
 
-    def _open_source(self, source: str) -> _SourceFiles | None:
+    def _book(self, source: str) -> Book:
+        if source not in self._books:
+            self._books[source] = Book(self._journal.row(source) if self._journal is not None else None)
+        return self._books[source]
+
+    def _open_source(self, source: str, book: Book) -> SourceFiles | None:
         if self._out is None:
             return None
         if source not in self._files:
@@ -120,7 +130,9 @@ class SinkStage:
             if folder.parent != self._out.resolve():
                 raise ConfigError(f"source {source} would be written outside {self._out}")
             claim(folder)
-            self._files[source] = _SourceFiles(folder, self._config)
+            self._files[source] = SourceFiles(folder, self._config, self._attempt if book.opened else 0)
+            book.know(self._files[source].confirmed)
+            book.opened = True
         return self._files[source]
 
     def _finish(self, source: str) -> None:
@@ -129,61 +141,3 @@ class SinkStage:
             self._window.close(source)
         if source in self._files:
             self._files.pop(source).close()
-
-
-class _SourceFiles:
-    """The files of one source."""
-
-    def __init__(self, folder: Path, config: SinkConfig) -> None:
-        writers = []
-        if config.jsonl:
-            writers += [("tracks.jsonl", tracks_line), ("detections.jsonl", detections_line)]
-        if config.mot:
-            writers += [("tracks.mot.txt", mot_lines)]
-        self._lines = [(LineFile(folder / name), render) for name, render in writers]
-        self.video = VideoFile(folder / "overlay.mp4") if config.overlay else None
-
-    def write(self, message: Tracked) -> None:
-        for file, render in self._lines:
-            file.write(render(message))
-
-    def close(self) -> None:
-        with ExitStack() as each:
-            for file, _ in self._lines:
-                each.callback(file.close)
-            if self.video is not None:
-                each.callback(self.video.close)
-
-
-class _Book:
-    """What is known of one source's deliveries."""
-
-    def __init__(self) -> None:
-        self._delivered = 0
-        self._confirmed: set[int] = set()
-        self._first_ns = self._last_ns = 0
-        self._latency: dict[str, LatencyHistogram] = {}
-        self._end: EndOfSource | None = None
-
-    def count(self, message: Tracked, now: int) -> None:
-        header, tracks = message.header, message.track_table()
-        self._first_ns = self._first_ns if self._delivered else now
-        self._last_ns = now
-        self._delivered += 1
-        self._confirmed.update(tracks["id"][tracks["state"] == CONFIRMED].tolist())
-        for stage, leave_ns in (*((stamp.stage, stamp.leave_ns) for stamp in header.stamps), ("total", now)):
-            self._latency.setdefault(stage, LatencyHistogram()).add(leave_ns - header.capture_mono_ns)
-
-    def end(self, message: EndOfSource) -> None:
-        self._end = message
-
-    def report(self) -> SourceReport:
-        elapsed = (self._last_ns - self._first_ns) / 1e9
-        return SourceReport(
-            delivered=self._delivered,
-            tracks_confirmed=len(self._confirmed),
-            fps=round((self._delivered - 1) / elapsed, 2) if elapsed > 0 else 0.0,
-            latency={stage: histogram.summary() for stage, histogram in self._latency.items()},
-            end=self._end.reason if self._end else "",
-            error=self._end.error if self._end else "",
-        )

@@ -7,10 +7,14 @@ from dataclasses import dataclass
 
 import nets
 from pipeline.errors import BackendError
+from pipeline.journal import Journal
 from pipeline.link import SourceReport
 from pipeline.messages import Detected, EndOfSource, Packet, Tracked
 from pipeline.track.config import TrackConfig
 from pipeline.track.tracker import Tracker
+
+IDS = 0
+"""Journal slot: track ids given so far."""
 
 
 @dataclass
@@ -29,13 +33,23 @@ class TrackStage:
         config: of the trackers; there is one per source.
         weights: name or path of the detector's weights, whose manifest holds its threshold.
         threshold: of the detector, if it is not the manifest's.
+        restarts: times that the stage has died before; every message says so.
+        journal: of the stage, where it may be started again: ids then go on counting.
     """
 
     batch_size = 1
     window_s = 0.0
 
-    def __init__(self, config: TrackConfig, weights: str, threshold: float | None = None) -> None:
+    def __init__(
+        self,
+        config: TrackConfig,
+        weights: str,
+        threshold: float | None = None,
+        restarts: int = 0,
+        journal: Journal | None = None,
+    ) -> None:
         self._config, self._weights, self._threshold = config, weights, threshold
+        self._restarts, self._journal = restarts, journal
         self._places: dict[str, _Place] = {}
 
     def open(self) -> None:
@@ -63,13 +77,22 @@ class TrackStage:
             header, shape = message.header, (message.header.height, message.header.width)
             place = self._places.get(header.source)
             if place is None:
-                tracker = Tracker(self._config, self._threshold or 0.5)
+                first_id = self._journal.row(header.source)[IDS] + 1 if self._journal is not None else 1
+                tracker = Tracker(self._config, self._threshold or 0.5, first_id)
                 place = self._places[header.source] = _Place(tracker, header.pts, shape)
             elif place.shape != shape:
                 place.tracker.reset()
             tracks = place.tracker.step(message.table(), header.pts - place.pts, message.ego)
             place.pts, place.shape = header.pts, shape
-            tracked = Tracked(header=header, ego=message.ego, detections=message.detections, tracks=tracks.tobytes())
+            if self._journal is not None:
+                self._journal.row(header.source)[IDS] = place.tracker.next_id - 1
+            tracked = Tracked(
+                header=header,
+                ego=message.ego,
+                detections=message.detections,
+                tracks=tracks.tobytes(),
+                restarts=self._restarts,
+            )
             yield Packet(tracked, packet.picture)
 
     def close(self) -> None:

@@ -34,13 +34,21 @@ class Tracker:
     High-score detections are offered to all tracks and may start new ones. Low-score detections may only keep
     confirmed tracks that were seen in the frame before (ByteTrack, Zhang et al. 2022): offered to coasting
     tracks, clutter keeps the lost ones alive. The result does not depend on the order of the detections.
+
+    Args:
+        config: of the tracker.
+        threshold: of the detector.
+        next_id: of the first track born.
+
+    Attributes:
+        next_id: of the next track born.
     """
 
-    def __init__(self, config: TrackConfig, threshold: float = 0.5) -> None:
+    def __init__(self, config: TrackConfig, threshold: float = 0.5, next_id: int = 1) -> None:
         self.config = config
         self._high = threshold if config.high_score is None else config.high_score
         self._low = 0.0 if config.low_score is None else config.low_score
-        self._next_id = 1
+        self.next_id = next_id
         self._clear()
 
     def _clear(self) -> None:
@@ -138,12 +146,12 @@ class Tracker:
         born = np.sort(free[best_first[: max(0, config.max_tracks - len(self._tracks))]])
         mean, cov = kalman.initiate(positions[born], config.measurement_sigma, config.birth_speed_sigma)
         tracks, life = np.zeros(len(born), TRACK_DTYPE), np.zeros(len(born), _LIFE_DTYPE)
-        tracks["id"] = np.arange(self._next_id, self._next_id + len(born))
+        tracks["id"] = np.arange(self.next_id, self.next_id + len(born))
         tracks["state"] = CONFIRMED if config.confirm_hits == 1 else TENTATIVE
         for name in _LOOKS:
             tracks[name] = detections[name][born]
         life["hits"] = life["age"] = 1
-        self._next_id += len(born)
+        self.next_id += len(born)
         self._mean, self._cov = np.concatenate([self._mean, mean]), np.concatenate([self._cov, cov])
         self._tracks, self._life = np.concatenate([self._tracks, tracks]), np.concatenate([self._life, life])
 

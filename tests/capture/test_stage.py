@@ -10,28 +10,32 @@ import numpy as np
 import pytest
 import zmq
 
+from pipeline.account import Ledger
 from pipeline.capture.source import Grab
-from pipeline.capture.stage import READ_AHEAD, CaptureLoop
+from pipeline.capture.stage import ORIGIN, READ_AHEAD, CaptureLoop, resume
 from pipeline.errors import SourceError
+from pipeline.journal import SLOTS
 from pipeline.link import Link, StageState, Stop, Switchboard
 from pipeline.messages import EndOfSource
-from pipeline.queues import Policy, Receiver, Sender
+from pipeline.queues import Policy, Sender
+from pipeline.receiver import Receiver
 from tests.conftest import wait_until
 from tests.messages import SESSION
 from tests.pipeline.queue_ends import seqs, take
 
 CREDITS = 2
+Book = tuple[list[int], Ledger] | None
 
 
 class Medium:
     """Gives ``count`` pictures, then ends, fails, or hangs."""
 
     name = "medium"
-    live = False
     length = None
     state = "open"
 
-    def __init__(self, count: int, then: str = "end", hang_in_open: bool = False) -> None:
+    def __init__(self, count: int, then: str = "end", hang_in_open: bool = False, live: bool = False) -> None:
+        self.live = live
         self.grabs, self._count, self._then, self._hang_in_open = 0, count, then, hang_in_open
         self.closed = threading.Event()
 
@@ -57,15 +61,16 @@ class Medium:
 class Bench:
     """A capture loop in a thread."""
 
-    def __init__(self, medium: Medium, policy: Policy) -> None:
+    def __init__(self, medium: Medium, policy: Policy, book: Book = None) -> None:
         self.context = zmq.Context()
         self.board = Switchboard(self.context, ["inproc://control"])
         self.states: list[StageState] = []
 
         def work() -> None:
-            sender = Sender(self.context, "inproc://out", policies={"a": policy})
+            row, ledgers = (book[0], {"a": book[1]}) if book is not None else (None, {})
+            sender = Sender(self.context, "inproc://out", policies={"a": policy}, ledgers=ledgers)
             link = Link(self.context, "inproc://control", "capture.a")
-            CaptureLoop("capture.a", medium, "a", SESSION, policy, sender, link, self.context).run()
+            CaptureLoop("capture.a", medium, "a", SESSION, policy, sender, link, self.context, row).run()
 
         self.thread = threading.Thread(target=work, daemon=True)
         self.thread.start()
@@ -148,3 +153,70 @@ def test_hanging_medium_does_not_hold_up_the_stop(benches: list[Bench], hang_in_
     assert [packet.message for packet in got] == [EndOfSource(session=SESSION, source="a", reason="stopped")]
     assert last.state == "drained"
     assert medium.closed.is_set()
+
+
+def died(policy: Policy, medium: Medium) -> tuple[list[int], Ledger]:
+    """The journal of a capture that died: six frames in, three delivered, one dropped, two on their way."""
+    row = [0] * SLOTS
+    row[ORIGIN] = time.monotonic_ns() - 60_000_000_000
+    ledger = Ledger(row)
+    for _ in range(6):
+        ledger.enter()
+    for _ in range(3):
+        ledger.deliver()
+    if policy is not Policy.LOSSLESS:
+        ledger.drop("superseded")
+    ledger = Ledger(row)
+    resume(ledger, medium, policy)
+    return row, ledger
+
+
+def test_file_goes_on_at_the_first_frame_not_known_to_have_arrived(benches: list[Bench]) -> None:
+    medium = Medium(10)
+    benches.append(bench := Bench(medium, Policy.LOSSLESS, died(Policy.LOSSLESS, medium)))
+    got = list(take(bench.receiver, {"a"}))
+    account = bench.join().queues["a"]
+    assert [(p.message.header.seq, p.message.header.frame, int(p.picture[0, 0])) for p in got[:-1]] == [
+        (seq, seq, seq + 1) for seq in range(3, 10)
+    ]
+    assert account.closes
+    assert (account.entered, account.delivered, account.lost) == (10, 10, {})
+
+
+def test_file_under_a_lossy_policy_goes_on_after_the_last_frame_captured(benches: list[Bench]) -> None:
+    medium = Medium(10)
+    benches.append(bench := Bench(medium, Policy.BOUNDED, died(Policy.BOUNDED, medium)))
+    got = list(take(bench.receiver, {"a"}))
+    account = bench.join().queues["a"]
+    assert [(p.message.header.seq, int(p.picture[0, 0])) for p in got[:-1]] == [(seq, seq + 1) for seq in range(6, 10)]
+    assert (account.entered, account.delivered, account.dropped, account.lost) == (
+        10, 7, {"superseded": 1}, {"crash": 2},
+    )  # fmt: skip
+
+
+def test_live_source_goes_on_counting_on_the_same_clock(benches: list[Bench]) -> None:
+    medium = Medium(4, live=True)
+    benches.append(bench := Bench(medium, Policy.BOUNDED, died(Policy.BOUNDED, medium)))
+    got = list(take(bench.receiver, {"a"}))
+    bench.join()
+    headers = [p.message.header for p in got[:-1]]
+    assert [(header.seq, header.frame) for header in headers] == [(seq, seq) for seq in range(6, 10)]
+    assert all(60 < header.pts < 120 for header in headers), "the gap is seen in the timestamps"
+    assert [p.picture[0, 0] for p in got[:-1]] == [1, 2, 3, 4], "nothing of it is skipped"
+
+
+def test_what_a_life_before_has_captured_stays_captured(benches: list[Bench]) -> None:
+    """The next life may be told to leave before it has read anything again, because all has arrived."""
+    medium = Medium(0, then="hang", hang_in_open=True)
+    benches.append(bench := Bench(medium, Policy.LOSSLESS, died(Policy.LOSSLESS, medium)))
+    bench.stop(gentle=False)
+    account = bench.join().queues["a"]
+    assert (account.entered, account.delivered, account.in_flight) == (6, 3, 3)
+
+
+def test_file_that_is_over_ends_at_once(benches: list[Bench]) -> None:
+    medium = Medium(2)
+    benches.append(bench := Bench(medium, Policy.LOSSLESS, died(Policy.LOSSLESS, medium)))
+    got = list(take(bench.receiver, {"a"}))
+    assert bench.join().state == "drained"
+    assert [type(p.message) for p in got] == [EndOfSource]

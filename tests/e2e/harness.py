@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -59,6 +60,15 @@ def workers_of(session: int) -> list[int]:
             if b"pipeline.worker" in words and str(session).encode() in words:
                 found.append(int(entry.name))
     return found
+
+
+def worker_of(session: int, stage: str) -> int | None:
+    """Process id of the worker of a stage, if there is one at the moment."""
+    for pid in workers_of(session):
+        with contextlib.suppress(OSError):
+            if stage.encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
+                return pid
+    return None
 
 
 def assert_nothing_left(supervisor: int, runtime: Path) -> None:

@@ -51,8 +51,9 @@ def test_signal_drains_and_leaves_nothing(
     assert done["sources"]["demo"]["end"] == "stopped"
 
 
-def test_killed_stage_ends_the_run_with_its_name_and_no_survivors(tmp_path: Path, runtime: Path) -> None:
-    run = start(LONG, *FAST, "--set", "placement.track=process", "--out", str(tmp_path), runtime=runtime)
+def test_killed_stage_without_restarts_ends_the_run_with_its_name(tmp_path: Path, runtime: Path) -> None:
+    settings = ["--set", "placement.track=process", "--set", "supervisor.restarts=0"]
+    run = start(LONG, *FAST, *settings, "--out", str(tmp_path), runtime=runtime)
     wait_for_lines(tmp_path, 5, run)
     (victim,) = workers_of(run.pid)
     os.kill(victim, signal.SIGKILL)

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 import numpy as np
 
 from pipeline.messages import EndOfSource, Frame, Packet
-from pipeline.queues import Receiver, Sender
+from pipeline.queues import Sender
+from pipeline.receiver import Receiver
 from tests import messages
 from tests.conftest import wait_until
 
@@ -29,7 +30,7 @@ def take(receiver: Receiver, sources: set[str], pause_s: float = 0.0) -> Iterato
         if packet is None:
             continue
         time.sleep(pause_s)
-        receiver.done()
+        receiver.done(packet)
         if isinstance(packet.message, EndOfSource):
             open_sources.discard(packet.message.source)
         yield packet

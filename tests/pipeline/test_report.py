@@ -11,8 +11,8 @@ from pipeline.account import Account
 from pipeline.config import load
 from pipeline.errors import ConfigError
 from pipeline.link import Latency, SourceReport
+from pipeline.outcome import Outcome
 from pipeline.report import run_record, table, write_record
-from pipeline.supervisor import Outcome
 
 SECRET = "rtsp://operator:hunter2@10.0.0.5/ir?token=abc123"
 

@@ -12,7 +12,8 @@ import zmq
 from pipeline.errors import StageError
 from pipeline.link import Link, SourceReport, StageState, Stop, Switchboard
 from pipeline.messages import EndOfSource, Packet
-from pipeline.queues import Receiver, Sender
+from pipeline.queues import Sender
+from pipeline.receiver import Receiver
 from pipeline.stage import StageLoop
 from tests.conftest import wait_until
 from tests.messages import SESSION, end
@@ -149,7 +150,7 @@ def test_stage_told_to_leave_leaves_although_nobody_takes_its_output() -> None:
     bench = Bench(stage, {"a"})
     try:
         bench.push(*(frame("a", seq) for seq in range(8)))  # the sink gives no credit back
-        wait_until(lambda: stage.calls >= 3, pause=lambda: bench.source.pump(0.02))
+        wait_until(lambda: stage.calls >= 2, pause=lambda: bench.source.pump(0.02))
         bench.board.hear(0.1)
         bench.board.order("toy", Stop(gentle=False))
         bench.drain()
@@ -157,6 +158,6 @@ def test_stage_told_to_leave_leaves_although_nobody_takes_its_output() -> None:
         assert stage.closed == 1
         account = bench.source.account("a")
         assert account.closes
-        assert sum(account.lost.values()) > 0
+        assert account.in_flight == 8, "nothing is done that nobody else has"
     finally:
         bench.close()

@@ -76,3 +76,27 @@ def test_no_descriptor_is_left_behind(tmp_path):
     for _ in range(20):
         LineFile(tmp_path / "x").close()
     assert len(descriptors()) == before
+
+
+@pytest.mark.parametrize("size", [3, 70_000, 140_000])
+@pytest.mark.parametrize("torn", [b"", b"torn in the mid", b"t" * 70_000])
+def test_a_file_gone_on_with_loses_only_a_torn_line(tmp_path, size, torn):
+    path = tmp_path / "x.jsonl"
+    path.write_bytes(b"first\n" + b"l" * size + b"\n" + torn)
+    file = LineFile(path, resume=True)
+    assert file.last == b"l" * size
+    file.write(b"next\n")
+    file.close()
+    assert path.read_bytes() == b"first\n" + b"l" * size + b"\nnext\n"
+
+
+@pytest.mark.parametrize("content", [None, b"", b"torn"])
+def test_a_file_without_a_line_is_gone_on_with_from_its_start(tmp_path, content):
+    path = tmp_path / "x.jsonl"
+    if content is not None:
+        path.write_bytes(content)
+    file = LineFile(path, resume=True)
+    assert file.last == b""
+    file.write(b"one\n")
+    file.close()
+    assert path.read_bytes() == b"one\n"

@@ -10,26 +10,20 @@ import itertools
 import json
 import math
 import re
-import tempfile
 import zlib
 from collections.abc import Sequence
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
 
-import cv2
 import msgspec
 import numpy as np
-import torch
 import yaml
 import zmq
 
 from nets import manifest as weights
-from nets.normalisation import FrameZScore
-from nets.registry import build
 from pipeline import config as configuration
-from pipeline.account import Account
 from pipeline.capture import container
 from pipeline.capture.address import MASK, parse, redact, source_ids
 from pipeline.capture.config import CaptureConfig
@@ -38,41 +32,32 @@ from pipeline.capture.images import ImageSequence
 from pipeline.capture.scene.spec import SceneSpec
 from pipeline.capture.video_file import VideoFile
 from pipeline.errors import ConfigError, SourceError
-from pipeline.link import Latency, SourceReport, StageState, Stop
+from pipeline.link import StageState, Stop
 from pipeline.messages import (
     DETECTION_DTYPE,
     TRACK_DTYPE,
-    Detected,
-    EgoMotion,
     EndOfSource,
-    Frame,
-    FrameHeader,
-    Intensity,
     Packet,
-    Prepared,
-    Stamp,
-    Tracked,
 )
-from pipeline.opencv import require
-from pipeline.queues import Done, Leave, Ready, Sender
+from pipeline.queues import Sender
+from pipeline.receiver import Credit, Done, Got, Leave, Ready
 from pipeline.settings import NO_YAML, parse_yaml
 from pipeline.wire import WireError, decode, decode_struct, encode, encode_struct
 from tools.evaluate_video import read_labels
-from tools.fuzz import words
+from tools.fuzz import seeds, words
 from tools.fuzz.engine import Target
-from tools.fuzz.mutate import Mutation, join, mutate_bytes, mutate_parts, mutate_repaired, mutate_tree, split
+from tools.fuzz.mutate import Mutation, mutate_bytes, mutate_parts, mutate_repaired, mutate_tree, split
 from training import config as recipes
 from training.data import read_grey
 
 CORPUS = Path(__file__).parent / "corpus"
-SESSION = "fuzz"
 LONGEST_WIRE_ERROR = 1000
 _SECRET = "hunter2"  # noqa: S105
 _PNG = b"\x89PNG\r\n\x1a\n"
 _SUFFIXES = {_PNG: ".png", b"\xff\xd8": ".jpg", b"BM": ".bmp", b"RIFF": ".avi", b"\x1a\x45\xdf\xa3": ".mkv"}
 _sender_numbers = itertools.count()
 _decoders: list[msgspec.msgpack.Decoder[Any]] = [
-    msgspec.msgpack.Decoder(Ready | Done | Leave),
+    msgspec.msgpack.Decoder(Ready | Got | Credit | Done | Leave),
     msgspec.msgpack.Decoder(StageState),
     msgspec.msgpack.Decoder(Stop),
 ]
@@ -91,11 +76,11 @@ in_pictures = partial(mutate_bytes, tokens=words.PICTURE)
 def check_wire(data: bytes) -> None:
     """A message of several parts: what is accepted survives another journey."""
     try:
-        packet = decode(split(data), SESSION)
+        packet = decode(split(data), seeds.SESSION)
     except WireError as error:
         assert len(str(error)) <= LONGEST_WIRE_ERROR, "the error repeats what was sent"
         raise
-    again = decode([bytes(part) for part in encode(packet)], SESSION)
+    again = decode([bytes(part) for part in encode(packet)], seeds.SESSION)
     assert again.message == packet.message
     if packet.picture is not None:
         header = packet.message.header  # type: ignore[union-attr]
@@ -130,8 +115,8 @@ def check_queue(data: bytes) -> None:
     peer.connect(sender.endpoint)
     try:
         for seq in range(3):
-            sender.offer(_frame(seq))
-        sender.offer(Packet(EndOfSource(session=SESSION, source="a", reason="finished")))
+            sender.offer(seeds.frame(seq))
+        sender.offer(Packet(EndOfSource(session=seeds.SESSION, source="a", reason="finished")))
         for part in split(data):
             peer.send(part)
             sender.pump()
@@ -151,7 +136,7 @@ def check_queue(data: bytes) -> None:
 
 def check_config(data: bytes) -> None:
     """The YAML file of a run, which may extend itself and a neighbour; what is accepted can be written down."""
-    (_folder() / "base.yaml").write_text("track: {max_coast_s: 1}\n", encoding="utf-8")
+    (seeds.folder() / "base.yaml").write_text("track: {max_coast_s: 1}\n", encoding="utf-8")
     config = configuration.load(_file(data, "config.yaml"))
     msgspec.convert(msgspec.to_builtins(config), configuration.Config)
 
@@ -168,14 +153,14 @@ def check_recipe(data: bytes) -> None:
 
 def check_manifest(data: bytes) -> None:
     """The manifest of weights, beside the weights it was written for."""
-    _file(_seed_weights()[0], "m.safetensors")
+    _file(seeds.weights()[0], "m.safetensors")
     weights.load(str(_file(data, "m.json").with_suffix(weights.SUFFIX)))
 
 
 def check_weights(data: bytes) -> None:
     """A safetensors file whose manifest has the right hash."""
     path = _file(data, "w.safetensors")
-    manifest = msgspec.json.decode(_seed_manifest()[0], type=weights.Manifest)
+    manifest = msgspec.json.decode(seeds.manifest()[0], type=weights.Manifest)
     path.with_suffix(".json").write_bytes(
         msgspec.json.encode(msgspec.structs.replace(manifest, sha256=weights.sha256(path)))
     )
@@ -263,170 +248,14 @@ def check_address(data: bytes) -> None:
         assert redact(address.text).startswith((f"{scheme}://{MASK}@", MASK)), "user info is shown"
 
 
-@cache
-def _temporary() -> tempfile.TemporaryDirectory[str]:
-    require()
-    cv2.setNumThreads(1)
-    memory = Path("/dev/shm")  # noqa: S108 - where there is one, files cost nothing
-    return tempfile.TemporaryDirectory(prefix="fuzz-", dir=memory if memory.is_dir() else None)
-
-
-def _folder() -> Path:
-    return Path(_temporary().name)
-
-
 def _file(data: bytes, name: str) -> Path:
-    path = _folder() / name
+    path = seeds.folder() / name
     path.write_bytes(data)
     return path
 
 
 def _suffix(data: bytes, otherwise: str) -> str:
     return next((suffix for magic, suffix in _SUFFIXES.items() if data.startswith(magic)), otherwise)
-
-
-def _frame(seq: int) -> Packet:
-    return Packet(Frame(header=_header(seq=seq)), np.zeros((2, 3), np.uint8))
-
-
-def _header(**changes: Any) -> FrameHeader:
-    facts: dict[str, Any] = {
-        "session": SESSION,
-        "source": "a",
-        "seq": 1,
-        "frame": 1,
-        "pts": 0.5,
-        "height": 2,
-        "width": 3,
-    }
-    facts |= {"dtype": "uint8", "bit_depth": 8, "capture_mono_ns": 1, "capture_wall_ns": 10**18}
-    return FrameHeader(**facts | changes)
-
-
-def _seed_wire() -> list[bytes]:
-    stamps = (Stamp(stage="capture", enter_ns=1, leave_ns=2), Stamp(stage="detect", enter_ns=3, leave_ns=2**40))
-    deep = _header(dtype="uint16", bit_depth=14, stamps=stamps)
-    ego = EgoMotion(matrix=(1.0, 0.01, -2.5, -0.01, 1.0, 3.0), inliers=50, residual=0.4, ok=True, method="flow")
-    detections, tracks = np.ones(2, DETECTION_DTYPE).tobytes(), np.ones(1, TRACK_DTYPE).tobytes()
-    packets = [
-        _frame(0),
-        Packet(Prepared(header=deep, intensity=Intensity(mean=900.5, gain=0.1), ego=ego), np.ones((2, 3), np.uint16)),
-        Packet(Detected(header=_header(), ego=EgoMotion(), detections=detections), np.zeros((2, 3), np.uint8)),
-        Packet(Tracked(header=deep, ego=ego, detections=detections, tracks=tracks), np.ones((2, 3), np.uint16)),
-        Packet(EndOfSource(session=SESSION, source="a", reason="failed", error="é", captured=9, dropped={"stale": 2})),
-    ]
-    return [join([bytes(part) for part in encode(packet)]) for packet in packets]
-
-
-def _seed_control() -> list[bytes]:
-    account = Account(entered=9, delivered=5, dropped={"stale": 2}, lost={"closed": 1}, in_flight=1)
-    report = SourceReport(delivered=5, fps=25.0, latency={"detect": Latency(5, 1.0, 2.0, 3.0)}, end="failed", error="x")
-    state = StageState(
-        stage="sinks", state="running", lost={"a": {"x": 1}}, queues={"a": account}, reports={"a": report}, length=9,
-        facts={"device": "cpu"},
-    )  # fmt: skip
-    messages = [
-        Ready("r", 2),
-        Done("r", 1),
-        Leave("r"),
-        Stop(gentle=True),
-        state,
-        StageState(stage="a", state="failed"),
-    ]
-    return [encode_struct(message) for message in messages]
-
-
-def _seed_queue() -> list[bytes]:
-    talks = [
-        [Ready("r", 2), Done("r", 1), Done("r", 1), Leave("r")],
-        [Ready("r", 4), Done("r", 4)],
-        [Ready("r", 1), Ready("s", 3), Done("s", 2), Done("r", 1)],
-    ]
-    return [join([encode_struct(word) for word in talk]) for talk in talks]
-
-
-def _seed_config() -> list[bytes]:
-    sections = "queue: {policy: bounded, credits: 2}\ntrack:\n  max_coast_s: 2.0\n  high_score: null\n"
-    trees = [f"extends: base.yaml\n{sections}", "detect:\n  weights: mshnet\n  tile: 512\ncapture: {image_fps: 25}\n"]
-    return [tree.encode() for tree in [*trees, "a: &a {b: 1}\nc: {<<: *a}\n", "sinks: {overlay: false, trail_s: 1e1}"]]
-
-
-def _seed_settings() -> list[bytes]:
-    return [b"track.max_coast_s=2", b"queue.policy=latest", b"a.b={c: 1}"]
-
-
-def _seed_recipe() -> list[bytes]:
-    return [
-        b"data:\n  sources: [{folder: a, weight: 2.0, scale: [0.5, 1.0]}]\nnetwork: {options: {}}\n",
-        b"data: {sources: [{folder: a}]}\nnormalisation: {windows: [31]}\nnetwork: {options: {in_channels: 2}}\n",
-    ]
-
-
-@cache
-def _seed_weights() -> list[bytes]:
-    _seed_manifest()
-    return [(_folder() / "seed.safetensors").read_bytes()]
-
-
-@cache
-def _seed_manifest() -> list[bytes]:
-    path = _folder() / "seed.safetensors"
-    manifest = weights.Manifest(
-        name="seed", architecture="unet", options={"in_channels": 1, "width": 1}, sha256="0" * 64, threshold=0.5,
-        input=weights.Input(channels=1, normalisation=FrameZScore()),
-        training=weights.Training(data={"a": 1}, split="s", recipe="r", seed=0, commit="c", steps=1),
-        validation=weights.Validation(protocol="p", split="s", metrics={"a": {"iou": 0.5, "n": 3, "fa": None}}),
-    )  # fmt: skip
-    network = build("unet", in_channels=1, width=1)
-    network.load_state_dict({name: torch.zeros_like(tensor) for name, tensor in network.state_dict().items()})
-    weights.save(path, network, manifest)
-    return [path.with_suffix(".json").read_bytes()]
-
-
-def _seed_labels() -> list[bytes]:
-    return [b"frame,x,y,w,h\n0,10,12.5,3,4\n1,11,13,,\n3,1e1,-2,5,5\n", b'x,y,frame,w,h\r\n1,2,0,"3",4\r\n']
-
-
-@cache
-def _seed_pictures() -> list[bytes]:
-    rng = np.random.default_rng(0)
-    grey = (rng.random((32, 40)) * 8).astype(np.uint8)
-    deep, colour = grey.astype(np.uint16) * 1000, np.dstack([grey] * 3)
-    seeds = [_encoded(suffix, grey) for suffix in (".png", ".jpg", ".bmp", ".tif")]
-    seeds += [_encoded(".png", deep), _encoded(".tif", deep), _encoded(".png", colour), _encoded(".jpg", colour)]
-    stack = _folder() / "seed.tif"
-    cv2.imwritemulti(str(stack), [deep, deep])
-    return [*seeds, stack.read_bytes()]
-
-
-def _encoded(suffix: str, image: Any) -> bytes:
-    return bytes(cv2.imencode(suffix, image)[1])
-
-
-@cache
-def _seed_videos() -> list[bytes]:
-    seeds = []
-    for suffix, codec in ((".mp4", "mp4v"), (".avi", "MJPG"), (".mkv", "FFV1")):
-        path = _folder() / f"seed{suffix}"
-        writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*codec), 25, (64, 48))
-        for level in (0, 50, 100):
-            writer.write(np.full((48, 64, 3), level, np.uint8))
-        writer.release()
-        seeds.append(path.read_bytes())
-    return seeds
-
-
-def _seed_addresses() -> list[bytes]:
-    seeds = "rtsp://user:pass@host:554/path?token=abc&x=1|video.mp4|/dev/video0|0|file:///a/b.png|udp://@239.0.0.1:1234"
-    seeds += (
-        "|srt://h:9?streamid=a&passphrase=b|http://[::1]:80/a.mp4|test://sky?live=1|frames/*.png|zmq+tcp://h:5|a:b@h"
-    )
-    return seeds.encode().split(b"|")
-
-
-def _seed_scenes() -> list[bytes]:
-    seeds = "test://sky|test://sea?width=64&height=64&snr=9.5|test://demo?camera=pan%2Bjitter&jitter_px=0.2&seed=7"
-    return seeds.encode().split(b"|")
 
 
 def _yaml(data: bytes) -> Any:
@@ -478,24 +307,24 @@ with_checksums = partial(mutate_repaired, inner=in_pictures, repair=_repair_png)
 TARGETS = {
     target.name: target
     for target in (
-        Target("wire", check_wire, WireError, _seed_wire, in_messages),
-        Target("control", check_control, WireError, _seed_control, in_msgpack),
-        Target("queue", check_queue, WireError, _seed_queue, partial(mutate_parts, inside=[in_msgpack])),
-        Target("config", check_config, ConfigError, _seed_config, in_yaml),
+        Target("wire", check_wire, WireError, seeds.wire, in_messages),
+        Target("control", check_control, WireError, seeds.control, in_msgpack),
+        Target("queue", check_queue, WireError, seeds.queue, partial(mutate_parts, inside=[in_msgpack])),
+        Target("config", check_config, ConfigError, seeds.config, in_yaml),
         Target(
-            "setting", check_setting, ConfigError, _seed_settings,
+            "setting", check_setting, ConfigError, seeds.settings,
             partial(mutate_bytes, tokens=words.YAML),
         ),
-        Target("recipe", check_recipe, ConfigError, _seed_recipe, in_yaml),
-        Target("manifest", check_manifest, weights.WeightsError, _seed_manifest, in_json),
-        Target("weights", check_weights, weights.WeightsError, _seed_weights, _mutate_weights),
-        Target("labels", check_labels, ConfigError, _seed_labels, partial(mutate_bytes, tokens=words.CSV)),
-        Target("images", check_images, SourceError, _seed_pictures, with_checksums),
-        Target("training_picture", check_training_picture, ConfigError, _seed_pictures, with_checksums),
-        Target("container", check_container, (), _seed_videos, in_boxes),
-        Target("video", check_video, SourceError, _seed_videos, in_boxes),
-        Target("scene", check_scene, (SourceError, ValueError), _seed_scenes, in_scenes),
-        Target("address", check_address, SourceError, _seed_addresses, in_text),
+        Target("recipe", check_recipe, ConfigError, seeds.recipe, in_yaml),
+        Target("manifest", check_manifest, weights.WeightsError, seeds.manifest, in_json),
+        Target("weights", check_weights, weights.WeightsError, seeds.weights, _mutate_weights),
+        Target("labels", check_labels, ConfigError, seeds.labels, partial(mutate_bytes, tokens=words.CSV)),
+        Target("images", check_images, SourceError, seeds.pictures, with_checksums),
+        Target("training_picture", check_training_picture, ConfigError, seeds.pictures, with_checksums),
+        Target("container", check_container, (), seeds.videos, in_boxes),
+        Target("video", check_video, SourceError, seeds.videos, in_boxes),
+        Target("scene", check_scene, (SourceError, ValueError), seeds.scenes, in_scenes),
+        Target("address", check_address, SourceError, seeds.addresses, in_text),
     )
 }  # fmt: skip
 

@@ -1,0 +1,134 @@
+"""One stage under supervision: whether it lives, whether it speaks, and whether it may be started again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from msgspec.structs import replace
+
+from pipeline.child import Child
+from pipeline.graph import StagePlan
+from pipeline.link import StageState
+from pipeline.restart import Budget, SupervisorConfig
+
+LAST_WORD_S = 1.0
+FINAL = ("drained", "failed", "aborted")
+
+
+class Watch:
+    """Follows one stage through its lives.
+
+    Args:
+        plan: of the stage.
+        config: the table of limits.
+        clock: monotonic seconds.
+
+    Attributes:
+        plan: of the present life.
+        state: last heard, of this life or the one before; None before the first word.
+        causes: why each earlier life ended.
+    """
+
+    def __init__(self, plan: StagePlan, config: SupervisorConfig, clock: Callable[[], float] = time.monotonic) -> None:
+        self.plan = plan
+        self.state: StageState | None = None
+        self.causes: list[str] = []
+        self._config, self._clock, self._budget = config, clock, Budget(config, clock)
+        self._child: Child | None = None
+        self._heard_at = self._start_at = clock()
+        self._opened = False
+        self._stuck = ""
+        self._asked_at: float | None = None
+        self._gone_at: float | None = None
+
+    @property
+    def due(self) -> bool:
+        """It is time to start it."""
+        return self._child is None and self._clock() >= self._start_at
+
+    @property
+    def recent(self) -> int:
+        """Deaths within the window of the table."""
+        return self._budget.recent
+
+    def start(self, launch: Callable[[StagePlan], Child]) -> None:
+        """Begin a life."""
+        self._opened, self._stuck, self._asked_at, self._gone_at = False, "", None, None
+        self._child = launch(self.plan)
+        self._heard_at = self._clock()
+
+    def hear(self, state: StageState) -> None:
+        """The stage has spoken."""
+        self.state, self._heard_at = state, self._clock()
+        self._opened |= state.state != "starting"
+
+    def excuse(self, seconds: float) -> None:
+        """Time in which nobody listened."""
+        self._heard_at += seconds
+
+    @property
+    def running(self) -> bool:
+        """It has a thread or a process that has not ended."""
+        return self._child is not None and self._child.running
+
+    @property
+    def final(self) -> bool:
+        """It has come to its end, by its own word."""
+        return self.state is not None and self.state.state in FINAL
+
+    def gone_for(self) -> float:
+        """Seconds since it was first seen to have left; 0 while it runs."""
+        if self._child is None or self._child.running:
+            return 0.0
+        if self._gone_at is None:
+            self._gone_at = self._clock()
+        return self._clock() - self._gone_at
+
+    def look(self) -> str:
+        """Have a look; a stuck process is asked to go, then killed.
+
+        Returns:
+            How the stage has died, empty if it has not.
+        """
+        if self.final or self._child is None:
+            return ""
+        if not self._child.running:
+            # Its last word may still be on its way.
+            return (self._stuck or self._child.how) if self.gone_for() >= LAST_WORD_S else ""
+        now = self._clock()
+        limit: float = getattr(self._config.stuck_s, self.plan.role) if self._opened else self._config.start_s
+        if self.plan.where == "process" and now - self._heard_at > limit:
+            self._stuck = f"no word for {limit:g} s"
+            if self._asked_at is None:
+                self._asked_at = now
+                self._child.terminate()
+            elif now - self._asked_at > self._config.terminate_s:
+                self._child.kill()
+        return ""
+
+    def bury(self, cause: str) -> bool:
+        """Count the death, and arrange for the next life where there may be one.
+
+        Returns:
+            whether there will be one.
+        """
+        wait_s = self._budget.died() if self.plan.where == "process" else None
+        if wait_s is None:
+            return False
+        self.causes.append(cause)
+        self.plan = replace(self.plan, attempt=self.plan.attempt + 1)
+        self._child, self._start_at = None, self._clock() + wait_s
+        return True
+
+    def end(self, error: str) -> None:
+        """It has died for good."""
+        self.state = StageState(stage=self.plan.name, state="failed", error=error, exit_code=5)
+
+    def clear(self, deadline: float) -> None:
+        """Leave nothing of it behind: wait until the deadline, then kill."""
+        if self._child is not None:
+            self._child.join(max(0.0, deadline - self._clock()))
+            if self.plan.where == "process" and self._child.running:
+                self._child.kill()
+                self._child.join(60)

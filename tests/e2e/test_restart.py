@@ -1,0 +1,213 @@
+"""Stages that are killed, stopped or die at once: what is lost is counted, nothing comes twice, nothing survives."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import cv2
+import pytest
+
+from tests.conftest import wait_until
+from tests.e2e.harness import FAST, assert_nothing_left, lines, record, start, worker_of
+
+STAGES = ("capture", "preprocess", "detect", "track", "sinks")
+PROCESSES = [f"--set=placement.{stage}=process" for stage in STAGES]
+QUICK = ["--set", "supervisor.backoff_s=0.1"]
+FRAMES = 80
+SCENE = f"test://demo?width=64&height=64&frames={FRAMES}"
+CREDITS = 2
+
+
+def named(stage: str) -> str:
+    return "capture.demo" if stage == "capture" else stage
+
+
+def written(out: Path) -> int:
+    path = out / "demo" / "tracks.jsonl"
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def wait_for_lines(out: Path, count: int, run: subprocess.Popen[str]) -> None:
+    def there() -> bool:
+        assert run.poll() is None, run.communicate()
+        return written(out) >= count
+
+    wait_until(there, 120)
+
+
+def finish(run: subprocess.Popen[str]) -> str:
+    """Standard error of the run, which ends by itself."""
+    _, errors = run.communicate(timeout=200)
+    return errors
+
+
+def check_books(out: Path, captured: int | None = FRAMES) -> dict[str, Any]:
+    """What holds after every run with deaths: the account closes over them, and the files agree with it."""
+    done = record(out)
+    account = done["sources"]["demo"]["account"]
+    frames = [line["frame"] for line in lines(out / "demo" / "tracks.jsonl")]
+    assert frames == [line["frame"] for line in lines(out / "demo" / "detections.jsonl")]
+    assert frames == sorted(set(frames)), "in order, and none twice"
+    assert done["drained"] is True
+    assert account["closes"]
+    assert account["in_flight"] == 0
+    assert account["delivered"] == len(frames)
+    assert set(account["lost"]) <= {"crash"}
+    lost, dropped = sum(account["lost"].values()), sum(account["dropped"].values())
+    assert account["delivered"] + lost + dropped == account["captured"]
+    if captured is not None:
+        assert account["captured"] == captured
+    rows = [int(row.split(",")[0]) for row in (out / "demo" / "tracks.mot.txt").read_text().splitlines()]
+    assert rows == sorted(rows)
+    return done
+
+
+def kill(run: subprocess.Popen[str], stage: str) -> None:
+    victim = worker_of(run.pid, named(stage))
+    assert victim is not None
+    os.kill(victim, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_killed_stage_is_replaced_and_no_frame_is_missing(tmp_path: Path, runtime: Path, stage: str) -> None:
+    run = start(SCENE, *FAST, *PROCESSES, *QUICK, "--out", str(tmp_path), runtime=runtime)
+    wait_for_lines(tmp_path, 5, run)
+    kill(run, stage)
+    errors = finish(run)
+    assert run.returncode == 0, errors
+    assert errors.count("\n") == 1, errors
+    assert f"warning: stage {named(stage)} died (killed by SIGKILL)" in errors
+    assert_nothing_left(run.pid, runtime)
+    done = check_books(tmp_path)
+    assert done["restarts"] == {named(stage): ["killed by SIGKILL"]}
+    assert done["sources"]["demo"]["account"]["lost"] == {}, "whatever one stage had, another had as well"
+    assert done["sources"]["demo"]["end"] == "finished"
+    noted = [line.get("restarts", 0) for line in lines(tmp_path / "demo" / "tracks.jsonl")]
+    assert noted == sorted(noted)
+    assert noted[-1] == (1 if stage == "track" else 0)
+
+
+def test_all_stages_killed_in_turn_over_tcp(tmp_path: Path, runtime: Path) -> None:
+    settings = ["--set", "queue.transport=tcp", "--set", "sinks.overlay=true", "--set", "detect.threads=1"]
+    run = start(SCENE, *settings, *PROCESSES, *QUICK, "--out", str(tmp_path), runtime=runtime)
+    for i, stage in enumerate(reversed(STAGES)):
+        wait_for_lines(tmp_path, 10 * i + 5, run)
+        kill(run, stage)
+    errors = finish(run)
+    assert run.returncode == 0, errors
+    assert_nothing_left(run.pid, runtime)
+    done = check_books(tmp_path)
+    assert set(done["restarts"]) == set(map(named, STAGES))
+    assert len(errors.splitlines()) == sum(map(len, done["restarts"].values()))
+    assert sum(done["sources"]["demo"]["account"]["lost"].values()) <= 2 * CREDITS * len(STAGES)
+    video = cv2.VideoCapture(str(tmp_path / "demo" / "overlay.2.mp4"))
+    assert video.get(cv2.CAP_PROP_FRAME_COUNT) > 0
+
+
+def test_two_neighbours_killed_at_once_cost_at_most_what_was_between_them(tmp_path: Path, runtime: Path) -> None:
+    pair = ("detect", "track")
+    run = start(SCENE, *FAST, *PROCESSES, *QUICK, "--out", str(tmp_path), runtime=runtime)
+    wait_for_lines(tmp_path, 5, run)
+    for stage in pair:
+        kill(run, stage)
+    errors = finish(run)
+    assert run.returncode == 0, errors
+    assert_nothing_left(run.pid, runtime)
+    done = check_books(tmp_path)
+    assert set(done["restarts"]) == set(map(named, pair))
+    assert sum(done["sources"]["demo"]["account"]["lost"].values()) <= 2 * CREDITS
+
+
+def test_stage_killed_at_the_very_end_does_not_hold_up_the_run(tmp_path: Path, runtime: Path) -> None:
+    run = start(SCENE, *FAST, *PROCESSES, *QUICK, "--out", str(tmp_path), runtime=runtime)
+    wait_until(lambda: written(tmp_path) == FRAMES, 120, lambda: None)
+    for stage in STAGES[:4]:  # some of them have left by now
+        victim = worker_of(run.pid, named(stage))
+        if victim is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(victim, signal.SIGKILL)
+    errors = finish(run)
+    assert run.returncode == 0, errors
+    assert_nothing_left(run.pid, runtime)
+    assert check_books(tmp_path)["sources"]["demo"]["account"]["lost"] == {}
+
+
+def test_stopped_stage_is_noticed_and_replaced(tmp_path: Path, runtime: Path) -> None:
+    settings = ["--set", "supervisor.stuck_s.track=3", "--set", "supervisor.terminate_s=0.3"]
+    run = start(SCENE, *FAST, *PROCESSES, *QUICK, *settings, "--out", str(tmp_path), runtime=runtime)
+    wait_for_lines(tmp_path, 5, run)
+    victim = worker_of(run.pid, "track")
+    assert victim is not None
+    os.kill(victim, signal.SIGSTOP)  # hears no SIGTERM
+    errors = finish(run)
+    assert run.returncode == 0, errors
+    assert "stage track died (no word for 3 s)" in errors
+    assert_nothing_left(run.pid, runtime)
+    done = check_books(tmp_path)
+    assert done["restarts"]["track"][0] == "no word for 3 s"
+    assert done["sources"]["demo"]["account"]["lost"] == {}
+
+
+def test_stage_that_dies_every_time_ends_the_run(tmp_path: Path, runtime: Path) -> None:
+    settings = ["--set", "supervisor.restarts=2", "--set", "queue.drain_s=5"]
+    run = start(SCENE, *FAST, *PROCESSES, *QUICK, *settings, "--out", str(tmp_path), runtime=runtime)
+    wait_for_lines(tmp_path, 5, run)
+
+    def kill_it_whenever_it_is_there() -> bool:
+        victim = worker_of(run.pid, "detect")
+        if victim is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(victim, signal.SIGKILL)
+        return run.poll() is not None
+
+    wait_until(kill_it_whenever_it_is_there, 120)
+    errors = finish(run).splitlines()
+    assert run.returncode == 5, errors
+    assert [("warning" in line, "stage detect died" in line) for line in errors] == [
+        (True, True), (True, True), (False, True),
+    ]  # fmt: skip
+    assert "2 restarts did not help" in errors[-1]
+    assert_nothing_left(run.pid, runtime)
+    done = record(tmp_path)
+    account = done["sources"]["demo"]["account"]
+    assert (done["drained"], account["closes"]) == (False, True)
+    assert account["delivered"] == len(lines(tmp_path / "demo" / "tracks.jsonl")) >= 5
+    assert account["lost"] == {"not drained": account["captured"] - account["delivered"]}
+    assert done["restarts"] == {"detect": ["killed by SIGKILL"] * 2}
+
+
+def test_stage_that_fails_in_good_order_is_not_started_again(tmp_path: Path, runtime: Path) -> None:
+    settings = ["--set", "detect.weights=no-such-weights"]
+    run = start(SCENE, *FAST, *PROCESSES, *settings, "--out", str(tmp_path), runtime=runtime)
+    errors = finish(run)
+    assert run.returncode == 4, errors
+    assert "warning" not in errors
+    assert_nothing_left(run.pid, runtime)
+    assert record(tmp_path)["restarts"] == {}
+
+
+@pytest.mark.parametrize("stage", ["capture", "preprocess"])
+def test_live_source_goes_on_after_a_death(tmp_path: Path, runtime: Path, stage: str) -> None:
+    scene = "test://demo?width=64&height=64&frames=20000&fps=25&live=1"
+    settings = ["--set", "queue.staleness_s=2"]
+    run = start(scene, *FAST, *PROCESSES, *QUICK, *settings, "--out", str(tmp_path), runtime=runtime)
+    wait_for_lines(tmp_path, 5, run)
+    kill(run, stage)
+    wait_until(lambda: worker_of(run.pid, named(stage)), 60)
+    wait_for_lines(tmp_path, written(tmp_path) + 60, run)
+    os.kill(run.pid, signal.SIGINT)
+    errors = finish(run)
+    assert run.returncode == 130, errors
+    assert_nothing_left(run.pid, runtime)
+    done = check_books(tmp_path, None)
+    assert set(done["restarts"]) == {named(stage)}
+    times = [line["pts"] for line in lines(tmp_path / "demo" / "tracks.jsonl")]
+    assert times == sorted(times)
+    if stage == "capture":
+        assert max(b - a for a, b in pairwise(times)) > 1, "the gap is seen in the timestamps"

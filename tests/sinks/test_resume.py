@@ -1,0 +1,112 @@
+"""The last stage in its second life: nothing is written twice, nothing is left out, the books go on."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from pipeline.journal import Journal
+from pipeline.messages import CONFIRMED, TENTATIVE
+from pipeline.sinks.book import Book
+from pipeline.sinks.config import SinkConfig
+from pipeline.sinks.stage import SinkStage
+from tests.messages import end, tracked, tracked_packet
+from tests.sinks.files import read_video
+
+
+def life(tmp_path, attempt, **config):
+    stage = SinkStage(SinkConfig(**config), tmp_path / "out", attempt=attempt, journal=Journal(tmp_path / "j", ["a"]))
+    stage.open()
+    return stage
+
+
+def frames(tmp_path, name):
+    return [json.loads(line)["frame"] for line in (tmp_path / "out" / "a" / name).read_text().splitlines()]
+
+
+def packet(seq):
+    return tracked_packet([{"id": 1, "state": CONFIRMED if seq else TENTATIVE}], [{"x": 5.0}], seq=seq)
+
+
+def test_second_life_goes_on_after_what_the_first_has_written(tmp_path):
+    first = life(tmp_path, 0)
+    for seq in range(8):
+        first.process([packet(seq)])
+    # It dies here, without a word: nothing is closed, and the last frames come again.
+    second = life(tmp_path, 1)
+    for seq in range(6, 16):
+        second.process([packet(seq)])
+    second.process([end("a")])
+    second.close()
+    for name in ("tracks.jsonl", "detections.jsonl"):
+        assert frames(tmp_path, name) == list(range(16))
+    rows = (tmp_path / "out" / "a" / "tracks.mot.txt").read_text().splitlines()
+    assert [int(row.split(",")[0]) for row in rows] == list(range(2, 17))
+    assert len(read_video(tmp_path / "out" / "a" / "overlay.2.mp4")[0]) == 8
+    report = second.reports()["a"]
+    assert (report.delivered, report.tracks_confirmed, report.end) == (16, 1, "finished")
+
+
+@pytest.mark.parametrize("written", [1, 2, 3])
+def test_death_between_two_files_of_one_frame(tmp_path, written):
+    first = life(tmp_path, 0, overlay=False)
+    for seq in range(3):
+        first.process([packet(seq)])
+    for file, render in first._files["a"]._lines[:written]:
+        file.write(render(tracked([{"id": 1}], seq=3)))
+    second = life(tmp_path, 1, overlay=False)
+    for seq in range(3, 5):
+        second.process([packet(seq)])
+    second.close()
+    for name in ("tracks.jsonl", "detections.jsonl"):
+        assert frames(tmp_path, name) == list(range(5))
+    rows = (tmp_path / "out" / "a" / "tracks.mot.txt").read_text().splitlines()
+    assert [int(row.split(",")[0]) for row in rows] == [2, 3, 4, 5]
+    assert second.reports()["a"].delivered == 5
+
+
+def test_files_of_an_earlier_run_are_replaced_by_whichever_life_comes_to_it(tmp_path):
+    (tmp_path / "out" / "a").mkdir(parents=True)
+    (tmp_path / "out" / "a" / "tracks.jsonl").write_text("from an earlier run\n")
+    stage = life(tmp_path, 3, overlay=False)
+    stage.process([packet(0)])
+    stage.close()
+    assert frames(tmp_path, "tracks.jsonl") == [0]
+
+
+def test_lines_tell_that_the_tracker_began_anew(tmp_path):
+    stage = life(tmp_path, 0, overlay=False)
+    stage.process([tracked_packet(seq=0), tracked_packet(seq=1, restarts=2)])
+    stage.close()
+    lines = (tmp_path / "out" / "a" / "tracks.jsonl").read_text().splitlines()
+    assert [json.loads(line).get("restarts") for line in lines] == [None, 2]
+
+
+class Mortal:
+    """A journal's row that refuses after some writes, as if the process were killed there."""
+
+    def __init__(self, row, left):
+        self.row, self.left = row, left
+
+    def __getitem__(self, slot):
+        return self.row[slot]
+
+    def __setitem__(self, slot, number):
+        if not self.left:
+            raise InterruptedError
+        self.left -= 1
+        self.row[slot] = number
+
+
+@pytest.mark.parametrize("writes", range(8))
+def test_the_books_are_right_wherever_writing_them_ends(writes):
+    row = [0] * 16
+    for seq in range(3):
+        Book(row).count(tracked([{"id": 1}], seq=seq), 10)
+    try:
+        Book(Mortal(row, writes)).count(tracked([{"id": 1}], seq=5), 20)
+    except InterruptedError:
+        assert (Book(row).delivered, Book(row).next_seq) == (3, 3)
+        Book(row).count(tracked([{"id": 1}], seq=5), 20)  # it comes again
+    assert (Book(row).delivered, Book(row).next_seq) == (4, 6)

@@ -1,0 +1,35 @@
+"""The track stage in its second life."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pipeline.journal import Journal
+from pipeline.messages import DETECTION_DTYPE, Detected, Packet
+from pipeline.track.config import TrackConfig
+from pipeline.track.stage import TrackStage
+from tests.messages import KNOWN, frame_header, rows
+
+
+def detected(seq, *spots):
+    table = rows(DETECTION_DTYPE, *({"x": x, "y": y, "score": 0.9} for x, y in spots))
+    header = frame_header((64, 80), source="a", seq=seq)
+    return Packet(Detected(header=header, ego=KNOWN, detections=table.tobytes()), np.zeros((64, 80), np.uint8))
+
+
+def life(tmp_path, restarts):
+    stage = TrackStage(TrackConfig(), "unused", 0.5, restarts, Journal(tmp_path / "j", ["a"]))
+    stage.open()
+    return stage
+
+
+def test_a_second_life_says_so_and_gives_no_id_again(tmp_path):
+    seen = []
+    for restarts in range(3):
+        stage = life(tmp_path, restarts)
+        for seq in range(4 * restarts, 4 * restarts + 4):
+            (packet,) = stage.process([detected(seq, (10, 10), (40, 40))])
+            assert packet.message.restarts == restarts
+            ids = packet.message.track_table()["id"].tolist()
+        seen += ids
+    assert seen == [1, 2, 3, 4, 5, 6]
