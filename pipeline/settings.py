@@ -76,7 +76,7 @@ def parse_yaml(text: str) -> Any:
     return yaml.load(text, _Loader)  # noqa: S506 - a safe loader
 
 
-class _Loader(yaml.SafeLoader):  # type: ignore[misc]
+class _Loader(yaml.SafeLoader):
     """Refuses what holds itself, and mappings that double again and again by merging (``<<``) the one before twice."""
 
     def __init__(self, stream: str) -> None:
