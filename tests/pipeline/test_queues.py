@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,14 +19,6 @@ from pipeline.receiver import Receiver
 from tests.conftest import ROOT
 from tests.messages import SESSION, end
 from tests.pipeline.queue_ends import finish, frame, pump_until, seqs, taking
-
-
-@pytest.fixture(name="context")
-def _context() -> Iterator[zmq.Context]:
-    context = zmq.Context()
-    context.linger = 0
-    yield context
-    context.destroy(0)
 
 
 @pytest.fixture(params=["inproc", "ipc", "tcp"])
