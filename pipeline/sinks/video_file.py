@@ -33,7 +33,8 @@ class VideoFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._part = path.with_name(f".{path.stem}.part.mp4")
+        # One name for all lives of the sinks: the next sweeps what the last one left.
+        self._part = path.with_name(f".{path.name.partition('.')[0]}.part.mp4")
         self._part.unlink(missing_ok=True)
         self._file: IO[bytes] | None = None
         self._coder: cv2.VideoWriter | None = None

@@ -129,5 +129,5 @@ def test_a_killed_writer_leaves_a_video_that_lacks_a_second_at_most(tmp_path, co
     assert count - 25 <= len(frames) < count
     assert [float(f.mean()) for f in frames] == pytest.approx([20 + 2 * i for i in range(len(frames))], abs=5)
     assert fps == pytest.approx(25)
-    VideoFile(path).close()  # the next run sweeps the part that was being coded
+    VideoFile(tmp_path / "overlay.2.mp4").close()  # the next life sweeps the part that was being coded
     assert {p.name for p in tmp_path.iterdir()} == {"overlay.mp4"}
