@@ -7,11 +7,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline import __version__
+from pipeline import __version__, private
 from pipeline import config as configuration
 from pipeline.capture.address import redact, source_ids
 from pipeline.capture.factory import open_source
 from pipeline.errors import ConfigError, StageError
+from pipeline.health.server import Health
 from pipeline.progress import Progress
 from pipeline.report import run_record, table, write_record
 from pipeline.sinks.folder import claim
@@ -35,11 +36,12 @@ def run(addresses: Sequence[str], config_file: Path | None, settings: Sequence[s
         claim(out)
         write_record(out / "run.json", run_record(config, sources, __version__, None))
 
-    supervisor = Supervisor(config, list(sources.items()), out, warn)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: supervisor.stop())
-    with Progress(list(sources)) as progress:
-        outcome = supervisor.run(progress.update)
+    with Health(config.health) as health, Progress(list(sources)) as progress:
+        supervisor = Supervisor(config, list(sources.items()), out, warn)
+        health.open_door(supervisor.folder / private.STATUS)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: supervisor.stop())
+        outcome = supervisor.run([progress.update, health.update])
 
     sys.stdout.write(table(outcome) + "\n")
     for error in outcome.errors:

@@ -21,6 +21,10 @@ class Child(Protocol):
     """A stage that was started."""
 
     @property
+    def pid(self) -> int:
+        """Of the process that it lives in."""
+
+    @property
     def running(self) -> bool:
         """It has not ended."""
 
@@ -44,6 +48,11 @@ class ThreadChild:
     def __init__(self, plan: graph.StagePlan, context: zmq.Context[zmq.Socket[bytes]]) -> None:
         self._thread = threading.Thread(target=graph.run, args=(plan, context), name=plan.name, daemon=True)
         self._thread.start()
+
+    @property
+    def pid(self) -> int:
+        """This process."""
+        return os.getpid()
 
     @property
     def running(self) -> bool:
@@ -82,6 +91,11 @@ class ProcessChild:
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(msgspec.json.encode(plan))
             self._process.stdin.close()
+
+    @property
+    def pid(self) -> int:
+        """A process of its own."""
+        return self._process.pid
 
     @property
     def running(self) -> bool:

@@ -15,6 +15,7 @@ from msgspec import Meta, Struct
 from pipeline.capture.config import CaptureConfig
 from pipeline.detect.config import DetectConfig
 from pipeline.errors import ConfigError
+from pipeline.health.config import HealthConfig
 from pipeline.preprocess.ego_motion import EgoMotionConfig
 from pipeline.queues import Policy
 from pipeline.restart import SupervisorConfig
@@ -79,6 +80,7 @@ class Config(_Section, frozen=True):
     detect: DetectConfig = DetectConfig()
     track: TrackConfig = TrackConfig()
     sinks: SinkConfig = SinkConfig()
+    health: HealthConfig = HealthConfig()
 
 
 def load(path: Path | None = None, settings: Sequence[str] = ()) -> Config:

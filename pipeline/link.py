@@ -16,6 +16,8 @@ from pipeline.account import Account
 from pipeline.wire import WireError, decode_struct, encode_struct
 
 BEAT_S = 0.25
+MAX_STATE_BYTES = 1 << 24
+MAX_ORDER_BYTES = 1024
 State = Literal["starting", "running", "drained", "failed", "aborted"]
 
 
@@ -28,6 +30,17 @@ class Latency(Struct, frozen=True, forbid_unknown_fields=True):
     p99: float
 
 
+LATENCY_BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+
+class LatencyBuckets(Struct, frozen=True, forbid_unknown_fields=True):
+    """How many durations were at most each of ``LATENCY_BOUNDS_S``, how many there were, and their sum."""
+
+    counts: tuple[int, ...]
+    count: int
+    sum_s: float
+
+
 class SourceReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the last stage knows of one source.
 
@@ -36,6 +49,10 @@ class SourceReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         tracks_confirmed: distinct tracks that were ever confirmed.
         fps: delivered frames per second of wall time, between first and last.
         latency: capture to the end of each stage, by stage name, as seen by the frames.
+        buckets: the same as a histogram.
+        newest_ns: monotonic ns at which the newest frame delivered was captured; 0 before the first.
+        ego_ok: frames whose ego-motion estimate was trusted.
+        tracks: in the newest frame, by state.
         end: why the source ended; empty while it runs.
         error: one line, if it failed.
     """
@@ -44,6 +61,10 @@ class SourceReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     tracks_confirmed: int = 0
     fps: float = 0.0
     latency: Mapping[str, Latency] = {}
+    buckets: Mapping[str, LatencyBuckets] = {}
+    newest_ns: int = 0
+    ego_ok: int = 0
+    tracks: Mapping[str, int] = {}
     end: Literal["", "finished", "stopped", "failed"] = ""
     error: str = ""
 
@@ -60,6 +81,8 @@ class StageState(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
         reports: results by source; of the last stage only.
         length: frames the medium says it holds; of capture stages only, where known.
         facts: backend, device and the like, for the run's record.
+        rejected: control messages to the outgoing queue that made no sense.
+        duplicates: messages that came to the stage more than once and were passed over.
         wants_stop: a person at the stage's window wants the run to end.
     """
 
@@ -72,6 +95,8 @@ class StageState(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     reports: Mapping[str, SourceReport] = {}
     length: int | None = None
     facts: Mapping[str, str] = {}
+    rejected: int = 0
+    duplicates: int = 0
     wants_stop: bool = False
 
 
@@ -113,6 +138,7 @@ class Link:
         self.wants_stop = False
         self.socket = context.socket(zmq.DEALER)
         self.socket.linger = 1000
+        self.socket.maxmsgsize = MAX_ORDER_BYTES
         self.socket.routing_id = stage.encode()
         self.socket.connect(endpoint)
         self._parent = parent
@@ -168,7 +194,7 @@ class Switchboard:
         self.socket = context.socket(zmq.ROUTER)
         self.socket.linger = 0
         self.socket.router_handover = True  # a stage started again has the name of the one before
-        self.socket.maxmsgsize = 1 << 24
+        self.socket.maxmsgsize = MAX_STATE_BYTES
         for endpoint in endpoints:
             self.socket.bind(endpoint)
 

@@ -236,6 +236,8 @@ class StageLoop:
                 queues=self._output.accounts() if self._output is not None else {},
                 reports=self._stage.reports(),
                 facts=self._stage.facts(),
+                rejected=self._output.rejected if self._output is not None else 0,
+                duplicates=sum(receiver.duplicates for receiver in self._inputs),
                 wants_stop=self._link.wants_stop,
             )
         )

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import tempfile
 import time
 import uuid
 from collections import Counter
@@ -14,7 +12,7 @@ from pathlib import Path
 import zmq
 from msgspec.structs import replace
 
-from pipeline import graph
+from pipeline import graph, private
 from pipeline.account import CRASH, Account, Ledger, total
 from pipeline.child import Child, ProcessChild, ThreadChild
 from pipeline.config import Config
@@ -37,6 +35,11 @@ class Supervisor:
         sources: (id, address) of every source.
         out: output folder, if any.
         warn: told, in one line, of every stage that is started again.
+
+    Attributes:
+        source_ids: of all sources.
+        folder: private to the run, gone after it.
+        born_ns: monotonic.
     """
 
     def __init__(
@@ -47,18 +50,19 @@ class Supervisor:
         warn: Callable[[str], None] = lambda line: None,
     ) -> None:
         self._config, self._warn = config, warn
-        self._ids = [id_ for id_, _ in sources]
+        self.source_ids = [id_ for id_, _ in sources]
+        self.born_ns = time.monotonic_ns()
         session = uuid.uuid4().hex
-        self._folder = _private_folder()
+        self.folder = private.make()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._context.linger = 0
-        outer = f"ipc://{self._folder}/control"
+        outer = f"ipc://{self.folder}/control"
         if config.queue.transport == "tcp":
             outer = f"tcp://127.0.0.1:{graph.free_ports(1)[0]}"
         inner = f"inproc://{session}.control"
         self._switchboard = Switchboard(self._context, [inner, outer])
         control = {"thread": inner, "process": outer}
-        plans = graph.plan(config, sources, out, session, self._folder, control)  # type: ignore[arg-type]
+        plans = graph.plan(config, sources, out, session, self.folder, control)  # type: ignore[arg-type]
         self._watches = {plan.name: Watch(plan, config.supervisor) for plan in plans}
         self._journals = {plan.name: Journal(Path(plan.journal), plan.sources) for plan in plans}
         self._errors: dict[str, str] = {}
@@ -69,15 +73,25 @@ class Supervisor:
         self._abort_at: float | None = None
 
     @property
+    def watches(self) -> Mapping[str, Watch]:
+        """Every stage under supervision, by name."""
+        return self._watches
+
+    @property
+    def stopping(self) -> bool:
+        """The run was told to end, or has to."""
+        return self._stop_at is not None
+
+    @property
     def states(self) -> Mapping[str, StageState]:
         """The last state heard of every stage, by name."""
         return {name: watch.state for name, watch in self._watches.items() if watch.state is not None}
 
-    def run(self, watch: Callable[[Supervisor], None]) -> Outcome:
+    def run(self, watchers: Sequence[Callable[[Supervisor], None]] = ()) -> Outcome:
         """Start everything and wait for the end.
 
         Args:
-            watch: called about ten times a second, to show progress or to call ``stop``.
+            watchers: called about ten times a second, to show how the run is or to call ``stop``.
         """
         try:
             while not self._ended():
@@ -86,7 +100,8 @@ class Supervisor:
                 self._look_for_the_dead()
                 self._carry_out_stop()
                 self._part_from_the_gone()
-                watch(self)
+                for watcher in watchers:
+                    watcher(self)
             self._listen()
             return self._outcome()
         finally:
@@ -209,7 +224,7 @@ class Supervisor:
 
     def _outcome(self) -> Outcome:
         states = list(self.states.values())
-        accounts = {id_: self.account(id_) for id_ in self._ids}
+        accounts = {id_: self.account(id_) for id_ in self.source_ids}
         restarts = {name: watch.causes for name, watch in self._watches.items() if watch.causes}
         whole = len(states) == len(self._watches) and self._abort_at is None
         least = min((account.in_flight for account in accounts.values()), default=0)
@@ -244,21 +259,9 @@ class Supervisor:
         if any(watch.running for watch in self._watches.values()):
             return  # a thread that hangs in a driver holds sockets: terminating the context would wait for it
         self._context.term()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def _left(watch: Watch) -> bool:
     """It came to its end in good order, and so long ago that its neighbours have had time to do the same."""
     return watch.final and watch.gone_for() >= LAST_WORD_S
-
-
-def _private_folder() -> Path:
-    """A folder for Unix sockets that only this user can enter; those of dead runs are swept."""
-    base = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
-    if not base.is_dir() or not os.access(base, os.W_OK):
-        base = Path(tempfile.gettempdir())
-    for old in base.glob("irst-*-*"):
-        pid = old.name.split("-")[1]
-        if pid.isdigit() and not Path(f"/proc/{pid}").exists() and Path("/proc/self").exists():
-            shutil.rmtree(old, ignore_errors=True)
-    return Path(tempfile.mkdtemp(prefix=f"irst-{os.getpid()}-", dir=base))

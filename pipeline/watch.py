@@ -73,6 +73,16 @@ class Watch:
         return self._child is not None and self._child.running
 
     @property
+    def pid(self) -> int | None:
+        """Process that it lives in, while it does."""
+        return self._child.pid if self._child is not None and self._child.running else None
+
+    @property
+    def silent_s(self) -> float:
+        """Seconds since its last word."""
+        return self._clock() - self._heard_at
+
+    @property
     def final(self) -> bool:
         """It has come to its end, by its own word."""
         return self.state is not None and self.state.state in FINAL

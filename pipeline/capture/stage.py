@@ -229,6 +229,7 @@ class CaptureLoop:
                 exit_code=self._exit_code,
                 queues={self._id: self._output.account(self._id)},
                 length=self._source.length,
+                rejected=self._output.rejected,
                 facts={"address": self._source.name, "state": self._source.state},
             )
         )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pipeline.journal import SLOTS, Row
 from pipeline.link import SourceReport
-from pipeline.messages import CONFIRMED, EndOfSource, Tracked
+from pipeline.messages import CONFIRMED, TRACK_STATES, EndOfSource, Tracked
 from pipeline.sinks.latency import LatencyHistogram
 
-OPENED, _TURN, _PAIRS, _CONFIRMED, _FIRST_NS, _LAST_NS = 0, 1, 2, 6, 7, 8
+OPENED, _TURN, _PAIRS, _CONFIRMED, _FIRST_NS, _LAST_NS, _EGO_OK = 0, 1, 2, 6, 7, 8, 9
 
 
 class Book:
@@ -25,6 +25,8 @@ class Book:
         self._row: Row = row if row is not None else [0] * SLOTS
         self._known: set[int] = set()
         self._latency: dict[str, LatencyHistogram] = {}
+        self._newest_ns = 0
+        self._tracks: dict[str, int] = {}
         self._end: EndOfSource | None = None
 
     @property
@@ -63,6 +65,9 @@ class Book:
         new = set(tracks["id"][tracks["state"] == CONFIRMED].tolist()) - self._known
         self._known |= new
         row[_CONFIRMED] += len(new)
+        row[_EGO_OK] += message.ego.ok
+        self._newest_ns = header.capture_mono_ns
+        self._tracks = {state: int((tracks["state"] == number).sum()) for number, state in enumerate(TRACK_STATES)}
         for stage, leave_ns in (*((stamp.stage, stamp.leave_ns) for stamp in header.stamps), ("total", now)):
             self._latency.setdefault(stage, LatencyHistogram()).add(leave_ns - header.capture_mono_ns)
         turn, delivered = 1 - row[_TURN], self.delivered + 1
@@ -82,6 +87,10 @@ class Book:
             tracks_confirmed=row[_CONFIRMED],
             fps=round((delivered - 1) / elapsed, 2) if elapsed > 0 else 0.0,
             latency={stage: histogram.summary() for stage, histogram in self._latency.items()},
+            buckets={stage: histogram.buckets() for stage, histogram in self._latency.items()},
+            newest_ns=self._newest_ns,
+            ego_ok=row[_EGO_OK],
+            tracks=self._tracks,
             end=self._end.reason if self._end else "",
             error=self._end.error if self._end else "",
         )

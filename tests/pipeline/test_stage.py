@@ -161,3 +161,26 @@ def test_stage_told_to_leave_leaves_although_nobody_takes_its_output() -> None:
         assert account.in_flight == 8, "nothing is done that nobody else has"
     finally:
         bench.close()
+
+
+def test_what_comes_twice_and_what_makes_no_sense_is_counted_and_told() -> None:
+    bench = Bench(Toy(), {"a"})
+    stranger = bench.context.socket(zmq.DEALER)
+    try:
+        with taking(bench.sink, {"a"}) as got:
+            for packet in (frame("a", 0), frame("a", 0), frame("a", 1)):
+                bench.push(packet)
+                wait_until(lambda: bench.source.idle, pause=lambda: bench.source.pump(0.02))
+            stranger.connect("inproc://out")
+            stranger.send(b"no message")
+            wait_until(
+                lambda: bench.states and bench.states[-1].rejected,
+                pause=lambda: bench.states.extend(bench.board.hear(0.05)),
+            )
+            bench.push(end("a"))
+            bench.drain()
+        assert seqs(got, "a") == [0, 1]
+        assert (bench.states[-1].duplicates, bench.states[-1].rejected) == (1, 1)
+    finally:
+        stranger.close(0)
+        bench.close()

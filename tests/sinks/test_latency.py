@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.link import LATENCY_BOUNDS_S
 from pipeline.sinks.latency import LatencyHistogram
 
 
@@ -33,3 +34,16 @@ def test_percentiles_are_within_a_hundredth(durations):
 def test_what_is_out_of_range_counts_in_the_outer_bins():
     assert summary([-5, 0, 10]).p99 == pytest.approx(0.001, rel=0.02)
     assert summary([10**18]).p50 > 40 * 60_000
+
+
+@given(st.lists(st.integers(1_000, 100_000_000_000), max_size=200))
+@settings(max_examples=50, deadline=None)
+def test_buckets_count_what_is_at_most_their_bound(durations):
+    histogram = LatencyHistogram()
+    for duration in durations:
+        histogram.add(duration)
+    buckets = histogram.buckets()
+    assert buckets.count == len(durations)
+    assert buckets.sum_s == pytest.approx(sum(durations) / 1e9)
+    for bound, count in zip(LATENCY_BOUNDS_S, buckets.counts, strict=True):
+        assert sum(d <= bound * 1e9 for d in durations) <= count <= sum(d <= bound * 1.03e9 for d in durations)

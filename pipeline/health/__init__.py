@@ -1,0 +1,1 @@
+"""How a run is, for people, load balancers and monitors."""

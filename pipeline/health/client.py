@@ -1,0 +1,63 @@
+"""Asks a run how it is."""
+
+from __future__ import annotations
+
+import socket
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from pipeline.errors import SourceError
+from pipeline.health.status import RunStatus
+
+TIMEOUT_S = 5.0
+
+
+class _UnixConnection(HTTPConnection):
+    def __init__(self, door: Path) -> None:
+        super().__init__("localhost", timeout=TIMEOUT_S)
+        self._door = door
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(TIMEOUT_S)
+        self.sock.connect(str(self._door))
+
+
+def ask(where: Path | str, path: str) -> tuple[int, bytes]:
+    """The answer to one question.
+
+    Args:
+        where: Unix socket of the run, or ``host:port``.
+        path: ``/healthz``, ``/readyz``, ``/metrics`` or ``/status``.
+
+    Returns:
+        HTTP status code and body.
+
+    Raises:
+        SourceError: nobody answers there.
+    """
+    connection: Any = _UnixConnection(where) if isinstance(where, Path) else HTTPConnection(where, timeout=TIMEOUT_S)
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        return response.status, response.read()
+    except (OSError, HTTPException) as error:
+        raise SourceError(f"{where}: no answer ({error})") from None
+    finally:
+        connection.close()
+
+
+def status(where: Path | str) -> RunStatus:
+    """How the run at a Unix socket or ``host:port`` is.
+
+    Raises:
+        SourceError: nobody answers there, or not as a run does.
+    """
+    code, body = ask(where, "/status")
+    try:
+        return msgspec.json.decode(body, type=RunStatus)
+    except msgspec.MsgspecError as error:
+        raise SourceError(f"{where}: answer {code} is no status: {error}") from None

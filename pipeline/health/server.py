@@ -1,0 +1,136 @@
+"""Answers HTTP questions about a run, on a Unix socket and, where configured, on a TCP port."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from socketserver import BaseServer, TCPServer, ThreadingMixIn, UnixStreamServer
+from types import TracebackType
+
+import msgspec
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from pipeline.errors import ConfigError
+from pipeline.health.config import HealthConfig
+from pipeline.health.metrics import render
+from pipeline.health.status import RunStatus, observe
+from pipeline.supervisor import Supervisor
+
+REFRESH_NS = 250_000_000
+DEAF_NS = 5_000_000_000
+CLIENT_TIMEOUT_S = 5.0
+TEXT = "text/plain; charset=utf-8"
+Answer = tuple[HTTPStatus, str, bytes]
+
+
+class Health:
+    """Shows the latest status to whoever asks.
+
+    ``/healthz``: the supervisor is at work. ``/readyz``: all stages run and every source has fresh results; else
+    503 and the troubles, one a line. ``/metrics``: Prometheus. ``/status``: everything, as JSON.
+
+    Args:
+        config: of the health section.
+
+    Attributes:
+        port: TCP port that is listened on, if any.
+
+    Raises:
+        ConfigError: the TCP address cannot be listened on.
+    """
+
+    def __init__(self, config: HealthConfig) -> None:
+        self._config = config
+        self._status: RunStatus | None = None
+        self._seen_ns = 0
+        self._servers: list[BaseServer] = []
+        self.port: int | None = None
+        if config.port is not None:
+            try:
+                server = _TcpServer((config.host, config.port), _handler(self))
+            except OSError as error:
+                raise ConfigError(f"health: {config.host}:{config.port}: {error.strerror or error}") from None
+            self.port = server.server_address[1]
+            self._serve(server)
+
+    def open_door(self, path: Path) -> None:
+        """Answer on a Unix socket as well, in a folder that only this user can enter."""
+        self._serve(_UnixServer(str(path), _handler(self)))
+
+    def update(self, supervisor: Supervisor) -> None:
+        """Look at the run again, at most four times a second; called in the supervisor's thread."""
+        now_ns = time.monotonic_ns()
+        if now_ns - self._seen_ns >= REFRESH_NS:
+            self._status = observe(supervisor, now_ns, self._config.max_age_s)
+            self._seen_ns = now_ns
+
+    def answer(self, path: str) -> Answer:
+        """Status code, content type and body for a path."""
+        pages: dict[str, Callable[[RunStatus], Answer]] = {
+            "/healthz": self._healthz,
+            "/readyz": self._readyz,
+            "/metrics": lambda status: (HTTPStatus.OK, CONTENT_TYPE_LATEST, render(status)),
+            "/status": lambda status: (HTTPStatus.OK, "application/json", msgspec.json.encode(status)),
+        }
+        if path not in pages:
+            return HTTPStatus.NOT_FOUND, TEXT, f"known: {' '.join(pages)}\n".encode()
+        if self._status is None:
+            return HTTPStatus.SERVICE_UNAVAILABLE, TEXT, b"starting\n"
+        return pages[path](self._status)
+
+    def _healthz(self, status: RunStatus) -> Answer:
+        if time.monotonic_ns() - self._seen_ns > DEAF_NS:
+            return HTTPStatus.SERVICE_UNAVAILABLE, TEXT, b"the supervisor does not answer\n"
+        return HTTPStatus.OK, TEXT, b"ok\n"
+
+    def _readyz(self, status: RunStatus) -> Answer:
+        healthy = self._healthz(status)
+        if status.state == "running" or healthy[0] is not HTTPStatus.OK:
+            return healthy
+        lines = "".join(f"{line}\n" for line in (status.state, *status.troubles))
+        return HTTPStatus.SERVICE_UNAVAILABLE, TEXT, lines.encode()
+
+    def _serve(self, server: BaseServer) -> None:
+        self._servers.append(server)
+        threading.Thread(target=server.serve_forever, args=(0.1,), name="health", daemon=True).start()
+
+    def __enter__(self) -> Health:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for server in self._servers:
+            server.shutdown()
+            server.server_close()
+
+
+class _TcpServer(ThreadingMixIn, TCPServer):
+    daemon_threads = True
+    allow_reuse_address = True
+
+
+class _UnixServer(ThreadingMixIn, UnixStreamServer):
+    daemon_threads = True
+
+
+def _handler(health: Health) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        timeout = CLIENT_TIMEOUT_S
+
+        def do_GET(self) -> None:
+            code, kind, body = health.answer(self.path.partition("?")[0])
+            self.send_response(code)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Questions are not logged."""
+
+    return Handler

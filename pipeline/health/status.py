@@ -1,0 +1,198 @@
+"""How a run is at one moment: what the supervisor knows, put in one struct, and judged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import psutil
+from msgspec import Struct
+
+from pipeline.capture.address import redact
+from pipeline.link import Latency, LatencyBuckets, SourceReport
+from pipeline.supervisor import Supervisor
+from pipeline.watch import Watch
+
+RunState = Literal["starting", "running", "degraded", "draining"]
+
+
+class StageStatus(Struct, frozen=True, kw_only=True):
+    """One stage.
+
+    Attributes:
+        where: thread or process.
+        pid: of the process it lives in; none while it is dead.
+        state: of its life; ``waiting`` before its first word, ``dead`` between two lives.
+        beat_age_s: since its last word.
+        restarts: times that it was started again, and why each time.
+        backlog: frames waiting for it or in its hands.
+        rejected, duplicates: messages refused by its queue, and passed over because they had come before.
+        rss_bytes: memory of its process, if it has one of its own.
+    """
+
+    where: str
+    pid: int | None
+    state: str
+    beat_age_s: float
+    restarts: int
+    causes: Sequence[str]
+    backlog: int
+    rejected: int
+    duplicates: int
+    rss_bytes: int | None
+
+
+class SourceStatus(Struct, frozen=True, kw_only=True):
+    """One source.
+
+    Attributes:
+        medium: ``open``, ``reconnecting`` and the like; empty before the capture has spoken.
+        captured, delivered, dropped, lost, in_flight: its loss account.
+        fps: delivered frames per second since the first.
+        newest_age_s: since the newest delivered frame was captured; none before the first.
+        latency_ms: capture to the end of each stage, over all frames.
+        buckets: the same as a histogram.
+        ego_ok: frames whose ego-motion estimate was trusted.
+        tracks: in the newest frame, by state.
+        tracks_confirmed: distinct tracks ever confirmed.
+        end, error: why it ended; empty while it runs.
+    """
+
+    medium: str
+    captured: int
+    delivered: int
+    dropped: Mapping[str, int]
+    lost: Mapping[str, int]
+    in_flight: int
+    fps: float
+    newest_age_s: float | None
+    latency_ms: Mapping[str, Latency]
+    buckets: Mapping[str, LatencyBuckets]
+    ego_ok: int
+    tracks: Mapping[str, int]
+    tracks_confirmed: int
+    end: str
+    error: str
+
+
+class RunStatus(Struct, frozen=True, kw_only=True):
+    """A run.
+
+    Attributes:
+        pid: of the supervisor.
+        state: ``degraded`` if there are ``troubles``.
+        troubles: one line each.
+        uptime_s: since the supervisor was made.
+        rss_bytes: memory of the supervisor's process and all stages that are its threads.
+        facts: of the detector: weights, sha256, backend, device.
+        stages, sources: by name.
+    """
+
+    pid: int
+    state: RunState
+    troubles: Sequence[str]
+    uptime_s: float
+    rss_bytes: int
+    facts: Mapping[str, str]
+    stages: Mapping[str, StageStatus]
+    sources: Mapping[str, SourceStatus]
+
+
+def observe(supervisor: Supervisor, now_ns: int, max_age_s: float) -> RunStatus:
+    """Look at a run.
+
+    Args:
+        supervisor: of the run; called in its thread.
+        now_ns: monotonic.
+        max_age_s: a source whose newest result is older is in trouble.
+    """
+    watches, reports = supervisor.watches, supervisor.reports()
+    uptime_s = (now_ns - supervisor.born_ns) / 1e9
+    stages = {name: _stage(watch, watches) for name, watch in watches.items()}
+    sources = {id_: _source(supervisor, id_, reports.get(id_, SourceReport()), now_ns) for id_ in supervisor.source_ids}
+    troubles = [
+        *(f"stage {name} {_trouble(stage)}" for name, stage in stages.items() if stage.state in ("dead", "failed")),
+        *(line for id_, source in sources.items() for line in _troubles(id_, source, uptime_s, max_age_s)),
+    ]
+    state: RunState = "running"
+    if supervisor.stopping:
+        state = "draining"
+    elif any(stage.state in ("waiting", "starting") and not stage.restarts for stage in stages.values()):
+        state = "starting"
+    elif troubles or any(stage.state == "starting" for stage in stages.values()):
+        state = "degraded"
+    detect = watches["detect"].state
+    own = psutil.Process()
+    return RunStatus(
+        pid=own.pid,
+        state=state,
+        troubles=troubles,
+        uptime_s=round(uptime_s, 3),
+        rss_bytes=own.memory_info().rss,
+        facts=dict(detect.facts) if detect is not None else {},
+        stages=stages,
+        sources=sources,
+    )
+
+
+def _stage(watch: Watch, watches: Mapping[str, Watch]) -> StageStatus:
+    said = watch.state
+    state: str = "waiting" if said is None else said.state
+    if watch.pid is None and not watch.final and (said is not None or watch.causes):
+        state = "dead"
+    before = [other.state for other in watches.values() if other.plan.output in watch.plan.inputs]
+    backlog = sum(account.in_flight for other in before if other is not None for account in other.queues.values())
+    return StageStatus(
+        where=watch.plan.where,
+        pid=watch.pid,
+        state=state,
+        beat_age_s=round(watch.silent_s, 3),
+        restarts=len(watch.causes),
+        causes=list(watch.causes),
+        backlog=backlog,
+        rejected=said.rejected if said is not None else 0,
+        duplicates=said.duplicates if said is not None else 0,
+        rss_bytes=_memory(watch.pid) if watch.plan.where == "process" else None,
+    )
+
+
+def _source(supervisor: Supervisor, id_: str, report: SourceReport, now_ns: int) -> SourceStatus:
+    account, capture = supervisor.account(id_), supervisor.states.get(f"capture.{id_}")
+    return SourceStatus(
+        medium=capture.facts.get("state", "") if capture is not None else "",
+        captured=account.entered,
+        delivered=account.delivered,
+        dropped=account.dropped,
+        lost=account.lost,
+        in_flight=account.in_flight,
+        fps=report.fps,
+        newest_age_s=round((now_ns - report.newest_ns) / 1e9, 3) if report.newest_ns else None,
+        latency_ms=report.latency,
+        buckets=report.buckets,
+        ego_ok=report.ego_ok,
+        tracks=report.tracks,
+        tracks_confirmed=report.tracks_confirmed,
+        end=report.end,
+        error=redact(report.error),
+    )
+
+
+def _trouble(stage: StageStatus) -> str:
+    return f"died ({stage.causes[-1]}) and is started again" if stage.causes and stage.state == "dead" else stage.state
+
+
+def _troubles(id_: str, source: SourceStatus, uptime_s: float, max_age_s: float) -> list[str]:
+    if source.end:
+        return [f"source {id_} failed: {source.error}"] if source.end == "failed" else []
+    found = [f"source {id_} is reconnecting"] if source.medium == "reconnecting" else []
+    age_s = source.newest_age_s if source.newest_age_s is not None else uptime_s
+    if age_s > max_age_s:
+        found.append(f"source {id_}: newest result is {age_s:.1f} s old")
+    return found
+
+
+def _memory(pid: int | None) -> int | None:
+    try:
+        return int(psutil.Process(pid).memory_info().rss) if pid is not None else None
+    except psutil.Error:
+        return None

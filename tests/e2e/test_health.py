@@ -1,0 +1,151 @@
+"""What a run tells of itself while things happen to it: over its Unix socket, over TCP, and on the command line."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import zmq
+
+from pipeline import private
+from pipeline.health import client
+from pipeline.health.status import RunStatus
+from tests.conftest import wait_until
+from tests.e2e.harness import FAST, LONG, ROOT, assert_nothing_left, front_door, start, worker_of
+
+FLOOD = "test://crossing?width=96&height=64&frames=20000&fps=900&live=1"
+
+
+class Asked:
+    """The status of a run, asked for again and again."""
+
+    def __init__(self, runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
+        self.status: RunStatus | None = None
+
+    def door(self) -> Path:
+        (door,) = private.status_doors().values()
+        return door
+
+    def until(self, condition) -> RunStatus:
+        def fulfilled() -> bool:
+            doors = list(private.status_doors().values())
+            if not doors or client.ask(doors[0], "/healthz")[0] != 200:
+                return False
+            self.status = client.status(doors[0])
+            return condition(self.status)
+
+        wait_until(fulfilled, 120)
+        assert self.status is not None
+        return self.status
+
+
+def finish(run: subprocess.Popen[str], runtime: Path) -> None:
+    run.send_signal(signal.SIGINT)
+    output, errors = run.communicate(timeout=100)
+    assert run.returncode == 130, (output, errors)
+    assert_nothing_left(run.pid, runtime)
+
+
+def test_what_happens_to_a_run_can_be_seen(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = Asked(runtime, monkeypatch)
+    run = start(LONG, FLOOD, *FAST, "--set", "placement.detect=process", "--set", "health.port=0", runtime=runtime)
+    try:
+        seen = asked.until(lambda s: s.state == "running" and all(x.delivered > 5 for x in s.sources.values()))
+        assert client.ask(asked.door(), "/readyz") == (200, b"ok\n")
+        assert seen.pid == run.pid
+        assert seen.facts["backend"] == "torch"
+        assert set(seen.stages) == {"capture.demo", "capture.crossing", "preprocess", "detect", "track", "sinks"}
+        assert seen.stages["detect"].rss_bytes
+        assert seen.stages["detect"].pid == worker_of(run.pid, "detect")
+
+        seen = asked.until(lambda s: sum(s.sources["crossing"].dropped.values()) > 0)
+        for source in seen.sources.values():
+            rest = sum(source.dropped.values()) + sum(source.lost.values()) + source.in_flight
+            assert source.captured == source.delivered + rest
+            assert source.ego_ok
+            assert source.newest_age_s is not None
+            assert source.buckets["track"].count == source.latency_ms["track"].count > 0
+            assert list(source.buckets["track"].counts) == sorted(source.buckets["track"].counts)
+        assert seen.sources["demo"].dropped == {}
+        asked.until(lambda s: sum(s.sources["demo"].tracks.values()) > 0)
+
+        stranger = zmq.Context()
+        with stranger.socket(zmq.DEALER) as socket_:
+            socket_.linger = 0
+            socket_.connect(f"ipc://{asked.door().parent}/preprocess")
+            socket_.send(b"no message at all")
+            assert asked.until(lambda s: s.stages["preprocess"].rejected == 1)
+        stranger.term()
+
+        os.kill(seen.stages["detect"].pid or 0, signal.SIGKILL)
+        seen = asked.until(lambda s: s.stages["detect"].state == "dead")
+        assert seen.state == "degraded"
+        code, body = client.ask(asked.door(), "/readyz")
+        assert (code, body.splitlines()[0]) == (503, b"degraded")
+        seen = asked.until(lambda s: s.state == "running")
+        assert seen.stages["detect"].restarts == 1
+        assert client.ask(asked.door(), "/readyz")[0] == 200
+
+        told = subprocess.run(
+            [sys.executable, "-m", "tools.status"], capture_output=True, text=True, cwd=ROOT, timeout=60, check=False
+        )
+        assert told.returncode == 0, told.stderr
+        assert f"run {run.pid}: running" in told.stdout
+        assert "restarted 1x, last: killed by SIGKILL" in told.stdout
+    finally:
+        finish(run, runtime)
+
+
+def test_a_source_that_gives_nothing_makes_the_run_degraded_and_is_named(
+    runtime: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as held:  # a port that takes connections and says nothing
+        held.bind(("127.0.0.1", 0))
+        held.listen()
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        mute = f"http://user:hunter2@127.0.0.1:{held.getsockname()[1]}/live.ts"
+        asked = Asked(runtime, monkeypatch)
+        settings = ["--set", f"health.port={port}", "--set", "health.max_age_s=1"]
+        run = start(LONG, mute, *FAST, *settings, runtime=runtime)
+        try:
+            seen = asked.until(lambda s: s.state == "degraded" and s.sources["demo"].delivered > 0)
+            assert [line for line in seen.troubles if "127-0-0-1" in line]
+            code, body = client.ask(f"127.0.0.1:{port}", "/readyz")
+            assert code == 503
+            assert b"newest result is" in body
+            pages = [client.ask(f"127.0.0.1:{port}", page)[1] for page in ("/metrics", "/status", "/readyz", "/")]
+            assert not any(b"hunter2" in page for page in pages)
+            assert client.ask(f"127.0.0.1:{port}", "/elsewhere")[0] == 404
+        finally:
+            finish(run, runtime)
+
+
+def test_a_port_that_is_taken_is_named_and_nothing_is_left(runtime: Path) -> None:
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        held.listen()
+        port = held.getsockname()[1]
+        done = front_door(LONG, "--set", f"health.port={port}", runtime=runtime)
+    assert done.returncode == 2
+    assert done.stderr == f"run_stream.py: error: health: 127.0.0.1:{port}: Address already in use\n"
+    assert list(runtime.iterdir()) == []
+
+
+def test_nobody_there_is_said_in_a_line(runtime: Path) -> None:
+    for words, said in (([], "no run of this user on this machine"), (["127.0.0.1:1"], "127.0.0.1:1: no answer")):
+        told = subprocess.run(
+            [sys.executable, "-m", "tools.status", *words],
+            capture_output=True, text=True, cwd=ROOT, timeout=60, check=False,
+            env={**os.environ, "XDG_RUNTIME_DIR": str(runtime)},
+        )  # fmt: skip
+        assert told.returncode == 3
+        assert told.stderr.startswith(f"status: {said}")
+        assert told.stderr.count("\n") == 1

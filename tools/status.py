@@ -1,0 +1,73 @@
+"""Tells how the runs of this user on this machine are, or one run at ``host:port``: ``python -m tools.status``.
+
+Exit code: 0 all are running well; 1 at least one is not (it starts, drains or is degraded); 3 nobody answers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from pipeline import private
+from pipeline.account import total
+from pipeline.errors import PipelineError, SourceError
+from pipeline.health import client
+from pipeline.health.status import RunStatus, SourceStatus, StageStatus
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tools.status", description=(__doc__ or "").split(":")[0])
+    parser.add_argument("where", nargs="?", metavar="HOST:PORT", help="where a run listens (health.port)")
+    parser.add_argument("--json", action="store_true", help="everything, one JSON object a line and run")
+    options = parser.parse_args(arguments)
+    doors: list[Path | str] = [options.where] if options.where else list(private.status_doors().values())
+    code = 0
+    try:
+        if not doors:
+            raise SourceError("no run of this user on this machine")
+        for door in doors:
+            status = client.status(door)
+            code |= status.state != "running"
+            print(msgspec.json.encode(status).decode() if options.json else table(status))
+    except PipelineError as error:
+        print(f"status: {error}", file=sys.stderr)
+        return error.exit_code
+    return code
+
+
+def table(status: RunStatus) -> str:
+    """A run for people: its state and troubles, its stages, its sources."""
+    memory = status.rss_bytes + sum(stage.rss_bytes or 0 for stage in status.stages.values())
+    lines = [f"run {status.pid}: {status.state}, up {status.uptime_s:.0f} s, {memory / 2**20:.0f} MiB"]
+    lines += [f"  ! {trouble}" for trouble in status.troubles]
+    lines += [_stage(name, stage) for name, stage in reversed(list(status.stages.items()))]
+    lines += [line for id_, source in status.sources.items() for line in _source(id_, source)]
+    return "\n".join(lines)
+
+
+def _stage(name: str, stage: StageStatus) -> str:
+    again = f", restarted {stage.restarts}x, last: {stage.causes[-1]}" if stage.restarts else ""
+    return f"  {name:<20} {stage.state:<8} {stage.where:<7} backlog {stage.backlog}{again}"
+
+
+def _source(id_: str, source: SourceStatus) -> list[str]:
+    age = "-" if source.newest_age_s is None else f"{source.newest_age_s:.2f} s"
+    latency = source.latency_ms.get("track")
+    ego = source.ego_ok / source.delivered if source.delivered else 0.0
+    return [
+        f"  {id_}: {source.end or source.medium or 'starting'}, {source.captured} captured, "
+        f"{source.delivered} delivered, {total(source.dropped)} dropped, {total(source.lost)} lost, "
+        f"{source.in_flight} in flight",
+        f"    {source.fps:.1f} fps, newest {age}, p95 {latency.p95 if latency else 0:.0f} ms, "
+        f"ego-motion trusted {ego:.0%}, {source.tracks.get('confirmed', 0)} tracks now, "
+        f"{source.tracks_confirmed} ever",
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
