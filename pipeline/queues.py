@@ -37,7 +37,6 @@ from pipeline.wire import WireError, decode_struct, encode
 
 MAX_WAITING = 256
 MAX_CRASHES = 2
-MAX_CONTROL_BYTES = 1024
 
 
 class Policy(StrEnum):
@@ -74,9 +73,6 @@ class Sender:
         staleness_s: budget of the ``bounded`` policy, seconds since capture.
         clock: monotonic ns.
         ledgers: of sources whose counts are to outlive this process.
-        configure: sets options of the socket before it is bound.
-        refusal: what a second receiver is told while the first is there (ipc and tcp); None lets it take the
-            first one's place.
 
     Attributes:
         rejected: control messages that made no sense.
@@ -91,10 +87,7 @@ class Sender:
         staleness_s: float = 0.5,
         clock: Callable[[], int] = time.monotonic_ns,
         ledgers: Mapping[str, Ledger] | None = None,
-        configure: Callable[[zmq.Socket[bytes]], None] = lambda socket: None,
-        refusal: Packet | None = None,
     ) -> None:
-        self._refusal = refusal
         self._policies = dict(policies or {})
         self._staleness_ns = int(staleness_s * 1e9)
         self._clock = clock
@@ -106,13 +99,11 @@ class Sender:
         self._identity = b""
         self._credits = 0
         self._peers: set[int] = set()
-        self._connection = _NONE
         self.rejected = 0
 
         self.socket = context.socket(zmq.ROUTER)
-        prepare(self.socket, MAX_CONTROL_BYTES)
+        prepare(self.socket)
         self.socket.router_mandatory = True
-        configure(self.socket)
         self._monitor = self.socket.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
         self.socket.bind(endpoint)
         self.endpoint = self.socket.get_string(zmq.LAST_ENDPOINT)
@@ -160,13 +151,13 @@ class Sender:
         before, deserted = self._identity, self._deserted()
         while True:
             try:
-                identity, *body = self.socket.recv_multipart(zmq.NOBLOCK, copy=False)
+                identity, *body = self.socket.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 break
             try:
                 if len(body) != 1:
                     raise WireError("a control message has one part")
-                self._control(identity.bytes, decode_struct(body[0].buffer, _control), body[0])
+                self._control(identity, decode_struct(body[0], _control))
             except WireError:
                 self.rejected += 1
         # Only now, since the last words of a receiver that is gone still count.

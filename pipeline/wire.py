@@ -30,7 +30,6 @@ from pipeline.messages import (
     Prepared,
     Table,
     Tracked,
-    session_of,
     table,
 )
 
@@ -58,8 +57,8 @@ def encode(packet: Packet) -> list[Buffer]:
     return parts
 
 
-def decode(parts: Sequence[Buffer], session: str | None) -> Packet:
-    """Check and read the parts of one message of this session, or, where it is None, of any.
+def decode(parts: Sequence[Buffer], session: str) -> Packet:
+    """Check and read the parts of one message of this session.
 
     The picture is a read-only view of the last part.
 
@@ -75,8 +74,8 @@ def decode(parts: Sequence[Buffer], session: str | None) -> Packet:
         raise WireError(f"header of {memoryview(body).nbytes} bytes is over the limit of {MAX_HEADER_BYTES}")
     message = decode_struct(body, _decoder)
 
-    sender = session_of(message)
-    if session is not None and sender != session:
+    sender = message.session if isinstance(message, EndOfSource) else message.header.session
+    if sender != session:
         raise WireError(f"message of session {sender!r}, this is {session!r}")
     if isinstance(message, EndOfSource):
         if len(parts) == 3:
