@@ -34,13 +34,18 @@ class Batch(NamedTuple):
 
 
 def draw_batch(training: list[list[Held]], config: DataConfig, norm: FrameZScore, rng: Generator, size: int) -> Batch:
-    """``size`` crops of pictures drawn from the sources by their weights."""
+    """``size`` crops of pictures drawn from the sources by their weights.
+
+    Crops are cut, disturbed and normalised with a margin that is then taken off: in live use, too, all pixels but
+    those at the frame's border see their whole neighbourhood.
+    """
+    margin = max(norm.windows, default=1) // 2
     weights = np.array([source.weight for source in config.sources])
     chosen, crops, masks, names = [], [], [], []
     for index in rng.choice(len(training), size=size, p=weights / weights.sum()):
         source = config.sources[index]
         held = training[index][rng.integers(len(training[index]))]
-        crop, mask = draw_crop(held, config, source.scale, rng)
+        crop, mask = draw_crop(held, config, source.scale, rng, margin)
         if rng.random() < config.augment.paste:
             donor = training[index][rng.integers(len(training[index]))]
             if len(donor.boxes):
@@ -53,22 +58,28 @@ def draw_batch(training: list[list[Held]], config: DataConfig, norm: FrameZScore
     tops = pictures.new_tensor([held.top for held in chosen])
     gain = 1 / (std * tops).clamp(min=norm.min_std)
     counts = pictures * tops.view(-1, 1, 1, 1)
-    return Batch(normalise(counts, mean * tops, gain, norm), torch.stack(masks)[:, None].float(), names)
+    inner = (..., slice(margin, margin + config.crop), slice(margin, margin + config.crop))
+    whole = normalise(counts, mean * tops, gain, norm)
+    return Batch(whole[inner].contiguous(), torch.stack(masks)[:, None].float()[inner].contiguous(), names)
 
 
-def draw_crop(held: Held, config: DataConfig, scale: tuple[float, float], rng: Generator) -> tuple[Tensor, Tensor]:
-    """One crop at a random place, magnification and orientation.
+def draw_crop(
+    held: Held, config: DataConfig, scale: tuple[float, float], rng: Generator, margin: int = 0
+) -> tuple[Tensor, Tensor]:
+    """One crop at a random place, magnification and orientation, with ``margin`` px more on each side.
 
     Returns:
-        picture (crop, crop), float32, counts over the top of the bit depth; mask (crop, crop), bool.
+        picture (side, side), float32, counts over the top of the bit depth; mask (side, side), bool; with
+        side = crop + 2 margin.
     """
     magnification = math.exp(rng.uniform(math.log(scale[0]), math.log(scale[1])))
-    edge = max(8, round(config.crop / magnification))
-    left, top = _place(held, edge, config.on_target, rng)
+    side, inner = config.crop + 2 * margin, max(8, round(config.crop / magnification))
+    edge = max(8, round(side / magnification))
+    left, top = (start - (edge - inner) // 2 for start in _place(held, inner, config.on_target, rng))
     picture = _cut(held.counts, left, top, edge) / held.top
     mask = _cut(held.mask, left, top, edge)
-    if edge != config.crop:
-        picture, cover = _resize(picture, config.crop), _resize(mask, config.crop)
+    if edge != side:
+        picture, cover = _resize(picture, side), _resize(mask, side)
         # A target smaller than one new pixel keeps its most covered pixels: it dims, but does not cease to exist.
         mask = (cover > 0.5 * cover.max().clamp(max=1)).float()
     turns, flip = int(rng.integers(4)), bool(rng.integers(2))
@@ -90,13 +101,18 @@ def _place(held: Held, edge: int, on_target: float, rng: Generator) -> tuple[int
 
 
 def _cut(plane: Tensor, left: int, top: int, edge: int) -> Tensor:
-    """The square as float32, filled by reflection (of picture and mask alike) where the frame is smaller."""
-    part = plane[top : top + edge, left : left + edge].float()
-    for axis, size in enumerate(part.shape):
-        if size < edge:
-            mirrored = np.pad(np.arange(size), (0, edge - size), mode="reflect")
-            part = part.index_select(axis, torch.from_numpy(mirrored).to(part.device))
-    return part
+    """The square as float32, filled by reflection (of picture and mask alike) where it leaves the frame."""
+    height, width = plane.shape
+    rows, columns = _reflected(top, edge, height), _reflected(left, edge, width)
+    part = plane.index_select(0, rows.to(plane.device)).index_select(1, columns.to(plane.device))
+    return part.float()
+
+
+def _reflected(start: int, length: int, size: int) -> Tensor:
+    """Indices of a stretch of a line of ``size`` that is mirrored at its ends, its last pixels not repeated."""
+    period = max(1, 2 * (size - 1))
+    place = torch.arange(start, start + length) % period
+    return torch.minimum(place, period - place)
 
 
 def _resize(plane: Tensor, edge: int) -> Tensor:

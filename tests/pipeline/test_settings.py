@@ -87,3 +87,20 @@ def test_values_are_checked_with_origin_and_path() -> None:
         "f.yaml: parts[1].size: Expected `int`, got `str`"
     )
     assert said(convert_to, Outer, {}, "f.yaml") == "f.yaml: Object missing required field `parts`"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("3e-4", 3e-4),
+        ("1E5", 1e5),
+        ("-2.e+1", -20.0),
+        (".5e1", 5.0),
+        ("1.5e-3", 1.5e-3),
+        ("e5", "e5"),
+        ("0xe1", 225),
+        ("1e", "1e"),
+    ],
+)
+def test_numbers_are_what_people_take_them_for(text: str, value: object) -> None:
+    assert with_setting({}, f"lr={text}") == {"lr": value}

@@ -1,11 +1,13 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from nets.normalisation import FrameZScore
+from nets.normalisation import FrameZScore, frame_statistics, normalise
 from tests.training.synthetic import write_set
 from training.config import AugmentConfig, DataConfig, SourceConfig
-from training.crops import draw_batch, draw_crop
+from training.crops import _cut, draw_batch, draw_crop
 from training.data import Sample, read_sample
 from training.pool import hold
 
@@ -104,6 +106,34 @@ def test_a_batch_is_what_the_network_sees_in_live_use(samples, held):
         sample = next(s for s in samples if f"tiny/{s.name}" == name)
         z = (sample.picture - sample.picture.mean()) / sample.picture.std()
         assert any(np.allclose(picture[0], np.clip(view, -10, 10), atol=1e-3) for view in views(z))
+
+
+def test_neighbourhoods_reach_beyond_the_crop(samples, held):
+    """The local z-scores of a crop are those of the whole frame, not of the crop alone."""
+    norm = FrameZScore(windows=(5, 9))
+    batch = draw_batch([held], config(on_target=0.0), norm, np.random.default_rng(3), 6)
+    assert batch.pictures.shape == (6, 3, 32, 32)
+    checked = 0
+    for name, picture in zip(batch.names, batch.pictures, strict=True):
+        sample = next(s for s in samples if f"tiny/{s.name}" == name)
+        mean, std = frame_statistics(sample.picture)
+        whole = normalise(
+            torch.from_numpy(sample.picture.astype(np.float32))[None, None],
+            torch.tensor([mean]), torch.tensor([1 / std]), norm,
+        )[0]  # fmt: skip
+        for top in range(4, 64 - 36 + 1):
+            for left in range(4, 64 - 36 + 1):
+                piece = whole[:, top : top + 32, left : left + 32]
+                turned = [torch.rot90(p, k, (1, 2)) for p in (piece, piece.flip(2)) for k in range(4)]
+                checked += any(torch.allclose(picture, view, atol=1e-3) for view in turned)
+    assert checked
+
+
+@given(start=st.integers(-200, 200), length=st.integers(1, 100), size=st.integers(2, 70))
+def test_a_square_that_leaves_the_frame_is_filled_by_reflection(start, length, size):
+    line = torch.arange(size, dtype=torch.uint8)
+    expected = np.pad(np.arange(size), (1000, 1000), mode="reflect")[1000 + start : 1000 + start + length]
+    assert _cut(line[None].expand(2, -1), start, 0, length)[0].tolist() == expected.tolist()
 
 
 def test_sets_are_drawn_by_their_weights(held):
