@@ -32,14 +32,14 @@ from pipeline import config as configuration
 from pipeline.account import total
 from pipeline.errors import ConfigError, PipelineError, one_line
 from tools.trend import percentile, thirds
-from tools.watched_run import WatchedRun, sustainable_rate
+from tools.watched_run import RunFailed, WatchedRun, sustainable_rate
 
 SCENE = "test://demo?width=160&height=128"
 POLICIES = ("bounded", "latest", "lossless")
 QUIET = 0.25
 WARM_UP_S = 2.0
-MOST_FRAMES = 20_000
-"""Longest scene there is."""
+LOOP = 1000
+"""Frames after which a live scene begins again."""
 
 Policy = Literal["bounded", "latest", "lossless"]
 
@@ -130,15 +130,17 @@ def live(
         RunFailed: the run went wrong, or gave no results.
     """
     fps = min(1000.0, max(1.0, load * rate))
-    address = _with(scene, frames=MOST_FRAMES, live=1, fps=f"{fps:.3f}")
+    address = _with(scene, frames=LOOP, live=1, loop=1, fps=f"{fps:.3f}")
     with WatchedRun([address], settings, policy) as run:
         run.watch(run.started)
         run.watch(run.lasted(WARM_UP_S + seconds))
         record = run.stop()
     (source,) = record["sources"]
     (account,) = _accounts(record)
-    results = run.results[source]
     ages = [1000 * age for _, age in run.ages(source, WARM_UP_S)]
+    if not ages:
+        raise RunFailed(f"{address}: no results")
+    results = run.results[source]
     first, last = thirds(ages)
     lasted = max(results[-1].arrival_s - results[0].arrival_s, 1e-9)
     early = results[0].frame
@@ -229,7 +231,9 @@ def _closes(record: dict[str, Any]) -> bool:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool."""
     parser = argparse.ArgumentParser(prog="overload", description=(__doc__ or "").split("\n", maxsplit=1)[0])
-    parser.add_argument("--scene", default=SCENE, help="test:// address without fps, frames and live (%(default)s)")
+    parser.add_argument(
+        "--scene", default=SCENE, help="test:// address without fps, frames, live and loop (%(default)s)"
+    )
     parser.add_argument("--loads", type=float, nargs="+", default=[0.5, 1, 2, 4], metavar="X")
     parser.add_argument("--policy", nargs="+", choices=POLICIES, default=list(POLICIES))
     parser.add_argument("--seconds", type=float, default=20.0, help="of each live run, from its first result on")
