@@ -24,6 +24,7 @@ class Progress(Struct, kw_only=True, forbid_unknown_fields=True):
         seconds: training time used, over all resumptions.
         validated_at, saved_at: ``seconds`` at the last validation and checkpoint.
         best: best validation score so far; -1 before the first.
+        pretrained: sha256 of the weights that it started from; empty for random ones.
     """
 
     step: int = 0
@@ -31,6 +32,7 @@ class Progress(Struct, kw_only=True, forbid_unknown_fields=True):
     validated_at: float = 0.0
     saved_at: float = 0.0
     best: float = -1.0
+    pretrained: str = ""
 
 
 def save(

@@ -168,6 +168,8 @@ def publish(
         f"a run of {progress.seconds / 60:.0f} minutes",
         f"threshold: the highest within {RESOLUTION} of the best mean F1 in targets over the sets that hold targets",
     ]
+    if progress.pretrained:
+        notes.append(f"started from weights of sha256 {progress.pretrained}")
     if changed:
         notes.append("changed in the recipe: " + ", ".join(changed))
     capped = f", at most {most} pictures a set" if most else ""

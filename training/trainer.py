@@ -60,7 +60,8 @@ class Trainer:
         training, self.validation = load_sources(Path(recipe.data.root), recipe.data.sources)
         self.training = [[hold(sample, world.device) for sample in samples] for samples in training]
         self.journal = Journal(out) if self.leads else None
-        self.progress = Progress()
+        start = recipe.network.pretrained
+        self.progress = Progress(pretrained=nets.read_manifest(start).sha256 if start else "")
         self.unread: list[Tensor] = []
 
     def resume(self) -> None:

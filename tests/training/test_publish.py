@@ -71,6 +71,18 @@ def test_changes_made_on_resuming_are_told(run, tmp_path):
     assert "changed in the recipe: optimiser.lr=0.002, run.seed=3, run.steps=5" in training.note
 
 
+def test_the_weights_that_a_run_started_from_are_told(run, tmp_path):
+    assert publish(run, tmp_path) == 0
+    first = tmp_path / "mine.safetensors"
+    later = ["--out", str(tmp_path / "run"), "--set", f"network.pretrained={first}", "--set", "run.steps=1"]
+    assert train.main(["--config", str(run.parent / "tiny.yaml"), *later]) == 0
+    arguments = ["--run", str(tmp_path / "run"), "--name", "next", "--out", str(tmp_path), "--pictures", "1"]
+    assert main([*arguments, "--config", str(run.parent / "tiny.yaml"), "--threads", "1"]) == 0
+    sha256 = nets.read_manifest(str(first)).sha256
+    note = nets.read_manifest(str(tmp_path / "next.safetensors")).training.note
+    assert f"started from weights of sha256 {sha256}" in note
+
+
 def test_a_cap_is_admitted_in_the_manifest(run, tmp_path):
     assert publish(run, tmp_path, "--pictures", "2", "--weights", "best") == 0
     manifest = nets.read_manifest(str(tmp_path / "mine.safetensors"))
