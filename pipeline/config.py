@@ -51,14 +51,15 @@ class QueueConfig(_Section, frozen=True):
         policy: what to do with frames that come faster than they are processed; none means lossless for
             files and bounded for live sources.
         staleness_s: oldest frame that the bounded policy still processes, seconds since capture.
-        credits: frames under way between two stages.
+        credits: frames under way between two stages; none means 2 where all sources are lossless, and else 1: what
+            waits before a stage adds its processing time to the age of all that comes after.
         transport: between processes: ``ipc`` (Unix sockets in a private folder) or ``tcp`` on loopback.
         drain_s: how long a stopped run may take to finish what it has captured.
     """
 
     policy: Policy | None = None
     staleness_s: Annotated[float, Meta(gt=0, le=60)] = 0.5
-    credits: Annotated[int, Meta(ge=1, le=64)] = 2
+    credits: Annotated[int, Meta(ge=1, le=64)] | None = None
     transport: Literal["ipc", "tcp"] = "ipc"
     drain_s: Annotated[float, Meta(gt=0, le=3600)] = 20.0
 

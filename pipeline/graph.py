@@ -41,6 +41,7 @@ class StagePlan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         session: name of the run.
         sources: ids of the sources that come through; for capture, its own.
         inputs, output: endpoints of its queues.
+        credits: frames under way to it from each input, or its batch size if that is more.
         control: endpoint of the supervisor's switchboard.
         journal: file for the numbers that outlive the stage.
         attempt: times that the stage has died before.
@@ -57,6 +58,7 @@ class StagePlan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     sources: tuple[str, ...]
     inputs: tuple[str, ...] = ()
     output: str | None = None
+    credits: int = 1
     control: str
     journal: str
     attempt: int = 0
@@ -105,6 +107,11 @@ def plan(
         return f"ipc://{folder}/{name}" if config.queue.transport == "ipc" else f"tcp://127.0.0.1:{next(ports)}"
 
     ids = tuple(id_ for id_, _ in sources)
+    policies = {
+        id_: config.queue.policy or (Policy.BOUNDED if is_live(address) else Policy.LOSSLESS)
+        for id_, address in sources
+    }
+    credits = config.queue.credits or (2 if set(policies.values()) <= {Policy.LOSSLESS} else 1)
     inputs = tuple(endpoint(f"c{i}", captures[id_], where["preprocess"]) for i, id_ in enumerate(ids))
     plans = [
         StagePlan(
@@ -117,7 +124,7 @@ def plan(
             control=control[captures[id_]],
             journal=str(folder / f"capture.{id_}.journal"),
             address=address,
-            policy=config.queue.policy or (Policy.BOUNDED if is_live(address) else Policy.LOSSLESS),
+            policy=policies[id_],
             config=config,
         )
         for i, (id_, address) in enumerate(sources)
@@ -133,6 +140,7 @@ def plan(
                 sources=ids,
                 inputs=inputs,
                 output=output,
+                credits=credits,
                 control=control[where[role]],
                 journal=str(folder / f"{role}.journal"),
                 out=str(out) if out is not None and role == "sinks" else None,
@@ -177,7 +185,7 @@ def _loop(plan: StagePlan, context: zmq.Context[zmq.Socket[bytes]], link: Link) 
         return CaptureLoop(plan.name, source, id_, plan.session, plan.policy, door, link, context, row)
     stage = _build(plan, link, journal)
     output = Sender(context, plan.output) if plan.output is not None else None
-    credits = max(queue.credits, stage.batch_size)
+    credits = max(plan.credits, stage.batch_size)
     inputs = [Receiver(context, endpoint, plan.session, credits) for endpoint in plan.inputs]
     return StageLoop(plan.name, stage, inputs, output, link, plan.sources, plan.session)
 

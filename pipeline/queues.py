@@ -6,7 +6,9 @@ knows exactly which frames are under way, and keeps the others under the policy 
 
 ``lossless``  wait for a credit;
 ``latest``    keep only the newest frame while waiting;
-``bounded``   keep frames while they are younger than the staleness budget.
+``bounded``   keep frames that can be in the hands of the stage after the receiver's before they are older than
+              the staleness budget, going by what the last ones took to get there; the newest frame may always
+              try as long as it is younger than the budget itself.
 
 A credit comes back when the receiver has *worked off* a message. The end of a source is never dropped.
 
@@ -37,6 +39,7 @@ from pipeline.wire import WireError, decode_struct, encode
 
 MAX_WAITING = 256
 MAX_CRASHES = 2
+_WAYS = 5  # frames that tell how long the way is: their median, which one hitch further down does not move
 
 
 class Policy(StrEnum):
@@ -52,10 +55,11 @@ _control: msgspec.msgpack.Decoder[Control] = msgspec.msgpack.Decoder(Control)
 
 
 class _Item(NamedTuple):
-    """A packet that waits or is under way, and the deaths it has seen on its way."""
+    """A packet that waits or is under way, since when it is, and the deaths it has seen on its way."""
 
     packet: Packet
     born_ns: int
+    sent_ns: int = 0
     crashes: int = 0
 
     @property
@@ -70,7 +74,8 @@ class Sender:
         context: ZeroMQ context; inproc queues need the same one at both ends.
         endpoint: address to bind.
         policies: policy per source; sources not named are lossless.
-        staleness_s: budget of the ``bounded`` policy, seconds since capture.
+        staleness_s: budget of the ``bounded`` policy, seconds from capture until the stage after the receiver's
+            takes a frame in hand.
         clock: monotonic ns.
         ledgers: of sources whose counts are to outlive this process.
 
@@ -98,6 +103,7 @@ class Sender:
         self._only_here: set[Key] = set()
         self._identity = b""
         self._credits = 0
+        self._ways_ns: deque[int] = deque([0], maxlen=_WAYS)
         self._peers: set[int] = set()
         self.rejected = 0
 
@@ -204,6 +210,7 @@ class Sender:
             if isinstance(said, Done):
                 self._worked_off.remove(key)
                 del self._under_way[key]
+                self._ways_ns.append(self._clock() - item.sent_ns)
                 if not item.is_end:
                     self._ledgers[said.source].deliver()
 
@@ -227,14 +234,17 @@ class Sender:
                 self._forget_receiver()
                 return
             queue.popleft()
-            self._under_way[key_of(item.packet.message)] = item
+            self._under_way[key_of(item.packet.message)] = item._replace(sent_ns=self._clock())
 
     def _drop_stale(self) -> None:
-        oldest = self._clock() - self._staleness_ns
+        now, way_ns = self._clock(), sorted(self._ways_ns)[len(self._ways_ns) // 2]
         for source, queue in self._waiting.items():
             if self._policies.get(source) is not Policy.BOUNDED:
                 continue
-            while queue and queue[0].born_ns < oldest and not queue[0].is_end:
+            while queue and not queue[0].is_end:
+                newest = len(queue) == 1 or queue[1].is_end
+                if now - queue[0].born_ns + (0 if newest else way_ns) <= self._staleness_ns:
+                    break
                 self._drop(queue.popleft(), "stale")
 
     def _drop(self, item: _Item, cause: str) -> None:

@@ -14,19 +14,22 @@ from pipeline.errors import SourceError
 class SceneSource:
     """A rendered scene, as fast as its frames are taken; with ``live=1``, at its own frame rate.
 
+    With ``loop=1`` it begins again at its end, and frames go on counting.
+
     Args:
         url: ``test://NAME?param=value``.
 
     Attributes:
         name: the url.
         live: frames come at the scene's frame rate and are lost if nobody takes them.
-        length: number of frames, None before ``open``.
+        length: number of frames, None before ``open`` and without end.
         state: ``closed`` or ``open``.
     """
 
     def __init__(self, url: str) -> None:
         self.name = url
         self.live = is_paced(url)
+        self._loops = _says(url, "loop=1")
         self.length: int | None = None
         self.state = "closed"
         self._scene: Scene | None = None
@@ -41,26 +44,27 @@ class SceneSource:
             SourceError: unknown scene or parameter, or a value out of range.
         """
         try:
-            self._scene = Scene(SceneSpec.from_url(_without_pace(self.name)))
+            self._scene = Scene(SceneSpec.from_url(_picture_of(self.name)))
         except ValueError as error:
             raise SourceError(str(error)) from None
-        self.length = len(self._scene)
+        self.length = None if self._loops else len(self._scene)
         self.state = "open"
 
     def grab(self) -> Grab | None:
         """The next frame; None at the end of the scene or after ``close``."""
         scene, frame = self._scene, self._frame
-        if scene is None or self._closed.is_set() or frame >= len(scene):
+        if scene is None or self._closed.is_set() or (frame >= len(scene) and not self._loops):
             return None
-        picture = scene.frame(frame)
+        picture = scene.frame(frame % len(scene))
         pts = frame / scene.spec.fps
+        if self.live and frame and self._closed.wait(max(0.0, pts - (time.monotonic_ns() - self._start_ns) / 1e9)):
+            return None
+        now = time.monotonic_ns()
         if self.live:
-            self._start_ns = self._start_ns or time.monotonic_ns()
-            wait_s = pts - (time.monotonic_ns() - self._start_ns) / 1e9
-            if self._closed.wait(max(0.0, wait_s)):
-                return None
+            self._start_ns = self._start_ns or now
+            pts = (now - self._start_ns) / 1e9  # late where the machine is: what counts is when it came
         self._frame += 1
-        return Grab(picture, frame, pts, time.monotonic_ns(), time.time_ns(), scene.spec.bit_depth)
+        return Grab(picture, frame, pts, now, time.time_ns(), scene.spec.bit_depth)
 
     def close(self) -> None:
         """End the scene."""
@@ -70,11 +74,15 @@ class SceneSource:
 
 def is_paced(url: str) -> bool:
     """Whether a scene's URL asks for frames in real time."""
-    return "live=1" in url.partition("?")[2].split("&")
+    return _says(url, "live=1")
 
 
-def _without_pace(url: str) -> str:
-    """The URL without ``live=0`` and ``live=1``, which say how a scene is played and not what it shows."""
+def _says(url: str, item: str) -> bool:
+    return item in url.partition("?")[2].split("&")
+
+
+def _picture_of(url: str) -> str:
+    """The URL without what says how a scene is played and not what it shows: ``live`` and ``loop``, 0 or 1."""
     name, mark, query = url.partition("?")
-    rest = "&".join(item for item in query.split("&") if not re.fullmatch("live=[01]", item))
+    rest = "&".join(item for item in query.split("&") if not re.fullmatch("(live|loop)=[01]", item))
     return f"{name}{mark}{rest}"

@@ -1,8 +1,31 @@
 from __future__ import annotations
 
-from pipeline.graph import free_ports
+from pathlib import Path
+
+import pytest
+
+from pipeline.config import load
+from pipeline.graph import free_ports, plan
 
 
 def test_ports_are_different() -> None:
     for _ in range(20):
         assert len(set(free_ports(50))) == 50
+
+
+@pytest.mark.parametrize(
+    ("addresses", "settings", "credits"),
+    [
+        (["test://sky", "a.mp4"], [], 2),
+        (["test://sky", "test://sea?live=1"], [], 1),
+        (["test://sky"], ["queue.policy=latest"], 1),
+        (["test://sea?live=1"], ["queue.policy=lossless"], 2),
+        (["test://sea?live=1"], ["queue.credits=3"], 3),
+    ],
+)
+def test_frames_wait_before_stages_only_where_none_is_dropped(
+    addresses: list[str], settings: list[str], credits: int
+) -> None:
+    sources = list(zip("ab", addresses, strict=False))
+    plans = plan(load(None, settings), sources, None, "s", Path("/tmp/x"), {"thread": "t", "process": "p"})
+    assert {one.credits for one in plans if one.role != "capture"} == {credits}

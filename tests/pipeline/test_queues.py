@@ -97,6 +97,32 @@ def test_bounded_drops_what_is_older_than_the_budget(context: zmq.Context) -> No
     sender.close()
 
 
+def test_bounded_reckons_with_the_way_to_the_next_stage(context: zmq.Context) -> None:
+    now, ms = [1_000_000_000], 1_000_000
+    in_hand: list[Packet] = []
+    sender = Sender(context, "inproc://w", policies={"a": Policy.BOUNDED}, staleness_s=0.5, clock=lambda: now[0])
+    receiver = Receiver(context, "inproc://w", SESSION, credits=1)
+    for seq in range(5):  # each is 200 ms on its way
+        sender.offer(frame("a", seq, born_ns=now[0]))
+        pump_until(sender, lambda: in_hand or in_hand.extend(filter(None, [receiver.receive()])))
+        now[0] += 200 * ms
+        receiver.done(in_hand.pop())
+        pump_until(sender, lambda: sender.idle)
+    for seq in (5, 6, 7):  # the first of them takes the credit
+        sender.offer(frame("a", seq, born_ns=now[0]))
+    now[0] += 300 * ms
+    sender.pump()
+    assert sender.waiting("a") == 2, "there at 500 ms"
+    now[0] += 1
+    sender.pump()
+    assert sender.waiting("a") == 1, "the older would come too late; the newest may try"
+    now[0] += 200 * ms
+    sender.pump()
+    assert dict(sender.account("a").dropped) == {"stale": 2}
+    sender.close()
+    receiver.close()
+
+
 def test_credits_bound_what_is_under_way(context: zmq.Context, endpoint: str) -> None:
     sender = Sender(context, endpoint)
     receiver = Receiver(context, sender.endpoint, SESSION, credits=3)
