@@ -30,12 +30,15 @@ class ClutterConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         enabled: False confirms whatever is seen M of N times, also what stands.
         reach_px: detections nearer than this are at the same place.
         new_hits: hits at new places that a track needs to be confirmed.
+        few: as many tracks that have not had them are confirmed by M of N nonetheless: one point in an empty sky is
+            worth a look even if it hovers, one tree top of twenty is not.
         recent_s, old_s: from and to what age, in seconds, the two references are.
     """
 
     enabled: bool = True
     reach_px: Positive = 4.0
     new_hits: Annotated[int, Meta(ge=1)] = 3
+    few: Annotated[int, Meta(ge=0)] = 2
     recent_s: tuple[Positive, Positive] = (0.5, 1.0)
     old_s: tuple[Positive, Positive] = (1.5, 3.0)
 

@@ -20,11 +20,12 @@ def next_state(state: Ints, hits: Ints, new_hits: Ints, matched: Flags, config: 
         hits: (n,) frames with a detection since birth, this one and the birth included.
         new_hits: (n,) those at places that were empty before.
         matched: (n,) a detection came in this frame.
-        config: M is ``confirm_hits``; what stands in the scene is not confirmed.
+        config: M is ``confirm_hits``; of what stands in the scene, only ``few`` are confirmed.
     """
-    known = np.where(matched, CONFIRMED, COASTING)
-    moves = new_hits >= config.clutter.new_hits if config.clutter.enabled else True
-    return np.where((state != TENTATIVE) | ((hits >= config.confirm_hits) & moves), known, TENTATIVE)
+    known, tentative = np.where(matched, CONFIRMED, COASTING), state == TENTATIVE
+    worthy = (new_hits >= config.clutter.new_hits) | (not config.clutter.enabled)
+    worthy |= np.count_nonzero(tentative & ~worthy) <= config.clutter.few
+    return np.where(~tentative | ((hits >= config.confirm_hits) & worthy), known, TENTATIVE)
 
 
 def hopeful(state: Ints, hits: Ints, age: Ints, config: TrackConfig) -> Flags:

@@ -193,3 +193,9 @@ def test_a_confirmed_track_is_never_taken_back():
 def test_impossible_references_are_refused(bad):
     with pytest.raises(ValueError, match="too short"):
         ClutterConfig(**bad)
+
+
+@pytest.mark.parametrize(("posts", "alarms"), [(1, 1), (2, 2), (3, 0)])
+def test_a_few_standing_points_are_worth_a_look_a_crowd_is_not(posts, alarms):
+    tables = watch([jittered(POSTS[:posts], t) for t in range(60)])
+    assert (tables[2]["state"] == CONFIRMED).sum() == (tables[-1]["state"] == CONFIRMED).sum() == alarms

@@ -45,7 +45,7 @@ def test_m_of_n(m, n, hits, states):
     [(T, 9, 1, T), (T, 9, 2, C), (T, 2, 2, T), (C, 9, 0, C), (K, 9, 0, C)],
 )
 def test_what_stands_in_the_scene_is_not_confirmed_but_kept(state, hits, new_hits, after):
-    config = TrackConfig(confirm_hits=3, confirm_window=5, clutter=ClutterConfig(new_hits=2))
+    config = TrackConfig(confirm_hits=3, confirm_window=5, clutter=ClutterConfig(new_hits=2, few=0))
     column = np.array([hits])
     found = next_state(np.array([state]), column, np.array([new_hits]), np.array([True]), config)
     assert found.tolist() == [after]
