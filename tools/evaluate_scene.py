@@ -21,8 +21,8 @@ from pipeline.config import Config
 from pipeline.errors import PipelineError, SourceError, one_line
 from pipeline.messages import TENTATIVE, Table
 from tools import mot_metrics
-from tools.evaluate_video import track_video
 from tools.gospa import gospa, mean
+from tools.replay import track_video
 from tools.video_figures import GOSPA_CUTOFF_PX
 
 

@@ -1,12 +1,12 @@
 """Score the pipeline on labelled videos.
 
     python -m tools.evaluate_video --weights NAME --data DIR [--videos LIST] [--config FILE] [--set KEY=VALUE ...]
-                                   [--jobs N] [--frames N] [--json FILE] [--curve FILE] [--sheet DIR]
+                                   [--jobs N] [--frames N] [--keep DIR] [--json FILE] [--curve FILE] [--sheet DIR]
 
 Every ``NAME.csv`` below DIR that lies beside ``NAME.mp4`` or a folder ``NAME/`` of frames is one video; its header
 is ``frame,x,y,w,h`` (frame from 0 in decoding order, box top-left and size in px; a point has empty w,h; a frame
-without a row has no target). The real stages run one after another without queues, so the tracks are those of
-``run_stream.py``. A true target matches a confirmed or coasting track within max(5 px, half its box's diagonal).
+without a row has no target). The real stages run one after another (``tools/replay.py``). A true target matches a
+confirmed or coasting track within max(5 px, half its box's diagonal).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import math
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -29,15 +29,11 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from pipeline import config as configuration
-from pipeline.capture.factory import open_source
 from pipeline.config import Config
-from pipeline.detect.stage import DetectStage
 from pipeline.errors import ConfigError, PipelineError, one_line
-from pipeline.messages import TENTATIVE, Packet, Table, Tracked
-from pipeline.preprocess.stage import PreprocessStage
-from pipeline.stage import Stage
-from pipeline.track.stage import TrackStage
+from pipeline.messages import TENTATIVE, Table
 from tools import mot_metrics, video_curve, video_sheet
+from tools.replay import Kept, detect, track
 from tools.video_figures import Result, Video, by_class, by_set, summarise, table
 
 NO_BOXES = np.empty((0, 4))
@@ -90,64 +86,13 @@ def read_labels(path: Path) -> dict[int, list[tuple[float, float, float, float]]
     return dict(boxes)
 
 
-def track_video(address: str, config: Config, frames: int | None = None) -> Iterator[Tracked]:
-    """Run the stages on a file, one frame after another, at most ``frames`` of them."""
-    for (message,) in sweep_video(address, config, [config.detect.threshold], frames):
-        yield message
-
-
-def sweep_video(
-    address: str, config: Config, thresholds: Sequence[float | None], frames: int | None = None
-) -> Iterator[list[Tracked]]:
-    """Run the stages on a file at several detection thresholds; the network sees every frame once.
-
-    Args:
-        address: of the file.
-        config: of the stages; its detection threshold does not count.
-        thresholds: of detection; none means what the weights were validated with.
-        frames: run only so many.
-
-    Yields:
-        what the tracker says of a frame at each threshold.
-    """
-    source = open_source(address, config.capture)
-    preprocess = PreprocessStage(config.detect.weights, config.preprocess.ego_motion)
-    detect = _Sweep(config.detect)
-    trackers = [TrackStage(config.track, config.detect.weights, threshold) for threshold in thresholds]
-    stages: list[Stage] = [preprocess, detect, *trackers]
-    source.open()
-    try:
-        for stage in stages:
-            stage.open()
-        seq = 0
-        while (frames is None or seq < frames) and (grab := source.grab()) is not None:
-            (prepared,) = preprocess.process([grab.packet("evaluation", "video", seq)])
-            messages = []
-            for tracker, detected in zip(trackers, detect.at(prepared, thresholds), strict=True):
-                (tracked,) = tracker.process([detected])
-                assert isinstance(tracked.message, Tracked)
-                messages.append(tracked.message)
-            yield messages
-            seq += 1
-    finally:
-        for stage in stages:
-            stage.close()
-        source.close()
-
-
-class _Sweep(DetectStage):
-    """The detect stage with a choice of thresholds after the network."""
-
-    def at(self, packet: Packet, thresholds: Sequence[float | None]) -> Iterator[Packet]:
-        """What is detected in one frame at each threshold."""
-        (probability,) = self._probabilities([packet]).values()
-        for threshold in thresholds:
-            self._config = msgspec.structs.replace(self._config, threshold=threshold)
-            yield self._detected(packet, probability)
-
-
 def evaluate(
-    video: Video, config: Config, thresholds: Sequence[float | None], most: int | None = None, keep: bool = False
+    video: Video,
+    config: Config,
+    thresholds: Sequence[float | None],
+    most: int | None = None,
+    keep: Path | None = None,
+    messages_too: bool = False,
 ) -> list[Result]:
     """Run one video and compare every frame.
 
@@ -156,7 +101,8 @@ def evaluate(
         config: of the stages; its detection threshold does not count.
         thresholds: of detection; none means what the weights were validated with.
         most: run only so many frames.
-        keep: the messages, too, at the first threshold.
+        keep: folder for what was detected; taken from there if it is there.
+        messages_too: put the tracker's messages at the first threshold into its result.
 
     Returns:
         a result for each threshold; they share the time.
@@ -165,14 +111,15 @@ def evaluate(
     start = time.perf_counter()
     frames: list[list[mot_metrics.Frame]] = [[] for _ in thresholds]
     detections, pts, kept = [0] * len(thresholds), [], []
-    for messages in sweep_video(str(video.medium), config, thresholds, most):
+    find = Kept(keep).detect if keep is not None else detect
+    for messages in track(find(str(video.medium), config, thresholds, most), config, thresholds):
         header = messages[0].header
         boxes = np.array(labels.get(header.frame, NO_BOXES), float).reshape(-1, 4)
         for k, message in enumerate(messages):
             frames[k].append(compare(boxes, message.track_table()))
             detections[k] += len(message.detection_table())
         pts.append(header.pts)
-        kept += messages[:1] if keep else []
+        kept += messages[:1] if messages_too else []
     fps = (len(pts) - 1) / (pts[-1] - pts[0]) if len(pts) > 1 and pts[-1] > pts[0] else float("nan")
     seconds, count = time.perf_counter() - start, max(1, len(pts))
     return [
@@ -198,6 +145,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--set", action="append", default=[], dest="settings", metavar="KEY.PATH=VALUE")
     parser.add_argument("--jobs", type=int, default=1, help="videos at once, each with one CPU thread if above 1")
     parser.add_argument("--frames", type=int, help="only the first N frames of each video")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep what was detected, and start from it next time")
     parser.add_argument("--json", type=Path, help="write all figures, also per class and per video")
     parser.add_argument("--curve", type=Path, metavar="FILE.json|FILE.png", help="Pd against false tracks")
     parser.add_argument("--sheet", type=Path, metavar="DIR", help="draw the faults of the worst videos")
@@ -211,7 +159,8 @@ def main(argv: Sequence[str]) -> int:
         videos = find_videos(args.data, [name for name in args.videos.split(",") if name])
         thresholds = [config.detect.threshold, *(video_curve.THRESHOLDS if args.curve else ())]
         runs = _run_all(videos, args.jobs, partial(
-            evaluate, config=config, thresholds=thresholds, most=args.frames, keep=args.sheet is not None
+            evaluate, config=config, thresholds=thresholds, most=args.frames, keep=args.keep,
+            messages_too=args.sheet is not None,
         ))  # fmt: skip
         results = [run[0] for run in runs]
         _report(results, config, args.json)

@@ -6,6 +6,8 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from pipeline.track.clutter import ClutterConfig
+
 Positive = Annotated[float, Meta(gt=0)]
 NonNegative = Annotated[float, Meta(ge=0)]
 Score = Annotated[float, Meta(ge=0, le=1)]
@@ -30,6 +32,7 @@ class TrackConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         confirm_hits, confirm_window: a track is confirmed at its M-th hit within N frames from its birth, and
             dropped as soon as that cannot happen any more.
         max_coast_s: a track without a hit for longer is dropped, also across a gap in the stream.
+        clutter: what a track must show beyond that: that it is none of the things that stand in the scene.
         max_tracks: no births beyond this many live tracks; the best scores come first.
     """
 
@@ -45,6 +48,7 @@ class TrackConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     confirm_hits: PositiveInt = 3
     confirm_window: PositiveInt = 5
     max_coast_s: Positive = 0.5
+    clutter: ClutterConfig = ClutterConfig()
     max_tracks: PositiveInt = 256
 
     def __post_init__(self) -> None:

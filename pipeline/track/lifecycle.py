@@ -12,21 +12,24 @@ Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
 
-def next_state(state: Ints, hits: Ints, matched: Flags, config: TrackConfig) -> Ints:
-    """State after this frame: confirmed for good at the M-th hit, coasting in frames without one.
+def next_state(state: Ints, hits: Ints, new_hits: Ints, matched: Flags, config: TrackConfig) -> Ints:
+    """State after this frame: confirmed for good once seen often enough, coasting in frames without a hit.
 
     Args:
         state: (n,) before this frame.
         hits: (n,) frames with a detection since birth, this one and the birth included.
+        new_hits: (n,) those at places that were empty before.
         matched: (n,) a detection came in this frame.
-        config: M is ``confirm_hits``.
+        config: M is ``confirm_hits``; of what stands in the scene, only ``few`` are confirmed.
     """
-    known = np.where(matched, CONFIRMED, COASTING)
-    return np.where((state != TENTATIVE) | (hits >= config.confirm_hits), known, TENTATIVE)
+    known, tentative = np.where(matched, CONFIRMED, COASTING), state == TENTATIVE
+    worthy = (new_hits >= config.clutter.new_hits) | (not config.clutter.enabled)
+    worthy |= np.count_nonzero(tentative & ~worthy) <= config.clutter.few
+    return np.where(~tentative | ((hits >= config.confirm_hits) & worthy), known, TENTATIVE)
 
 
 def hopeful(state: Ints, hits: Ints, age: Ints, config: TrackConfig) -> Flags:
-    """Tracks that are confirmed or may still have M hits within the first N frames of their life.
+    """Tracks that are confirmed, have had M hits, or may still have them within the first N frames of their life.
 
     Args:
         state: (n,) after this frame.
@@ -35,5 +38,5 @@ def hopeful(state: Ints, hits: Ints, age: Ints, config: TrackConfig) -> Flags:
         config: M of N is ``confirm_hits`` of ``confirm_window``.
     """
     within_reach: Flags = hits + (config.confirm_window - age) >= config.confirm_hits
-    known: Flags = state != TENTATIVE
+    known: Flags = (state != TENTATIVE) | (hits >= config.confirm_hits)
     return within_reach | known

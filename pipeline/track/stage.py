@@ -78,10 +78,10 @@ class TrackStage:
             place = self._places.get(header.source)
             if place is None:
                 first_id = self._journal.row(header.source)[IDS] + 1 if self._journal is not None else 1
-                tracker = Tracker(self._config, self._threshold or 0.5, first_id)
+                tracker = Tracker(self._config, self._threshold or 0.5, shape, first_id)
                 place = self._places[header.source] = _Place(tracker, header.pts, shape)
             elif place.shape != shape:
-                place.tracker.reset()
+                place.tracker.reset(shape)
             tracks = place.tracker.step(message.table(), header.pts - place.pts, message.ego)
             place.pts, place.shape = header.pts, shape
             if self._journal is not None:

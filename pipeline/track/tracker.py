@@ -8,9 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.messages import (
+    COASTING,
     CONFIRMED,
     DETECTION_DTYPE,
     IDENTITY,
+    MAX_SIDE,
     TENTATIVE,
     TRACK_DTYPE,
     Affine,
@@ -19,13 +21,14 @@ from pipeline.messages import (
 )
 from pipeline.track import kalman
 from pipeline.track.association import Indices, assign, pair_cost
+from pipeline.track.clutter import ClutterMap
 from pipeline.track.config import TrackConfig
 from pipeline.track.kalman import Array
 from pipeline.track.lifecycle import hopeful, next_state
 
 MIN_DT = 1e-3
 _LOOKS = ["score", "area", "bx", "by", "bw", "bh", "snr"]
-_LIFE_DTYPE = np.dtype([("hits", "<i8"), ("age", "<i8"), ("unseen_s", "<f8")])
+_LIFE_DTYPE = np.dtype([("hits", "<i8"), ("new_hits", "<i8"), ("age", "<i8"), ("unseen_s", "<f8")])
 
 
 class Tracker:
@@ -38,28 +41,33 @@ class Tracker:
     Args:
         config: of the tracker.
         threshold: of the detector.
+        shape: (height, width) of the pictures, px.
         next_id: of the first track born.
 
     Attributes:
         next_id: of the next track born.
     """
 
-    def __init__(self, config: TrackConfig, threshold: float = 0.5, next_id: int = 1) -> None:
+    def __init__(
+        self,
+        config: TrackConfig,
+        threshold: float = 0.5,
+        shape: tuple[int, int] = (MAX_SIDE, MAX_SIDE),
+        next_id: int = 1,
+    ) -> None:
         self.config = config
         self._high = threshold if config.high_score is None else config.high_score
         self._low = 0.0 if config.low_score is None else config.low_score
         self.next_id = next_id
-        self._clear()
+        self.reset(shape)
 
-    def _clear(self) -> None:
+    def reset(self, shape: tuple[int, int]) -> None:
+        """Drop all tracks: the picture now, of this height and width, is no continuation of the last. Ids go on."""
+        self._clutter = ClutterMap(self.config.clutter, shape)
         self._mean: Array = np.empty((0, 4))
         self._cov: Array = np.empty((0, 4, 4))
         self._tracks: Table = np.empty(0, TRACK_DTYPE)
         self._life: Table = np.empty(0, _LIFE_DTYPE)
-
-    def reset(self) -> None:
-        """Drop all tracks: the picture now is no continuation of the last. Ids go on counting."""
-        self._clear()
 
     def step(self, detections: Table, dt: float, ego: EgoMotion) -> Table:
         """Take in one frame.
@@ -88,10 +96,15 @@ class Tracker:
         dt = max(dt, MIN_DT)
         matrix = ego.matrix if ego.ok else IDENTITY
         self._predict(dt, matrix, self.config.ego_sigma if ego.ok else self.config.ego_sigma_lost)
+        self._clutter.move(dt, matrix, ego.ok)
+        new = self._clutter.new(positions)
         rows, columns = self._associate(positions, detections["score"])
         self._update(rows, detections[columns], positions[columns])
-        self._age(rows)
-        self._start(np.delete(np.arange(len(detections)), columns), detections, positions)
+        self._age(rows, new[columns])
+        known = columns[self._tracks["state"][rows] == CONFIRMED]
+        self._clutter.add(np.delete(positions, known, axis=0))  # where a target hovers it may be found again
+        self._give_up()
+        self._start(np.delete(np.arange(len(detections)), columns), detections, positions, new)
         return self._in_image(dt, matrix)
 
     def _predict(self, dt: float, matrix: Affine, ego_sigma: float) -> None:
@@ -112,7 +125,7 @@ class Tracker:
         high = score >= self._high
         rows, columns = assign(np.where(high, cost, np.inf), config.gate)
         low = (score >= self._low) & ~high
-        waiting = self._tracks["state"] == CONFIRMED
+        waiting = (self._life["hits"] >= config.confirm_hits) & (self._tracks["state"] != COASTING)
         waiting[rows] = False
         more_rows, more_columns = assign(np.where(low & waiting[:, None], cost, np.inf), config.gate)
         return np.concatenate([rows, more_rows]), np.concatenate([columns, more_columns])
@@ -128,18 +141,22 @@ class Tracker:
         for name in _LOOKS:
             tracks[name][rows] = detections[name]
 
-    def _age(self, rows: Indices) -> None:
-        config, life = self.config, self._life
+    def _age(self, rows: Indices, new: NDArray[np.bool_]) -> None:
+        life = self._life
         matched = np.zeros(len(life), bool)
         matched[rows] = True
         life["age"] += 1
         life["hits"] += matched
+        life["new_hits"][rows] += new
         life["unseen_s"][matched] = 0.0
-        state = next_state(self._tracks["state"], life["hits"], matched, config)
-        self._tracks["state"] = state
-        self._keep(hopeful(state, life["hits"], life["age"], config))
+        state = self._tracks["state"]
+        self._tracks["state"] = next_state(state, life["hits"], life["new_hits"], matched, self.config)
 
-    def _start(self, free: Indices, detections: Table, positions: Array) -> None:
+    def _give_up(self) -> None:
+        life = self._life
+        self._keep(hopeful(self._tracks["state"], life["hits"], life["age"], self.config))
+
+    def _start(self, free: Indices, detections: Table, positions: Array, new: NDArray[np.bool_]) -> None:
         config = self.config
         free = free[detections["score"][free] >= self._high]
         best_first = np.argsort(-detections["score"][free], kind="stable")
@@ -147,10 +164,12 @@ class Tracker:
         mean, cov = kalman.initiate(positions[born], config.measurement_sigma, config.birth_speed_sigma)
         tracks, life = np.zeros(len(born), TRACK_DTYPE), np.zeros(len(born), _LIFE_DTYPE)
         tracks["id"] = np.arange(self.next_id, self.next_id + len(born))
-        tracks["state"] = CONFIRMED if config.confirm_hits == 1 else TENTATIVE
         for name in _LOOKS:
             tracks[name] = detections[name][born]
         life["hits"] = life["age"] = 1
+        life["new_hits"] = new[born]
+        fresh = np.full(len(born), TENTATIVE)
+        tracks["state"] = next_state(fresh, life["hits"], life["new_hits"], np.ones(len(born), bool), config)
         self.next_id += len(born)
         self._mean, self._cov = np.concatenate([self._mean, mean]), np.concatenate([self._cov, cov])
         self._tracks, self._life = np.concatenate([self._tracks, tracks]), np.concatenate([self._life, life])

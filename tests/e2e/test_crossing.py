@@ -9,7 +9,7 @@ from pipeline.messages import EgoMotion
 from pipeline.track.tracker import Tracker
 from tools import mot_metrics
 from tools.evaluate_scene import compare
-from tools.evaluate_video import track_video
+from tools.replay import track_video
 
 SCENE = "test://crossing?seed=0&snr=20&jitter_px=2"
 

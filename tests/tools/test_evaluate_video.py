@@ -12,8 +12,9 @@ from pipeline.capture.scene import Scene, SceneSpec
 from pipeline.config import load
 from pipeline.errors import ConfigError
 from tools import mot_metrics, video_curve
-from tools.evaluate_video import find_videos, main, read_labels, sweep_video, track_video
+from tools.evaluate_video import find_videos, main, read_labels
 from tools.render_scene import main as render
+from tools.replay import detect, track, track_video
 
 
 def test_labels_are_centres_in_pixel_coordinates(tmp_path: Path) -> None:
@@ -51,7 +52,8 @@ def test_only_labelled_videos_are_found(tmp_path: Path) -> None:
 def test_a_sweep_is_what_single_runs_at_each_threshold_give() -> None:
     address = "test://crossing?width=128&height=96&frames=5&snr=20&seed=1"
     thresholds = (None, 0.99)
-    swept = list(zip(*sweep_video(address, load(None, ["detect.threads=1"]), thresholds), strict=True))
+    config = load(None, ["detect.threads=1"])
+    swept = list(zip(*track(detect(address, config, thresholds), config, thresholds), strict=True))
     assert len({tuple(m.detections for m in messages) for messages in swept}) == 2
     for threshold, messages in zip(thresholds, swept, strict=True):
         words = ["detect.threads=1", *([f"detect.threshold={threshold}"] if threshold else [])]

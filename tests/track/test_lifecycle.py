@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline.messages import COASTING, CONFIRMED, TENTATIVE
+from pipeline.track.clutter import ClutterConfig
 from pipeline.track.config import TrackConfig
 from pipeline.track.lifecycle import hopeful, next_state
 
@@ -28,12 +29,24 @@ T, C, K, GONE = TENTATIVE, CONFIRMED, COASTING, None
     ],
 )
 def test_m_of_n(m, n, hits, states):
-    config = TrackConfig(confirm_hits=m, confirm_window=n)
+    config = TrackConfig(confirm_hits=m, confirm_window=n, clutter=ClutterConfig(enabled=False))
     state, count = np.array([C if m == 1 else T]), np.array([1])
     seen = [int(state[0])]
     for age, hit in enumerate(hits[1:], start=2):
         count += int(hit)
-        state = next_state(state, count, np.array([hit == "1"]), config)
+        state = next_state(state, count, np.array([0]), np.array([hit == "1"]), config)
         alive = hopeful(state, count, np.array([age]), config)[0]
         seen.append(int(state[0]) if alive else GONE)
     assert seen == states
+
+
+@pytest.mark.parametrize(
+    ("state", "hits", "new_hits", "after"),
+    [(T, 9, 1, T), (T, 9, 2, C), (T, 2, 2, T), (C, 9, 0, C), (K, 9, 0, C)],
+)
+def test_what_stands_in_the_scene_is_not_confirmed_but_kept(state, hits, new_hits, after):
+    config = TrackConfig(confirm_hits=3, confirm_window=5, clutter=ClutterConfig(new_hits=2, few=0))
+    column = np.array([hits])
+    found = next_state(np.array([state]), column, np.array([new_hits]), np.array([True]), config)
+    assert found.tolist() == [after]
+    assert hopeful(found, column, np.array([100]), config).tolist() == [hits >= 3]

@@ -11,12 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.messages import COASTING, CONFIRMED, DETECTION_DTYPE, TENTATIVE, TRACK_DTYPE, EgoMotion
+from pipeline.track.clutter import ClutterConfig
 from pipeline.track.config import TrackConfig
 from pipeline.track.tracker import Tracker
 
 DT = 1 / 30
 STILL = EgoMotion(ok=True)
-CONFIG = TrackConfig(high_score=0.5, low_score=0.2)
+CONFIG = TrackConfig(high_score=0.5, low_score=0.2, clutter=ClutterConfig(enabled=False))
 
 
 def detections(points, score=0.9, **columns):
@@ -79,7 +80,7 @@ def test_coasting_moves_the_box_and_keeps_the_looks_and_the_id():
 
 @pytest.mark.parametrize("fps", [10, 30, 120])
 def test_coasting_ends_after_its_time_whatever_the_frame_rate(fps):
-    config = TrackConfig(max_coast_s=0.5)
+    config = msgspec.structs.replace(CONFIG, max_coast_s=0.5)
     frames = [detections([[50, 50]])] * 5 + [detections([])] * fps
     out = play(frames, config, dt=1 / fps)
     coasted = sum(len(t) for t in out[5:])
@@ -133,7 +134,7 @@ def test_detections_a_long_way_apart_are_not_linked():
 
 
 def test_no_gate_reaches_beyond_its_largest_distance_after_a_long_gap():
-    config = TrackConfig(max_coast_s=5.0, max_gate_px=30.0)
+    config = msgspec.structs.replace(CONFIG, max_coast_s=5.0, max_gate_px=30.0)
     tracker = Tracker(config)
     for _ in range(10):
         tracker.step(detections([[50, 50]]), DT, STILL)
@@ -253,7 +254,7 @@ def test_the_same_input_gives_the_same_bytes():
 def test_ids_start_at_one_and_are_never_reused_even_after_a_reset():
     tracker = Tracker(CONFIG)
     assert tracker.step(detections([[10, 10], [90, 90]]), DT, STILL)["id"].tolist() == [1, 2]
-    tracker.reset()
+    tracker.reset((480, 640))
     assert tracker.step(detections([[10, 10]]), DT, STILL)["id"].tolist() == [3]
 
 

@@ -1,0 +1,201 @@
+"""What stands in the scene is not confirmed, what moves or appears is; cameras pan, tilt and lose their bearings."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.messages import COASTING, CONFIRMED, DETECTION_DTYPE, TENTATIVE, EgoMotion
+from pipeline.track.clutter import ClutterConfig, ClutterMap
+from pipeline.track.config import TrackConfig
+from pipeline.track.tracker import Tracker
+
+DT = 1 / 30
+SHAPE = (256, 320)
+CONFIG = TrackConfig()
+STILL = EgoMotion(ok=True)
+STAY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+LOST = EgoMotion(ok=False)
+POSTS = np.array([[40.0, 200.0], [160.0, 210.0], [300.0, 190.0]])
+
+
+def rows(points):
+    table = np.zeros(len(points), DETECTION_DTYPE)
+    table["x"], table["y"] = np.asarray(points, float).reshape(-1, 2).T
+    table["score"] = 0.9
+    return table
+
+
+def watch(frames, egos=None, config=CONFIG):
+    """The tracker's tables over frames of (n, 2) points."""
+    tracker = Tracker(config, 0.5, SHAPE)
+    egos = egos or [STILL] * len(frames)
+    return [tracker.step(rows(points), DT, ego) for points, ego in zip(frames, egos, strict=True)]
+
+
+def first_confirmed(tables, at):
+    """Number of the first frame with a confirmed track within 5 px of ``at(frame)``; None without one."""
+    for t, table in enumerate(tables):
+        known = table[table["state"] == CONFIRMED]
+        if (np.hypot(known["x"] - at(t)[0], known["y"] - at(t)[1]) < 5).any():
+            return t
+    return None
+
+
+def jittered(points, t, sigma=0.7):
+    return points + np.random.default_rng(t).normal(0, sigma, points.shape)
+
+
+def test_posts_are_tracked_but_never_confirmed():
+    tables = watch([jittered(POSTS, t) for t in range(300)])
+    assert all((table["state"] == TENTATIVE).all() for table in tables)
+    assert sorted(tables[-1]["id"].tolist()) == sorted(tables[10]["id"].tolist()) == [1, 2, 3]
+    told = watch([jittered(POSTS, t) for t in range(10)], config=TrackConfig(clutter=ClutterConfig(enabled=False)))
+    assert (told[-1]["state"] == CONFIRMED).all()
+
+
+@pytest.mark.parametrize(
+    ("speed", "latest"),
+    [(60.0, 20), (12.0, 20), (4.0, 50)],
+    ids=["a fast one at the first comparison", "a slower one", "a crawling one by the older reference"],
+)
+def test_a_target_that_moves_from_the_start_is_confirmed(speed, latest):
+    def at(t):
+        return 50 + speed * t * DT, 100.0
+
+    tables = watch([np.concatenate([jittered(POSTS, t), [at(t)]]) for t in range(90)])
+    seen = first_confirmed(tables, at)
+    assert 15 <= seen <= latest
+    assert all((table["state"] == CONFIRMED).sum() <= 1 for table in tables)
+
+
+def test_a_target_that_appears_is_confirmed_at_its_third_hit_and_may_hover():
+    def points(t):
+        return np.concatenate([jittered(POSTS, t), [[100.0, 50.0]] if t >= 60 else np.empty((0, 2))])
+
+    tables = watch([points(t) for t in range(300)])
+    assert first_confirmed(tables, lambda t: (100.0, 50.0)) == 62
+    assert (tables[-1]["state"] == CONFIRMED).sum() == 1
+
+
+def test_a_hovering_target_that_was_lost_is_found_again():
+    def points(t):
+        return np.concatenate([POSTS, [[100.0, 50.0]] if 60 <= t < 150 or t >= 180 else np.empty((0, 2))])
+
+    tables = watch([points(t) for t in range(200)])
+    assert (tables[178]["state"] == TENTATIVE).all()
+    assert first_confirmed(tables[180:], lambda t: (100.0, 50.0)) == 2
+
+
+def test_low_scores_keep_what_stands_as_they_keep_what_is_known():
+    tracker = Tracker(TrackConfig(high_score=0.5), 0.5, SHAPE)
+    for t in range(60):
+        table = rows(POSTS)
+        table["score"] = 0.9 if t < 5 else 0.3
+        out = tracker.step(table, DT, STILL)
+    assert out["id"].tolist() == [1, 2, 3]
+
+
+def pan(t):
+    """Shift of the picture's contents up to frame t."""
+    return np.array([-1.5 * t, 4 * math.sin(t / 9)])
+
+
+def panned(t):
+    (tx, ty) = pan(t) - pan(t - 1)
+    return EgoMotion(matrix=(1, 0, tx, 0, 1, ty), inliers=50, ok=True, method="flow")
+
+
+def test_posts_that_a_pan_brings_into_view_are_not_confirmed_but_the_target_is():
+    world = np.concatenate([POSTS + np.array([x, 0]) for x in (0, 150, 320, 480)])
+
+    def target(t):
+        return np.array([160.0 + 0.6 * t, 80.0])
+
+    def points(t):
+        seen = np.concatenate([jittered(world, t, 0.3) + pan(t), [target(t)]])
+        return seen[((seen >= 0) & (seen < SHAPE[::-1])).all(axis=1)]
+
+    tables = watch([points(t) for t in range(150)], [panned(t) for t in range(150)])
+    assert first_confirmed(tables, target) <= 20
+    assert max((table["state"] != TENTATIVE).sum() for table in tables) == 1
+
+
+def test_without_a_trusted_estimate_m_of_n_alone_decides():
+    tables = watch([POSTS] * 20, [STILL] * 5 + [LOST] + [STILL] * 14)
+    assert all((table["state"] == TENTATIVE).all() for table in tables[:5])
+    assert (tables[-1]["state"] == CONFIRMED).all()
+    always = watch([POSTS] * 20, [LOST] * 20)
+    assert (always[-1]["state"] == CONFIRMED).all(), "a sky without features has no clutter, and no estimate either"
+
+
+@given(turn=st.floats(-0.02, 0.02), zoom=st.floats(0.99, 1.01), shift=st.tuples(st.floats(-2, 2), st.floats(-2, 2)))
+def test_places_are_those_of_the_scene(turn, zoom, shift):
+    """Under any steady motion of the camera the old places are familiar and places 8 px away are new."""
+    clutter = ClutterMap(ClutterConfig(), (10_000, 10_000))
+    c, s = zoom * math.cos(turn), zoom * math.sin(turn)
+    matrix = np.array([[c, -s, shift[0]], [s, c, shift[1]]])
+    points = np.array([[5000.0, 5000.0], [5100.0, 5050.0]])
+    for t in range(40):
+        if t:
+            points = points @ matrix[:, :2].T + matrix[:, 2]
+        clutter.move(DT, tuple(matrix.ravel().tolist()), True)
+        flags = clutter.new(np.concatenate([points, points + np.array([0, 8])]))
+        clutter.add(points)
+    assert flags.tolist() == [False, False, True, True]
+
+
+def test_the_map_by_hand():
+    clutter = ClutterMap(ClutterConfig(recent_s=(0.5, 1.0), old_s=(1.5, 3.0), reach_px=4.0), (100, 100))
+    spot, beside, near = [50.0, 50.0], [50.0, 54.5], [53.0, 52.0]
+
+    def after(seconds):
+        clutter.move(seconds, STAY, True)
+        return clutter.new(np.array([spot, beside, near])).tolist()
+
+    assert after(0.0) == [False] * 3, "nothing to compare with"
+    clutter.add(np.array([spot]))
+    assert after(0.4) == [False] * 3, "too young"
+    assert after(0.2) == [False, True, False]
+    assert after(0.6) == [False] * 3, "1.2 s old: between the references"
+    assert after(0.4) == [False, True, False], "1.6 s old"
+    assert after(2.0) == [False] * 3, "forgotten"
+
+
+def test_a_place_out_of_view_is_not_new():
+    clutter = ClutterMap(ClutterConfig(), (100, 100))
+    clutter.move(0.0, STAY, True)
+    clutter.add(np.empty((0, 2)))
+    clutter.move(0.6, (1, 0, -30, 0, 1, 0), True)
+    assert clutter.new(np.array([[80.0, 50.0], [60.0, 50.0]])).tolist() == [False, True]
+
+
+def test_snapshots_are_few_whatever_the_frame_rate():
+    clutter = ClutterMap(ClutterConfig(), (100, 100))
+    for _ in range(2000):
+        clutter.move(0.005, STAY, True)
+        clutter.add(np.empty((0, 2)))
+    assert len(clutter._points) == len(clutter._age) == len(clutter._to_now) <= 31
+
+
+def test_a_confirmed_track_is_never_taken_back():
+    tables = watch([[[100.0 + 2 * min(t, 40), 50.0]] if t not in (70, 71) else np.empty((0, 2)) for t in range(200)])
+    states = [int(table["state"][0]) for table in tables if len(table)]
+    begin = states.index(CONFIRMED)
+    assert set(states[begin:]) == {CONFIRMED, COASTING}
+
+
+@pytest.mark.parametrize("bad", [{"recent_s": (1.0, 0.5)}, {"old_s": (1.0, 1.1)}])
+def test_impossible_references_are_refused(bad):
+    with pytest.raises(ValueError, match="too short"):
+        ClutterConfig(**bad)
+
+
+@pytest.mark.parametrize(("posts", "alarms"), [(1, 1), (2, 2), (3, 0)])
+def test_a_few_standing_points_are_worth_a_look_a_crowd_is_not(posts, alarms):
+    tables = watch([jittered(POSTS[:posts], t) for t in range(60)])
+    assert (tables[2]["state"] == CONFIRMED).sum() == (tables[-1]["state"] == CONFIRMED).sum() == alarms

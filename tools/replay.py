@@ -1,0 +1,149 @@
+"""The real stages on a recording, one frame after another without queues: the tracks are those of ``run_stream.py``.
+
+The network takes nearly all of the time, and what it detected does not depend on the tracker. So it can be kept, and
+a recording tracked again in a hundredth of the time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+import nets
+from pipeline.capture.factory import open_source
+from pipeline.config import Config
+from pipeline.detect.stage import DetectStage
+from pipeline.errors import BackendError, ConfigError
+from pipeline.messages import Detected, Packet, Tracked
+from pipeline.preprocess.stage import PreprocessStage
+from pipeline.track.stage import TrackStage
+
+_decoder = msgspec.msgpack.Decoder(list[list[Detected]])
+
+
+def track_video(address: str, config: Config, frames: int | None = None) -> Iterator[Tracked]:
+    """Run the stages on a file, at most ``frames`` of its frames."""
+    thresholds = [config.detect.threshold]
+    for (message,) in track(detect(address, config, thresholds, frames), config, thresholds):
+        yield message
+
+
+def detect(
+    address: str, config: Config, thresholds: Sequence[float | None], frames: int | None = None
+) -> Iterator[list[Detected]]:
+    """Detect at several thresholds; the network sees every frame once.
+
+    Args:
+        address: of the file.
+        config: of the stages; its detection threshold does not count.
+        thresholds: of detection; none means what the weights were validated with.
+        frames: run only so many.
+
+    Yields:
+        what is detected in a frame at each threshold.
+    """
+    source = open_source(address, config.capture)
+    preprocess = PreprocessStage(config.detect.weights, config.preprocess.ego_motion)
+    sweep = _Sweep(config.detect)
+    source.open()
+    try:
+        preprocess.open()
+        sweep.open()
+        seq = 0
+        while (frames is None or seq < frames) and (grab := source.grab()) is not None:
+            (prepared,) = preprocess.process([grab.packet("replay", "video", seq)])
+            yield [_detected(packet) for packet in sweep.at(prepared, thresholds)]
+            seq += 1
+    finally:
+        sweep.close()
+        preprocess.close()
+        source.close()
+
+
+def track(
+    seen: Iterable[Sequence[Detected]], config: Config, thresholds: Sequence[float | None]
+) -> Iterator[list[Tracked]]:
+    """What the tracker says of every frame, at each of the thresholds that it was detected with."""
+    trackers = [TrackStage(config.track, config.detect.weights, threshold) for threshold in thresholds]
+    for tracker in trackers:
+        tracker.open()
+    for detections in seen:
+        messages = []
+        for tracker, message in zip(trackers, detections, strict=True):
+            (tracked,) = tracker.process([Packet(message)])
+            assert isinstance(tracked.message, Tracked)
+            messages.append(tracked.message)
+        yield messages
+
+
+class Kept:
+    """What was detected in recordings, in a folder, by all that it depends on.
+
+    Args:
+        folder: made if missing.
+
+    Raises:
+        ConfigError: the folder cannot be made.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"{folder}: {error.strerror}") from None
+
+    def detect(
+        self, address: str, config: Config, thresholds: Sequence[float | None], frames: int | None = None
+    ) -> Sequence[Sequence[Detected]]:
+        """See :func:`detect`; taken from the folder where it is there, else done and kept.
+
+        Raises:
+            ConfigError: the folder cannot be written to, or holds something else under that name.
+        """
+        path = self._folder / f"{Path(address).stem}-{_digest(address, config, thresholds, frames)}.msgpack"
+        try:
+            if path.exists():
+                return _decoder.decode(path.read_bytes())
+            seen = list(detect(address, config, thresholds, frames))
+            part = path.with_suffix(".part")
+            part.write_bytes(msgspec.msgpack.encode(seen))
+            part.replace(path)
+        except OSError as error:
+            raise ConfigError(f"{path}: {error.strerror}") from None
+        except msgspec.MsgspecError as error:
+            raise ConfigError(f"{path}: not what was kept there: {error}") from None
+        return seen
+
+
+class _Sweep(DetectStage):
+    """The detect stage with a choice of thresholds after the network."""
+
+    def at(self, packet: Packet, thresholds: Sequence[float | None]) -> Iterator[Packet]:
+        """What is detected in one frame at each threshold."""
+        (probability,) = self._probabilities([packet]).values()
+        for threshold in thresholds:
+            self._config = msgspec.structs.replace(self._config, threshold=threshold)
+            yield self._detected(packet, probability)
+
+
+def _detected(packet: Packet) -> Detected:
+    assert isinstance(packet.message, Detected)
+    return packet.message
+
+
+def _digest(address: str, config: Config, thresholds: Sequence[float | None], frames: int | None) -> str:
+    """Of the recording, the weights, and the settings of the stages before the tracker."""
+    medium = Path(address).resolve()
+    files = [medium] if medium.is_file() else sorted(medium.iterdir())
+    stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    try:
+        weights = nets.read_manifest(config.detect.weights).sha256
+    except nets.WeightsError as error:
+        raise BackendError(str(error)) from None
+    detection = msgspec.structs.replace(config.detect, threads=None, threshold=None)
+    everything = [stats, weights, detection, config.preprocess, config.capture, thresholds, frames]
+    return hashlib.sha256(msgspec.json.encode(everything)).hexdigest()[:16]

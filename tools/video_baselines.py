@@ -1,0 +1,192 @@
+"""The pipeline against simpler ways, on the same labelled videos.
+
+    python -m tools.video_baselines --data DIR [--weights NAME] [--videos LIST] [--set KEY=VALUE ...]
+                                    [--frames N] [--keep DIR]
+
+One table row per way and set: what the network detects in single frames; its detections tracked by M of N alone; by
+the tracker as configured; by ByteTrack with similarity of centres (``pip install trackers``; left out where it is
+missing); and a top-hat in the place of the network.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from msgspec.structs import replace
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+import nets
+from pipeline import config as configuration
+from pipeline.capture.factory import open_source
+from pipeline.config import Config
+from pipeline.errors import PipelineError, one_line
+from pipeline.messages import CONFIRMED, TRACK_DTYPE, Detected, Table
+from tools import replay, tophat
+from tools.evaluate_video import NO_BOXES, compare, find_videos, read_labels
+from tools.video_figures import Result, Video, by_set, summarise, table
+
+try:
+    from supervision import Detections
+    from trackers import ByteTrackTracker
+    from trackers.utils.iou import BaseIoU
+except ImportError:
+    ByteTrackTracker = BaseIoU = None
+
+REACH_PX = 6.0
+BOX_PX = 5.0
+Way = Callable[[Video, Sequence[Detected], Config], Iterable[Table]]
+
+
+def per_frame(video: Video, seen: Sequence[Detected], config: Config) -> Iterator[Table]:
+    """Every detection at the detector's threshold, a track of one frame."""
+    threshold = _threshold(config)
+    numbers = itertools.count(1)
+    for message in seen:
+        detections = message.table()
+        strong = detections[detections["score"] >= threshold]
+        yield _tracks(strong, [next(numbers) for _ in strong])
+
+
+def tracked(video: Video, seen: Sequence[Detected], config: Config) -> Iterator[Table]:
+    """The tracker as it is configured."""
+    for (message,) in replay.track(([one] for one in seen), config, [config.detect.threshold]):
+        yield message.track_table()
+
+
+def m_of_n(video: Video, seen: Sequence[Detected], config: Config) -> Iterator[Table]:
+    """The tracker, which confirms what stands as well."""
+    clutter = replace(config.track.clutter, enabled=False)
+    yield from tracked(video, seen, replace(config, track=replace(config.track, clutter=clutter)))
+
+
+def top_hat(video: Video, seen: Sequence[Detected], config: Config) -> Iterator[Table]:
+    """The top-hat's detections under the tracker as configured, with the same ego-motion."""
+    source = open_source(str(video.medium), config.capture)
+    source.open()
+    try:
+        found = []
+        for message in seen:
+            grab = source.grab()
+            assert grab is not None
+            found.append(replace(message, detections=tophat.find(grab.picture).tobytes()))
+    finally:
+        source.close()
+    detect = replace(config.detect, threshold=tophat.THRESHOLD)
+    yield from tracked(video, found, replace(config, detect=detect, track=replace(config.track, low_score=tophat.LOW)))
+
+
+def byte_track(video: Video, seen: Sequence[Detected], config: Config) -> Iterator[Table]:
+    """ByteTrack on the network's detections as boxes of 5 px, similar if their centres are less than 6 px apart.
+
+    It has no ego-motion: detections are given in the coordinates of the first frame of a scene.
+    """
+    pts = [message.header.pts for message in seen]
+    rate = (len(pts) - 1) / (pts[-1] - pts[0]) if len(pts) > 1 and pts[-1] > pts[0] else 30.0
+    threshold = _threshold(config)
+    tracker = ByteTrackTracker(
+        lost_track_buffer=15,
+        frame_rate=rate,
+        track_activation_threshold=threshold,
+        high_conf_det_threshold=threshold,
+        minimum_consecutive_frames=3,
+        minimum_iou_threshold=0.05,
+        iou=_Centres(),
+    )
+    to_start = np.eye(3)
+    for message in seen:
+        if message.ego.ok:
+            matrix = np.reshape(message.ego.matrix, (2, 3))
+            to_start = to_start @ np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))
+        detections = message.table()
+        points = np.stack([detections["x"], detections["y"]], axis=1)
+        fixed = points @ to_start[:2, :2].T + to_start[:2, 2]
+        boxes = np.concatenate([fixed - BOX_PX / 2, fixed + BOX_PX / 2], axis=1)
+        named = tracker.update(
+            Detections(xyxy=boxes, confidence=detections["score"], data={"row": np.arange(len(boxes))})
+        )
+        known = named[named.tracker_id >= 0] if len(named) else named
+        yield _tracks(
+            detections[list(known.data.get("row", ()))], [id_ + 1 for id_ in (known.tracker_id if len(known) else ())]
+        )
+
+
+def main(argv: Sequence[str]) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="tools.video_baselines", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--weights", help="name or path (default: the configuration's)")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--videos", default="", help="names, separated by commas (default: all)")
+    parser.add_argument("--set", action="append", default=[], dest="settings", metavar="KEY.PATH=VALUE")
+    parser.add_argument("--frames", type=int, help="only the first N frames of each video")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep what was detected, and start from it next time")
+    args = parser.parse_args(argv)
+    ways: dict[str, Way] = {
+        "top-hat, tracker": top_hat,
+        "network, single frames": per_frame,
+        "network, ByteTrack": byte_track,
+        "network, M of N": m_of_n,
+        "network, tracker": tracked,
+    }
+    if ByteTrackTracker is None:
+        del ways["network, ByteTrack"]
+    try:
+        config = configuration.load(
+            None, [*args.settings, *([f"detect.weights={args.weights}"] if args.weights else [])]
+        )
+        results: dict[str, list[Result]] = {name: [] for name in ways}
+        for video in tqdm(find_videos(args.data, [name for name in args.videos.split(",") if name]), unit=" videos"):
+            find = replay.Kept(args.keep).detect if args.keep else replay.detect
+            seen = [message for (message,) in find(str(video.medium), config, [config.detect.threshold], args.frames)]
+            for name, way in ways.items():
+                results[name].append(_score(video, seen, way(video, seen, config)))
+    except PipelineError as error:
+        sys.stderr.write(f"tools.video_baselines: error: {one_line(error)}\n")
+        return error.exit_code
+    rows = {f"{group}: {name}": summarise(part) for name in ways for group, part in by_set(results[name]).items()}
+    sys.stdout.write(table(dict(sorted(rows.items(), key=lambda row: row[0].split(": ")[0]))) + "\n")
+    return 0
+
+
+def _score(video: Video, seen: Sequence[Detected], tracks: Iterable[Table]) -> Result:
+    labels, frames = read_labels(video.labels), []
+    for message, shown in zip(seen, tracks, strict=True):
+        boxes: NDArray[np.float64] = np.array(labels.get(message.header.frame, NO_BOXES), float).reshape(-1, 4)
+        frames.append(compare(boxes, shown))
+    pts = [message.header.pts for message in seen]
+    rate = (len(pts) - 1) / (pts[-1] - pts[0]) if len(pts) > 1 and pts[-1] > pts[0] else float("nan")
+    mean = sum(len(message.table()) for message in seen) / max(1, len(seen))
+    return Result(video, frames, rate, float("nan"), mean)
+
+
+def _tracks(detections: Table, ids: Sequence[int] | NDArray[np.intp]) -> Table:
+    tracks = np.zeros(len(detections), TRACK_DTYPE)
+    for column in detections.dtype.names or ():
+        tracks[column] = detections[column]
+    tracks["id"] = ids
+    tracks["state"] = CONFIRMED
+    return tracks
+
+
+def _threshold(config: Config) -> float:
+    return config.detect.threshold or nets.read_manifest(config.detect.weights).threshold
+
+
+class _Centres(BaseIoU or object):  # type: ignore[misc]
+    """1 at no distance, 0 from ``REACH_PX`` on."""
+
+    def _compute(self, boxes_1: NDArray[Any], boxes_2: NDArray[Any]) -> NDArray[Any]:
+        one, other = ((boxes[:, :2] + boxes[:, 2:]) / 2 for boxes in (boxes_1, boxes_2))
+        distance = np.linalg.norm(one[:, None] - other[None], axis=2)
+        similarity: NDArray[Any] = np.clip(1 - distance / REACH_PX, 0, 1)
+        return similarity
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
