@@ -100,6 +100,7 @@ def serve(address: str, endpoint: str, config: Config, own: Path | None, stops: 
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     with ExitStack() as resources:
         resources.callback(context.destroy, 0)
+        identity = keys.identity(own) if own is not None else None
         if own is not None:
             resources.enter_context(keys.doorkeeper(context, own))
         try:
@@ -108,7 +109,7 @@ def serve(address: str, endpoint: str, config: Config, own: Path | None, stops: 
                 endpoint,
                 policies={id_: policy},
                 staleness_s=config.queue.staleness_s,
-                configure=partial(_configure, ipv6="[" in endpoint, own=keys.identity(own) if own else None),
+                configure=partial(_configure, ipv6="[" in endpoint, own=identity),
                 refusal=Packet(busy),
             )
         except zmq.ZMQError as error:

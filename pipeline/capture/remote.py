@@ -129,15 +129,15 @@ class RemoteFeed:
         endpoint = f"tcp://{host}:{camera.target.port}"
         self._receiver = Receiver(self._context, endpoint, None, CREDITS, camera.secure)
         try:
-            self._first = self._await(camera.config.open_timeout_s)
+            self._first = self._next(camera.config.open_timeout_s)
             if self._first is None:
                 raise SourceError(f"{camera.name}: {self._why_silent()}")
-            if isinstance(self._first.message, EndOfSource) and self._first.message.reason != "finished":
-                raise SourceError(f"{camera.name}: {_last_words(self._first.message)}")
+            if isinstance(self._first, EndOfSource) and self._first.reason != "finished":
+                raise SourceError(f"{camera.name}: {_last_words(self._first)}")
         except WireError as error:
             self.close()
             raise SourceError(f"{camera.name}: malformed message: {_shown(str(error))}") from None
-        except SourceError:
+        except BaseException:
             self.close()
             raise
 
@@ -149,55 +149,49 @@ class RemoteFeed:
             SourceError: it failed over there, or its pictures cannot be used.
         """
         try:
-            while True:
-                packet, self._first = self._first or self._await(self._camera.config.read_timeout_s), None
-                if packet is None:
-                    return None
-                if isinstance(packet.message, EndOfSource):
-                    self._end(packet.message)
-                    return None
-                grab = self._grab(packet)
-                if grab is not None:
-                    return grab
+            said, self._first = self._first or self._next(self._camera.config.read_timeout_s), None
         except WireError as error:
             log.warning("%s: malformed message: %s", self._camera.name, _shown(str(error)))
             return None
+        if not isinstance(said, EndOfSource):
+            return said
+        if said.reason == "finished":
+            raise EndOfMedium
+        if said.reason == "failed":
+            raise SourceError(f"{self._camera.name}: {_last_words(said)}")
+        return None  # whoever stops a server may start it again
 
     def close(self) -> None:
         """Disconnect."""
         self._receiver.close()
         self._context.term()
 
-    def _await(self, timeout_s: float) -> Packet | None:
-        """The next message; None when none comes in time or the connection is lost."""
+    def _next(self, timeout_s: float) -> Grab | EndOfSource | None:
+        """The next picture, or the end; None when nothing comes in time or the connection is lost."""
         deadline = time.monotonic() + timeout_s
         while True:
             left_s = deadline - time.monotonic()
             packet = self._receiver.receive(max(0.0, min(left_s, _SLICE_S)))
             if packet is not None:
                 self._receiver.done(packet)
-                return packet
-            if self._receiver.lost or left_s <= 0:
+                if isinstance(packet.message, EndOfSource):
+                    return packet.message
+                grab = self._grab(packet)
+                if grab is not None:
+                    return grab
+            elif self._receiver.lost or left_s <= 0:
                 return None
 
     def _grab(self, packet: Packet) -> Grab | None:
         """A message as a picture of this end; None if it has come before."""
-        header, picture = packet.message.header, packet.picture  # type: ignore[union-attr]
-        if not isinstance(packet.message, Frame) or picture is None:
+        if not isinstance(packet.message, Frame) or packet.picture is None:
             raise WireError(f"{type(packet.message).__name__} instead of a frame")
-        now_ns = time.monotonic_ns()
+        header, now_ns = packet.message.header, time.monotonic_ns()
         place = self._camera.timeline.place(header, now_ns)
         if place is None:
             return None
-        picture = as_picture(picture, self._camera.name)
+        picture = as_picture(packet.picture, self._camera.name)
         return Grab(picture, *place, now_ns, header.capture_wall_ns, header.bit_depth)
-
-    def _end(self, end: EndOfSource) -> None:
-        if end.reason == "finished":
-            raise EndOfMedium
-        if end.reason == "failed":
-            raise SourceError(f"{self._camera.name}: {_last_words(end)}")
-        # Stopped: whoever stops a server may start it again.
 
     def _why_silent(self) -> str:
         """What is wrong, as far as the connection tells."""
@@ -209,12 +203,10 @@ class RemoteFeed:
                 return unreachable(camera.target, wait_s) or "cannot be reached"
             case zmq.EVENT_HANDSHAKE_FAILED_AUTH if camera.own is not None:
                 return f"does not know this machine: copy {camera.own.name}.key to its folder {keys.TRUSTED}"
-            case zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL if camera.own is None:
-                return "wants keys (capture.remote.keys)"
-            case zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL if camera.own is not None:
-                return f"is not the owner of {camera.server}.key, or uses no keys"
+            case _ if camera.own is not None:
+                return f"broke off: it is not the owner of {camera.server}.key, or uses no keys"
             case _:
-                return "broke off, or is no camera host"
+                return "broke off: it wants keys (capture.remote.keys), or is no camera host"
 
 
 class Timeline:
