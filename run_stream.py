@@ -16,16 +16,23 @@ import threading
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
+from pipeline.capture.address import redact
 from pipeline.errors import PipelineError, one_line
 from pipeline.opencv import require
 
 BUILT_IN_SCENE = "test://demo"
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        super().error(redact(message))  # it repeats words of the command line
+
+
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The command line; wrong usage ends the program with exit code 2."""
-    parser = argparse.ArgumentParser(prog="run_stream.py", description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    parser = _Parser(prog="run_stream.py", description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument(
         "sources",
         nargs="*",
@@ -63,8 +70,8 @@ def main(argv: Sequence[str]) -> int:
         return run(args.sources or [BUILT_IN_SCENE], args.config, settings, args.out)
     except PipelineError as error:
         if args.verbose:
-            traceback.print_exc()
-        sys.stderr.write(f"run_stream.py: error: {one_line(error)}\n")
+            sys.stderr.writelines(f"{redact(line)}\n" for line in traceback.format_exc().splitlines())
+        sys.stderr.write(f"run_stream.py: error: {redact(one_line(error))}\n")
         return error.exit_code
 
 
