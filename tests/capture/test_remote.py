@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -21,7 +20,7 @@ from pipeline.capture.factory import open_source
 from pipeline.capture.remote import Timeline, is_loopback
 from pipeline.capture.scene import Scene, SceneSpec
 from pipeline.errors import ConfigError, SourceError
-from pipeline.messages import EndOfSource, Packet
+from pipeline.messages import Packet
 from pipeline.queues import Sender
 from pipeline.wire import MAGIC, WireError
 from tests.capture.servers import free_port
@@ -211,7 +210,7 @@ GOOD = bytes_of(frame(PICTURE))
         ([b"HTTP/1.1 200 OK"], "malformed message: message of 1 parts"),
         ([b"IRST\x00\x63", b"", b""], "other program or schema version"),
         ([MAGIC, b"\xc1" * 50, b""], "bad message"),
-        (bytes_of(frame(PICTURE))[:2] + [b"\0" * 7], "picture of 7 bytes"),
+        ([*GOOD[:2], bytes(7)], "picture of 7 bytes"),
         (bytes_of(frame(np.zeros((1, 1), np.uint16))), "picture of 1x1 px is smaller than 32x32"),
         (bytes_of(frame(PICTURE, frame=1 << 60)), "out of range"),
         (bytes_of(frame(PICTURE, pts=1e300)), "out of range"),
