@@ -155,6 +155,7 @@ class RemoteFeed:
             return None
         if not isinstance(said, EndOfSource):
             return said
+        self.close()  # now, so that the other end hears that its last word has come
         if said.reason == "finished":
             raise EndOfMedium
         if said.reason == "failed":
@@ -162,16 +163,15 @@ class RemoteFeed:
         return None  # whoever stops a server may start it again
 
     def close(self) -> None:
-        """Disconnect."""
+        """Disconnect. May be called twice."""
         self._receiver.close()
         self._context.term()
 
     def _next(self, timeout_s: float) -> Grab | EndOfSource | None:
         """The next picture, or the end; None when nothing comes in time or the connection is lost."""
         deadline = time.monotonic() + timeout_s
-        while True:
-            left_s = deadline - time.monotonic()
-            packet = self._receiver.receive(max(0.0, min(left_s, _SLICE_S)))
+        while (left_s := deadline - time.monotonic()) > 0:
+            packet = self._receiver.receive(min(left_s, _SLICE_S))
             if packet is not None:
                 self._receiver.done(packet)
                 if isinstance(packet.message, EndOfSource):
@@ -179,8 +179,9 @@ class RemoteFeed:
                 grab = self._grab(packet)
                 if grab is not None:
                     return grab
-            elif self._receiver.lost or left_s <= 0:
-                return None
+            elif self._receiver.lost:
+                break
+        return None
 
     def _grab(self, packet: Packet) -> Grab | None:
         """A message as a picture of this end; None if it has come before."""
@@ -213,7 +214,8 @@ class Timeline:
     """Numbers and media time of a remote source: those of the other end, which go on when that begins anew."""
 
     def __init__(self) -> None:
-        self._session, self._seq, self._frame, self._pts, self._at_ns = "", -1, -1, 0.0, 0
+        self._session, self._source = "", ""
+        self._seq, self._frame, self._pts, self._at_ns = -1, -1, 0.0, 0
         self._frame_shift, self._pts_shift = 0, 0.0
 
     def place(self, header: FrameHeader, now_ns: int) -> tuple[int, float] | None:
@@ -224,7 +226,7 @@ class Timeline:
             now_ns: monotonic time of its arrival.
 
         Raises:
-            WireError: numbers that run backwards, or out of all proportion.
+            WireError: another source, or numbers that run backwards or are out of all proportion.
         """
         if header.frame > _MAX_FRAME or abs(header.pts) > _MAX_PTS_S:
             raise WireError(f"frame {header.frame} at {header.pts} s is out of range")
@@ -233,7 +235,9 @@ class Timeline:
                 away_s = (now_ns - self._at_ns) / 1e9
                 self._frame_shift = self._frame + 1 - header.frame
                 self._pts_shift = self._pts + away_s - header.pts
-            self._session, self._seq = header.session, -1
+            self._session, self._source, self._seq = header.session, header.source, -1
+        if header.source != self._source:
+            raise WireError(f"frame of source {header.source!r} after those of {self._source!r}")
         if header.seq <= self._seq:
             return None
         frame, pts = header.frame + self._frame_shift, header.pts + self._pts_shift

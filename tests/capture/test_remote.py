@@ -6,8 +6,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,7 @@ from pipeline.messages import Packet
 from pipeline.queues import Sender
 from pipeline.wire import MAGIC, WireError
 from tests.capture.servers import free_port
-from tests.capture.streams import Reading, error_of
+from tests.capture.streams import Reading, error_of, reading
 from tests.conftest import ROOT, wait_until
 from tests.messages import end, frame, frame_header
 
@@ -40,6 +40,16 @@ def context() -> Iterator[zmq.Context]:
     made = zmq.Context()
     yield made
     made.destroy(0)
+
+
+Read = Callable[[str, CaptureConfig], Reading]
+
+
+@pytest.fixture
+def read() -> Iterator[Read]:
+    """Starts reading a remote camera; closed after the test, however that ends."""
+    with ExitStack() as sources:
+        yield lambda url, config: sources.enter_context(reading(url, config))
 
 
 class Serving:
@@ -72,10 +82,10 @@ def serving(*words: str, **options: str) -> Iterator[Serving]:
         server.process.communicate()
 
 
-def test_pictures_arrive_as_they_were_with_number_time_and_depth_of_the_other_end() -> None:
+def test_pictures_arrive_as_they_were_with_number_time_and_depth_of_the_other_end(read: Read) -> None:
     scene = Scene(SceneSpec.from_url(SCENE))
     with serving(SCENE) as server:
-        it = Reading(open_source(server.url, QUICK))
+        it = read(server.url, QUICK)
         it.thread.join(30)
         assert server.finish() == (0, "captured 8, seen 8, dropped 0, lost 0\n", "")
     assert it.error is None
@@ -88,11 +98,11 @@ def test_pictures_arrive_as_they_were_with_number_time_and_depth_of_the_other_en
     assert all(now - 60e9 < grab.mono_ns < now for grab in it.grabs)
 
 
-def test_server_that_is_killed_and_started_again_is_taken_up_again() -> None:
+def test_server_that_is_killed_and_started_again_is_taken_up_again(read: Read) -> None:
     port = free_port()
     bind = f"tcp://127.0.0.1:{port}"
     with serving(ENDLESS, bind=bind) as first:
-        it = Reading(open_source(first.url, QUICK))
+        it = read(first.url, QUICK)
         it.wait_for(5)
         first.process.kill()
         wait_until(lambda: it.source.state == "reconnecting")
@@ -106,9 +116,9 @@ def test_server_that_is_killed_and_started_again_is_taken_up_again() -> None:
     assert (np.diff([grab.pts for grab in it.grabs]) > 0).all()
 
 
-def test_stopped_server_is_looked_for_again_and_its_viewer_has_all_it_sent() -> None:
+def test_stopped_server_is_looked_for_again_and_its_viewer_has_all_it_sent(read: Read) -> None:
     with serving(ENDLESS, "--policy", "lossless") as server:
-        it = Reading(open_source(server.url, QUICK))
+        it = read(server.url, QUICK)
         it.wait_for(3)
         server.process.send_signal(signal.SIGTERM)
         code, out, errors = server.finish()
@@ -118,15 +128,15 @@ def test_stopped_server_is_looked_for_again_and_its_viewer_has_all_it_sent() -> 
     assert out == f"captured {len(it.grabs)}, seen {len(it.grabs)}, dropped 0, lost 0\n"
 
 
-def test_one_viewer_at_a_time() -> None:
+def test_one_viewer_at_a_time(read: Read) -> None:
     with serving(ENDLESS) as server:
-        first = Reading(open_source(server.url, QUICK))
+        first = read(server.url, QUICK)
         first.wait_for(3)
         assert error_of(server.url, QUICK) == f"{server.url}: over there: busy with another viewer"
         seen = len(first.grabs)
         first.wait_for(seen + 3)
         first.close()
-        again = Reading(open_source(server.url, QUICK))
+        again = read(server.url, QUICK)
         again.wait_for(3)
         again.close()
         assert (first.error, again.error, first.source.reconnects) == (None, None, 0)
@@ -160,13 +170,13 @@ def test_source_that_fails_over_there_ends_both(tmp_path: Path) -> None:
     assert (code, errors) == (3, f"serve: error: {gone}: no such file\n")
 
 
-def test_failure_over_there_is_told_here_in_one_clean_line(context: zmq.Context) -> None:
+def test_failure_over_there_is_told_here_in_one_clean_line(read: Read, context: zmq.Context) -> None:
     sender = Sender(context, "tcp://127.0.0.1:*")
     sender.offer(frame(np.zeros((32, 32), np.uint16)))
     words = "rtsp://u:hunter2@cam/x\x1b[2J\nbroke " + "x" * 9000
     sender.offer(end(reason="failed", error=words))
     url = "zmq+" + sender.endpoint
-    it = Reading(open_source(url, QUICK))
+    it = read(url, QUICK)
     wait_until(lambda: not it.thread.is_alive(), pause=lambda: sender.pump(0.05))
     sender.close()
     assert len(it.grabs) == 1
@@ -217,9 +227,9 @@ GOOD = bytes_of(frame(PICTURE))
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_malformed_messages_are_one_line(context: zmq.Context, parts: list[bytes], says: str) -> None:
+def test_malformed_messages_are_one_line(read: Read, context: zmq.Context, parts: list[bytes], says: str) -> None:
     impostor = Impostor(context, [parts])
-    it = Reading(open_source(impostor.url, QUICK))
+    it = read(impostor.url, QUICK)
     wait_until(lambda: it.error is not None, pause=impostor.serve)
     impostor.socket.close()
     assert str(it.error).startswith(f"{impostor.url}: ")
@@ -227,10 +237,10 @@ def test_malformed_messages_are_one_line(context: zmq.Context, parts: list[bytes
 
 
 def test_after_a_malformed_message_the_camera_is_asked_again(
-    context: zmq.Context, caplog: pytest.LogCaptureFixture
+    read: Read, context: zmq.Context, caplog: pytest.LogCaptureFixture
 ) -> None:
     impostor = Impostor(context, [GOOD, [b"nonsense", b""]], [bytes_of(frame(PICTURE, seq=1))])
-    it = Reading(open_source(impostor.url, QUICK))
+    it = read(impostor.url, QUICK)
     wait_until(lambda: len(it.grabs) == 2, pause=impostor.serve)
     it.close()
     impostor.socket.close()
@@ -290,6 +300,8 @@ def test_timeline_by_hand() -> None:
     assert place("b", 1, 2, 0.5, 103.75) == (15, 4.75)
     with pytest.raises(WireError, match="frame 1 after frame 2"):
         place("b", 2, 1, 0.75, 104.0)
+    with pytest.raises(WireError, match="frame of source 'other' after those of 'a'"):
+        timeline.place(_with(frame_header((32, 32), source="other", seq=3, frame=9), "b"), 105 * second)
 
 
 def _with(header, session):
@@ -345,7 +357,7 @@ def trusting(folder: Path | None) -> CaptureConfig:
     return CaptureConfig(open_timeout_s=10, read_timeout_s=2, remote=remote)
 
 
-def test_only_those_who_know_each_other_meet(machines: Machines) -> None:
+def test_only_those_who_know_each_other_meet(read: Read, machines: Machines) -> None:
     with serving(SCENE, "--keys", str(machines.camera)) as server:
         url = server.url
         refused = f"{url}: does not know this machine: copy stranger.key to its folder trusted"
@@ -358,7 +370,7 @@ def test_only_those_who_know_each_other_meet(machines: Machines) -> None:
         assert error_of(wrong, trusting(machines.viewer)) == (
             f"{wrong}: broke off: it is not the owner of stranger.key, or uses no keys"
         )
-        it = Reading(open_source(f"{url}?server=camera", trusting(machines.viewer)))
+        it = read(f"{url}?server=camera", trusting(machines.viewer))
         it.thread.join(30)
         assert (it.error, len(it.grabs)) == (None, 8), "none of them has taken a picture away"
         code, out, errors = server.finish()
@@ -370,9 +382,9 @@ def test_only_those_who_know_each_other_meet(machines: Machines) -> None:
     ]
 
 
-def test_a_key_taken_away_is_refused_at_the_next_knock(machines: Machines) -> None:
+def test_a_key_taken_away_is_refused_at_the_next_knock(read: Read, machines: Machines) -> None:
     with serving(ENDLESS, "--keys", str(machines.camera)) as server:
-        it = Reading(open_source(server.url, trusting(machines.viewer)))
+        it = read(server.url, trusting(machines.viewer))
         it.wait_for(1)
         it.close()
         (machines.camera / keys.TRUSTED / "viewer.key").unlink()

@@ -9,6 +9,7 @@ import re
 import socket
 import stat
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,6 @@ from hypothesis import strategies as st
 
 from pipeline.capture.address import source_ids
 from pipeline.capture.config import CaptureConfig, ReconnectConfig
-from pipeline.capture.factory import open_source
 from pipeline.errors import ConfigError, SourceError
 from pipeline.link import Link, StageState, Switchboard
 from pipeline.messages import Packet
@@ -29,7 +29,7 @@ from pipeline.sinks.config import SinkConfig
 from pipeline.sinks.stage import SinkStage
 from pipeline.supervisor import _private_folder
 from pipeline.wire import MAX_PICTURE_BYTES, encode
-from tests.capture.streams import Reading
+from tests.capture.streams import reading
 from tests.conftest import ROOT
 from tests.messages import SESSION, tracked
 from tests.pipeline.queue_ends import finish, frame, pump_until, seqs, taking
@@ -203,8 +203,9 @@ def test_switchboard_cuts_off_who_announces_too_much_and_goes_on(context: zmq.Co
 def test_remote_camera_that_announces_too_much_is_hung_up_on_and_asked_again(size: bytes) -> None:
     quick = CaptureConfig(read_timeout_s=1, reconnect=ReconnectConfig(initial_s=0.05))
     first, second = frame("a", 0), frame("a", 1)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        it = Reading(open_source(f"zmq+tcp://127.0.0.1:{listener.getsockname()[1]}", quick))
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        it = stack.enter_context(reading(f"zmq+tcp://127.0.0.1:{listener.getsockname()[1]}", quick))
         for packet, after in ((first, LONG_FRAME + size), (second, b"")):
             peer, _ = listener.accept()
             with peer:
@@ -215,7 +216,6 @@ def test_remote_camera_that_announces_too_much_is_hung_up_on_and_asked_again(siz
                 peer.sendall(after)
                 assert not after or hangs_up(peer)
                 it.wait_for(1 if after else 2)
-    it.close()
     assert [grab.picture[0, 0] for grab in it.grabs] == [0, 1]
     assert it.source.reconnects == 1
 
