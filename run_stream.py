@@ -38,7 +38,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         nargs="*",
         metavar="SOURCE",
         help="video file, folder or glob of images, camera index or /dev/videoN, rtsp:// udp:// srt:// http(s):// "
-        f"address, or test://NAME?param=value for a rendered scene (default: {BUILT_IN_SCENE})",
+        f"zmq+tcp://host:port address, or test://NAME?param=value for a rendered scene (default: {BUILT_IN_SCENE})",
     )
     parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file; see configs/reference.yaml")
     parser.add_argument(

@@ -18,6 +18,7 @@ import zmq
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline import private
 from pipeline.capture.address import source_ids
 from pipeline.capture.config import CaptureConfig, ReconnectConfig
 from pipeline.errors import ConfigError, SourceError
@@ -27,7 +28,6 @@ from pipeline.queues import MAX_CONTROL_BYTES, Sender
 from pipeline.receiver import Receiver
 from pipeline.sinks.config import SinkConfig
 from pipeline.sinks.stage import SinkStage
-from pipeline.supervisor import _private_folder
 from pipeline.wire import MAX_PICTURE_BYTES, encode
 from tests.capture.streams import reading
 from tests.conftest import ROOT
@@ -287,7 +287,7 @@ def test_the_folder_of_unix_sockets_is_private(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     before = os.umask(0)
     try:
-        folder = _private_folder()
+        folder = private.make()
     finally:
         os.umask(before)
     assert folder.parent == tmp_path
