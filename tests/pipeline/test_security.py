@@ -18,17 +18,18 @@ import zmq
 from hypothesis import given
 from hypothesis import strategies as st
 
+import pipeline.receiver
 from pipeline import private
 from pipeline.capture.address import source_ids
 from pipeline.capture.config import CaptureConfig, ReconnectConfig
 from pipeline.errors import ConfigError, SourceError
-from pipeline.link import Link, StageState, Switchboard
+from pipeline.link import MAX_ORDER_BYTES, MAX_STATE_BYTES, Link, StageState, Switchboard
 from pipeline.messages import Packet
 from pipeline.queues import MAX_CONTROL_BYTES, Sender
 from pipeline.receiver import Receiver
 from pipeline.sinks.config import SinkConfig
 from pipeline.sinks.stage import SinkStage
-from pipeline.wire import MAX_PICTURE_BYTES, encode
+from pipeline.wire import MAX_HEADER_BYTES, WireError, encode
 from tests.capture.streams import reading
 from tests.conftest import ROOT
 from tests.messages import SESSION, tracked
@@ -167,15 +168,20 @@ def endpoint(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return {"ipc": f"ipc://{tmp_path}/s", "tcp": "tcp://127.0.0.1:*"}[request.param]
 
 
-@pytest.mark.parametrize("size", [TERABYTE, (MAX_CONTROL_BYTES + 1).to_bytes(8, "big")])
-def test_queue_cuts_off_who_announces_too_much_and_goes_on(context: zmq.Context, endpoint: str, size: bytes) -> None:
+TOO_MUCH = MAX_CONTROL_BYTES + 1
+
+
+@pytest.mark.parametrize("too_much", [TERABYTE, TOO_MUCH.to_bytes(8, "big") + bytes(TOO_MUCH)], ids=["1 TB", "1 byte"])
+def test_queue_cuts_off_who_sends_too_much_and_goes_on(context: zmq.Context, endpoint: str, too_much: bytes) -> None:
     sender = Sender(context, endpoint)
     with dial(sender.endpoint) as peer:
         greet(peer, b"DEALER")
         peer.sendall(LONG_FRAME + MAX_CONTROL_BYTES.to_bytes(8, "big") + bytes(MAX_CONTROL_BYTES))
         pump_until(sender, lambda: sender.rejected == 1)  # as long as may be: nonsense, but read
-        peer.sendall(LONG_FRAME + size)
+        peer.sendall(LONG_FRAME + too_much)
         assert hangs_up(peer)
+    sender.pump(0.1)
+    assert sender.rejected == 1
     receiver = Receiver(context, sender.endpoint, SESSION)
     with taking(receiver, {"a"}) as got:
         sender.offer(frame("a", 0))
@@ -190,7 +196,7 @@ def test_switchboard_cuts_off_who_announces_too_much_and_goes_on(context: zmq.Co
     at = board.socket.get_string(zmq.LAST_ENDPOINT)
     with dial(at) as peer:
         greet(peer, b"DEALER")
-        peer.sendall(LONG_FRAME + TERABYTE)
+        peer.sendall(LONG_FRAME + (MAX_STATE_BYTES + 1).to_bytes(8, "big"))
         assert hangs_up(peer)
     link = Link(context, at, "detect")
     link.tell(StageState(stage="detect", state="running"))
@@ -199,14 +205,30 @@ def test_switchboard_cuts_off_who_announces_too_much_and_goes_on(context: zmq.Co
     board.close()
 
 
-@pytest.mark.parametrize("size", [TERABYTE, (MAX_PICTURE_BYTES + 1).to_bytes(8, "big")])
-def test_remote_camera_that_announces_too_much_is_hung_up_on_and_asked_again(size: bytes) -> None:
+def test_receiver_reads_no_more_than_the_limit(context: zmq.Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline.receiver, "MAX_PICTURE_BYTES", 1)  # a picture over the real limit takes too long
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        receiver = Receiver(context, f"tcp://127.0.0.1:{listener.getsockname()[1]}", SESSION)
+        peer, _ = listener.accept()
+        with peer:
+            greet(peer, b"ROUTER")
+            peer.sendall(LONG_FRAME + MAX_HEADER_BYTES.to_bytes(8, "big") + bytes(MAX_HEADER_BYTES))
+            with pytest.raises(WireError, match="message of 1 parts"):  # as long as may be: nonsense, but read
+                receiver.receive(10)
+            with contextlib.suppress(OSError):  # hung up on in the middle
+                peer.sendall(LONG_FRAME + (MAX_HEADER_BYTES + 1).to_bytes(8, "big") + bytes(MAX_HEADER_BYTES + 1))
+            assert hangs_up(peer)
+        assert receiver.receive(0.1) is None
+        receiver.close()
+
+
+def test_remote_camera_that_announces_too_much_is_hung_up_on_and_asked_again() -> None:
     quick = CaptureConfig(read_timeout_s=1, reconnect=ReconnectConfig(initial_s=0.05))
     first, second = frame("a", 0), frame("a", 1)
     with ExitStack() as stack:
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         it = stack.enter_context(reading(f"zmq+tcp://127.0.0.1:{listener.getsockname()[1]}", quick))
-        for packet, after in ((first, LONG_FRAME + size), (second, b"")):
+        for packet, after in ((first, LONG_FRAME + TERABYTE), (second, b"")):
             peer, _ = listener.accept()
             with peer:
                 greet(peer, b"ROUTER")
@@ -226,7 +248,7 @@ def test_stage_hangs_up_on_who_orders_too_much(context: zmq.Context) -> None:
         peer, _ = listener.accept()
         with peer:
             greet(peer, b"ROUTER")
-            peer.sendall(LONG_FRAME + TERABYTE)
+            peer.sendall(LONG_FRAME + (MAX_ORDER_BYTES + 1).to_bytes(8, "big"))
             assert hangs_up(peer)
         link.close()
 
