@@ -16,23 +16,18 @@ import threading
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from pipeline.capture.address import redact
 from pipeline.errors import PipelineError, one_line
 from pipeline.opencv import require
+from pipeline.usage import Parser
 
 BUILT_IN_SCENE = "test://demo"
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        super().error(redact(message))  # it repeats words of the command line
-
-
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The command line; wrong usage ends the program with exit code 2."""
-    parser = _Parser(prog="run_stream.py", description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    parser = Parser(prog="run_stream.py", description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument(
         "sources",
         nargs="*",

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import re
 import signal
 import sys
@@ -40,6 +41,7 @@ from pipeline.messages import EndOfSource, Packet
 from pipeline.opencv import require
 from pipeline.queues import Policy, Sender
 from pipeline.report import causes
+from pipeline.usage import Parser
 
 MAX_UNREAD = 1000
 """Control messages that a peer may pile up here."""
@@ -119,7 +121,7 @@ def serve(address: str, endpoint: str, config: Config, own: Path | None, stops: 
         loop = CaptureLoop(_STAGE, source, id_, session, policy, queue, link, context)
         thread = threading.Thread(target=loop.run, name=_STAGE, daemon=True)
         thread.start()
-        print(f"serving {source.name} at {queue.endpoint}", flush=True)
+        print(f"serving {redact(source.name)} at {queue.endpoint}", flush=True)
 
         state, stop_at = StageState(stage=_STAGE, state="starting"), 0.0
         while thread.is_alive():
@@ -133,7 +135,7 @@ def serve(address: str, endpoint: str, config: Config, own: Path | None, stops: 
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="serve", description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    parser = Parser(prog="serve", description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("source", metavar="SOURCE", help="what run_stream.py takes too")
     parser.add_argument("--bind", required=True, metavar="tcp://HOST:PORT", help="0.0.0.0 for all networks")
     security = parser.add_mutually_exclusive_group()
@@ -177,4 +179,9 @@ class _Masked(logging.Filter):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if any(thread.name.startswith("read ") for thread in threading.enumerate()):
+        os._exit(code)  # a reader that hangs in a driver would crash the interpreter on its way out
+    sys.exit(code)

@@ -77,11 +77,13 @@ def test_wrong_usage_shows_no_password(capsys: pytest.CaptureFixture[str], words
     assert "Traceback" in shown
 
 
-def test_words_that_are_no_usage_show_no_password(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("program", ["run_stream", "serve"])
+def test_words_that_are_no_usage_show_no_password(capsys: pytest.CaptureFixture[str], program: str) -> None:
+    from pipeline import serve
     from run_stream import parse
 
     with pytest.raises(SystemExit) as left:
-        parse(["--policy", f"rtsp://user:{SECRET}@h/x?token=abc123"])
+        (serve.main if program == "serve" else parse)(["--policy", f"rtsp://user:{SECRET}@h/x?token=abc123"])
     shown = "".join(capsys.readouterr())
     assert left.value.code == 2
     assert "invalid choice" in shown
