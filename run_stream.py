@@ -17,21 +17,23 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline.capture.address import redact
 from pipeline.errors import PipelineError, one_line
 from pipeline.opencv import require
+from pipeline.usage import Parser
 
 BUILT_IN_SCENE = "test://demo"
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The command line; wrong usage ends the program with exit code 2."""
-    parser = argparse.ArgumentParser(prog="run_stream.py", description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    parser = Parser(prog="run_stream.py", description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument(
         "sources",
         nargs="*",
         metavar="SOURCE",
         help="video file, folder or glob of images, camera index or /dev/videoN, rtsp:// udp:// srt:// http(s):// "
-        f"address, or test://NAME?param=value for a rendered scene (default: {BUILT_IN_SCENE})",
+        f"zmq+tcp://host:port address, or test://NAME?param=value for a rendered scene (default: {BUILT_IN_SCENE})",
     )
     parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file; see configs/reference.yaml")
     parser.add_argument(
@@ -63,8 +65,8 @@ def main(argv: Sequence[str]) -> int:
         return run(args.sources or [BUILT_IN_SCENE], args.config, settings, args.out)
     except PipelineError as error:
         if args.verbose:
-            traceback.print_exc()
-        sys.stderr.write(f"run_stream.py: error: {one_line(error)}\n")
+            sys.stderr.writelines(f"{redact(line)}\n" for line in traceback.format_exc().splitlines())
+        sys.stderr.write(f"run_stream.py: error: {redact(one_line(error))}\n")
         return error.exit_code
 
 

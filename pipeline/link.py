@@ -16,6 +16,8 @@ from pipeline.account import Account
 from pipeline.wire import WireError, decode_struct, encode_struct
 
 BEAT_S = 0.25
+MAX_STATE_BYTES = 1 << 24
+MAX_ORDER_BYTES = 1024
 State = Literal["starting", "running", "drained", "failed", "aborted"]
 
 
@@ -136,6 +138,7 @@ class Link:
         self.wants_stop = False
         self.socket = context.socket(zmq.DEALER)
         self.socket.linger = 1000
+        self.socket.maxmsgsize = MAX_ORDER_BYTES
         self.socket.routing_id = stage.encode()
         self.socket.connect(endpoint)
         self._parent = parent
@@ -191,7 +194,7 @@ class Switchboard:
         self.socket = context.socket(zmq.ROUTER)
         self.socket.linger = 0
         self.socket.router_handover = True  # a stage started again has the name of the one before
-        self.socket.maxmsgsize = 1 << 24
+        self.socket.maxmsgsize = MAX_STATE_BYTES
         for endpoint in endpoints:
             self.socket.bind(endpoint)
 

@@ -188,6 +188,11 @@ def source_of(message: Message) -> str:
     return message.source if isinstance(message, EndOfSource) else message.header.source
 
 
+def session_of(message: Message) -> str:
+    """The name of the run a message belongs to."""
+    return message.session if isinstance(message, EndOfSource) else message.header.session
+
+
 def key_of(message: Message) -> Key:
     """Source and number of a message, by which both ends of a queue know it."""
     return (message.source, END) if isinstance(message, EndOfSource) else (message.header.source, message.header.seq)

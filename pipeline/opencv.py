@@ -15,23 +15,24 @@ _SILENT = 0
 def require() -> None:
     """Make sure OpenCV can be used, quietly. Cheap to call again.
 
-    OpenCV and its FFmpeg print warnings of their own on stderr, where addresses may show credentials;
-    they stay silent unless ``OPENCV_LOG_LEVEL`` or ``OPENCV_FFMPEG_LOGLEVEL`` is set.
+    OpenCV and its FFmpeg print messages of their own on stderr, with addresses and the headers of logins in them:
+    they are silenced, whatever the environment says.
 
     Raises:
         BackendError: one line that says what to install.
     """
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    os.environ.pop("OPENCV_FFMPEG_DEBUG", None)
+    os.environ["OPENCV_FFMPEG_LOGLEVEL"] = "-8"
+    os.environ["OPENCV_LOG_LEVEL"] = "SILENT"
     # Counts only before the first import: a small file that announces a huge picture is refused, not made room for.
     os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_SIDE**2))
     try:
         import cv2  # noqa: PLC0415 - here to explain the failure
     except ImportError as error:
         raise BackendError(_explain(error)) from error
-    if "OPENCV_LOG_LEVEL" not in os.environ:
-        # OpenCV 5 has moved it.
-        logging = cv2.utils.logging if hasattr(cv2.utils, "logging") else cv2
-        logging.setLogLevel(_SILENT)
+    # In case it was imported before. OpenCV 5 has moved it.
+    logging = cv2.utils.logging if hasattr(cv2.utils, "logging") else cv2
+    logging.setLogLevel(_SILENT)
 
 
 def _explain(error: ImportError) -> str:

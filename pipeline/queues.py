@@ -22,6 +22,8 @@ Neither side is thread safe; each belongs to the thread that uses it.
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
@@ -37,9 +39,12 @@ from pipeline.messages import EndOfSource, Key, Packet, key_of, source_of
 from pipeline.receiver import Credit, Done, Got, Leave, Ready, prepare
 from pipeline.wire import WireError, decode_struct, encode
 
+log = logging.getLogger(__name__)
 MAX_WAITING = 256
 MAX_CRASHES = 2
 _WAYS = 5  # frames that tell how long the way is: their median, which one hitch further down does not move
+MAX_CONTROL_BYTES = 1024
+_NONE = -1
 
 
 class Policy(StrEnum):
@@ -78,6 +83,9 @@ class Sender:
             takes a frame in hand.
         clock: monotonic ns.
         ledgers: of sources whose counts are to outlive this process.
+        configure: sets options of the socket before it is bound.
+        refusal: what a second receiver is told while the first is there (ipc and tcp); None lets it take the
+            first one's place.
 
     Attributes:
         rejected: control messages that made no sense.
@@ -92,7 +100,10 @@ class Sender:
         staleness_s: float = 0.5,
         clock: Callable[[], int] = time.monotonic_ns,
         ledgers: Mapping[str, Ledger] | None = None,
+        configure: Callable[[zmq.Socket[bytes]], None] = lambda socket: None,
+        refusal: Packet | None = None,
     ) -> None:
+        self._refusal = refusal
         self._policies = dict(policies or {})
         self._staleness_ns = int(staleness_s * 1e9)
         self._clock = clock
@@ -105,11 +116,13 @@ class Sender:
         self._credits = 0
         self._ways_ns: deque[int] = deque([0], maxlen=_WAYS)
         self._peers: set[int] = set()
+        self._connection = _NONE
         self.rejected = 0
 
         self.socket = context.socket(zmq.ROUTER)
-        prepare(self.socket)
+        prepare(self.socket, MAX_CONTROL_BYTES)
         self.socket.router_mandatory = True
+        configure(self.socket)
         self._monitor = self.socket.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
         self.socket.bind(endpoint)
         self.endpoint = self.socket.get_string(zmq.LAST_ENDPOINT)
@@ -143,6 +156,11 @@ class Sender:
         """Nothing waits and nothing is under way."""
         return not self._under_way and not self.waiting()
 
+    @property
+    def attended(self) -> bool:
+        """A receiver is there, as far as is known."""
+        return bool(self._identity)
+
     def handed_over(self, packet: Packet) -> bool:
         """Whether this end may die without harm to a packet offered: the receiver has it, or nobody will."""
         return key_of(packet.message) not in self._only_here
@@ -157,13 +175,13 @@ class Sender:
         before, deserted = self._identity, self._deserted()
         while True:
             try:
-                identity, *body = self.socket.recv_multipart(zmq.NOBLOCK)
+                identity, *body = self.socket.recv_multipart(zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 break
             try:
                 if len(body) != 1:
                     raise WireError("a control message has one part")
-                self._control(identity, decode_struct(body[0], _control))
+                self._control(identity.bytes, decode_struct(body[0].buffer, _control), body[0])
             except WireError:
                 self.rejected += 1
         # Only now, since the last words of a receiver that is gone still count.
@@ -191,11 +209,17 @@ class Sender:
         self._monitor.close(0)
         self.socket.close(0)
 
-    def _control(self, identity: bytes, said: Control) -> None:
+    def _control(self, identity: bytes, said: Control, part: zmq.Frame) -> None:
         if isinstance(said, Ready):
-            if identity != self._identity:
-                self._forget_receiver()
-                self._identity, self._credits = identity, said.credits
+            if identity == self._identity:
+                return
+            if self._refusal is not None:
+                if self._connection in self._peers:
+                    self._refuse(identity, self._refusal)
+                    return
+                self._connection = int(part.get(zmq.SRCFD))
+            self._forget_receiver()
+            self._identity, self._credits = identity, said.credits
         elif identity != self._identity:
             raise WireError("control message of a stranger")
         elif isinstance(said, Leave):
@@ -258,6 +282,11 @@ class Sender:
         if not item.is_end:
             self._ledgers[key[0]].lose(cause)
 
+    def _refuse(self, identity: bytes, refusal: Packet) -> None:
+        log.warning("a second receiver came and was refused")
+        with contextlib.suppress(zmq.ZMQError):  # it may have left again
+            self.socket.send_multipart([identity, *encode(refusal)], zmq.NOBLOCK)
+
     def _deserted(self) -> bool:
         """Whether the last connection has just closed: how a vanished receiver is known (ipc and tcp)."""
         closed = False
@@ -268,7 +297,9 @@ class Sender:
             elif event["event"] == zmq.EVENT_DISCONNECTED:
                 self._peers.discard(event["value"])
                 closed = True
-        return closed and not self._peers
+                if event["value"] == self._connection:  # its number may be given to another at once
+                    self._connection = _NONE
+        return closed and (not self._peers or (self._refusal is not None and self._connection == _NONE))
 
     def _forget_receiver(self) -> None:
         """Take back what was under way, in its order, as far as it may be sent again."""

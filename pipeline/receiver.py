@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from typing import Annotated
 
 import zmq
 from msgspec import Meta, Struct
 from zmq.utils.monitor import recv_monitor_message
 
-from pipeline.messages import Key, Packet, SourceId, key_of
+from pipeline.messages import Key, Packet, SourceId, key_of, session_of
 from pipeline.wire import MAX_HEADER_BYTES, MAX_PICTURE_BYTES, decode, encode_struct
 
 HEARTBEAT_MS = 1000
 HEARTBEAT_TIMEOUT_MS = 5000
+_LOST = (
+    zmq.EVENT_CLOSED
+    | zmq.EVENT_DISCONNECTED
+    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+)
 
 
 class Ready(Struct, frozen=True, tag="ready", forbid_unknown_fields=True):
@@ -57,22 +65,32 @@ class Receiver:
     Args:
         context: ZeroMQ context; inproc queues need the same one at both ends.
         endpoint: address to connect to; the sender may bind it later.
-        session: messages of other sessions are refused.
+        session: messages of other sessions are refused; None takes the session of the first message.
         credits: messages that may be under way at once.
+        configure: sets options of the socket before it connects.
 
     Attributes:
         duplicates: messages not passed on because they had come before.
+        lost: ZeroMQ event that ended the last connection, or the attempt to make one; 0 while there is hope.
     """
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, session: str, credits: int = 2) -> None:
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        endpoint: str,
+        session: str | None,
+        credits: int = 2,
+        configure: Callable[[zmq.Socket[bytes]], None] = lambda socket: None,
+    ) -> None:
         self._session = session
         self._ready = Ready(credits)
         self._last: dict[str, int] = {}
         self._in_hand: set[Key] = set()
-        self.duplicates = 0
+        self.duplicates = self.lost = 0
         self.socket = context.socket(zmq.DEALER)
-        prepare(self.socket)
-        self._monitor = self.socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
+        prepare(self.socket, max(MAX_HEADER_BYTES, MAX_PICTURE_BYTES))
+        configure(self.socket)
+        self._monitor = self.socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | _LOST)
         self.socket.connect(endpoint)
         self._say(self._ready)
 
@@ -91,6 +109,7 @@ class Receiver:
             except zmq.Again:
                 return None
             packet = decode([frame.buffer for frame in frames], self._session)
+            self._session = session_of(packet.message)
             source, seq = key = key_of(packet.message)
             if seq > self._last.get(source, -1):
                 self._last[source] = seq
@@ -122,19 +141,28 @@ class Receiver:
     def _greet(self) -> None:
         """Introduce oneself on a new connection (ipc and tcp); heard twice on the same one, it counts once."""
         while self._monitor.poll(0):
-            recv_monitor_message(self._monitor)
-            self._say(self._ready)
+            event = int(recv_monitor_message(self._monitor)["event"])
+            if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                self.lost = 0
+                self._say(self._ready)
+            else:
+                self.lost = self.lost or event  # the first tells why, the others follow from it
 
     def _say(self, what: Ready | Got | Credit | Done | Leave) -> None:
         with contextlib.suppress(zmq.Again):
             self.socket.send(encode_struct(what), zmq.NOBLOCK)
 
 
-def prepare(socket: zmq.Socket[bytes]) -> None:
-    """Options of both ends that count only when set before bind or connect."""
+def prepare(socket: zmq.Socket[bytes], max_bytes: int) -> None:
+    """Options of both ends that count only when set before bind or connect.
+
+    Args:
+        socket: of either end.
+        max_bytes: a peer that announces a longer part is disconnected before any room is made for it.
+    """
     socket.linger = 0
     socket.sndhwm = socket.rcvhwm = 0  # credits bound what is under way, not high-water marks
-    socket.maxmsgsize = max(MAX_HEADER_BYTES, MAX_PICTURE_BYTES)
+    socket.maxmsgsize = max_bytes
     socket.heartbeat_ivl = HEARTBEAT_MS
     socket.heartbeat_timeout = HEARTBEAT_TIMEOUT_MS
     socket.heartbeat_ttl = HEARTBEAT_TIMEOUT_MS

@@ -71,8 +71,8 @@ def table(outcome: Outcome) -> str:
                 id_,
                 str(account.entered),
                 str(account.delivered),
-                _causes(account.dropped),
-                _causes(account.lost),
+                causes(account.dropped),
+                causes(account.lost),
                 f"{report.fps:.1f}",
                 *times,
                 str(report.tracks_confirmed),
@@ -110,7 +110,8 @@ def _source(outcome: Outcome, id_: str) -> dict[str, Any]:
     }
 
 
-def _causes(by_cause: Mapping[str, int]) -> str:
+def causes(by_cause: Mapping[str, int]) -> str:
+    """Frames by cause, for people."""
     if not total(by_cause):
         return "0"
     return ", ".join(f"{count} {cause}" for cause, count in sorted(by_cause.items()) if count)

@@ -30,6 +30,7 @@ from pipeline.messages import (
     Prepared,
     Table,
     Tracked,
+    session_of,
     table,
 )
 
@@ -57,8 +58,8 @@ def encode(packet: Packet) -> list[Buffer]:
     return parts
 
 
-def decode(parts: Sequence[Buffer], session: str) -> Packet:
-    """Check and read the parts of one message of this session.
+def decode(parts: Sequence[Buffer], session: str | None) -> Packet:
+    """Check and read the parts of one message of this session, or, where it is None, of any.
 
     The picture is a read-only view of the last part.
 
@@ -74,8 +75,8 @@ def decode(parts: Sequence[Buffer], session: str) -> Packet:
         raise WireError(f"header of {memoryview(body).nbytes} bytes is over the limit of {MAX_HEADER_BYTES}")
     message = decode_struct(body, _decoder)
 
-    sender = message.session if isinstance(message, EndOfSource) else message.header.session
-    if sender != session:
+    sender = session_of(message)
+    if session is not None and sender != session:
         raise WireError(f"message of session {sender!r}, this is {session!r}")
     if isinstance(message, EndOfSource):
         if len(parts) == 3:

@@ -59,6 +59,12 @@ def test_opencv_that_cannot_be_loaded_is_explained(error, message, tmp_path):
     assert run(EXPLAIN, environment, tmp_path) == (4, message, "")
 
 
-def test_opencv_that_can_be_loaded_is_silent(tmp_path):
+@pytest.mark.parametrize(
+    "loud",
+    [{}, {"OPENCV_LOG_LEVEL": "VERBOSE"}, {"OPENCV_FFMPEG_LOGLEVEL": "56", "OPENCV_FFMPEG_DEBUG": "1"}],
+    ids=lambda loud: " ".join(loud) or "default",
+)
+def test_opencv_that_can_be_loaded_is_silent(tmp_path, loud):
     environment = {k: v for k, v in os.environ.items() if not k.startswith("OPENCV")} | {"PYTHONPATH": str(ROOT)}
+    environment |= loud
     assert run(USE, environment, tmp_path) == (0, "", "")

@@ -23,6 +23,18 @@ class ReconnectConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     give_up_s: Annotated[float, Meta(gt=0)] | None = None
 
 
+class RemoteConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How sources on other machines (``zmq+tcp://``) are trusted.
+
+    Attributes:
+        keys: folder of this machine's keys and of those it trusts, as ``tools.make_keys`` makes it.
+        insecure: do without keys, also on a network: anybody there may read the pictures or replace them.
+    """
+
+    keys: str | None = None
+    insecure: bool = False
+
+
 class CaptureConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How sources are opened and read.
 
@@ -34,6 +46,7 @@ class CaptureConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         reconnect: what to do about a live source that is lost.
         image_fps: frame rate of folders and stacks of images, which carry no clock of their own.
         rtsp_transport: how RTSP servers send; udp has less delay but loses packets.
+        remote: how sources on other machines are trusted.
         bit_depth: bits in use of pictures with 16-bit pixels, if fewer than 16 (cameras of 10 to 14 bit
             store each pixel in 16); pictures with 8-bit pixels are not concerned.
     """
@@ -43,4 +56,5 @@ class CaptureConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     reconnect: ReconnectConfig = ReconnectConfig()
     image_fps: Annotated[float, Meta(gt=0, le=10_000)] = 25.0
     rtsp_transport: Literal["tcp", "udp"] = "tcp"
+    remote: RemoteConfig = RemoteConfig()
     bit_depth: Annotated[int, Meta(ge=9, le=16)] | None = None

@@ -12,10 +12,10 @@ from pipeline.capture.config import CaptureConfig
 from pipeline.capture.images import ImageSequence
 from pipeline.capture.live import LiveSource
 from pipeline.capture.network import NetworkFeed
+from pipeline.capture.remote import RemoteCamera
 from pipeline.capture.scene_source import SceneSource, is_paced
 from pipeline.capture.source import Source
 from pipeline.capture.video_file import VideoFile
-from pipeline.errors import SourceError
 
 _FILE_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm")
 
@@ -24,7 +24,8 @@ def open_source(address: str, config: CaptureConfig) -> Source:
     """The source of an address, not opened yet.
 
     Raises:
-        SourceError: an unknown scheme, or one that is not read by a source (``zmq+tcp://``).
+        SourceError: an unknown scheme.
+        ConfigError: a source on another machine, and no keys for it.
     """
     parsed = parse(address)
     kind, text = parsed
@@ -36,15 +37,18 @@ def open_source(address: str, config: CaptureConfig) -> Source:
         case "camera":
             return LiveSource(text, partial(CameraFeed, text), config)
         case "network":
-            return LiveSource(redact(text), partial(NetworkFeed, text, config), config, live=_is_live(parsed))
+            live = _is_live(parsed)
+            return LiveSource(redact(text), partial(NetworkFeed, text, config), config, live=live, replays=not live)
         case "scene":
             return SceneSource(text)
-        case _:
-            raise SourceError(f"{redact(address)}: capture on another machine is not built yet")
+        case "remote":
+            return LiveSource(redact(text), RemoteCamera(text, config).connect, config, live=False)
 
 
 def is_live(address: str) -> bool:
     """Whether an address gives pictures at its own pace, so that those not taken in time are lost.
+
+    Those of another machine wait there, under the policy of that end.
 
     Raises:
         SourceError: an unknown scheme.
@@ -60,4 +64,4 @@ def _is_live(address: Address) -> bool:
         # A video file on a web server waits for its reader like one on disk.
         path = re.split(r"[?#]", text, maxsplit=1)[0]
         return PurePosixPath(path).suffix.lower() not in _FILE_SUFFIXES
-    return kind in ("network", "camera", "remote")
+    return kind in ("network", "camera")

@@ -37,11 +37,13 @@ class ImageSequence:
     Attributes:
         name: path or pattern.
         live: never.
+        replays: always.
         length: number of pictures, None before ``open``.
         state: ``closed`` or ``open``.
     """
 
     live = False
+    replays = True
 
     def __init__(self, address: str, config: CaptureConfig) -> None:
         self.name = address

@@ -19,6 +19,10 @@ _LENGTH_SLACK = 0.05
 """Share of the declared frames that may be missing at the end: servers declare a duration, not a count."""
 
 
+class EndOfMedium(Exception):
+    """A medium whose length was not known is at its end."""
+
+
 class Feed(Protocol):
     """One connection to a live medium, from opening to loss.
 
@@ -28,8 +32,14 @@ class Feed(Protocol):
 
     frames: int
 
-    def read(self) -> Picture | None:
-        """Wait for the next picture; None when the connection is lost or silent for too long."""
+    def read(self) -> Picture | Grab | None:
+        """Wait for the next picture; None when the connection is lost or silent for too long.
+
+        A medium that numbers its pictures and has a clock gives whole grabs.
+
+        Raises:
+            EndOfMedium: the medium says that there will be no more.
+        """
 
     def close(self) -> None:
         """Release the connection."""
@@ -51,6 +61,7 @@ class LiveSource:
         connect: makes a connection; raises SourceError with one line that names the medium.
         config: time-outs and back-off.
         live: pictures come at their own pace.
+        replays: a later connection begins with the first picture.
 
     Attributes:
         state: ``closed``, ``connecting``, ``open`` or ``reconnecting``.
@@ -58,9 +69,17 @@ class LiveSource:
         length: of a finite medium, else None.
     """
 
-    def __init__(self, name: str, connect: Callable[[], Feed], config: CaptureConfig, *, live: bool = True) -> None:
+    def __init__(
+        self,
+        name: str,
+        connect: Callable[[], Feed],
+        config: CaptureConfig,
+        *,
+        live: bool = True,
+        replays: bool = False,
+    ) -> None:
         self.name = name
-        self.live = live
+        self.live, self.replays = live, replays
         self.state: Literal["closed", "connecting", "open", "reconnecting"] = "closed"
         self.reconnects = 0
         self.length: int | None = None
@@ -102,10 +121,15 @@ class LiveSource:
         try:
             with self._lock:
                 picture = self._next_picture()
+        except EndOfMedium:
+            return None
         finally:
             self._release_if_closed()
         if picture is None:
             return None
+        if isinstance(picture, Grab):
+            self._frame = picture.frame + 1
+            return picture
         mono_ns, wall_ns = time.monotonic_ns(), time.time_ns()
         if self._first_ns is None:
             self._first_ns = mono_ns
@@ -127,7 +151,7 @@ class LiveSource:
             finally:
                 self._lock.release()
 
-    def _next_picture(self) -> Picture | None:
+    def _next_picture(self) -> Picture | Grab | None:
         while not self._closed.is_set():
             picture = self._feed.read() if self._feed is not None else None
             if picture is not None:

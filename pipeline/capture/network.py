@@ -37,7 +37,7 @@ class NetworkFeed:
     def __init__(self, url: str, config: CaptureConfig) -> None:
         name = redact(url)
         start = time.monotonic()
-        target = _target(url, name)
+        target = target_of(url, name)
         self._relay = SrtRelay(url, name, config) if url.startswith("srt:") else None
         address = self._relay.address if self._relay else url
         # Read by OpenCV at every open. FFmpeg's "nobuffer" stays away: it throws the packets of the analysis
@@ -73,13 +73,15 @@ class NetworkFeed:
             self._relay.close()
 
 
-class _Target(NamedTuple):
+class Target(NamedTuple):
+    """Where a URL points to."""
+
     host: str
     port: int
     path: str
 
 
-def _target(url: str, name: str) -> _Target:
+def target_of(url: str, name: str) -> Target:
     """Host, port and path of a URL, as FFmpeg splits it.
 
     Raises:
@@ -95,17 +97,17 @@ def _target(url: str, name: str) -> _Target:
         raise SourceError(f"{name}: not a valid host and port{hint}")
     if not parts[1] and scheme not in ("udp", "srt"):
         raise SourceError(f"{name}: the address names no host")
-    if not parts[2] and scheme in ("udp", "srt"):
+    if not parts[2] and scheme in ("udp", "srt", "zmq+tcp"):
         raise SourceError(f"{name}: the address names no port")
-    return _Target(parts[1].strip("[]"), int(parts[2] or _PORTS.get(scheme, 0)), path)
+    return Target(parts[1].strip("[]"), int(parts[2] or _PORTS.get(scheme, 0)), path)
 
 
-def _diagnose(url: str, target: _Target, timed_out: bool, timeout_s: float) -> str:
+def _diagnose(url: str, target: Target, timed_out: bool, timeout_s: float) -> str:
     """Why there is no video; FFmpeg does not say."""
     scheme = url.partition("://")[0]
     if scheme in _PORTS:
         # Only now: a server may take a single connection, and a call to try it out would use that up.
-        reason = _unreachable(target, timeout_s)
+        reason = unreachable(target, timeout_s)
         if reason:
             return reason
     if timed_out:
@@ -114,7 +116,7 @@ def _diagnose(url: str, target: _Target, timed_out: bool, timeout_s: float) -> s
     return reason or "answers, but gives no video that can be read"
 
 
-def _unreachable(target: _Target, timeout_s: float) -> str:
+def unreachable(target: Target, timeout_s: float) -> str:
     """Why a host cannot be reached; empty if it can."""
     where = f"port {target.port} of {target.host}"
     try:
@@ -130,7 +132,7 @@ def _unreachable(target: _Target, timeout_s: float) -> str:
     return ""
 
 
-def _refusal(url: str, target: _Target) -> str:
+def _refusal(url: str, target: Target) -> str:
     """Why a server that can be reached gives no video, in its own words; empty if it gives none."""
     login = "@" in re.split(r"[/?#]", url.partition("://")[2], maxsplit=1)[0]
     host = f"[{target.host}]" if ":" in target.host else target.host

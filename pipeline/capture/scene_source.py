@@ -30,6 +30,7 @@ class SceneSource:
         self.name = url
         self.live = is_paced(url)
         self._loops = _says(url, "loop=1")
+        self.replays = not self.live
         self.length: int | None = None
         self.state = "closed"
         self._scene: Scene | None = None

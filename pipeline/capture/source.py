@@ -56,10 +56,12 @@ class Source(Protocol):
     Attributes:
         name: address for people and logs, with credentials masked.
         live: pictures come at their own pace and are lost if nobody takes them.
+        replays: opened again, it gives the same pictures again, from the first on.
     """
 
     name: str
     live: bool
+    replays: bool
 
     @property
     def length(self) -> int | None:

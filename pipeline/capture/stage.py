@@ -36,7 +36,7 @@ def resume(ledger: Ledger, source: Source, policy: Policy) -> None:
     Frames that were on their way come from a lossless file again; of other sources nobody can tell which of
     them arrived, only, at the end of the run, how many.
     """
-    if policy is Policy.LOSSLESS and not source.live:
+    if policy is Policy.LOSSLESS and source.replays:
         ledger.rewind()
     else:
         ledger.lose(CRASH, ledger.account().in_flight)
@@ -137,7 +137,7 @@ class CaptureLoop:
         self._bell.linger = 0
         bell = f"inproc://bell-{id(self)}"
         self._bell.bind(bell)
-        self._reader = Reader(source, context, bell, self._lossless, 0 if source.live else self._first)
+        self._reader = Reader(source, context, bell, self._lossless, self._first if source.replays else 0)
         self._poller = zmq.Poller()
         for socket in (self._bell, output.socket, link.socket):
             self._poller.register(socket, zmq.POLLIN)

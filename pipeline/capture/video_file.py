@@ -25,11 +25,13 @@ class VideoFile:
     Attributes:
         name: the path.
         live: never.
+        replays: always.
         length: number of frames as declared, None if not known; the true number may differ a little.
         state: ``closed`` or ``open``.
     """
 
     live = False
+    replays = True
 
     def __init__(self, path: str, config: CaptureConfig) -> None:
         self.name = path

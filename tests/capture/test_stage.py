@@ -35,7 +35,7 @@ class Medium:
     state = "open"
 
     def __init__(self, count: int, then: str = "end", hang_in_open: bool = False, live: bool = False) -> None:
-        self.live = live
+        self.live, self.replays = live, not live
         self.grabs, self._count, self._then, self._hang_in_open = 0, count, then, hang_in_open
         self.closed = threading.Event()
 

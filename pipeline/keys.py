@@ -1,0 +1,194 @@
+"""Who may talk to whom over a network: CURVE key files, and sockets secured with them.
+
+A folder of keys belongs to one machine:
+
+    DIR/NAME.key_secret     its own secret key, for its user alone
+    DIR/NAME.key            its public key, to be copied to the others
+    DIR/trusted/OTHER.key   public keys of the others: whom a server lets in, which server a client accepts
+
+``python -m tools.make_keys DIR --name NAME`` makes one. The files have the format of ``zmq.auth``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import zmq
+from zmq.auth import load_certificate
+from zmq.auth.thread import ThreadAuthenticator
+from zmq.utils import z85
+
+from pipeline.errors import ConfigError
+
+log = logging.getLogger(__name__)
+TRUSTED = "trusted"
+_PUBLIC, _SECRET = ".key", ".key_secret"
+_DOMAIN = "irst"
+_KEY_BYTES = 32
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_OTHERS_READ, _OTHERS_WRITE = 0o077, 0o022
+
+
+class Identity(NamedTuple):
+    """The key pair of this machine, in Z85."""
+
+    name: str
+    public: bytes
+    secret: bytes
+
+
+def create(folder: Path, name: str) -> Path:
+    """Make the keys of this machine, for its user alone.
+
+    Returns:
+        the file of the public key.
+
+    Raises:
+        ConfigError: no name for a file, the folder is open to others or holds keys already, or it cannot be
+            written.
+    """
+    if not _NAME.fullmatch(name):
+        raise ConfigError(f"name {name!r}: expected 1 to 64 letters, digits, '-' or '_'")
+    public, secret = zmq.curve_keypair()
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _require_mode(folder, _OTHERS_READ, "700")
+        for old in sorted(folder.glob(f"*{_SECRET}")):
+            raise ConfigError(f"{old}: there is a key already, it is not overwritten")
+        (folder / TRUSTED).mkdir(mode=0o700, exist_ok=True)
+        path = folder / f"{name}{_PUBLIC}"
+        _write(path, f'curve\n    public-key = "{public.decode()}"\n')
+        _write(
+            folder / f"{name}{_SECRET}",
+            f'curve\n    public-key = "{public.decode()}"\n    secret-key = "{secret.decode()}"\n',
+        )
+    except FileExistsError as error:
+        raise ConfigError(f"{error.filename}: is there already, it is not overwritten") from None
+    except OSError as error:
+        raise ConfigError(f"{error.filename or folder}: {error.strerror}") from None
+    return path
+
+
+def identity(folder: Path) -> Identity:
+    """The key pair in a folder.
+
+    Raises:
+        ConfigError: there is none, or more than one, or others can read it.
+    """
+    paths = sorted(folder.glob(f"*{_SECRET}"))
+    if len(paths) != 1:
+        what = "more than one secret key" if paths else "no secret key"
+        raise ConfigError(f"{folder}: {what}; python -m tools.make_keys {folder} --name NAME makes one")
+    _require_mode(paths[0], _OTHERS_READ, "600")
+    public, secret = _load(paths[0])
+    if secret is None:
+        raise ConfigError(f"{paths[0]}: holds no secret key")
+    return Identity(paths[0].name.removesuffix(_SECRET), public, secret)
+
+
+def trusted(folder: Path) -> dict[str, bytes]:
+    """The public keys of the others, in Z85, by name.
+
+    Raises:
+        ConfigError: others may write to the folder or a file, or a file holds no key.
+    """
+    place = folder / TRUSTED
+    if not place.is_dir():
+        return {}
+    _require_mode(place, _OTHERS_WRITE, "700")
+    keys = {}
+    for path in sorted(place.glob(f"*{_PUBLIC}")):
+        _require_mode(path, _OTHERS_WRITE, "600")
+        keys[path.name.removesuffix(_PUBLIC)] = _load(path)[0]
+    return keys
+
+
+def secure_client(socket: zmq.Socket[bytes], own: Identity, server: bytes) -> None:
+    """Let a socket talk to one server only, which must prove that it has the secret of its public key."""
+    socket.curve_publickey, socket.curve_secretkey = own.public, own.secret
+    socket.curve_serverkey = server
+
+
+def secure_server(socket: zmq.Socket[bytes], own: Identity) -> None:
+    """Let only those in who are let in by the doorkeeper of the same context; without one, nobody."""
+    socket.curve_publickey, socket.curve_secretkey = own.public, own.secret
+    socket.curve_server = True
+    socket.zap_domain = _DOMAIN.encode()
+    socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
+
+
+@contextlib.contextmanager
+def doorkeeper(context: zmq.Context[zmq.Socket[bytes]], folder: Path) -> Iterator[None]:
+    """Let clients in whose public keys are in the folder; looked up anew at every knock.
+
+    Must be there before a server's socket is bound.
+
+    Raises:
+        ConfigError: see ``trusted``; or nobody is trusted at all.
+    """
+    if not trusted(folder):
+        raise ConfigError(f"{folder / TRUSTED}: no public key of a client (*{_PUBLIC}), nobody could connect")
+    guard = ThreadAuthenticator(context)
+    guard.configure_curve_callback(_DOMAIN, _AllowList(folder))
+    guard.start()
+    try:
+        yield
+    finally:
+        guard.stop()
+
+
+class _AllowList:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def callback(self, domain: str, key: bytes) -> bool:
+        """Whether a client may come in; called by the authenticator."""
+        try:
+            known = trusted(self._folder)
+        except (ConfigError, OSError) as error:
+            log.warning("nobody is let in: %s", error)
+            return False
+        for name, public in known.items():
+            if public == key:
+                log.info("client %s is let in", name)
+                return True
+        log.warning("a client with the unknown key %s is refused", key.decode())
+        return False
+
+
+def _load(path: Path) -> tuple[bytes, bytes | None]:
+    try:
+        public, secret = load_certificate(path)
+        if any(len(z85.decode(key)) != _KEY_BYTES for key in (public, secret) if key is not None):
+            raise ValueError
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror or error}") from None
+    except (ValueError, LookupError):
+        raise ConfigError(f"{path}: not a key file") from None
+    return public, secret
+
+
+def _write(path: Path, text: str) -> None:
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:  # noqa: PTH123 - a descriptor
+        file.write(text)
+
+
+def _require_mode(path: Path, forbidden: int, mode: str) -> None:
+    """Refuse what others may read or write.
+
+    Raises:
+        ConfigError: says what to do about it.
+    """
+    try:
+        found = path.stat().st_mode
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+    if os.name == "posix" and found & forbidden:
+        what = "others can read it" if forbidden == _OTHERS_READ else "others can write to it"
+        raise ConfigError(f"{path}: {what}, it is not used; chmod {mode} {path}")

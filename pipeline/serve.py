@@ -1,0 +1,187 @@
+"""Offer a source of this machine to another: the camera's end of ``zmq+tcp://host:port``.
+
+    python -m pipeline.serve SOURCE --bind tcp://0.0.0.0:5577 (--keys DIR | --insecure)
+                             [--policy lossless|latest|bounded] [--config FILE] [--set key.path=value ...]
+
+The other end is ``run_stream.py zmq+tcp://host:5577``. Frames that it does not take in time are dropped here,
+under the policy of the queue, before they travel. One viewer is served at a time; a second one is told so. A
+viewer that leaves may come again. A file waits for its viewer and ends when it has been seen to its end.
+
+Exit code: 0 seen to the end; 2 wrong usage or configuration; 3 the source cannot be opened or read; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import re
+import signal
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+import zmq
+
+from pipeline import config as configuration
+from pipeline import keys
+from pipeline.capture.address import redact, source_ids
+from pipeline.capture.factory import is_live, open_source
+from pipeline.capture.remote import is_loopback
+from pipeline.capture.stage import CaptureLoop
+from pipeline.config import Config
+from pipeline.errors import INTERRUPTED, ConfigError, PipelineError, one_line
+from pipeline.link import Link, StageState, Stop, Switchboard
+from pipeline.messages import EndOfSource, Packet
+from pipeline.opencv import require
+from pipeline.queues import Policy, Sender
+from pipeline.report import causes
+from pipeline.usage import Parser
+
+MAX_UNREAD = 1000
+"""Control messages that a peer may pile up here."""
+_POLL_S = 0.1
+_STAGE, _CONTROL = "capture", "inproc://control"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve, and turn what goes wrong into one line and an exit code."""
+    args = _parse(argv)
+    logging.basicConfig(format="serve: %(message)s", level=logging.INFO)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(_Masked())
+    settings = [*args.settings, *([f"queue.policy={args.policy}"] if args.policy else [])]
+    stops: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: stops.append(number))
+    try:
+        require()
+        config = configuration.load(args.config, settings)
+        _check(args.bind, args.keys, args.insecure)
+        state = serve(args.source, args.bind, config, args.keys, lambda: len(stops))
+    except PipelineError as error:
+        sys.stderr.write(f"serve: error: {redact(one_line(error))}\n")
+        return error.exit_code
+    for account in state.queues.values():
+        print(
+            f"captured {account.entered}, seen {account.delivered}, "
+            f"dropped {causes(account.dropped)}, lost {causes(account.lost)}"
+        )
+    if state.error:
+        sys.stderr.write(f"serve: error: {redact(state.error)}\n")
+    return INTERRUPTED if stops else state.exit_code
+
+
+def serve(address: str, endpoint: str, config: Config, own: Path | None, stops: Callable[[], int]) -> StageState:
+    """Offer a source until it has been seen to its end.
+
+    Args:
+        address: of the source.
+        endpoint: ``tcp://host:port`` to bind; port ``*`` takes any that is free.
+        config: of capture and queue.
+        own: folder of keys; None serves anybody.
+        stops: how often somebody has asked to stop. At the first, what was captured is still sent, as long as
+            a viewer is there and ``queue.drain_s`` is not over; at the second it is not.
+
+    Returns:
+        the last state of the capture stage, with its account.
+
+    Raises:
+        PipelineError: source, keys or endpoint cannot be used.
+    """
+    source = open_source(address, config.capture)
+    (id_,) = source_ids([address])
+    policy = config.queue.policy or (Policy.BOUNDED if is_live(address) else Policy.LOSSLESS)
+    session = uuid.uuid4().hex
+    busy = EndOfSource(session=session, source=id_, reason="failed", error="busy with another viewer")
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    with ExitStack() as resources:
+        resources.callback(context.destroy, 0)
+        identity = keys.identity(own) if own is not None else None
+        if own is not None:
+            resources.enter_context(keys.doorkeeper(context, own))
+        try:
+            queue = Sender(
+                context,
+                endpoint,
+                policies={id_: policy},
+                staleness_s=config.queue.staleness_s,
+                configure=partial(_configure, ipv6="[" in endpoint, own=identity),
+                refusal=Packet(busy),
+            )
+        except zmq.ZMQError as error:
+            raise ConfigError(f"--bind {endpoint}: {error.strerror}") from None
+        board = Switchboard(context, [_CONTROL])
+        link = Link(context, _CONTROL, _STAGE)
+        loop = CaptureLoop(_STAGE, source, id_, session, policy, queue, link, context)
+        thread = threading.Thread(target=loop.run, name=_STAGE, daemon=True)
+        thread.start()
+        print(f"serving {redact(source.name)} at {queue.endpoint}", flush=True)
+
+        state, stop_at = StageState(stage=_STAGE, state="starting"), 0.0
+        while thread.is_alive():
+            state = (board.hear(_POLL_S) or [state])[-1]
+            if stops() and not stop_at:
+                stop_at = time.monotonic()
+            if stop_at or (state.error and not queue.attended):
+                late = time.monotonic() - stop_at > config.queue.drain_s
+                board.order(_STAGE, Stop(gentle=queue.attended and not late and stops() < 2))
+        return (board.hear(_POLL_S) or [state])[-1]
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = Parser(prog="serve", description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    parser.add_argument("source", metavar="SOURCE", help="what run_stream.py takes too")
+    parser.add_argument("--bind", required=True, metavar="tcp://HOST:PORT", help="0.0.0.0 for all networks")
+    security = parser.add_mutually_exclusive_group()
+    security.add_argument("--keys", type=Path, metavar="DIR", help="see python -m tools.make_keys")
+    security.add_argument("--insecure", action="store_true", help="serve anybody who can reach the port, unencrypted")
+    parser.add_argument("--policy", choices=[policy.value for policy in Policy], help="see run_stream.py")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="capture and queue settings are used")
+    parser.add_argument("--set", action="append", default=[], dest="settings", metavar="KEY.PATH=VALUE")
+    return parser.parse_args(argv)
+
+
+def _check(endpoint: str, own: Path | None, insecure: bool) -> None:
+    """Refuse what is no TCP endpoint, and a network without keys.
+
+    Raises:
+        ConfigError: says what to do.
+    """
+    parts = re.fullmatch(r"tcp://(\[[^\]]+\]|[^:\[\]/]+):(\*|\d{1,5})", endpoint)
+    if parts is None:
+        raise ConfigError(f"--bind {endpoint}: expected tcp://HOST:PORT")
+    if own is None and not insecure and not is_loopback(parts[1].strip("[]")):
+        raise ConfigError(
+            f"--bind {endpoint}: on a network it needs keys: python -m tools.make_keys keys --name NAME, "
+            "then --keys keys (or --insecure, open to anybody)"
+        )
+
+
+def _configure(socket: zmq.Socket[bytes], ipv6: bool, own: keys.Identity | None) -> None:
+    socket.rcvhwm = MAX_UNREAD
+    socket.ipv6 = ipv6
+    if own is not None:
+        keys.secure_server(socket, own)
+
+
+class _Masked(logging.Filter):
+    """Masks the credentials of every line."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = redact(record.getMessage()), None
+        return True
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if any(thread.name.startswith("read ") for thread in threading.enumerate()):
+        os._exit(code)  # a reader that hangs in a driver would crash the interpreter on its way out
+    sys.exit(code)
