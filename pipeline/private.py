@@ -32,4 +32,12 @@ def _base() -> Path:
 
 def _folders(base: Path) -> list[tuple[int, Path]]:
     named = [(folder.name.split("-")[1], folder) for folder in sorted(base.glob("irst-*-*"))]
-    return [(int(pid), folder) for pid, folder in named if pid.isdigit()]
+    return [(int(pid), folder) for pid, folder in named if pid.isdigit() and _is_ours(folder)]
+
+
+def _is_ours(folder: Path) -> bool:
+    """In a temporary folder of all users anybody may make one of this name."""
+    try:
+        return folder.stat().st_uid == os.getuid()
+    except OSError:  # gone since it was listed
+        return False
