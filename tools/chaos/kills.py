@@ -1,0 +1,92 @@
+"""Random kills of stages under load: how long runs take to recover, and what it costs."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import tempfile
+import time
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tools.chaos.checks import Expect, duplicates, objections
+from tools.chaos.evidence import Evidence
+from tools.chaos.faults import after_death
+from tools.chaos.report import causes, percentile
+from tools.chaos.run import Run, Stuck
+
+SOURCES = tuple(f"test://{name}?width=64&height=64&frames=20000" for name in ("demo", "sky", "sea"))
+SETTINGS = ("supervisor.restarts=1000", "supervisor.backoff_max_s=0.5", "sinks.overlay=false")
+MOST_PAUSE_S = 1.0
+MOST_LINES = 40_000
+"""Of a run, so that its sources do not end under it."""
+
+
+@dataclass
+class Campaign:
+    """What came of it.
+
+    Attributes:
+        recoveries: seconds by stage, one for every kill.
+        delivered, lost, duplicates: frames over all runs.
+        runs: that the kills were spread over.
+        objections: what was not as promised.
+    """
+
+    recoveries: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    delivered: int = 0
+    lost: Counter[str] = field(default_factory=Counter)
+    duplicates: int = 0
+    runs: int = 0
+    objections: list[str] = field(default_factory=list)
+
+
+def campaign(kills: int, seed: int) -> Campaign:
+    """Kill random stages, one after another, in as few runs as the length of the sources allows."""
+    done, rng = Campaign(), random.Random(seed)
+    while (left := kills - sum(map(len, done.recoveries.values()))) and not done.objections:
+        done.runs += 1
+        with tempfile.TemporaryDirectory(prefix="chaos") as scratch:
+            run = Run(SOURCES, Path(scratch), SETTINGS)
+            try:
+                run.under_way()
+                for _ in range(left):
+                    if run.written() > MOST_LINES:
+                        break
+                    time.sleep(rng.uniform(0, MOST_PAUSE_S))
+                    name, pid = rng.choice(sorted(run.pids().items()))
+                    since = time.monotonic()
+                    os.kill(pid, signal.SIGKILL)
+                    done.recoveries[name].append(run.recovered(since, {name: pid}))
+                run.stop()
+                _add(done, run.finish(), after_death(run.config))
+            except Stuck as stuck:
+                done.objections.append(str(stuck))
+            finally:
+                run.clear()
+    return done
+
+
+def table(done: Campaign) -> str:
+    """Markdown: recovery by stage, then what it cost."""
+    lines = ["| stage | kills | recovery p50 s | p95 s | worst s |", "|---|---:|---:|---:|---:|"]
+    rows = [*sorted(done.recoveries.items()), ("all", [taken for each in done.recoveries.values() for taken in each])]
+    for name, taken in rows:
+        numbers = [f"{percentile(taken, share):.1f}" for share in (0.5, 0.95, 1.0)] if taken else ["-"] * 3
+        lines.append(f"| {name} | {len(taken)} | {' | '.join(numbers)} |")
+    lines += [
+        "",
+        f"Runs: {done.runs}. Frames delivered: {done.delivered}, lost: {causes(done.lost)}, "
+        f"duplicates: {done.duplicates}. Objections: {'; '.join(done.objections) or 'none'}.",
+    ]
+    return "\n".join(lines)
+
+
+def _add(done: Campaign, seen: Evidence, limit_s: float) -> None:
+    expect = Expect(exit_code=130, complete=False, restarted=None)
+    done.objections += objections(seen, expect, limit_s)
+    done.delivered += sum(len(files.tracks) for files in seen.files.values())
+    done.duplicates += sum(map(duplicates, seen.files.values()))
+    done.lost.update(seen.causes("lost"))
