@@ -13,7 +13,7 @@ from tools.chaos.__main__ import main
 from tools.chaos.faults import FAULTS
 from tools.chaos.run import Run
 
-SCENE = "test://demo?width=64&height=64&frames=60"
+SCENE = "test://demo?width=64&height=64&frames=150"
 
 
 def test_killed_stage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

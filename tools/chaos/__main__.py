@@ -20,7 +20,7 @@ from tools.chaos import kills, report
 from tools.chaos.faults import FAULTS
 from tools.chaos.trial import attempt
 
-SCENE = "test://demo?width=96&height=64&frames=120"
+SCENE = "test://demo?width=96&height=64&frames=240"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -29,7 +29,7 @@ def main(argv: Sequence[str]) -> int:
     names = [fault.name for fault in FAULTS]
     parser.add_argument("--list", action="store_true", help="show the table of faults")
     parser.add_argument("--only", action="append", choices=names, metavar="NAME", help="may be given again")
-    parser.add_argument("--source", default=SCENE, metavar="FILE", help="of 60 frames or more (default: %(default)s)")
+    parser.add_argument("--source", default=SCENE, metavar="FILE", help="of 90 frames or more (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--kills", type=int, metavar="N", help="random kill -9 of stages under load")
     parser.add_argument("--seed", type=int, default=0)

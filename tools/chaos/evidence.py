@@ -51,6 +51,11 @@ class Evidence:
     leavings: Sequence[str] = ()
     recoveries: Sequence[float] = ()
 
+    @property
+    def ended(self) -> bool:
+        """The run has written down how it ended."""
+        return self.record.get("exit_code") is not None
+
     def causes(self, kind: str) -> dict[str, int]:
         """Frames ``dropped`` or ``lost`` by cause, over all sources."""
         sums: dict[str, int] = {}

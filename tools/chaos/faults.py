@@ -6,7 +6,6 @@ import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
 from pipeline.config import Config
@@ -15,6 +14,7 @@ from tools.chaos import blows
 from tools.chaos.camera import FFMPEG
 from tools.chaos.checks import Expect
 from tools.chaos.run import STAGES
+from tools.chaos.wall_clock import COMPILER
 
 SLACK_S = 10.0
 """For a busy machine, where the configuration sets no limit."""
@@ -55,14 +55,9 @@ class Fault:
             return "the ffmpeg program is not installed"
         if self.small_disk and (os.geteuid() or not shutil.which("mount")):
             return "mounting a small disk needs root"
-        if self.clock and faketime() is None:
-            return "libfaketime is not installed, and the real clock is left alone"
+        if self.clock and COMPILER is None:
+            return "no C compiler for a clock of its own, and that of the machine is left alone"
         return ""
-
-
-def faketime() -> Path | None:
-    """The library that lies about the time of day."""
-    return next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
 
 
 def after_death(config: Config) -> float:

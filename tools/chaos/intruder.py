@@ -19,6 +19,7 @@ from pipeline.wire import MAGIC, MAX_PICTURE_BYTES, encode_struct
 REPEATS = 20
 SEEN = 50
 WORD_BYTES = 300
+LINGER_MS = 2000
 
 
 def endpoints(process: int, runtime: Path) -> list[str]:
@@ -41,13 +42,13 @@ def talk(endpoint: str, source: str) -> None:
     of a source, from nobody; a message larger than any picture; bytes that are no ZeroMQ at all.
     """
     with zmq.Context() as context, context.socket(zmq.DEALER) as dealer:
-        dealer.linger = 2000
+        dealer.linger, dealer.sndhwm = LINGER_MS, 0
         dealer.connect(endpoint)
         for _ in range(REPEATS):
             for parts in _words(source):
                 dealer.send_multipart(parts)
     with zmq.Context() as context, context.socket(zmq.DEALER) as dealer:
-        dealer.linger = 2000
+        dealer.linger = LINGER_MS
         dealer.connect(endpoint)
         dealer.send(bytes(MAX_PICTURE_BYTES + 1))
     for noise in (b"GET / HTTP/1.0\r\n\r\n", random.Random(0).randbytes(4096), b"\xff" + b"\0" * 8 + b"\x7f"):

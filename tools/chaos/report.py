@@ -19,8 +19,10 @@ def line(result: Result) -> str:
     return f"| {result.name} | {verdict} | {recovery} | {causes(result.lost)} | {causes(result.dropped)} |"
 
 
-def causes(by_cause: Mapping[str, int]) -> str:
+def causes(by_cause: Mapping[str, int] | None) -> str:
     """Counts by cause in words."""
+    if by_cause is None:
+        return ""
     return ", ".join(f"{count} {cause}" for cause, count in sorted(by_cause.items()) if count) or "0"
 
 

@@ -16,8 +16,12 @@ import psutil
 from pipeline import config as configuration
 from pipeline.capture.address import source_ids
 from pipeline.capture.factory import is_live, open_source
+from pipeline.errors import SourceError
+from pipeline.health.client import status
+from pipeline.private import STATUS
 from tools.chaos.camera import Camera
 from tools.chaos.evidence import Evidence, read_files, read_record
+from tools.chaos.wall_clock import WallClock
 
 FRONT_DOOR = Path(__file__).resolve().parents[2] / "run_stream.py"
 STAGES = ("capture", "preprocess", "detect", "track", "sinks")
@@ -47,7 +51,7 @@ class Run:
         addresses: of the sources.
         scratch: empty folder for everything that the run writes, with a path short enough for sockets.
         settings: ``key.path=value``, over ``SETTINGS``.
-        environment: variables besides those of this process.
+        clock: the time of day that the run sees, if not the true one.
         camera: the server of a live source, for blows that are dealt to it.
         out: output folder; one in the scratch folder if not given.
     """
@@ -57,7 +61,7 @@ class Run:
         addresses: Sequence[str],
         scratch: Path,
         settings: Sequence[str] = (),
-        environment: Mapping[str, str] | None = None,
+        clock: WallClock | None = None,
         camera: Camera | None = None,
         out: Path | None = None,
     ) -> None:
@@ -67,11 +71,11 @@ class Run:
         self.runtime.mkdir()
         settings = [*SETTINGS, *settings]
         self.config = configuration.load(None, settings)
-        self.camera = camera
+        self.clock, self.camera = clock, camera
         self.recoveries: list[float] = []
         self._errors = scratch / "stderr"
         self._read = dict.fromkeys(self.sources, (0, 0))
-        self.environment = {**os.environ, **(environment or {}), "XDG_RUNTIME_DIR": str(self.runtime)}
+        self.environment = {**os.environ, **(clock.environment if clock else {}), "XDG_RUNTIME_DIR": str(self.runtime)}
         words = [word for setting in settings for word in ("--set", setting)]
         with self._errors.open("wb") as errors:
             self.process = subprocess.Popen(
@@ -156,7 +160,7 @@ class Run:
         return pid
 
     def recovered(self, since: float, stages: Mapping[str, int]) -> float:
-        """Wait until stages are replaced and the next line, of its own source for a capture, has come after that.
+        """Wait until stages work again, and the next line, of its own source for a capture, has come after that.
 
         Args:
             since: monotonic seconds of the blow.
@@ -165,12 +169,20 @@ class Run:
         Returns:
             seconds since the blow.
         """
-        for name, old in stages.items():
-            self.wait(lambda name=name, old=old: self.pids().get(name, old) != old, f"{name} is started again")  # type: ignore[misc]
+        self.wait(
+            lambda: all(self._works(name, old) for name, old in stages.items()), f"{', '.join(stages)} work again"
+        )
         source = next((name.partition(".")[2] for name in stages if name.startswith("capture.")), None)
         self.wait_for_lines(1, source)
         self.recoveries.append(time.monotonic() - since)
         return self.recoveries[-1]
+
+    def _works(self, name: str, old: int) -> bool:
+        """A stage is in a later life than that of process ``old``, by its own word, and has got ready."""
+        with contextlib.suppress(SourceError, StopIteration):
+            stage = status(next(self.runtime.glob(f"irst-*/{STATUS}"))).stages[name]
+            return stage.pid != old and stage.state in ("running", "drained")
+        return False
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
         """Ask the run to end."""

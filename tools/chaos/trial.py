@@ -7,13 +7,14 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from tools.chaos.camera import Camera
 from tools.chaos.checks import objections
-from tools.chaos.faults import Fault, faketime
+from tools.chaos.faults import Fault
 from tools.chaos.run import Run, Stuck
+from tools.chaos.wall_clock import WallClock
 
 SMALL_DISK = "1m"
 
@@ -27,7 +28,7 @@ class Result:
         skipped: why it was not tried; empty if it was.
         objections: what was not as promised.
         recovery_s: longest time from a blow to the next sign of life; None where the run was to end.
-        lost, dropped: frames by cause.
+        lost, dropped: frames by cause; None where the run could not say so at its end.
         seconds: that the trial took.
     """
 
@@ -35,8 +36,8 @@ class Result:
     skipped: str = ""
     objections: tuple[str, ...] = ()
     recovery_s: float | None = None
-    lost: Mapping[str, int] = field(default_factory=dict)
-    dropped: Mapping[str, int] = field(default_factory=dict)
+    lost: Mapping[str, int] | None = None
+    dropped: Mapping[str, int] | None = None
     seconds: float = 0.0
 
     @property
@@ -62,7 +63,7 @@ def attempt(fault: Fault, source: str) -> Result:
             camera = stack.enter_context(Camera(source if Path(source).is_file() else None))
         address = source if fault.source == "file" else camera.address if camera is not None else fault.source
         out = stack.enter_context(_small_disk(scratch / "disk")) / "out" if fault.small_disk else None
-        clock = _clock(scratch / "clock") if fault.clock else None
+        clock = WallClock(scratch) if fault.clock else None
         run = Run([address], scratch, fault.settings, clock, camera, out)
         stack.callback(run.clear)
         try:
@@ -77,8 +78,8 @@ def attempt(fault: Fault, source: str) -> Result:
             fault.name,
             objections=tuple(objections(seen, fault.expect, fault.within(run.config))),
             recovery_s=max(seen.recoveries, default=None),
-            lost=seen.causes("lost"),
-            dropped=seen.causes("dropped"),
+            lost=seen.causes("lost") if seen.ended else None,
+            dropped=seen.causes("dropped") if seen.ended else None,
             seconds=time.monotonic() - start,
         )
 
@@ -91,14 +92,3 @@ def _small_disk(place: Path) -> Iterator[Path]:
         yield place
     finally:
         subprocess.run(["umount", str(place)], check=True)
-
-
-def _clock(file: Path) -> dict[str, str]:
-    """The environment in which the time of day is what the file says, in seconds from the true one."""
-    file.write_text("+0")
-    return {
-        "LD_PRELOAD": str(faketime()),
-        "FAKETIME_TIMESTAMP_FILE": str(file),
-        "FAKETIME_NO_CACHE": "1",
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-    }
