@@ -67,7 +67,7 @@ def after_death(config: Config) -> float:
 
 def after_hang(config: Config) -> float:
     """The same for a stage that falls silent."""
-    return config.supervisor.stuck_s.track + config.supervisor.terminate_s + after_death(config)
+    return config.supervisor.stuck_s.track + after_death(config)
 
 
 def after_freeze(_: Config) -> float:
@@ -96,7 +96,7 @@ FAULTS = (
     *(Fault(f"freeze {stage}", blows.freeze(stage), within=after_freeze) for stage in STAGES),
     Fault(
         "hang track", blows.hang("track"), restarted("track"),
-        settings=("supervisor.stuck_s.track=3", "supervisor.terminate_s=0.3"), within=after_hang,
+        settings=("supervisor.stuck_s.track=3",), within=after_hang,
     ),
     Fault("kill supervisor", blows.kill_supervisor, Expect(-9, drained=None)),
     Fault("kill everything", blows.kill_everything, Expect(-9, drained=None)),
