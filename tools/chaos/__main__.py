@@ -40,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
     if args.kills:
         campaign = kills.campaign(args.kills, args.seed)
         _say(kills.table(campaign))
-        _save(args.json, asdict(campaign))
+        _save(args.json, vars(campaign))
         return 1 if campaign.objections else 0
     _say(report.HEADER)
     results = []

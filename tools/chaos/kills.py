@@ -7,7 +7,7 @@ import random
 import signal
 import tempfile
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,7 +35,7 @@ class Campaign:
         objections: what was not as promised.
     """
 
-    recoveries: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    recoveries: dict[str, list[float]] = field(default_factory=dict)
     delivered: int = 0
     lost: Counter[str] = field(default_factory=Counter)
     duplicates: int = 0
@@ -59,7 +59,8 @@ def campaign(kills: int, seed: int) -> Campaign:
                     name, pid = rng.choice(sorted(run.pids().items()))
                     since = time.monotonic()
                     os.kill(pid, signal.SIGKILL)
-                    done.recoveries[name].append(run.recovered(since, {name: pid}))
+                    taken = run.recovered(since, {name: pid})
+                    done.recoveries.setdefault(name.partition(".")[0], []).append(taken)
                 run.stop()
                 _add(done, run.finish(), after_death(run.config))
             except Stuck as stuck:
