@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ import pytest
 from tools.chaos.__main__ import main
 from tools.chaos.faults import FAULTS
 from tools.chaos.run import Run
+from tools.chaos.wall_clock import COMPILER, WallClock
 
 SCENE = "test://demo?width=64&height=64&frames=150"
 
@@ -39,6 +42,18 @@ def test_survivors_and_leavings_are_found(tmp_path: Path) -> None:
     finally:
         run.clear()
     assert survivor.wait(10) < 0, "nothing of a run outlives its trial"
+
+
+@pytest.mark.skipif(COMPILER is None, reason="no C compiler")
+def test_only_the_wall_clock_is_moved(tmp_path: Path) -> None:
+    clock = WallClock(tmp_path)
+    code = "import time, datetime; print(time.time(), datetime.datetime.now().timestamp(), time.monotonic())"
+    for seconds in (0, 86_400, -86_400):
+        clock.set(seconds)
+        environment = {**os.environ, **clock.environment}
+        shown = subprocess.check_output([sys.executable, "-c", code], env=environment)
+        for seen, true in zip(shown.split(), (time.time() + seconds,) * 2 + (time.monotonic(),), strict=True):
+            assert float(seen) == pytest.approx(true, abs=60)
 
 
 def test_list_names_every_fault(capsys: pytest.CaptureFixture[str]) -> None:

@@ -102,10 +102,10 @@ def terminate_in_start(run: Run) -> None:
 
 def intrude(run: Run) -> None:
     """Wrong messages to every socket of the graph."""
-    since = time.monotonic()
     for endpoint in intruder.endpoints(run.process.pid, run.runtime):
+        since = time.monotonic()
         intruder.talk(endpoint, run.sources[0])
-    run.recovered(since, {})
+        run.recovered(since, {})
 
 
 def fill_disk(run: Run) -> None:
