@@ -9,12 +9,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
 
+from pipeline.receiver import HEARTBEAT_TIMEOUT_MS
 from tools.chaos import intruder
 from tools.chaos.camera import Camera
 from tools.chaos.run import Run
 
 Blow = Callable[[Run], None]
 FREEZE_S = 5.0
+LONG_FREEZE_S = 2e-3 * HEARTBEAT_TIMEOUT_MS
 OUTAGE_S = 4.0
 LIVE_S = 6.0
 OTHER_SIZE = (240, 160)
@@ -33,12 +35,12 @@ def kill(*stages: str) -> Blow:
     return blow
 
 
-def freeze(stage: str) -> Blow:
-    """SIGSTOP to a stage, SIGCONT after ``FREEZE_S``."""
+def freeze(stage: str, seconds: float = FREEZE_S) -> Blow:
+    """SIGSTOP to a stage, SIGCONT after a while."""
 
     def blow(run: Run) -> None:
         since, pid = time.monotonic(), run.send(stage, signal.SIGSTOP)
-        time.sleep(FREEZE_S)
+        time.sleep(seconds)
         os.kill(pid, signal.SIGCONT)
         run.recovered(since, {})
 

@@ -72,7 +72,7 @@ def after_hang(config: Config) -> float:
 
 def after_freeze(_: Config) -> float:
     """The time that it was frozen."""
-    return blows.FREEZE_S + SLACK_S
+    return blows.LONG_FREEZE_S + SLACK_S
 
 
 def after_outage(config: Config) -> float:
@@ -94,6 +94,9 @@ FAULTS = (
         restarted("detect", "track", lost=2 * CREDITS), within=after_death,
     ),
     *(Fault(f"freeze {stage}", blows.freeze(stage), within=after_freeze) for stage in STAGES),
+    Fault(
+        "freeze detect until its neighbours hang up", blows.freeze("detect", blows.LONG_FREEZE_S), within=after_freeze
+    ),
     Fault(
         "hang track", blows.hang("track"), restarted("track"),
         settings=("supervisor.stuck_s.track=3",), within=after_hang,
