@@ -1,7 +1,7 @@
 """Break real runs on purpose, and look whether they keep their promises.
 
     python -m tools.chaos [--list] [--only NAME ...] [--source FILE] [--json FILE]
-    python -m tools.chaos --kills N [--seed S] [--json FILE]
+    python -m tools.chaos --kills N [--seed S] [--source FILE] [--json FILE]
 
 Prints a line per fault; the exit code is 1 if a promise was not kept. With ``--kills``, stages of runs under load
 are killed at random instead.
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -37,8 +38,9 @@ def main(argv: Sequence[str]) -> int:
     if args.list:
         sys.stdout.write("".join(f"{fault.name}: {fault.obstacle() or 'can be tried'}\n" for fault in FAULTS))
         return 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # runs are cleared away
     if args.kills:
-        campaign = kills.campaign(args.kills, args.seed)
+        campaign = kills.campaign(args.kills, args.seed, args.source)
         _say(kills.table(campaign))
         _save(args.json, vars(campaign))
         return 1 if campaign.objections else 0

@@ -17,7 +17,8 @@ from pipeline import config as configuration
 from pipeline.capture.address import source_ids
 from pipeline.capture.factory import is_live, open_source
 from pipeline.errors import SourceError
-from pipeline.health.client import status
+from pipeline.health import client
+from pipeline.health.status import RunStatus
 from pipeline.private import STATUS
 from tools.chaos.camera import Camera
 from tools.chaos.evidence import Evidence, read_files, read_record
@@ -177,10 +178,18 @@ class Run:
         self.recoveries.append(time.monotonic() - since)
         return self.recoveries[-1]
 
+    def status(self) -> RunStatus:
+        """What the run says of itself.
+
+        Raises:
+            SourceError: it does not answer.
+        """
+        return client.status(next(self.runtime.glob(f"irst-*/{STATUS}"), self.runtime / STATUS))
+
     def _works(self, name: str, old: int) -> bool:
         """A stage is in a later life than that of process ``old``, by its own word, and has got ready."""
-        with contextlib.suppress(SourceError, StopIteration):
-            stage = status(next(self.runtime.glob(f"irst-*/{STATUS}"))).stages[name]
+        with contextlib.suppress(SourceError):
+            stage = self.status().stages[name]
             return stage.pid != old and stage.state in ("running", "drained")
         return False
 
@@ -218,7 +227,7 @@ class Run:
             errors=self._errors.read_text(errors="replace"),
             record=read_record(self.out),
             files={source: read_files(self.out / source) for source in self.sources},
-            lengths=self._lengths(),
+            lengths=self.lengths(),
             survivors=survivors,
             leavings=[entry.name for entry in self.runtime.iterdir()],
             recoveries=self.recoveries,
@@ -231,7 +240,8 @@ class Run:
                 process.kill()
         self.process.wait()
 
-    def _lengths(self) -> dict[str, int]:
+    def lengths(self) -> dict[str, int]:
+        """Frames of the sources that are not live."""
         lengths = {}
         for id_, address in zip(self.sources, self.addresses, strict=True):
             if not is_live(address):
