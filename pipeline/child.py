@@ -32,9 +32,6 @@ class Child(Protocol):
     def how(self) -> str:
         """How it ended, for people."""
 
-    def terminate(self) -> None:
-        """Ask it to go."""
-
     def kill(self) -> None:
         """Make it go."""
 
@@ -43,7 +40,7 @@ class Child(Protocol):
 
 
 class ThreadChild:
-    """A stage in a thread. It can neither be asked to go nor be killed."""
+    """A stage in a thread. It cannot be killed."""
 
     def __init__(self, plan: graph.StagePlan, context: zmq.Context[zmq.Socket[bytes]]) -> None:
         self._thread = threading.Thread(target=graph.run, args=(plan, context), name=plan.name, daemon=True)
@@ -63,9 +60,6 @@ class ThreadChild:
     def how(self) -> str:
         """Threads keep to themselves how they end."""
         return "thread ended"
-
-    def terminate(self) -> None:
-        """There is no way."""
 
     def kill(self) -> None:
         """There is no way."""
@@ -111,10 +105,6 @@ class ProcessChild:
         with contextlib.suppress(ValueError):
             return f"killed by {signal.Signals(-status).name}"
         return f"killed by signal {-status}"
-
-    def terminate(self) -> None:
-        """SIGTERM, which a stopped process does not hear."""
-        self._process.terminate()
 
     def kill(self) -> None:
         """SIGKILL, which every process hears."""

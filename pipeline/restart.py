@@ -35,7 +35,6 @@ class SupervisorConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         window_s: deaths longer ago do not count.
         backoff_s: pause before the first restart; doubles with each death that counts.
         backoff_max_s: longest pause.
-        terminate_s: a stuck stage is asked to go (SIGTERM), and killed if it is still there after this long.
     """
 
     stuck_s: StuckLimits = StuckLimits()
@@ -44,7 +43,6 @@ class SupervisorConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     window_s: Seconds = 60.0
     backoff_s: Annotated[float, Meta(ge=0, le=3600)] = 0.5
     backoff_max_s: Annotated[float, Meta(ge=0, le=3600)] = 10.0
-    terminate_s: Annotated[float, Meta(ge=0, le=60)] = 2.0
 
 
 class Budget:

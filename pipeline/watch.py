@@ -39,7 +39,6 @@ class Watch:
         self._heard_at = self._start_at = clock()
         self._opened = False
         self._stuck = ""
-        self._asked_at: float | None = None
         self._gone_at: float | None = None
 
     @property
@@ -54,7 +53,9 @@ class Watch:
 
     def start(self, launch: Callable[[StagePlan], Child]) -> None:
         """Begin a life."""
-        self._opened, self._stuck, self._asked_at, self._gone_at = False, "", None, None
+        self._opened, self._stuck, self._gone_at = False, "", None
+        if self.state is not None:
+            self.state = replace(self.state, state="starting")  # what the earlier life said of itself is past
         self._child = launch(self.plan)
         self._heard_at = self._clock()
 
@@ -96,7 +97,7 @@ class Watch:
         return self._clock() - self._gone_at
 
     def look(self) -> str:
-        """Have a look; a stuck process is asked to go, then killed.
+        """Have a look; a stuck process is killed.
 
         Returns:
             How the stage has died, empty if it has not.
@@ -110,11 +111,7 @@ class Watch:
         limit: float = getattr(self._config.stuck_s, self.plan.role) if self._opened else self._config.start_s
         if self.plan.where == "process" and now - self._heard_at > limit:
             self._stuck = f"no word for {limit:g} s"
-            if self._asked_at is None:
-                self._asked_at = now
-                self._child.terminate()
-            elif now - self._asked_at > self._config.terminate_s:
-                self._child.kill()
+            self._child.kill()
         return ""
 
     def bury(self, cause: str) -> bool:

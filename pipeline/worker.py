@@ -24,9 +24,14 @@ LAST_WORD_S = 0.5
 
 
 def main() -> None:
-    """Run the stage and leave. Ctrl-C is the supervisor's business; if the supervisor dies, so does this."""
+    """Run the stage and leave.
+
+    Ctrl-C and SIGTERM, which service managers send to all processes of a service, are the supervisor's business. If
+    the supervisor dies, so does this.
+    """
     parent = int(sys.argv[1])
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:

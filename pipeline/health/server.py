@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -109,13 +110,22 @@ class Health:
             server.server_close()
 
 
-class _TcpServer(ThreadingMixIn, TCPServer):
+class _Threads(ThreadingMixIn):
     daemon_threads = True
+    request_queue_size = 64
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that hangs up or falls silent is no error of the run."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)  # type: ignore[misc]
+
+
+class _TcpServer(_Threads, TCPServer):
     allow_reuse_address = True
 
 
-class _UnixServer(ThreadingMixIn, UnixStreamServer):
-    daemon_threads = True
+class _UnixServer(_Threads, UnixStreamServer):
+    pass
 
 
 def _handler(health: Health) -> type[BaseHTTPRequestHandler]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -18,6 +19,7 @@ MOST_FRAMES = 240  # of a fragment
 DEFAULT_DURATION_S = 1 / 25
 SHORTEST_S, LONGEST_S = 1 / 240, 10.0
 LARGEST_SIDE = 4096  # the coder ends at 8191, many players earlier
+PROBE_BYTES = 4096  # more than the coder writes to begin with
 NOMINAL_FPS = 25.0  # what the coder shares its bits by; the frames' times are in the container
 
 
@@ -49,7 +51,7 @@ class VideoFile:
 
         Raises:
             ConfigError: the file cannot be created.
-            StageError: a fragment cannot be written.
+            StageError: a fragment cannot be written, or the next one begun.
         """
         if self._file is None:
             height, width = canvas.shape[:2]
@@ -65,8 +67,7 @@ class VideoFile:
             codec = cv2.VideoWriter.fourcc(*"mp4v")
             self._coder = cv2.VideoWriter(str(self._part), cv2.CAP_FFMPEG, codec, NOMINAL_FPS, self._size)
             if not self._coder.isOpened():
-                width, height = self._size
-                raise ConfigError(f"cannot write {self.path}: no video of {width}x{height} can be made here")
+                raise self._refusal()
         self._coder.write(self._fitted(canvas))
         self._pts.append(header.pts)
 
@@ -100,6 +101,18 @@ class VideoFile:
             reason = error.strerror if isinstance(error, OSError) else f"{error} (is the disk full?)"
             raise StageError(f"cannot write {self.path}: {reason}") from None
         self._shown += sum(durations)
+
+    def _refusal(self) -> ConfigError | StageError:
+        """Why the coder did not open, which it does not tell."""
+        try:
+            self._part.write_bytes(bytes(PROBE_BYTES))
+        except OSError as error:
+            return StageError(f"cannot write {self.path}: {error.strerror}")
+        finally:
+            with suppress(OSError):
+                self._part.unlink()
+        width, height = self._size
+        return ConfigError(f"cannot write {self.path}: no video of {width}x{height} can be made here")
 
     def _durations(self, next_pts: float | None) -> list[int]:
         """From every frame to the next, in 1/90,000 s; where the medium's time stands still or leaps, as before."""

@@ -139,12 +139,12 @@ def test_stage_killed_at_the_very_end_does_not_hold_up_the_run(tmp_path: Path, r
 
 
 def test_stopped_stage_is_noticed_and_replaced(tmp_path: Path, runtime: Path) -> None:
-    settings = ["--set", "supervisor.stuck_s.track=3", "--set", "supervisor.terminate_s=0.3"]
+    settings = ["--set", "supervisor.stuck_s.track=3"]
     run = start(SCENE, *FAST, *PROCESSES, *QUICK, *settings, "--out", str(tmp_path), runtime=runtime)
     wait_for_lines(tmp_path, 5, run)
     victim = worker_of(run.pid, "track")
     assert victim is not None
-    os.kill(victim, signal.SIGSTOP)  # hears no SIGTERM
+    os.kill(victim, signal.SIGSTOP)
     errors = finish(run)
     assert run.returncode == 0, errors
     assert "stage track died (no word for 3 s)" in errors

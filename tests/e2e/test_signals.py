@@ -37,7 +37,8 @@ def test_signal_drains_and_leaves_nothing(
 ) -> None:
     run = start(LONG, *FAST, *PLACEMENTS[placement], "--out", str(tmp_path), runtime=runtime)
     wait_for_lines(tmp_path, 5, run)
-    os.killpg(run.pid, number)  # as Ctrl-C does: the whole group
+    for process in (*workers_of(run.pid), run.pid):  # all of them, as service managers do
+        os.kill(process, number)
     _, errors = run.communicate(timeout=60)
     assert run.returncode == 130, errors
     assert errors == ""

@@ -13,7 +13,7 @@ from pipeline.restart import Budget, StuckLimits, SupervisorConfig
 from pipeline.watch import LAST_WORD_S, Watch
 
 TABLE = SupervisorConfig(
-    restarts=3, window_s=60, backoff_s=1, backoff_max_s=3, start_s=100, stuck_s=StuckLimits(track=10), terminate_s=2
+    restarts=3, window_s=60, backoff_s=1, backoff_max_s=3, start_s=100, stuck_s=StuckLimits(track=10)
 )
 PLAN = StagePlan(
     name="track", role="track", where="process", session="s", sources=("a",), control="", journal="", config=Config()
@@ -29,15 +29,11 @@ class Clock:
 
 
 class Child:
-    """A child that does as it is told, unless it is deaf to SIGTERM."""
+    """A child that dies when it is killed."""
 
-    def __init__(self, deaf: bool = False) -> None:
-        self.running, self.how, self.deaf = True, "killed by SIGSEGV", deaf
+    def __init__(self) -> None:
+        self.running, self.how = True, "killed by SIGSEGV"
         self.said: list[str] = []
-
-    def terminate(self) -> None:
-        self.said.append("terminate")
-        self.running = self.deaf
 
     def kill(self) -> None:
         self.said.append("kill")
@@ -89,6 +85,16 @@ def test_a_death_is_a_death_only_after_time_for_a_last_word() -> None:
     assert watch.causes == ["killed by SIGSEGV"]
 
 
+def test_the_next_life_does_not_run_on_the_word_of_the_last() -> None:
+    clock, child = Clock(), Child()
+    watch = begin(clock, child)
+    watch.hear(StageState(stage="track", state="running", lost={"a": {"x": 1}}))
+    assert watch.bury("killed by SIGSEGV")
+    watch.start(lambda plan: Child())
+    assert watch.state is not None
+    assert (watch.state.state, watch.state.lost) == ("starting", {"a": {"x": 1}})
+
+
 def test_a_stage_that_said_its_last_word_is_not_dead() -> None:
     clock, child = Clock(), Child()
     watch = begin(clock, child)
@@ -100,9 +106,8 @@ def test_a_stage_that_said_its_last_word_is_not_dead() -> None:
     assert watch.gone_for() == LAST_WORD_S
 
 
-@pytest.mark.parametrize("deaf", [False, True])
-def test_silence_is_longer_at_the_start_and_ends_in_a_kill_if_need_be(deaf: bool) -> None:
-    clock, child = Clock(), Child(deaf)
+def test_silence_may_be_longer_at_the_start_and_ends_in_a_kill() -> None:
+    clock, child = Clock(), Child()
     watch = begin(clock, child)
     watch.hear(StageState(stage="track", state="starting"))
     clock.now += 99
@@ -112,10 +117,7 @@ def test_silence_is_longer_at_the_start_and_ends_in_a_kill_if_need_be(deaf: bool
     assert (watch.look(), child.said) == ("", [])
     clock.now += 0.1
     watch.look()
-    assert child.said == ["terminate"]
-    clock.now += 2.1
-    watch.look()
-    assert child.said == ["terminate", "kill"] if deaf else ["terminate"]
+    assert child.said == ["kill"]
     watch.look()
     clock.now += LAST_WORD_S
     assert watch.look() == "no word for 10 s"

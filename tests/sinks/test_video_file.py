@@ -95,6 +95,14 @@ def test_a_full_disk_is_told_at_once_and_spares_what_was_written(tmp_path):
     assert {p.name for p in tmp_path.iterdir()} == {"overlay.mp4"}
 
 
+def test_a_second_that_cannot_be_begun_is_told_with_its_reason(tmp_path):
+    video = VideoFile(tmp_path / "overlay.mp4")
+    (tmp_path / ".overlay.part.mp4").mkdir()  # in the way of the coder, as a full disk is
+    with pytest.raises(StageError, match=r"cannot write .*overlay\.mp4: Is a directory"):
+        video.write(header(0), numbered(1))
+    video.close()
+
+
 def test_frames_are_shown_when_the_medium_showed_them(tmp_path):
     """Dropped frames leave a gap; a clock that stands still or leaps goes on at the last step."""
     video = VideoFile(tmp_path / "overlay.mp4")

@@ -1,0 +1,1 @@
+"""Fault injection into real runs: ``python -m tools.chaos``."""

@@ -1,0 +1,68 @@
+"""Break real runs on purpose, and look whether they keep their promises.
+
+    python -m tools.chaos [--list] [--only NAME ...] [--source FILE] [--json FILE]
+    python -m tools.chaos --kills N [--seed S] [--source FILE] [--json FILE]
+
+Prints a line per fault; the exit code is 1 if a promise was not kept. With ``--kills``, stages of runs under load
+are killed at random instead.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from tools.chaos import kills, report
+from tools.chaos.faults import FAULTS
+from tools.chaos.trial import attempt
+
+SCENE = "test://demo?width=96&height=64&frames=240"
+
+
+def main(argv: Sequence[str]) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="tools.chaos", description=(__doc__ or "").split("\n")[0])
+    names = [fault.name for fault in FAULTS]
+    parser.add_argument("--list", action="store_true", help="show the table of faults")
+    parser.add_argument("--only", action="append", choices=names, metavar="NAME", help="may be given again")
+    parser.add_argument("--source", default=SCENE, metavar="FILE", help="of 90 frames or more (default: %(default)s)")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--kills", type=int, metavar="N", help="random kill -9 of stages under load")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args(argv)
+    if args.list:
+        sys.stdout.write("".join(f"{fault.name}: {fault.obstacle() or 'can be tried'}\n" for fault in FAULTS))
+        return 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # runs are cleared away
+    if args.kills:
+        campaign = kills.campaign(args.kills, args.seed, args.source)
+        _say(kills.table(campaign))
+        _save(args.json, vars(campaign))
+        return 1 if campaign.objections else 0
+    _say(report.HEADER)
+    results = []
+    for fault in FAULTS:
+        if fault.name in (args.only or names):
+            results.append(attempt(fault, args.source))
+            _say(report.line(results[-1]))
+    _save(args.json, [asdict(result) | {"verdict": result.verdict} for result in results])
+    return 1 if any(result.objections for result in results) else 0
+
+
+def _say(lines: str) -> None:
+    sys.stdout.write(lines + "\n")
+    sys.stdout.flush()
+
+
+def _save(path: Path | None, found: object) -> None:
+    if path is not None:
+        path.write_text(json.dumps(found, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,172 @@
+"""The blows themselves: each is dealt to a run that is under way, and says how long the run took to recover."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from itertools import count
+
+from pipeline.receiver import HEARTBEAT_TIMEOUT_MS
+from tools.chaos import intruder
+from tools.chaos.camera import Camera
+from tools.chaos.run import Run
+
+Blow = Callable[[Run], None]
+FREEZE_S = 5.0
+LONG_FREEZE_S = 2e-3 * HEARTBEAT_TIMEOUT_MS
+OUTAGE_S = 4.0
+LIVE_S = 6.0
+OTHER_SIZE = (240, 160)
+DAY_S = 86_400
+
+
+def kill(*stages: str) -> Blow:
+    """SIGKILL to some stages at once."""
+
+    def blow(run: Run) -> None:
+        before, since = {run.named(stage): run.pid(stage) for stage in stages}, time.monotonic()
+        for pid in before.values():
+            os.kill(pid, signal.SIGKILL)
+        run.recovered(since, before)
+
+    return blow
+
+
+def freeze(stage: str, seconds: float = FREEZE_S) -> Blow:
+    """SIGSTOP to a stage, SIGCONT after a while."""
+
+    def blow(run: Run) -> None:
+        since, pid = time.monotonic(), run.send(stage, signal.SIGSTOP)
+        time.sleep(seconds)
+        os.kill(pid, signal.SIGCONT)
+        run.recovered(since, {})
+
+    return blow
+
+
+def hang(stage: str) -> Blow:
+    """SIGSTOP to a stage for good."""
+
+    def blow(run: Run) -> None:
+        since = time.monotonic()
+        run.recovered(since, {run.named(stage): run.send(stage, signal.SIGSTOP)})
+
+    return blow
+
+
+def kill_supervisor(run: Run) -> None:
+    """SIGKILL to the main process only."""
+    run.process.kill()
+
+
+def kill_everything(run: Run) -> None:
+    """SIGKILL to all processes of the run at once."""
+    for process in run.members():
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGKILL)
+
+
+def terminate(run: Run) -> None:
+    """SIGTERM to the main process, as ``kill`` does."""
+    run.stop()
+
+
+def terminate_twice(run: Run) -> None:
+    """SIGTERM, and again without waiting for the end."""
+    run.stop()
+    time.sleep(0.3)
+    run.stop()
+
+
+def terminate_everything(run: Run) -> None:
+    """SIGTERM to all processes at once, as service managers do."""
+    for process in run.members():
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGTERM)
+
+
+def terminate_in_pause(run: Run) -> None:
+    """SIGTERM while a killed stage waits to be started again."""
+    run.send("detect", signal.SIGKILL)
+    run.wait(lambda: "detect" not in run.pids(), "detect is gone")
+    run.stop()
+
+
+def terminate_in_start(run: Run) -> None:
+    """SIGTERM while the next life of a killed stage loads its weights."""
+    old = run.send("detect", signal.SIGKILL)
+    run.wait(lambda: run.pids().get("detect", old) != old, "detect is started again")
+    run.stop()
+
+
+def intrude(run: Run) -> None:
+    """Wrong messages to every socket of the graph."""
+    for endpoint in intruder.endpoints(run.process.pid, run.runtime):
+        since = time.monotonic()
+        intruder.talk(endpoint, run.sources[0])
+        run.recovered(since, {})
+
+
+def fill_disk(run: Run) -> None:
+    """Not a byte is left where the outputs go."""
+    with suppress(OSError), (run.out.parent / "ballast").open("wb", buffering=0) as file:
+        for _ in count():
+            file.write(bytes(4096))
+
+
+def wait(run: Run) -> None:
+    """Nothing but time: the fault is in the source."""
+    time.sleep(LIVE_S)
+    run.wait_for_lines(1)
+
+
+def step_clock(run: Run) -> None:
+    """The wall clock leaps a day ahead, then two days back."""
+    assert run.clock is not None, "this blow is for runs with a clock of their own"
+    for days in (1, -1):
+        run.clock.set(days * DAY_S)
+        run.wait_for_lines(5)
+
+
+def lose_camera(run: Run) -> None:
+    """The camera's server is gone, and comes back."""
+    camera, since = _camera(run), time.monotonic()
+    camera.go_down()
+    time.sleep(OUTAGE_S)
+    camera.go_up()
+    run.recovered(since, {})
+
+
+def garble_camera(run: Run) -> None:
+    """The camera sends noise for a while."""
+    _disturb(run, "garbage")
+
+
+def stall_camera(run: Run) -> None:
+    """The camera falls silent and keeps the line."""
+    _disturb(run, "stall")
+
+
+def resize_camera(run: Run) -> None:
+    """The pictures have another size from one to the next."""
+    camera, since = _camera(run), time.monotonic()
+    camera.play(OTHER_SIZE)
+    time.sleep(OUTAGE_S)
+    run.recovered(since, {})
+    run.wait_for_lines(5)
+
+
+def _disturb(run: Run, mode: str) -> None:
+    camera, since = _camera(run), time.monotonic()
+    camera.mode = mode  # type: ignore[assignment]
+    time.sleep(OUTAGE_S)
+    camera.mode = "play"
+    run.recovered(since, {})
+
+
+def _camera(run: Run) -> Camera:
+    assert run.camera is not None, "this blow is for live sources"
+    return run.camera

@@ -1,0 +1,124 @@
+"""The table: every fault, the source it is tried on, the settings it needs, and the outcome that is promised."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pipeline.config import Config
+from pipeline.watch import LAST_WORD_S
+from tools.chaos import blows
+from tools.chaos.camera import FFMPEG
+from tools.chaos.checks import Expect
+from tools.chaos.run import STAGES
+from tools.chaos.wall_clock import COMPILER
+
+SLACK_S = 10.0
+"""For a busy machine, where the configuration sets no limit."""
+FAST = "test://demo?width=96&height=64&frames=20000&fps=250&live=1"
+CREDITS = 2
+CUT_OFF = Expect(exit_code=130, drained=False, complete=False, lost={"not drained": 100})
+STOPPED = Expect(exit_code=130, complete=False)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One row.
+
+    Attributes:
+        name: what happens, in words.
+        blow: what is done to the run once it is under way.
+        expect: the promised outcome.
+        source: a ``file`` is read to its end; a ``camera`` serves it live until the run is stopped; any other
+            word is an address.
+        settings: besides those of all runs.
+        within: longest recovery in seconds, as the configuration has it.
+        small_disk: the outputs go to a disk of their own that has little room.
+        clock: the wall clock of the run can be moved.
+    """
+
+    name: str
+    blow: blows.Blow
+    expect: Expect = field(default_factory=Expect)
+    source: Literal["file", "camera"] | str = "file"
+    settings: tuple[str, ...] = ()
+    within: Callable[[Config], float] = lambda config: SLACK_S
+    small_disk: bool = False
+    clock: bool = False
+
+    def obstacle(self) -> str:
+        """Why it cannot be tried on this machine; empty if it can."""
+        if self.source == "camera" and FFMPEG is None:
+            return "the ffmpeg program is not installed"
+        if self.small_disk and (os.geteuid() or not shutil.which("mount")):
+            return "mounting a small disk needs root"
+        if self.clock and COMPILER is None:
+            return "no C compiler for a clock of its own, and that of the machine is left alone"
+        return ""
+
+
+def after_death(config: Config) -> float:
+    """A death is believed after ``LAST_WORD_S``, then comes the pause, then a start."""
+    return LAST_WORD_S + config.supervisor.backoff_max_s + config.supervisor.start_s
+
+
+def after_hang(config: Config) -> float:
+    """The same for a stage that falls silent."""
+    return config.supervisor.stuck_s.track + after_death(config)
+
+
+def after_freeze(_: Config) -> float:
+    """The time that it was frozen."""
+    return blows.LONG_FREEZE_S + SLACK_S
+
+
+def after_outage(config: Config) -> float:
+    """The outage, the time until it is noticed, the longest pause, and an attempt."""
+    capture = config.capture
+    return blows.OUTAGE_S + capture.read_timeout_s + capture.reconnect.max_s + capture.open_timeout_s
+
+
+def restarted(*stages: str, lost: int = 0, exit_code: int = 0) -> Expect:
+    """All goes on, after these stages were started again."""
+    again = frozenset(stages)
+    return Expect(exit_code, complete=not exit_code, lost={"crash": lost} if lost else {}, restarted=again)
+
+
+FAULTS = (
+    *(Fault(f"kill {stage}", blows.kill(stage), restarted(stage), within=after_death) for stage in STAGES),
+    Fault(
+        "kill detect and track", blows.kill("detect", "track"),
+        restarted("detect", "track", lost=2 * CREDITS), within=after_death,
+    ),
+    *(Fault(f"freeze {stage}", blows.freeze(stage), within=after_freeze) for stage in STAGES),
+    Fault(
+        "freeze detect until its neighbours hang up", blows.freeze("detect", blows.LONG_FREEZE_S), within=after_freeze
+    ),
+    Fault(
+        "hang track", blows.hang("track"), restarted("track"),
+        settings=("supervisor.stuck_s.track=3",), within=after_hang,
+    ),
+    Fault("kill supervisor", blows.kill_supervisor, Expect(-9, drained=None)),
+    Fault("kill everything", blows.kill_everything, Expect(-9, drained=None)),
+    Fault("terminate", blows.terminate, STOPPED),
+    Fault("terminate, twice", blows.terminate_twice, CUT_OFF),
+    Fault("terminate everything", blows.terminate_everything, STOPPED),
+    Fault("terminate before a restart", blows.terminate_in_pause, restarted("detect", exit_code=130)),
+    Fault("terminate during a restart", blows.terminate_in_start, restarted("detect", exit_code=130)),
+    Fault("intruder on Unix sockets", blows.intrude, STOPPED, "camera"),
+    Fault("intruder on TCP", blows.intrude, STOPPED, "camera", settings=("queue.transport=tcp",)),
+    Fault("camera lost", blows.lose_camera, STOPPED, "camera", within=after_outage),
+    Fault("camera sends garbage", blows.garble_camera, STOPPED, "camera", within=after_outage),
+    Fault("camera stalls", blows.stall_camera, STOPPED, "camera", within=after_outage),
+    Fault("camera changes its size", blows.resize_camera, STOPPED, "camera", within=after_outage),
+    Fault("slow viewer", blows.freeze("sinks"), STOPPED, "camera", within=after_freeze),
+    Fault(
+        "viewer killed", blows.kill("sinks"), restarted("sinks", lost=10, exit_code=130), "camera", within=after_death
+    ),
+    Fault("ten times the frame rate", blows.wait, STOPPED, FAST),
+    Fault("disk full", blows.fill_disk, Expect(5, drained=None, named="No space left"), small_disk=True),
+    Fault("clock leaps", blows.step_clock, clock=True),
+)  # fmt: skip

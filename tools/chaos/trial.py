@@ -1,0 +1,94 @@
+"""One row of the table, tried out."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tools.chaos.camera import Camera
+from tools.chaos.checks import objections
+from tools.chaos.faults import Fault
+from tools.chaos.run import Run, Stuck
+from tools.chaos.wall_clock import WallClock
+
+SMALL_DISK = "1m"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of a row.
+
+    Attributes:
+        name: of the fault.
+        skipped: why it was not tried; empty if it was.
+        objections: what was not as promised.
+        recovery_s: longest time from a blow to the next sign of life; None where the run was to end.
+        lost, dropped: frames by cause; None where the run could not say so at its end.
+        seconds: that the trial took.
+    """
+
+    name: str
+    skipped: str = ""
+    objections: tuple[str, ...] = ()
+    recovery_s: float | None = None
+    lost: Mapping[str, int] | None = None
+    dropped: Mapping[str, int] | None = None
+    seconds: float = 0.0
+
+    @property
+    def verdict(self) -> str:
+        """One word."""
+        return "skipped" if self.skipped else "FAILED" if self.objections else "passed"
+
+
+def attempt(fault: Fault, source: str) -> Result:
+    """Try a fault on a run of its own, and leave nothing of it.
+
+    Args:
+        fault: the row.
+        source: address of what faults of the kind ``file`` are tried on; a camera plays it, if it is a file.
+    """
+    obstacle, start = fault.obstacle(), time.monotonic()
+    if obstacle:
+        return Result(fault.name, skipped=obstacle)
+    with ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="chaos")))
+        camera = None
+        if fault.source == "camera":
+            camera = stack.enter_context(Camera(source if Path(source).is_file() else None))
+        address = source if fault.source == "file" else camera.address if camera is not None else fault.source
+        out = stack.enter_context(_small_disk(scratch / "disk")) / "out" if fault.small_disk else None
+        clock = WallClock(scratch) if fault.clock else None
+        run = Run([address], scratch, fault.settings, clock, camera, out)
+        stack.callback(run.clear)
+        try:
+            run.under_way()
+            fault.blow(run)
+            if not run.lossless and fault.expect.exit_code == 130:
+                run.stop()
+            seen = run.finish()
+        except Stuck as stuck:
+            return Result(fault.name, objections=(str(stuck),), seconds=time.monotonic() - start)
+        return Result(
+            fault.name,
+            objections=tuple(objections(seen, fault.expect, fault.within(run.config))),
+            recovery_s=max(seen.recoveries, default=None),
+            lost=seen.causes("lost") if seen.ended else None,
+            dropped=seen.causes("dropped") if seen.ended else None,
+            seconds=time.monotonic() - start,
+        )
+
+
+@contextmanager
+def _small_disk(place: Path) -> Iterator[Path]:
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SMALL_DISK}", "tmpfs", str(place)], check=True)
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
