@@ -111,7 +111,7 @@ def plan(
         id_: config.queue.policy or (Policy.BOUNDED if is_live(address) else Policy.LOSSLESS)
         for id_, address in sources
     }
-    credits = config.queue.credits or (2 if set(policies.values()) <= {Policy.LOSSLESS} else 1)
+    credits = config.queue.granted(lossless=set(policies.values()) <= {Policy.LOSSLESS})
     inputs = tuple(endpoint(f"c{i}", captures[id_], where["preprocess"]) for i, id_ in enumerate(ids))
     plans = [
         StagePlan(

@@ -76,7 +76,12 @@ def campaign(kills: int, seed: int, source: str) -> Campaign:
                     taken = run.recovered(since, {name: pid})
                     done.recoveries.setdefault(name.partition(".")[0], []).append(taken)
                 run.stop()
-                _add(done, run.finish(), after_death(run.config), len(addresses) * run.config.queue.credits)
+                _add(
+                    done,
+                    run.finish(),
+                    after_death(run.config),
+                    len(addresses) * run.config.queue.granted(lossless=True),
+                )
             except Stuck as stuck:
                 done.objections.append(str(stuck))
             finally:
