@@ -7,19 +7,14 @@ asserts it. Inputs that once broke one lie in ``corpus/TARGET`` and are tried fi
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import re
-import zlib
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import msgspec
 import numpy as np
-import yaml
 import zmq
 
 from nets import manifest as weights
@@ -41,36 +36,24 @@ from pipeline.messages import (
 )
 from pipeline.queues import Sender
 from pipeline.receiver import Credit, Done, Got, Leave, Ready
-from pipeline.settings import NO_YAML, parse_yaml
 from pipeline.wire import WireError, decode, decode_struct, encode, encode_struct
 from tools.evaluate_video import read_labels
-from tools.fuzz import seeds, words
+from tools.fuzz import formats, seeds, words
 from tools.fuzz.engine import Target
-from tools.fuzz.mutate import Mutation, mutate_bytes, mutate_parts, mutate_repaired, mutate_tree, split
+from tools.fuzz.mutate import mutate_bytes, mutate_parts, split
 from training import config as recipes
 from training.data import read_grey
 
 CORPUS = Path(__file__).parent / "corpus"
 LONGEST_WIRE_ERROR = 1000
 _SECRET = "hunter2"  # noqa: S105
-_PNG = b"\x89PNG\r\n\x1a\n"
-_SUFFIXES = {_PNG: ".png", b"\xff\xd8": ".jpg", b"BM": ".bmp", b"RIFF": ".avi", b"\x1a\x45\xdf\xa3": ".mkv"}
+_SUFFIXES = {formats.PNG: ".png", b"\xff\xd8": ".jpg", b"BM": ".bmp", b"RIFF": ".avi", b"\x1a\x45\xdf\xa3": ".mkv"}
 _sender_numbers = itertools.count()
 _decoders: list[msgspec.msgpack.Decoder[Any]] = [
     msgspec.msgpack.Decoder(Ready | Got | Credit | Done | Leave),
     msgspec.msgpack.Decoder(StageState),
     msgspec.msgpack.Decoder(Stop),
 ]
-
-in_text = partial(mutate_bytes, tokens=words.ADDRESS)
-in_msgpack = partial(
-    mutate_tree,
-    decode=msgspec.msgpack.decode,
-    encode=msgspec.msgpack.encode,
-    otherwise=partial(mutate_bytes, tokens=words.MSGPACK),
-)
-in_scenes = partial(mutate_bytes, tokens=words.SCENE)
-in_pictures = partial(mutate_bytes, tokens=words.PICTURE)
 
 
 def check_wire(data: bytes) -> None:
@@ -258,73 +241,27 @@ def _suffix(data: bytes, otherwise: str) -> str:
     return next((suffix for magic, suffix in _SUFFIXES.items() if data.startswith(magic)), otherwise)
 
 
-def _yaml(data: bytes) -> Any:
-    try:
-        return parse_yaml(data.decode())
-    except NO_YAML as error:
-        raise ValueError from error
-
-
-def _to_yaml(tree: Any) -> bytes:
-    try:
-        return str(yaml.safe_dump(tree)).encode()
-    except Exception as error:  # PyYAML raises almost anything
-        raise ValueError from error
-
-
-def _to_json(tree: Any) -> bytes:
-    return json.dumps(tree).encode()
-
-
-def _mutate_weights(rng: Random, data: bytes, pool: Sequence[bytes]) -> bytes:
-    """Mostly the header, with its length in front put right."""
-    length = int.from_bytes(data[:8], "little")
-    if length > len(data) or rng.random() < 0.2:
-        return mutate_bytes(rng, data, pool)
-    header = in_json(rng, data[8 : 8 + length], [])
-    return len(header).to_bytes(8, "little") + header + data[8 + length :]
-
-
-def _repair_png(data: bytes) -> bytes:
-    """The same with the checksum of every chunk put right."""
-    if not data.startswith(_PNG):
-        return data
-    at, fixed = len(_PNG), bytearray(data)
-    while at + 12 <= len(fixed):
-        end = at + 12 + int.from_bytes(fixed[at : at + 4], "big")
-        if end <= len(fixed):
-            fixed[end - 4 : end] = zlib.crc32(fixed[at + 4 : end - 4]).to_bytes(4, "big")
-        at = end
-    return bytes(fixed)
-
-
-in_yaml = partial(mutate_tree, decode=_yaml, encode=_to_yaml, otherwise=partial(mutate_bytes, tokens=words.YAML))
-in_json = partial(mutate_tree, decode=json.loads, encode=_to_json, otherwise=partial(mutate_bytes, tokens=words.JSON))
-in_messages: Mutation = partial(mutate_parts, inside=[mutate_bytes, in_msgpack, mutate_bytes])
-in_boxes = partial(mutate_bytes, tokens=words.BOX)
-with_checksums = partial(mutate_repaired, inner=in_pictures, repair=_repair_png)
-
 TARGETS = {
     target.name: target
     for target in (
-        Target("wire", check_wire, WireError, seeds.wire, in_messages),
-        Target("control", check_control, WireError, seeds.control, in_msgpack),
-        Target("queue", check_queue, WireError, seeds.queue, partial(mutate_parts, inside=[in_msgpack])),
-        Target("config", check_config, ConfigError, seeds.config, in_yaml),
+        Target("wire", check_wire, WireError, seeds.wire, formats.in_messages),
+        Target("control", check_control, WireError, seeds.control, formats.in_msgpack),
+        Target("queue", check_queue, WireError, seeds.queue, partial(mutate_parts, inside=[formats.in_msgpack])),
+        Target("config", check_config, ConfigError, seeds.config, formats.in_yaml),
         Target(
             "setting", check_setting, ConfigError, seeds.settings,
             partial(mutate_bytes, tokens=words.YAML),
         ),
-        Target("recipe", check_recipe, ConfigError, seeds.recipe, in_yaml),
-        Target("manifest", check_manifest, weights.WeightsError, seeds.manifest, in_json),
-        Target("weights", check_weights, weights.WeightsError, seeds.weights, _mutate_weights),
+        Target("recipe", check_recipe, ConfigError, seeds.recipe, formats.in_yaml),
+        Target("manifest", check_manifest, weights.WeightsError, seeds.manifest, formats.in_json),
+        Target("weights", check_weights, weights.WeightsError, seeds.weights, formats.in_weights),
         Target("labels", check_labels, ConfigError, seeds.labels, partial(mutate_bytes, tokens=words.CSV)),
-        Target("images", check_images, SourceError, seeds.pictures, with_checksums),
-        Target("training_picture", check_training_picture, ConfigError, seeds.pictures, with_checksums),
-        Target("container", check_container, (), seeds.videos, in_boxes),
-        Target("video", check_video, SourceError, seeds.videos, in_boxes),
-        Target("scene", check_scene, (SourceError, ValueError), seeds.scenes, in_scenes),
-        Target("address", check_address, SourceError, seeds.addresses, in_text),
+        Target("images", check_images, SourceError, seeds.pictures, formats.with_checksums),
+        Target("training_picture", check_training_picture, ConfigError, seeds.pictures, formats.with_checksums),
+        Target("container", check_container, (), seeds.videos, formats.in_boxes),
+        Target("video", check_video, SourceError, seeds.videos, formats.in_boxes),
+        Target("scene", check_scene, (SourceError, ValueError), seeds.scenes, formats.in_scenes),
+        Target("address", check_address, SourceError, seeds.addresses, formats.in_text),
     )
 }  # fmt: skip
 
