@@ -180,11 +180,16 @@ def _loop(plan: StagePlan, context: zmq.Context[zmq.Socket[bytes]], link: Link) 
         if plan.attempt:
             resume(ledger, source, plan.policy)
         door = Sender(
-            context, plan.output, policies={id_: plan.policy}, staleness_s=queue.staleness_s, ledgers={id_: ledger}
+            context,
+            plan.output,
+            policies={id_: plan.policy},
+            staleness_s=queue.staleness_s,
+            ledgers={id_: ledger},
+            session=plan.session,
         )
         return CaptureLoop(plan.name, source, id_, plan.session, plan.policy, door, link, context, row)
     stage = _build(plan, link, journal)
-    output = Sender(context, plan.output) if plan.output is not None else None
+    output = Sender(context, plan.output, session=plan.session) if plan.output is not None else None
     credits = max(plan.credits, stage.batch_size)
     inputs = [Receiver(context, endpoint, plan.session, credits) for endpoint in plan.inputs]
     return StageLoop(plan.name, stage, inputs, output, link, plan.sources, plan.session)

@@ -83,6 +83,7 @@ class Sender:
             takes a frame in hand.
         clock: monotonic ns.
         ledgers: of sources whose counts are to outlive this process.
+        session: receivers must name it; None serves any, as where those of other machines cannot know it.
         configure: sets options of the socket before it is bound.
         refusal: what a second receiver is told while the first is there (ipc and tcp); None lets it take the
             first one's place.
@@ -100,10 +101,11 @@ class Sender:
         staleness_s: float = 0.5,
         clock: Callable[[], int] = time.monotonic_ns,
         ledgers: Mapping[str, Ledger] | None = None,
+        session: str | None = None,
         configure: Callable[[zmq.Socket[bytes]], None] = lambda socket: None,
         refusal: Packet | None = None,
     ) -> None:
-        self._refusal = refusal
+        self._session, self._refusal = session, refusal
         self._policies = dict(policies or {})
         self._staleness_ns = int(staleness_s * 1e9)
         self._clock = clock
@@ -211,6 +213,8 @@ class Sender:
 
     def _control(self, identity: bytes, said: Control, part: zmq.Frame) -> None:
         if isinstance(said, Ready):
+            if self._session is not None and said.session != self._session:
+                raise WireError("receiver of another run")
             if identity == self._identity:
                 return
             if self._refusal is not None:

@@ -10,7 +10,7 @@ import zmq
 from msgspec import Meta, Struct
 from zmq.utils.monitor import recv_monitor_message
 
-from pipeline.messages import Key, Packet, SourceId, key_of, session_of
+from pipeline.messages import Key, Packet, SessionName, SourceId, key_of, session_of
 from pipeline.wire import MAX_HEADER_BYTES, MAX_PICTURE_BYTES, decode, encode_struct
 
 HEARTBEAT_MS = 1000
@@ -25,9 +25,10 @@ _LOST = (
 
 
 class Ready(Struct, frozen=True, tag="ready", forbid_unknown_fields=True):
-    """I am here and take this many messages at once. Said on every connection."""
+    """I am here, of this run, and take this many messages at once. Said on every connection."""
 
     credits: Annotated[int, Meta(ge=1, le=1024)]
+    session: SessionName | None = None
 
 
 class Got(Struct, frozen=True, tag="got", forbid_unknown_fields=True):
@@ -83,7 +84,7 @@ class Receiver:
         configure: Callable[[zmq.Socket[bytes]], None] = lambda socket: None,
     ) -> None:
         self._session = session
-        self._ready = Ready(credits)
+        self._ready = Ready(credits, session)
         self._last: dict[str, int] = {}
         self._in_hand: set[Key] = set()
         self.duplicates = self.lost = 0

@@ -220,7 +220,8 @@ class Supervisor:
     def _ended(self) -> bool:
         if self._abort_at is not None and time.monotonic() - self._abort_at > KILL_S:
             return True
-        return all(watch.final for watch in self._watches.values())
+        # A stage that failed goes on emptying its queue, and its last word counts what that was.
+        return all(watch.final and not (watch.failed and watch.running) for watch in self._watches.values())
 
     def _outcome(self) -> Outcome:
         states = list(self.states.values())

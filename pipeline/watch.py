@@ -88,6 +88,11 @@ class Watch:
         """It has come to its end, by its own word."""
         return self.state is not None and self.state.state in FINAL
 
+    @property
+    def failed(self) -> bool:
+        """Its end is not a good one."""
+        return self.state is not None and self.state.state == "failed"
+
     def gone_for(self) -> float:
         """Seconds since it was first seen to have left; 0 while it runs."""
         if self._child is None or self._child.running:

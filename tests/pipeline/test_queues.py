@@ -240,3 +240,21 @@ def test_account_closes_whatever_happens(steps: list[str], policy: Policy) -> No
         receiver.close()
         sender.close()
         context.destroy(0)
+
+
+def test_a_receiver_of_another_run_does_not_take_the_queue_over(context: zmq.Context, endpoint: str) -> None:
+    sender = Sender(context, endpoint, session=SESSION)
+    receiver = Receiver(context, sender.endpoint, SESSION)
+    with taking(receiver, {"a"}) as got:
+        sender.offer(frame("a", 0))
+        pump_until(sender, lambda: sender.idle)
+        intruders = [Receiver(context, sender.endpoint, session) for session in ("another", None)]
+        pump_until(sender, lambda: sender.rejected >= 2)
+        sender.offer(frame("a", 1))
+        finish(sender, {"a"})
+    assert seqs(got, "a") == [0, 1]
+    for intruder in intruders:
+        assert intruder.receive() is None
+        intruder.close()
+    receiver.close()
+    sender.close()
