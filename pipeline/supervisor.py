@@ -163,6 +163,7 @@ class Supervisor:
         for name, watch in self._watches.items():
             if away_s > 1.0:
                 watch.excuse(away_s)  # this process was stopped or starved, and may not have heard all
+            self._compare(watch)
             cause = watch.look()
             if not cause:
                 continue
@@ -178,6 +179,18 @@ class Supervisor:
             watch.end(f"stage {name} died ({cause}){tries}")
             self._errors.setdefault(name, f"stage {name} died ({cause}){tries}")
             self._abort()
+
+    def _compare(self, watch: Watch) -> None:
+        """Tell a watch what waits for its stage, as the stages before it say, and behind it, as it says itself."""
+        before = [other for other in self._watches.values() if other.plan.output in watch.plan.inputs]
+        told = [other.state for other in before if other.running]  # the dead tell of what was
+        inputs = [account for state in told if state and state.state == "running" for account in state.queues.values()]
+        outputs = watch.state.queues.values() if watch.state is not None else ()
+        watch.compare(
+            waiting=sum(account.in_flight for account in inputs),
+            done=sum(account.delivered + total(account.lost) for account in inputs),
+            held_up=any(account.in_flight for account in outputs),
+        )
 
     def _part_from_the_gone(self) -> None:
         """Ends meet in spite of deaths.

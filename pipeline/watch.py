@@ -36,7 +36,8 @@ class Watch:
         self.causes: list[str] = []
         self._config, self._clock, self._budget = config, clock, Budget(config, clock)
         self._child: Child | None = None
-        self._heard_at = self._start_at = clock()
+        self._heard_at = self._moved_at = self._start_at = clock()
+        self._done = 0
         self._opened = False
         self._stuck = ""
         self._gone_at: float | None = None
@@ -57,16 +58,29 @@ class Watch:
         if self.state is not None:
             self.state = replace(self.state, state="starting")  # what the earlier life said of itself is past
         self._child = launch(self.plan)
-        self._heard_at = self._clock()
+        self._heard_at = self._moved_at = self._clock()
 
     def hear(self, state: StageState) -> None:
         """The stage has spoken."""
         self.state, self._heard_at = state, self._clock()
-        self._opened |= state.state != "starting"
+        if not self._opened and state.state != "starting":
+            self._opened, self._moved_at = True, self._heard_at
 
     def excuse(self, seconds: float) -> None:
         """Time in which nobody listened."""
         self._heard_at += seconds
+        self._moved_at += seconds
+
+    def compare(self, waiting: int, done: int, held_up: bool) -> None:
+        """What has become of the frames that wait for the stage.
+
+        Args:
+            waiting: frames that wait for it or are in its hands.
+            done: frames that it has done so far.
+            held_up: frames of its own wait further down, so that nothing is expected of it.
+        """
+        if not waiting or held_up or done != self._done:
+            self._done, self._moved_at = done, self._clock()
 
     @property
     def running(self) -> bool:
@@ -114,8 +128,11 @@ class Watch:
             return (self._stuck or self._child.how) if self.gone_for() >= LAST_WORD_S else ""
         now = self._clock()
         limit: float = getattr(self._config.stuck_s, self.plan.role) if self._opened else self._config.start_s
-        if self.plan.where == "process" and now - self._heard_at > limit:
+        if now - self._heard_at > limit:
             self._stuck = f"no word for {limit:g} s"
+        elif self._opened and now - self._moved_at > limit:
+            self._stuck = f"frames wait, none done for {limit:g} s"
+        if self._stuck and self.plan.where == "process":
             self._child.kill()
         return ""
 

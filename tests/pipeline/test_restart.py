@@ -113,6 +113,7 @@ def test_silence_may_be_longer_at_the_start_and_ends_in_a_kill() -> None:
     clock.now += 99
     assert watch.look() == ""
     watch.hear(StageState(stage="track", state="running"))
+    watch.compare(waiting=5, done=0, held_up=False)
     clock.now += 10.0
     assert (watch.look(), child.said) == ("", [])
     clock.now += 0.1
@@ -131,6 +132,31 @@ def test_time_in_which_nobody_listened_is_nobodys_silence() -> None:
     watch.excuse(499)
     watch.look()
     assert child.said == []
+
+
+def test_a_stage_that_speaks_but_does_nothing_for_the_frames_that_wait_is_killed() -> None:
+    clock, child = Clock(), Child()
+    watch = begin(clock, child)
+
+    def seconds(count: int, **seen: object) -> list[str]:
+        for _ in range(count):
+            clock.now += 1
+            watch.hear(StageState(stage="track", state="running"))
+            watch.compare(**{"waiting": 3, "done": 7, "held_up": False} | seen)  # type: ignore[arg-type]
+            watch.look()
+        return child.said
+
+    assert seconds(50, waiting=0) == [], "nothing to do"
+    assert seconds(50, held_up=True) == [], "its own frames wait further down"
+    assert seconds(9) == [], "not long enough"
+    assert seconds(9, done=8) == [], "one done"
+    assert seconds(3, done=8) == ["kill"]
+    watch.look()
+    clock.now += LAST_WORD_S
+    assert watch.look() == "frames wait, none done for 10 s"
+    assert watch.bury("")
+    watch.start(lambda plan: Child())
+    assert seconds(5) == ["kill"], "time begins anew"
 
 
 def test_threads_are_neither_killed_nor_started_again() -> None:
