@@ -1,9 +1,9 @@
 """What stands in the scene: where detections have been before, in coordinates that the camera's motion does not move.
 
-A lamp post is detected in every frame and passes any M-of-N rule. It differs from a target in that it was there
-before. So a place counts as *new* only if nothing was detected there some time ago although the place was in view;
-two delays are asked, since a fast target leaves its place soon and a slow one late, while what stands is found in
-both. The reference is the past, not a running mean: a mean would learn a slow target and lose it.
+A lamp post is detected in every frame or in every tenth, and passes any M-of-N rule sooner or later. It differs from a
+target in that it was there before. So a place is *familiar* if something was detected there more than a while ago,
+and *new* if nothing was although the place was in view. The reference is the past itself, not a running mean: a mean
+would learn a slow target and lose it.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ from pipeline.track.kalman import Array
 Positive = Annotated[float, Meta(gt=0)]
 Flags = NDArray[np.bool_]
 SNAPSHOT_S = 0.1
+SAME_PX = 1.0
+MAX_POINTS = 10_000
+"""Most detections that are remembered; in a picture full of them the memory is shorter."""
 
 
 class ClutterConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -30,17 +33,17 @@ class ClutterConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         enabled: False confirms whatever is seen M of N times, also what stands.
         reach_px: detections nearer than this are at the same place.
         new_hits: hits at new places that a track needs to be confirmed.
-        few: as many tracks that have not had them are confirmed by M of N nonetheless: one point in an empty sky is
-            worth a look even if it hovers, one tree top of twenty is not.
-        recent_s, old_s: from and to what age, in seconds, the two references are.
+        few: as many tracks that have not had them are confirmed by M of N nonetheless, unless their place is familiar.
+        recent_s, old_s: from and to what age, in seconds, the two references are; the recent one serves where the
+            older one is not yet there or has not had the place in view.
     """
 
     enabled: bool = True
     reach_px: Positive = 4.0
     new_hits: Annotated[int, Meta(ge=1)] = 3
-    few: Annotated[int, Meta(ge=0)] = 2
+    few: Annotated[int, Meta(ge=0)] = 6
     recent_s: tuple[Positive, Positive] = (0.5, 1.0)
-    old_s: tuple[Positive, Positive] = (1.5, 3.0)
+    old_s: tuple[Positive, Positive] = (1.5, 30.0)
 
     def __post_init__(self) -> None:
         for name, (low, high) in (("recent_s", self.recent_s), ("old_s", self.old_s)):
@@ -49,7 +52,7 @@ class ClutterConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class ClutterMap:
-    """Detections of the last seconds, carried along with the scene.
+    """Detections of the last half minute, carried along with the scene.
 
     Args:
         config: of the map.
@@ -62,9 +65,10 @@ class ClutterMap:
         self._clear()
 
     def _clear(self) -> None:
-        self._age: Array = np.empty(0)
+        self._pose_age: Array = np.empty(0)
         self._to_now: Array = np.empty((0, 3, 3))
-        self._points: list[Array] = []
+        self._age: Array = np.empty(0)
+        self._places: Array = np.empty((0, 2))
 
     def move(self, dt: float, matrix: Affine, trusted: bool) -> None:
         """A frame has passed. Where the camera's motion is not known, the past cannot be compared with.
@@ -75,48 +79,62 @@ class ClutterMap:
             trusted: whether the matrix is.
         """
         if not trusted:
-            self._blind = len(self._age) > 0 or self._blind
+            self._blind = len(self._pose_age) > 0 or self._blind
             self._clear()
             return
-        self._age += dt
-        self._to_now = np.array([[*matrix[:3]], [*matrix[3:]], [0.0, 0.0, 1.0]]) @ self._to_now
-        young = int((self._age > self._config.old_s[1]).sum())
-        self._age, self._to_now = self._age[young:], self._to_now[young:]
-        del self._points[:young]
+        step = np.array([[*matrix[:3]], [*matrix[3:]], [0.0, 0.0, 1.0]])
+        poses, points = self._pose_age + dt <= self._horizon, self._age + dt <= self._horizon
+        self._pose_age, self._to_now = self._pose_age[poses] + dt, step @ self._to_now[poses]
+        self._age = self._age[points] + dt
+        self._places = self._places[points] @ step[:2, :2].T + step[:2, 2]
+
+    def forget(self, points: Array) -> None:
+        """What was detected at these places, (n, 2) px, was no clutter."""
+        kept = ~_near(points, self._places, self._config.reach_px)
+        self._age, self._places = self._age[kept], self._places[kept]
 
     def add(self, points: Array) -> None:
-        """Remember where something was detected in this frame, (n, 2) px; frames that come too soon are passed over."""
-        if len(self._age) and self._age[-1] < SNAPSHOT_S:
-            return
-        self._age = np.append(self._age, 0.0)
-        self._to_now = np.concatenate([self._to_now, np.eye(3)[None]])
-        self._points.append(points)
+        """Remember where something was detected in this frame, (n, 2) px, once for each tenth of a second."""
+        begin = not len(self._pose_age) or bool(self._pose_age[-1] >= SNAPSHOT_S)
+        if begin:
+            self._pose_age = np.append(self._pose_age, 0.0)
+            self._to_now = np.concatenate([self._to_now, np.eye(3)[None]])
+        latest = self._places[self._age <= self._pose_age[-1]]
+        points = points[~_near(latest, points, SAME_PX)]
+        self._places = np.concatenate([self._places, points])[-MAX_POINTS:]
+        self._age = np.concatenate([self._age, np.zeros(len(points))])[-MAX_POINTS:]
 
-    def new(self, points: Array) -> Flags:
-        """Whether each of the points (n, 2) is at a place where nothing was before.
+    def compare(self, points: Array) -> tuple[Flags, Flags]:
+        """Whether each of the points (n, 2) is at a new place, and whether at a familiar one.
 
-        Before the first reference is old enough nothing is new; after the camera's motion was lost, where there is
-        nothing to compare with, everything is.
+        Before the first reference is old enough places are neither, as are those that were not in view. After the
+        camera's motion was lost all are new until there is a reference again.
         """
-        found = np.zeros(len(points), bool)
-        asked = False
-        for low, high in (self._config.recent_s, self._config.old_s):
-            members = np.flatnonzero((self._age >= low) & (self._age <= high))
-            if len(members) and len(points):
-                asked = True
-                found |= self._empty(members, points)
-        self._blind &= not asked
-        return found | self._blind
+        new, familiar = np.zeros((2, len(points)), bool)
+        for low, high in (self._config.old_s, self._config.recent_s):
+            poses = np.flatnonzero((self._pose_age >= low) & (self._pose_age <= high))
+            if not len(poses):
+                continue
+            self._blind = False
+            stood = _near(self._places[(self._age >= low) & (self._age <= high)], points, self._config.reach_px)
+            undecided = ~(new | familiar)
+            familiar |= undecided & stood
+            new |= undecided & ~stood & self._in_view(poses[0], points)
+        return new | self._blind, familiar
 
-    def _empty(self, members: NDArray[np.intp], points: Array) -> Flags:
-        """Points in view of all the snapshots and away from all their detections."""
-        ahead = np.concatenate([points, np.ones((len(points), 1))], axis=1)
-        back = np.einsum("kij,nj->kni", np.linalg.inv(self._to_now[members]), ahead)[..., :2]
+    @property
+    def _horizon(self) -> float:
+        return max(self._config.old_s[1], self._config.recent_s[1])
+
+    def _in_view(self, pose: np.intp, points: Array) -> Flags:
+        back = np.linalg.inv(self._to_now[pose])
+        then = points @ back[:2, :2].T + back[:2, 2]
         height, width = self._shape
-        in_view = ((back >= -0.5) & (back <= (width - 0.5, height - 0.5))).all(axis=(0, 2))
-        places = [self._points[k] @ self._to_now[k, :2, :2].T + self._to_now[k, :2, 2] for k in members]
-        stood = np.concatenate(places)
-        if not len(stood):
-            return np.asarray(in_view)
-        distance, _ = cKDTree(stood).query(points)
-        return np.asarray(in_view & (distance > self._config.reach_px))
+        return np.asarray(((then >= -0.5) & (then <= (width - 0.5, height - 0.5))).all(axis=1))
+
+
+def _near(places: Array, points: Array, reach_px: float) -> Flags:
+    if not len(places) or not len(points):
+        return np.zeros(len(points), bool)
+    distance, _ = cKDTree(places).query(points)
+    return np.asarray(distance <= reach_px)

@@ -45,7 +45,7 @@ class TrackConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     ego_sigma_lost: NonNegative = 8.0
     high_score: Score | None = None
     low_score: Score | None = None
-    confirm_hits: PositiveInt = 3
+    confirm_hits: PositiveInt = 4
     confirm_window: PositiveInt = 5
     max_coast_s: Positive = 0.5
     clutter: ClutterConfig = ClutterConfig()

@@ -5,27 +5,29 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.messages import COASTING, CONFIRMED, TENTATIVE
+from pipeline.messages import COASTING, CONFIRMED, TENTATIVE, Table
 from pipeline.track.config import TrackConfig
 
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
+STEADY_HITS = 25
+STEADY_SHARE = 0.8
 
 
-def next_state(state: Ints, hits: Ints, new_hits: Ints, matched: Flags, config: TrackConfig) -> Ints:
+def next_state(state: Ints, life: Table, matched: Flags, config: TrackConfig) -> Ints:
     """State after this frame: confirmed for good once seen often enough, coasting in frames without a hit.
 
     Args:
         state: (n,) before this frame.
-        hits: (n,) frames with a detection since birth, this one and the birth included.
-        new_hits: (n,) those at places that were empty before.
+        life: (n,) with columns hits: frames with a detection since birth, this one and the birth included; new_hits:
+            those at places that were empty before; known_hits: those at places that were not.
         matched: (n,) a detection came in this frame.
         config: M is ``confirm_hits``; of what stands in the scene, only ``few`` are confirmed.
     """
     known, tentative = np.where(matched, CONFIRMED, COASTING), state == TENTATIVE
-    worthy = (new_hits >= config.clutter.new_hits) | (not config.clutter.enabled)
-    worthy |= np.count_nonzero(tentative & ~worthy) <= config.clutter.few
-    return np.where(~tentative | ((hits >= config.confirm_hits) & worthy), known, TENTATIVE)
+    worthy = (life["new_hits"] >= config.clutter.new_hits) | (not config.clutter.enabled)
+    worthy |= (life["known_hits"] == 0) & (np.count_nonzero(tentative & ~worthy) <= config.clutter.few)
+    return np.where(~tentative | ((life["hits"] >= config.confirm_hits) & worthy), known, TENTATIVE)
 
 
 def hopeful(state: Ints, hits: Ints, age: Ints, config: TrackConfig) -> Flags:
@@ -40,3 +42,14 @@ def hopeful(state: Ints, hits: Ints, age: Ints, config: TrackConfig) -> Flags:
     within_reach: Flags = hits + (config.confirm_window - age) >= config.confirm_hits
     known: Flags = (state != TENTATIVE) | (hits >= config.confirm_hits)
     return within_reach | known
+
+
+def is_steady(state: Ints, life: Table) -> Flags:
+    """Confirmed tracks that have been seen for long and nearly always, as things that flicker are not.
+
+    Args:
+        state: (n,) after this frame.
+        life: (n,) with columns hits and age: frames with a detection, and all, since birth.
+    """
+    steady: Flags = (state == CONFIRMED) & (life["hits"] >= STEADY_HITS) & (life["hits"] >= STEADY_SHARE * life["age"])
+    return steady

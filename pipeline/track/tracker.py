@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from pipeline.messages import (
     COASTING,
-    CONFIRMED,
     DETECTION_DTYPE,
     IDENTITY,
     MAX_SIDE,
@@ -21,14 +20,14 @@ from pipeline.messages import (
 )
 from pipeline.track import kalman
 from pipeline.track.association import Indices, assign, pair_cost
-from pipeline.track.clutter import ClutterMap
+from pipeline.track.clutter import ClutterMap, Flags
 from pipeline.track.config import TrackConfig
 from pipeline.track.kalman import Array
-from pipeline.track.lifecycle import hopeful, next_state
+from pipeline.track.lifecycle import hopeful, is_steady, next_state
 
 MIN_DT = 1e-3
 _LOOKS = ["score", "area", "bx", "by", "bw", "bh", "snr"]
-_LIFE_DTYPE = np.dtype([("hits", "<i8"), ("new_hits", "<i8"), ("age", "<i8"), ("unseen_s", "<f8")])
+_LIFE_DTYPE = np.dtype([(name, "<i8") for name in ("hits", "new_hits", "known_hits", "age")] + [("unseen_s", "<f8")])
 
 
 class Tracker:
@@ -97,14 +96,15 @@ class Tracker:
         matrix = ego.matrix if ego.ok else IDENTITY
         self._predict(dt, matrix, self.config.ego_sigma if ego.ok else self.config.ego_sigma_lost)
         self._clutter.move(dt, matrix, ego.ok)
-        new = self._clutter.new(positions)
+        new, known = self._clutter.compare(positions)
         rows, columns = self._associate(positions, detections["score"])
         self._update(rows, detections[columns], positions[columns])
-        self._age(rows, new[columns])
-        known = columns[self._tracks["state"][rows] == CONFIRMED]
-        self._clutter.add(np.delete(positions, known, axis=0))  # where a target hovers it may be found again
+        self._age(rows, new[columns], known[columns])
+        held = columns[is_steady(self._tracks["state"], self._life)[rows]]
+        self._clutter.forget(positions[held])  # where a target hovers it may be found again
+        self._clutter.add(np.delete(positions, held, axis=0))
         self._give_up()
-        self._start(np.delete(np.arange(len(detections)), columns), detections, positions, new)
+        self._start(np.delete(np.arange(len(detections)), columns), detections, positions, new, known)
         return self._in_image(dt, matrix)
 
     def _predict(self, dt: float, matrix: Affine, ego_sigma: float) -> None:
@@ -141,22 +141,22 @@ class Tracker:
         for name in _LOOKS:
             tracks[name][rows] = detections[name]
 
-    def _age(self, rows: Indices, new: NDArray[np.bool_]) -> None:
+    def _age(self, rows: Indices, new: Flags, known: Flags) -> None:
         life = self._life
         matched = np.zeros(len(life), bool)
         matched[rows] = True
         life["age"] += 1
         life["hits"] += matched
         life["new_hits"][rows] += new
+        life["known_hits"][rows] += known
         life["unseen_s"][matched] = 0.0
-        state = self._tracks["state"]
-        self._tracks["state"] = next_state(state, life["hits"], life["new_hits"], matched, self.config)
+        self._tracks["state"] = next_state(self._tracks["state"], life, matched, self.config)
 
     def _give_up(self) -> None:
         life = self._life
         self._keep(hopeful(self._tracks["state"], life["hits"], life["age"], self.config))
 
-    def _start(self, free: Indices, detections: Table, positions: Array, new: NDArray[np.bool_]) -> None:
+    def _start(self, free: Indices, detections: Table, positions: Array, new: Flags, known: Flags) -> None:
         config = self.config
         free = free[detections["score"][free] >= self._high]
         best_first = np.argsort(-detections["score"][free], kind="stable")
@@ -167,9 +167,10 @@ class Tracker:
         for name in _LOOKS:
             tracks[name] = detections[name][born]
         life["hits"] = life["age"] = 1
-        life["new_hits"] = new[born]
+        life["new_hits"], life["known_hits"] = new[born], known[born]
         fresh = np.full(len(born), TENTATIVE)
-        tracks["state"] = next_state(fresh, life["hits"], life["new_hits"], np.ones(len(born), bool), config)
+        seen = np.ones(len(born), bool)
+        tracks["state"] = next_state(fresh, life, seen, config)
         self.next_id += len(born)
         self._mean, self._cov = np.concatenate([self._mean, mean]), np.concatenate([self._cov, cov])
         self._tracks, self._life = np.concatenate([self._tracks, tracks]), np.concatenate([self._life, life])

@@ -15,11 +15,11 @@ from tools.render_scene import main as render
 from tools.video_figures import Video
 
 VIDEO = Video("set", "one", Path("none.mp4"), Path("none.csv"))
-POSTS = [(40.0 + 15 * i, 80.0) for i in range(4)]
+POSTS = [(40.0 + 15 * i, 80.0) for i in range(8)]
 
 
 def messages(count=60, pan=0.0):
-    """Four posts that stand and a target that flies, seen by a camera that pans."""
+    """Eight posts that stand and a target that flies, seen by a camera that pans."""
     ego = EgoMotion(matrix=(1, 0, -pan, 0, 1, 0), inliers=50, ok=True, method="flow")
     for t in range(count):
         spots = [(x - pan * t, y) for x, y in [*POSTS, (20.0 + 3.0 * t, 30.0)]]
@@ -30,7 +30,7 @@ def messages(count=60, pan=0.0):
 def test_single_frames_are_tracks_of_one_frame():
     seen = list(messages(5))
     ids = [id_ for table in video_baselines.per_frame(VIDEO, seen, load()) for id_ in table["id"].tolist()]
-    assert sorted(ids) == list(range(1, 26))
+    assert sorted(ids) == list(range(1, 46))
     config = load(None, ["detect.threshold=0.96"])
     assert not any(len(table) for table in video_baselines.per_frame(VIDEO, seen, config))
 
@@ -38,11 +38,11 @@ def test_single_frames_are_tracks_of_one_frame():
 def test_m_of_n_confirms_posts_and_the_tracker_does_not():
     seen, config = list(messages()), load()
     shown = [
-        sum(table["state"] != 0 for table in way(VIDEO, seen, config) if len(table) == 5).tolist()
+        sum(table["state"] != 0 for table in way(VIDEO, seen, config) if len(table) == 9).tolist()
         for way in (video_baselines.m_of_n, video_baselines.tracked)
     ]
     assert all(frames > 50 for frames in shown[0])
-    assert sorted(shown[1])[:4] == [0, 0, 0, 0]
+    assert sorted(shown[1])[:8] == [0] * 8
     assert max(shown[1]) > 30
 
 
@@ -52,7 +52,7 @@ def test_byte_track_holds_targets_under_a_panning_camera(pan):
     seen = list(messages(pan=pan))
     tables = list(video_baselines.byte_track(VIDEO, seen, load()))
     last = {int(row["id"]): (row["x"], row["y"]) for row in tables[-1]}
-    assert len(last) == 5
+    assert len(last) == 9
     assert {int(row["id"]) for table in tables[10:] for row in table} == set(last)
     assert any(np.hypot(x - (20 + 3 * 59 - pan * 59), y - 30) < 1 for x, y in last.values())
 

@@ -16,7 +16,7 @@ from pipeline.track.tracker import Tracker
 
 DT = 1 / 30
 SHAPE = (256, 320)
-CONFIG = TrackConfig()
+CONFIG = TrackConfig(confirm_hits=3, clutter=ClutterConfig(few=2))
 STILL = EgoMotion(ok=True)
 STAY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 LOST = EgoMotion(ok=False)
@@ -54,7 +54,10 @@ def test_posts_are_tracked_but_never_confirmed():
     tables = watch([jittered(POSTS, t) for t in range(300)])
     assert all((table["state"] == TENTATIVE).all() for table in tables)
     assert sorted(tables[-1]["id"].tolist()) == sorted(tables[10]["id"].tolist()) == [1, 2, 3]
-    told = watch([jittered(POSTS, t) for t in range(10)], config=TrackConfig(clutter=ClutterConfig(enabled=False)))
+    told = watch(
+        [jittered(POSTS, t) for t in range(10)],
+        config=TrackConfig(confirm_hits=3, clutter=ClutterConfig(enabled=False)),
+    )
     assert (told[-1]["state"] == CONFIRMED).all()
 
 
@@ -92,7 +95,7 @@ def test_a_hovering_target_that_was_lost_is_found_again():
 
 
 def test_low_scores_keep_what_stands_as_they_keep_what_is_known():
-    tracker = Tracker(TrackConfig(high_score=0.5), 0.5, SHAPE)
+    tracker = Tracker(CONFIG, 0.5, SHAPE)
     for t in range(60):
         table = rows(POSTS)
         table["score"] = 0.9 if t < 5 else 0.3
@@ -144,9 +147,10 @@ def test_places_are_those_of_the_scene(turn, zoom, shift):
         if t:
             points = points @ matrix[:, :2].T + matrix[:, 2]
         clutter.move(DT, tuple(matrix.ravel().tolist()), True)
-        flags = clutter.new(np.concatenate([points, points + np.array([0, 8])]))
+        new, familiar = clutter.compare(np.concatenate([points, points + np.array([0, 8])]))
         clutter.add(points)
-    assert flags.tolist() == [False, False, True, True]
+    assert new.tolist() == [False, False, True, True]
+    assert familiar.tolist() == [True, True, False, False]
 
 
 def test_the_map_by_hand():
@@ -155,15 +159,22 @@ def test_the_map_by_hand():
 
     def after(seconds):
         clutter.move(seconds, STAY, True)
-        return clutter.new(np.array([spot, beside, near])).tolist()
+        return [
+            ["", "new", "familiar"][n + 2 * f]
+            for n, f in zip(*clutter.compare(np.array([spot, beside, near])), strict=True)
+        ]
 
-    assert after(0.0) == [False] * 3, "nothing to compare with"
+    assert after(0.0) == ["", "", ""], "nothing to compare with"
     clutter.add(np.array([spot]))
-    assert after(0.4) == [False] * 3, "too young"
-    assert after(0.2) == [False, True, False]
-    assert after(0.6) == [False] * 3, "1.2 s old: between the references"
-    assert after(0.4) == [False, True, False], "1.6 s old"
-    assert after(2.0) == [False] * 3, "forgotten"
+    assert after(0.4) == ["", "", ""], "too young"
+    assert after(0.2) == ["familiar", "new", "familiar"]
+    assert after(0.6) == ["", "", ""], "1.2 s old: between the references"
+    assert after(0.4) == ["familiar", "new", "familiar"], "1.6 s old"
+    clutter.add(np.array([beside]))
+    assert after(0.6) == ["familiar", "new", "familiar"], "where the older reference is, the recent one is not asked"
+    assert after(1.2) == ["new", "familiar", "familiar"], "the first is forgotten"
+    clutter.forget(np.array([beside]))
+    assert after(0.0) == ["new"] * 3
 
 
 def test_a_place_out_of_view_is_not_new():
@@ -171,15 +182,33 @@ def test_a_place_out_of_view_is_not_new():
     clutter.move(0.0, STAY, True)
     clutter.add(np.empty((0, 2)))
     clutter.move(0.6, (1, 0, -30, 0, 1, 0), True)
-    assert clutter.new(np.array([[80.0, 50.0], [60.0, 50.0]])).tolist() == [False, True]
+    new, familiar = clutter.compare(np.array([[80.0, 50.0], [60.0, 50.0]]))
+    assert new.tolist() == [False, True]
+    assert familiar.tolist() == [False, False]
 
 
-def test_snapshots_are_few_whatever_the_frame_rate():
+def test_the_memory_is_bounded_whatever_the_frame_rate_and_the_clutter():
     clutter = ClutterMap(ClutterConfig(), (100, 100))
-    for _ in range(2000):
+    crowd = np.random.default_rng(0).uniform(0, 100, (200, 2))
+    for _ in range(1000):
         clutter.move(0.005, STAY, True)
-        clutter.add(np.empty((0, 2)))
-    assert len(clutter._points) == len(clutter._age) == len(clutter._to_now) <= 31
+        clutter.add(crowd)
+        clutter.add(np.array([[50.0, 50.0]]))
+    assert len(clutter._pose_age) <= 51
+    assert len(clutter._places) == len(clutter._age) <= 10_000
+    for _ in range(400):
+        clutter.move(0.1, STAY, True)
+        clutter.add(crowd)
+    assert len(clutter._pose_age) <= 301
+    assert len(clutter._places) == 10_000
+    assert clutter.compare(crowd)[1].all()
+
+
+def test_what_flickers_in_its_place_is_confirmed_once_at_most():
+    """Three hits now and then, five seconds apart: the first may be an alarm, the others are known."""
+    tables = watch([POSTS[:1] if t % 150 < 4 else np.empty((0, 2)) for t in range(900)])
+    alarms = {int(row["id"]) for table in tables for row in table if row["state"] == CONFIRMED}
+    assert len(alarms) == 1
 
 
 def test_a_confirmed_track_is_never_taken_back():

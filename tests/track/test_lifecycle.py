@@ -8,7 +8,7 @@ import pytest
 from pipeline.messages import COASTING, CONFIRMED, TENTATIVE
 from pipeline.track.clutter import ClutterConfig
 from pipeline.track.config import TrackConfig
-from pipeline.track.lifecycle import hopeful, next_state
+from pipeline.track.lifecycle import hopeful, is_steady, next_state
 
 T, C, K, GONE = TENTATIVE, CONFIRMED, COASTING, None
 
@@ -34,19 +34,39 @@ def test_m_of_n(m, n, hits, states):
     seen = [int(state[0])]
     for age, hit in enumerate(hits[1:], start=2):
         count += int(hit)
-        state = next_state(state, count, np.array([0]), np.array([hit == "1"]), config)
+        state = next_state(state, lived(count[0]), np.array([hit == "1"]), config)
         alive = hopeful(state, count, np.array([age]), config)[0]
         seen.append(int(state[0]) if alive else GONE)
     assert seen == states
 
 
 @pytest.mark.parametrize(
-    ("state", "hits", "new_hits", "after"),
-    [(T, 9, 1, T), (T, 9, 2, C), (T, 2, 2, T), (C, 9, 0, C), (K, 9, 0, C)],
+    ("state", "hits", "new_hits", "known_hits", "few", "after"),
+    [
+        (T, 9, 1, 0, 0, T),
+        (T, 9, 2, 7, 0, C),
+        (T, 2, 2, 0, 0, T),
+        (T, 9, 0, 0, 1, C),
+        (T, 9, 0, 1, 1, T),
+        (C, 9, 0, 9, 0, C),
+        (K, 9, 0, 9, 0, C),
+    ],
 )
-def test_what_stands_in_the_scene_is_not_confirmed_but_kept(state, hits, new_hits, after):
-    config = TrackConfig(confirm_hits=3, confirm_window=5, clutter=ClutterConfig(new_hits=2, few=0))
-    column = np.array([hits])
-    found = next_state(np.array([state]), column, np.array([new_hits]), np.array([True]), config)
+def test_what_stands_in_the_scene_is_not_confirmed_but_kept(state, hits, new_hits, known_hits, few, after):
+    config = TrackConfig(confirm_hits=3, confirm_window=5, clutter=ClutterConfig(new_hits=2, few=few))
+    found = next_state(np.array([state]), lived(hits, new_hits, known_hits), np.array([True]), config)
     assert found.tolist() == [after]
-    assert hopeful(found, column, np.array([100]), config).tolist() == [hits >= 3]
+    assert hopeful(found, np.array([hits]), np.array([100]), config).tolist() == [hits >= 3]
+
+
+def lived(hits, new_hits=0, known_hits=0):
+    columns = [(name, "<i8") for name in ("hits", "new_hits", "known_hits")]
+    return np.array([(hits, new_hits, known_hits)], columns)
+
+
+@pytest.mark.parametrize(
+    ("state", "hits", "age", "steady"), [(C, 25, 31, True), (C, 24, 24, False), (C, 30, 60, False), (T, 90, 90, False)]
+)
+def test_steady_is_what_has_been_seen_long_and_nearly_always(state, hits, age, steady):
+    life = np.array([(hits, age)], [("hits", "<i8"), ("age", "<i8")])
+    assert is_steady(np.array([state]), life).tolist() == [steady]

@@ -17,7 +17,7 @@ from pipeline.track.tracker import Tracker
 
 DT = 1 / 30
 STILL = EgoMotion(ok=True)
-CONFIG = TrackConfig(high_score=0.5, low_score=0.2, clutter=ClutterConfig(enabled=False))
+CONFIG = TrackConfig(high_score=0.5, low_score=0.2, confirm_hits=3, clutter=ClutterConfig(enabled=False))
 
 
 def detections(points, score=0.9, **columns):
