@@ -117,6 +117,10 @@ def fill_disk(run: Run) -> None:
             file.write(bytes(4096))
 
 
+def nothing(run: Run) -> None:
+    """The fault is in the machine."""
+
+
 def wait(run: Run) -> None:
     """Nothing but time: the fault is in the source."""
     time.sleep(LIVE_S)

@@ -37,6 +37,7 @@ class Fault:
         settings: besides those of all runs.
         within: longest recovery in seconds, as the configuration has it.
         small_disk: the outputs go to a disk of their own that has little room.
+        small_memory: the run sees a shared memory (/dev/shm) with next to no room.
         clock: the wall clock of the run can be moved.
     """
 
@@ -47,6 +48,7 @@ class Fault:
     settings: tuple[str, ...] = ()
     within: Callable[[Config], float] = lambda config: SLACK_S
     small_disk: bool = False
+    small_memory: bool = False
     clock: bool = False
 
     def obstacle(self) -> str:
@@ -55,6 +57,8 @@ class Fault:
             return "the ffmpeg program is not installed"
         if self.small_disk and (os.geteuid() or not shutil.which("mount")):
             return "mounting a small disk needs root"
+        if self.small_memory and (os.geteuid() or not shutil.which("unshare")):
+            return "a /dev/shm of its own needs root"
         if self.clock and COMPILER is None:
             return "no C compiler for a clock of its own, and that of the machine is left alone"
         return ""
@@ -120,5 +124,6 @@ FAULTS = (
     ),
     Fault("ten times the frame rate", blows.wait, STOPPED, FAST),
     Fault("disk full", blows.fill_disk, Expect(5, drained=None, named="No space left"), small_disk=True),
+    Fault("tiny shared memory", blows.nothing, small_memory=True),
     Fault("clock leaps", blows.step_clock, clock=True),
 )  # fmt: skip

@@ -55,6 +55,7 @@ class Run:
         clock: the time of day that the run sees, if not the true one.
         camera: the server of a live source, for blows that are dealt to it.
         out: output folder; one in the scratch folder if not given.
+        within: command that the run is started by, with the run's own behind it.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Run:
         clock: WallClock | None = None,
         camera: Camera | None = None,
         out: Path | None = None,
+        within: Sequence[str] = (),
     ) -> None:
         self.addresses, self.sources = list(addresses), source_ids(addresses)
         self.out = out or scratch / "out"
@@ -80,7 +82,7 @@ class Run:
         words = [word for setting in settings for word in ("--set", setting)]
         with self._errors.open("wb") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, str(FRONT_DOOR), *self.addresses, *words, "--out", str(self.out)],
+                [*within, sys.executable, str(FRONT_DOOR), *self.addresses, *words, "--out", str(self.out)],
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
                 env=self.environment,
