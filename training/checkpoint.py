@@ -1,4 +1,4 @@
-"""The state of a run in one safetensors file, replaced atomically; no pickle."""
+"""The state of a run in one safetensors file, replaced atomically."""
 
 from __future__ import annotations
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import zmq
 
 from pipeline.capture.source import Grab, Source
+from tests.capture.remote_host import Read
+from tests.capture.streams import reading
 
 FFMPEG = shutil.which("ffmpeg")
 SIZE = "64x48"
@@ -52,3 +57,17 @@ def read_all(source: Source) -> list[Grab]:
         grabs.append(grab)
     source.close()
     return grabs
+
+
+@pytest.fixture
+def context() -> Iterator[zmq.Context]:
+    made = zmq.Context()
+    yield made
+    made.destroy(0)
+
+
+@pytest.fixture
+def read() -> Iterator[Read]:
+    """Starts reading a remote camera; closed after the test, however that ends."""
+    with ExitStack() as sources:
+        yield lambda url, config: sources.enter_context(reading(url, config))
