@@ -63,6 +63,10 @@ class QueueConfig(_Section, frozen=True):
     transport: Literal["ipc", "tcp"] = "ipc"
     drain_s: Annotated[float, Meta(gt=0, le=3600)] = 20.0
 
+    def policy_for(self, live: bool) -> Policy:
+        """The policy of a source."""
+        return self.policy or (Policy.BOUNDED if live else Policy.LOSSLESS)
+
     def granted(self, lossless: bool) -> int:
         """Frames under way between two stages, where all sources are lossless or any is not."""
         return self.credits or (2 if lossless else 1)

@@ -107,10 +107,7 @@ def plan(
         return f"ipc://{folder}/{name}" if config.queue.transport == "ipc" else f"tcp://127.0.0.1:{next(ports)}"
 
     ids = tuple(id_ for id_, _ in sources)
-    policies = {
-        id_: config.queue.policy or (Policy.BOUNDED if is_live(address) else Policy.LOSSLESS)
-        for id_, address in sources
-    }
+    policies = {id_: config.queue.policy_for(is_live(address)) for id_, address in sources}
     credits = config.queue.granted(lossless=set(policies.values()) <= {Policy.LOSSLESS})
     inputs = tuple(endpoint(f"c{i}", captures[id_], where["preprocess"]) for i, id_ in enumerate(ids))
     plans = [

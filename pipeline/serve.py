@@ -96,7 +96,7 @@ def serve(address: str, endpoint: str, config: Config, own: Path | None, stops: 
     """
     source = open_source(address, config.capture)
     (id_,) = source_ids([address])
-    policy = config.queue.policy or (Policy.BOUNDED if is_live(address) else Policy.LOSSLESS)
+    policy = config.queue.policy_for(is_live(address))
     session = uuid.uuid4().hex
     busy = EndOfSource(session=session, source=id_, reason="failed", error="busy with another viewer")
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
