@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.capture.test_remote import Machines, serving
+from tests.capture.remote_host import serving
+from tests.capture.test_remote_keys import Machines
 from tests.e2e.harness import FAST, assert_nothing_left, front_door, lines, record, start
 
 SCENE = "test://crossing?width=96&height=96&frames=15&seed=3"
