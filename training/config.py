@@ -46,18 +46,20 @@ class SourceConfig(_Section, frozen=True):
         split: text file with one name a line, below the folder; none takes every picture.
         images: sub-folder of the pictures.
         masks: sub-folder of the masks; none says that no picture holds a target.
+        ignored: sub-folder of masks of the pixels of which nobody can tell; they count in no loss and no figure.
         weight: share of the training crops, relative to the other sets.
         scale: range of the random magnification (log-uniform) of the crops.
-        validation: fraction kept out of training, by a hash of the name.
+        validation: fraction kept out of training, by a hash of the name; or a text file of names, below the folder.
     """
 
     folder: str
     split: str | None = "img_idx/train.txt"
     images: str = "images"
     masks: str | None = "masks"
+    ignored: str | None = None
     weight: Positive = 1.0
     scale: tuple[Positive, Positive] = (1.0, 1.0)
-    validation: Annotated[float, Meta(ge=0, lt=1)] = 0.0
+    validation: Annotated[float, Meta(ge=0, lt=1)] | Annotated[str, Meta(min_length=1)] = 0.0
 
 
 class AugmentConfig(_Section, frozen=True):

@@ -25,11 +25,13 @@ class Batch(NamedTuple):
         pictures: (N, C, crop, crop), float32, in the network's units, with the statistics of the whole frame as in
             live use.
         masks: (N, 1, crop, crop), float32 in {0, 1}.
+        ignored: (N, 1, crop, crop), bool, where nobody can tell; never where the mask is 1.
         names: of the pictures, as ``folder/name``.
     """
 
     pictures: Tensor
     masks: Tensor
+    ignored: Tensor
     names: list[str]
 
 
@@ -41,11 +43,11 @@ def draw_batch(training: list[list[Held]], config: DataConfig, norm: FrameZScore
     """
     margin = max(norm.windows, default=1) // 2
     weights = np.array([source.weight for source in config.sources])
-    chosen, crops, masks, names = [], [], [], []
+    chosen, crops, masks, unknown, names = [], [], [], [], []
     for index in rng.choice(len(training), size=size, p=weights / weights.sum()):
         source = config.sources[index]
         held = training[index][rng.integers(len(training[index]))]
-        crop, mask = draw_crop(held, config, source.scale, rng, margin)
+        crop, mask, ignored = draw_crop(held, config, source.scale, rng, margin)
         if rng.random() < config.augment.paste:
             donor = training[index][rng.integers(len(training[index]))]
             if len(donor.boxes):
@@ -53,6 +55,7 @@ def draw_batch(training: list[list[Held]], config: DataConfig, norm: FrameZScore
         chosen.append(held)
         crops.append(crop)
         masks.append(mask)
+        unknown.append(ignored & ~mask)
         names.append(f"{source.folder}/{held.name}")
     pictures, mean, std = disturb(torch.stack(crops)[:, None], chosen, config.augment, rng)
     tops = pictures.new_tensor([held.top for held in chosen])
@@ -60,32 +63,34 @@ def draw_batch(training: list[list[Held]], config: DataConfig, norm: FrameZScore
     counts = pictures * tops.view(-1, 1, 1, 1)
     inner = (..., slice(margin, margin + config.crop), slice(margin, margin + config.crop))
     whole = normalise(counts, mean * tops, gain, norm)
-    return Batch(whole[inner].contiguous(), torch.stack(masks)[:, None].float()[inner].contiguous(), names)
+    truth, doubt = (torch.stack(planes)[:, None][inner] for planes in (masks, unknown))
+    return Batch(whole[inner].contiguous(), truth.float().contiguous(), doubt.contiguous(), names)
 
 
 def draw_crop(
     held: Held, config: DataConfig, scale: tuple[float, float], rng: Generator, margin: int = 0
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """One crop at a random place, magnification and orientation, with ``margin`` px more on each side.
 
     Returns:
-        picture (side, side), float32, counts over the top of the bit depth; mask (side, side), bool; with
-        side = crop + 2 margin.
+        picture (side, side), float32, counts over the top of the bit depth; mask and ignored (side, side), bool;
+        with side = crop + 2 margin.
     """
     magnification = math.exp(rng.uniform(math.log(scale[0]), math.log(scale[1])))
     side, inner = config.crop + 2 * margin, max(8, round(config.crop / magnification))
     edge = max(8, round(side / magnification))
     left, top = (start - (edge - inner) // 2 for start in _place(held, inner, config.on_target, rng))
     picture = _cut(held.counts, left, top, edge) / held.top
-    mask = _cut(held.mask, left, top, edge)
+    mask, ignored = (_cut(plane, left, top, edge) for plane in (held.mask, held.ignored))
     if edge != side:
         picture, cover = _resize(picture, side), _resize(mask, side)
         # A target smaller than one new pixel keeps its most covered pixels: it dims, but does not cease to exist.
         mask = (cover > 0.5 * cover.max().clamp(max=1)).float()
+        ignored = _resize(ignored, side)
     turns, flip = int(rng.integers(4)), bool(rng.integers(2))
     if flip:
-        picture, mask = picture.flip(1), mask.flip(1)
-    return torch.rot90(picture, turns), torch.rot90(mask, turns) > 0
+        picture, mask, ignored = picture.flip(1), mask.flip(1), ignored.flip(1)
+    return torch.rot90(picture, turns), torch.rot90(mask, turns) > 0, torch.rot90(ignored, turns) > 0
 
 
 def _place(held: Held, edge: int, on_target: float, rng: Generator) -> tuple[int, int]:

@@ -25,11 +25,13 @@ class Sample(Struct, frozen=True, eq=False):
         name: file name without suffix.
         picture: (H, W), uint8 or uint16.
         mask: (H, W), uint8, 1 on targets.
+        ignored: (H, W), uint8, 1 where nobody can tell; 0 on targets.
     """
 
     name: str
     picture: Picture
     mask: NDArray[np.uint8]
+    ignored: NDArray[np.uint8]
 
 
 def names(folder: Path, split: str | None, images: str = "images") -> list[str]:
@@ -52,21 +54,32 @@ def names(folder: Path, split: str | None, images: str = "images") -> list[str]:
     return found
 
 
-def read_sample(folder: Path, name: str, images: str = "images", masks: str | None = "masks") -> Sample:
-    """Decode one picture as grey counts in its own bit depth; the mask is true above half of its range.
+def read_sample(
+    folder: Path, name: str, images: str = "images", masks: str | None = "masks", ignored: str | None = None
+) -> Sample:
+    """Decode one picture as grey counts in its own bit depth; masks are true above half of their range.
 
     Raises:
         ConfigError: a file is missing, unreadable, or the sizes differ.
     """
     picture = read_grey(folder / images / f"{name}.png")
-    mask = np.zeros(picture.shape, np.uint8)
-    if masks is not None:
-        path = folder / masks / f"{name}.png"
-        grey = read_grey(path)
-        if grey.shape != picture.shape:
-            raise ConfigError(f"{path}: {grey.shape[1]}x{grey.shape[0]} mask for a picture of another size")
-        mask = (grey > np.iinfo(grey.dtype).max // 2).astype(np.uint8)
-    return Sample(name, picture, mask)
+    none = np.zeros(picture.shape, np.uint8)
+    mask = none if masks is None else _read_mask(folder / masks / f"{name}.png", picture)
+    unknown = none if ignored is None else _read_mask(folder / ignored / f"{name}.png", picture) & ~mask
+    return Sample(name, picture, mask, unknown)
+
+
+def read_source(root: Path, source: SourceConfig, name: str) -> Sample:
+    """One picture of a set; see ``read_sample``."""
+    return read_sample(root / source.folder, name, source.images, source.masks, source.ignored)
+
+
+def _read_mask(path: Path, picture: Picture) -> NDArray[np.uint8]:
+    grey = read_grey(path)
+    if grey.shape != picture.shape:
+        raise ConfigError(f"{path}: {grey.shape[1]}x{grey.shape[0]} mask for a picture of another size")
+    mask: NDArray[np.uint8] = (grey > np.iinfo(grey.dtype).max // 2).astype(np.uint8)
+    return mask
 
 
 def read_grey(path: Path) -> Picture:
@@ -99,9 +112,11 @@ def split_names(root: Path, source: SourceConfig) -> tuple[list[str], list[str]]
     Raises:
         ConfigError: see ``names``; also a source that has nothing left to train on.
     """
+    folder, rule = root / source.folder, source.validation
+    listed = set(names(folder, rule)) if isinstance(rule, str) else set()
     split: tuple[list[str], list[str]] = ([], [])
-    for name in names(root / source.folder, source.split, source.images):
-        split[held_out(source.folder, name, source.validation)].append(name)
+    for name in names(folder, source.split, source.images):
+        split[name in listed if isinstance(rule, str) else held_out(source.folder, name, rule)].append(name)
     if not split[0]:
         raise ConfigError(f"{root / source.folder}: validation takes every picture")
     return split
@@ -118,10 +133,9 @@ def load_sources(root: Path, sources: Sequence[SourceConfig]) -> tuple[list[list
     """
     training, validation = [], {}
     for source in sources:
-        folder = root / source.folder
         split: tuple[list[Sample], list[Sample]] = ([], [])
         for part, chosen in zip(split, split_names(root, source), strict=True):
-            part.extend(read_sample(folder, name, source.images, source.masks) for name in chosen)
+            part.extend(read_source(root, source, name) for name in chosen)
         training.append(split[0])
         if split[1]:
             validation[source.folder] = split[1]

@@ -21,6 +21,7 @@ class Held(Struct, frozen=True, eq=False):
         name: file name without suffix.
         counts: (H, W), uint8 or uint16, on the device.
         mask: (H, W), bool, on the device.
+        ignored: (H, W), bool, on the device; see ``Sample``.
         top: largest count of the bit depth.
         levels: (L,), float32, the counts that occur, over ``top``; on the device.
         share: (L,), float32, part of the pixels with each of them; on the device.
@@ -30,6 +31,7 @@ class Held(Struct, frozen=True, eq=False):
     name: str
     counts: Tensor
     mask: Tensor
+    ignored: Tensor
     top: int
     levels: Tensor
     share: Tensor
@@ -45,6 +47,7 @@ def hold(sample: Sample, device: torch.device) -> Held:
         sample.name,
         torch.from_numpy(sample.picture).to(device),
         torch.from_numpy(sample.mask > 0).to(device),
+        torch.from_numpy(sample.ignored > 0).to(device),
         top,
         torch.from_numpy((levels / top).astype(np.float32)).to(device),
         torch.from_numpy((pixels[levels] / sample.picture.size).astype(np.float32)).to(device),

@@ -30,7 +30,7 @@ from nets.manifest import FOLDER, SUFFIX, Input, Manifest, Training, Validation,
 from pipeline.errors import ConfigError, PipelineError
 from training import checkpoint, config, predict
 from training.config import SourceConfig, TrainConfig
-from training.data import read_sample, split_names
+from training.data import read_source, split_names
 from training.device import DEVICES, exact_float32, open_device
 from training.journal import LOG
 from training.metrics.strict import StrictScore
@@ -74,8 +74,11 @@ def validate(
         chosen = split_names(root, source)[1][:most]
         if not chosen:
             continue
-        samples = (read_sample(root / source.folder, name, source.images, source.masks) for name in chosen)
-        maps = ((predict.probabilities(network, s.picture, recipe.normalisation, device), s.mask > 0) for s in samples)
+        samples = (read_source(root, source, name) for name in chosen)
+        maps = (
+            (predict.probabilities(network, s.picture, recipe.normalisation, device) * (s.ignored == 0), s.mask > 0)
+            for s in samples
+        )
         scores[source.folder] = sweep(maps, thresholds, StrictScore)
     if not any(score[0].targets.sum() for score in scores.values()):
         raise ConfigError(f"{root}: no validation set of the recipe holds a target, so no threshold can be chosen")
@@ -127,11 +130,16 @@ def steps(run: Path, weights: str) -> int:
 
 def describe_split(sources: Sequence[SourceConfig]) -> str:
     """How training and validation were told apart, in words."""
-    parts = ", ".join(f"{s.folder} {s.validation:g} of {s.split or 'all pictures'}" for s in sources if s.validation)
+    hashed = [f"{s.folder} {s.validation:g} of {s.split or 'all pictures'}" for s in sources if _share(s)]
+    listed = [f"{s.folder} {s.validation}" for s in sources if isinstance(s.validation, str)]
     return (
-        f"by sha256 of set/name, held out for validation: {parts}; never trained on; "
-        "neighbouring frames of one recording may lie on both sides"
+        f"held out for validation, never trained on: by sha256 of set/name (neighbouring frames of one recording may "
+        f"lie on both sides) {', '.join(hashed) or 'nothing'}; by list {', '.join(listed) or 'nothing'}"
     )
+
+
+def _share(source: SourceConfig) -> float:
+    return 0.0 if isinstance(source.validation, str) else source.validation
 
 
 def publish(

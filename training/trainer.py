@@ -114,7 +114,7 @@ class Trainer:
         bfloat16 = recipe.run.precision == "bfloat16"
         with torch.autocast(self.world.device.type, torch.bfloat16, enabled=bfloat16):
             logits, heads = self.parallel(batch.pictures.contiguous(memory_format=torch.channels_last))
-        loss: Tensor = total_loss(logits, heads, batch.masks, recipe.loss, done)
+        loss: Tensor = total_loss(logits, heads, batch.masks, recipe.loss, done, batch.ignored)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), recipe.optimiser.clip_norm)
@@ -152,7 +152,7 @@ class Trainer:
         rows: list[NDArray[np.uint8]] = []
         for sample in samples:
             logits = predict.logits(self.averaged.network, sample.picture, self.recipe.normalisation, self.world.device)
-            predicted, truth = (logits > 0).cpu().numpy(), sample.mask > 0
+            predicted, truth = (logits > 0).cpu().numpy() & (sample.ignored == 0), sample.mask > 0
             score.update(predicted, truth)
             if len(rows) < OVERLAYS:
                 rows.append(side_by_side(sample.picture, truth, predicted, sample.name))

@@ -14,7 +14,8 @@ def frame(dtype=np.uint8, size=64, seed=0):
     rng = np.random.default_rng(seed)
     top = np.iinfo(dtype).max
     picture = (rng.uniform(0.2, 0.6, (size, size)) * top).astype(dtype)
-    return hold(Sample("p", picture, np.zeros((size, size), np.uint8)), torch.device("cpu"))
+    none = np.zeros((size, size), np.uint8)
+    return hold(Sample("p", picture, none, none), torch.device("cpu"))
 
 
 def disturbed(frames, seed=0, **settings):

@@ -41,7 +41,7 @@ def counts(crop, frame):
 
 def test_a_held_picture_knows_its_levels_and_boxes():
     picture, mask = np.array([[0, 0, 51], [255, 0, 0]], np.uint8), np.array([[0, 0, 1], [0, 1, 0]], np.uint8)
-    frame = hold(Sample("p", picture, mask), CPU)
+    frame = hold(Sample("p", picture, mask, np.zeros_like(mask)), CPU)
     assert frame.levels.tolist() == pytest.approx([0, 0.2, 1])
     assert frame.share.tolist() == pytest.approx([4 / 6, 1 / 6, 1 / 6])
     assert frame.boxes.tolist() == [[1, 0, 2, 2]]
@@ -49,7 +49,7 @@ def test_a_held_picture_knows_its_levels_and_boxes():
 
 
 def test_an_undisturbed_crop_is_a_piece_of_the_picture_with_its_mask(samples, held):
-    crop, mask = draw_crop(held[0], config(), (1.0, 1.0), np.random.default_rng(0))
+    crop, mask, _ = draw_crop(held[0], config(), (1.0, 1.0), np.random.default_rng(0))
     pieces = [
         (picture, truth)
         for top in range(33)
@@ -63,6 +63,24 @@ def test_an_undisturbed_crop_is_a_piece_of_the_picture_with_its_mask(samples, he
     assert any(np.array_equal(counts(crop, held[0]), p) and np.array_equal(mask.numpy(), t > 0) for p, t in pieces)
 
 
+@pytest.mark.parametrize("scale", [1.0, 0.6, 1.7])
+def test_what_is_ignored_stays_with_its_pixels(scale):
+    picture = np.full((96, 96), 40, np.uint8)
+    picture[30:60, 40:52] = 200
+    frame = hold(Sample("p", picture, np.zeros_like(picture), (picture == 200).astype(np.uint8)), CPU)
+    rng, seen = np.random.default_rng(4), 0
+    for _ in range(10):
+        crop, mask, ignored = draw_crop(frame, config(), (scale, scale), rng)
+        level = counts(crop, frame)
+        assert not mask.any()
+        assert ignored[level >= 120].all()
+        assert not ignored[level == 40].any()
+        seen += int(ignored.any())
+    assert seen > 2
+    batch = draw_batch([[frame]], config(crop=96, batch=1), FrameZScore(), rng, 1)
+    assert torch.equal(batch.ignored, batch.pictures > 0)
+
+
 def test_a_crop_asked_to_hold_a_target_does(held):
     rng = np.random.default_rng(1)
     assert all(draw_crop(held[1], config(on_target=1.0), (1.0, 1.0), rng)[1].any() for _ in range(50))
@@ -73,7 +91,7 @@ def test_targets_survive_any_magnification(samples, held, scale):
     rng = np.random.default_rng(2)
     bright = (samples[2].picture.mean() + samples[2].picture.std()) / held[2].top
     for _ in range(20):
-        crop, mask = draw_crop(held[2], config(on_target=1.0), (scale, scale), rng)
+        crop, mask, _ = draw_crop(held[2], config(on_target=1.0), (scale, scale), rng)
         assert crop.shape == mask.shape == (32, 32)
         assert mask.dtype == torch.bool
         assert crop[mask].mean() > bright  # the squares are still where the mask says
@@ -81,7 +99,7 @@ def test_targets_survive_any_magnification(samples, held, scale):
 
 @pytest.mark.parametrize("edge", [96, 160])
 def test_a_frame_smaller_than_the_crop_is_filled_by_reflection(samples, held, edge):
-    crop, _ = draw_crop(held[0], config(crop=edge), (1.0, 1.0), np.random.default_rng(5))
+    crop, _, _ = draw_crop(held[0], config(crop=edge), (1.0, 1.0), np.random.default_rng(5))
     filled = np.pad(samples[0].picture, (0, edge - 64), mode="reflect")
     assert any(np.array_equal(counts(crop, held[0]), view) for view in views(filled))
 
@@ -137,7 +155,8 @@ def test_a_square_that_leaves_the_frame_is_filled_by_reflection(start, length, s
 
 
 def test_sets_are_drawn_by_their_weights(held):
-    empty = [hold(Sample("e", frame.counts.numpy(), np.zeros((64, 64), np.uint8)), CPU) for frame in held]
+    none = np.zeros((64, 64), np.uint8)
+    empty = [hold(Sample("e", frame.counts.numpy(), none, none), CPU) for frame in held]
     sources = [SourceConfig(folder="a", weight=3.0), SourceConfig(folder="b", weight=1.0)]
     batch = draw_batch([held, empty], config(sources=sources), FrameZScore(), np.random.default_rng(6), 400)
     assert sum(name.startswith("a/") for name in batch.names) / 400 == pytest.approx(0.75, abs=0.07)

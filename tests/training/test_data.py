@@ -48,6 +48,27 @@ def test_a_set_without_masks_holds_no_targets(folder):
     assert not sample.mask.any()
 
 
+def test_a_target_is_never_ignored(folder):
+    (folder / "ignored").mkdir()
+    cv2.imwrite(str(folder / "ignored" / "p0.png"), np.full((64, 64), 255, np.uint8))
+    sample = read_sample(folder, "p0", ignored="ignored")
+    np.testing.assert_array_equal(sample.ignored, 1 - sample.mask)
+    assert not read_sample(folder, "p0").ignored.any()
+    cv2.imwrite(str(folder / "ignored" / "p0.png"), np.full((64, 32), 255, np.uint8))
+    with pytest.raises(ConfigError, match=r"ignored/p0\.png: 32x64 mask"):
+        read_sample(folder, "p0", ignored="ignored")
+
+
+def test_a_list_says_what_is_for_validation(folder):
+    (folder / "img_idx" / "few.txt").write_text("p3\np1\n")
+    source = SourceConfig(folder="tiny", validation="img_idx/few.txt")
+    training, validation = split_names(folder.parent, source)
+    assert validation == ["p1", "p3"]
+    assert training == [f"p{k}" for k in (0, 2, *range(4, 12))]
+    with pytest.raises(ConfigError, match=r"gone\.txt"):
+        split_names(folder.parent, SourceConfig(folder="tiny", validation="gone.txt"))
+
+
 def test_a_picture_belongs_to_validation_for_ever():
     chosen = [k for k in range(20) if held_out("irstd_1k", f"XDU{k}", 0.3)]
     assert chosen == [0, 2, 3, 17]

@@ -12,7 +12,7 @@ def donor(contrast=60, size=3):
     picture, mask = rng.normal(80, 5, (64, 64)), np.zeros((64, 64), np.uint8)
     picture[20 : 20 + size, 30 : 30 + size] += contrast
     mask[20 : 20 + size, 30 : 30 + size] = 1
-    return hold(Sample("d", np.clip(picture, 0, 255).astype(np.uint8), mask), torch.device("cpu"))
+    return hold(Sample("d", np.clip(picture, 0, 255).astype(np.uint8), mask, np.zeros_like(mask)), torch.device("cpu"))
 
 
 def field(noise=0.02):
@@ -48,7 +48,8 @@ def test_nothing_is_pasted_on_a_target():
 @pytest.mark.parametrize("size", [40, 64])
 def test_large_targets_are_not_pasted(size):
     source = donor(size=min(size, 34)) if size == 40 else hold(
-        Sample("d", np.full((64, 64), 9, np.uint8), np.ones((64, 64), np.uint8)), torch.device("cpu")
+        Sample("d", np.full((64, 64), 9, np.uint8), np.ones((64, 64), np.uint8), np.zeros((64, 64), np.uint8)),
+        torch.device("cpu")
     )  # fmt: skip
     picture, mask = field()
     after, truth = paste(picture, mask, cut_out(source, np.random.default_rng(0)), np.random.default_rng(2))

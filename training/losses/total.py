@@ -25,8 +25,17 @@ LOCATIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
+SURELY_NOT = -30.0
+"""A logit that costs nothing on background, and has no gradient."""
+
+
 def total_loss(
-    logits: Tensor, heads: Sequence[Tensor], mask: Tensor, config: LossConfig, progress: float = 1.0
+    logits: Tensor,
+    heads: Sequence[Tensor],
+    mask: Tensor,
+    config: LossConfig,
+    progress: float = 1.0,
+    ignored: Tensor | None = None,
 ) -> Tensor:
     """Mean loss of the fused logits and of every head against the mask max-pooled to the head's size.
 
@@ -36,14 +45,20 @@ def total_loss(
         mask: (N, 1, H, W) in {0, 1}.
         config: the recipe's loss.
         progress: part of the run that is done, 0 to 1.
+        ignored: (N, 1, H, W), bool, background pixels whose logits do not count; a coarser pixel is ignored if one
+            of its pixels is and none is target.
 
     Returns:
         scalar, float32.
     """
-    losses = [map_loss(logits, mask, config, progress)]
-    for head in heads:
-        stride = mask.shape[-1] // head.shape[-1]
-        losses.append(map_loss(head, F.max_pool2d(mask, stride), config, progress))
+    losses = []
+    for scores in (logits, *heads):
+        stride = mask.shape[-1] // scores.shape[-1]
+        truth = F.max_pool2d(mask, stride)
+        counted = scores
+        if ignored is not None:
+            counted = scores.masked_fill(F.max_pool2d(ignored.to(mask.dtype), stride) > truth, SURELY_NOT)
+        losses.append(map_loss(counted, truth, config, progress))
     return torch.stack(losses).mean()
 
 

@@ -180,3 +180,36 @@ def test_empty_pictures_are_pushed_down_not_ignored(config):
 def test_impossible_recipes_are_refused(tree, place):
     with pytest.raises(msgspec.ValidationError, match=place):
         msgspec.convert(tree, LossConfig)
+
+
+@pytest.mark.parametrize("config", ALL, ids=name_of)
+def test_ignored_pixels_count_for_nothing(config):
+    torch.manual_seed(1)
+    logits = (2 * torch.randn(2, 1, 32, 32)).requires_grad_()
+    heads = [torch.randn(2, 1, 32 >> j, 32 >> j).requires_grad_() for j in range(4)]
+    mask, ignored = torch.zeros(2, 1, 32, 32), torch.zeros(2, 1, 32, 32, dtype=torch.bool)
+    mask[:, :, 4:7, 4:7] = 1
+    ignored[:, :, 16:24, 8:16] = True
+    total_loss(logits, heads, mask, config, ignored=ignored).backward()
+    for scores in (logits, *heads):
+        step = 32 // scores.shape[-1]
+        inside = scores.grad[:, :, 16 // step : 24 // step, 8 // step : 16 // step]
+        assert inside.abs().max() < 1e-9
+        assert scores.grad.abs().max() > 1e-6
+    with torch.no_grad():
+        before = total_loss(logits, heads, mask, config, ignored=ignored)
+        logits[:, :, 16:24, 8:16] = 9.0
+        assert torch.equal(total_loss(logits, heads, mask, config, ignored=ignored), before)
+        assert not torch.equal(total_loss(logits, heads, mask, config), before)
+
+
+def test_a_coarse_pixel_with_a_target_and_its_rim_is_target():
+    mask, ignored = torch.zeros(1, 1, 32, 32), torch.zeros(1, 1, 32, 32, dtype=torch.bool)
+    mask[..., 8:11, 8:11] = 1
+    ignored[..., 7:12, 7:12] = True
+    ignored &= mask == 0
+    logits, head = torch.full((1, 1, 32, 32), -9.0), torch.zeros(1, 1, 4, 4, requires_grad=True)
+    total_loss(logits, [head], mask, LossConfig(cross_entropy=1.0), ignored=ignored).backward()
+    # Of 16 coarse pixels (8, 8) lies in [1, 1], with the target; the rim alone reaches [0, 0], [0, 1] and [1, 0].
+    assert (head.grad[0, 0] < 0).nonzero().tolist() == [[1, 1]]
+    assert (head.grad[0, 0] == 0).nonzero().tolist() == [[0, 0], [0, 1], [1, 0]]
