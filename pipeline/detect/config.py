@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from pipeline.detect.masks import Masks
 from pipeline.messages import MAX_OBJECTS
 
 Probability = Annotated[float, Meta(gt=0, lt=1)]
@@ -29,6 +30,7 @@ class DetectConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         min_area: px.
         max_area: px.
         max_detections: per frame, the best are kept.
+        masks: by name of the source, or ``*`` for all: polygons, corners x, y in px, in which nothing is detected.
     """
 
     weights: str = "mshnet"
@@ -45,6 +47,7 @@ class DetectConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     min_area: Annotated[int, Meta(ge=1)] = 1
     max_area: Annotated[int, Meta(ge=1)] = 2000
     max_detections: Annotated[int, Meta(ge=1, le=MAX_OBJECTS)] = 200
+    masks: Masks = {}
 
     def __post_init__(self) -> None:
         if self.tile_overlap > self.tile // 2:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pipeline.detect.backend import Backend, Maps, make_backend
 from pipeline.detect.components import find
 from pipeline.detect.config import DetectConfig
+from pipeline.detect.masks import draw, polygons_of, uncovered
 from pipeline.detect.tiling import stitch, tiles
 from pipeline.link import SourceReport
 from pipeline.messages import Detected, EndOfSource, Packet, Prepared
@@ -28,6 +29,7 @@ class DetectStage:
         self.window_s = config.window_ms / 1000
         self._backend: Backend | None = None
         self._facts: dict[str, str] = {}
+        self._masks: dict[tuple[str, int, int], NDArray[np.bool_]] = {}
 
     def open(self) -> None:
         """Load the network.
@@ -98,6 +100,11 @@ class DetectStage:
             max_area=config.max_area,
             max_detections=config.max_detections,
         )
+        if polygons := polygons_of(config.masks, message.header.source):
+            key = (message.header.source, message.header.height, message.header.width)
+            if key not in self._masks:
+                self._masks[key] = draw(polygons, key[1:])
+            detections = uncovered(detections, self._masks[key])
         detected = Detected(header=message.header, ego=message.ego, detections=detections.tobytes())
         return Packet(detected, packet.picture)
 

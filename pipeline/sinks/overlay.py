@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.capture.source import Picture
+from pipeline.detect.masks import Polygon
 from pipeline.messages import COASTING, CONFIRMED, MAX_SIDE, TENTATIVE, Tracked
 from pipeline.sinks.stretch import Stretch
 from pipeline.sinks.trails import Trails
@@ -21,6 +24,7 @@ STRIP = 24
 COLOURS: dict[int, Colour] = {TENTATIVE: (150, 150, 120), CONFIRMED: (90, 235, 90), COASTING: (60, 170, 255)}
 WHITE: Colour = (225, 225, 225)
 BLACK: Colour = (0, 0, 0)
+MASKED: Colour = (110, 110, 110)
 WARNING: Colour = (60, 170, 255)
 _STRIP_GREY = 24
 _TRAIL_DIM = 0.75
@@ -38,10 +42,12 @@ class Overlay:
     Args:
         scale: how many times the picture is enlarged; none enlarges small ones to ``LEGIBLE_WIDTH``.
         trail_s: seconds of the past behind a track.
+        masked: polygons in which nothing is detected, px of the source frame.
     """
 
-    def __init__(self, scale: int | None, trail_s: float) -> None:
+    def __init__(self, scale: int | None, trail_s: float, masked: Sequence[Polygon] = ()) -> None:
         self._scale = scale
+        self._masked = [np.array(polygon, float) for polygon in masked]
         self._stretch = Stretch()
         self._trails = Trails(trail_s)
 
@@ -64,6 +70,9 @@ class Overlay:
         clean = np.asarray(cv2.cvtColor(gray, cv2.COLOR_GRAY2BGR), np.uint8)
 
         canvas = clean.copy()
+        for polygon in self._masked:
+            corners = _on_canvas(polygon, scale)
+            _strokes(canvas, np.stack([corners, np.roll(corners, -1, axis=0)], axis=1), MASKED)
         self._trails.update(tracks, message.ego.matrix, header.pts)
         for track in np.sort(tracks, order="state"):
             _mark(canvas, track, self._trails.of(int(track["id"])), scale)

@@ -6,11 +6,13 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.capture.source import Picture
+from pipeline.detect.masks import Polygon, polygons_of
 from pipeline.errors import ConfigError
 from pipeline.journal import Journal
 from pipeline.link import SourceReport
@@ -33,6 +35,7 @@ class SinkStage:
         clock: monotonic time in ns.
         attempt: times that the stage has died before.
         journal: of the stage, where it may be started again: books and files then go on.
+        masks: of the detector, to be shown.
     """
 
     batch_size = 1
@@ -46,9 +49,10 @@ class SinkStage:
         clock: Callable[[], int] = time.monotonic_ns,
         attempt: int = 0,
         journal: Journal | None = None,
+        masks: Mapping[str, Sequence[Polygon]] = MappingProxyType({}),
     ) -> None:
         self._config, self._out, self._on_quit, self._clock = config, out, on_quit, clock
-        self._attempt, self._journal = attempt, journal
+        self._attempt, self._journal, self._masks = attempt, journal, masks
         self._window: Window | None = None
         self._files: dict[str, SourceFiles] = {}
         self._books: dict[str, Book] = {}
@@ -113,7 +117,8 @@ class SinkStage:
     def _draw(self, message: Tracked, picture: Picture, now: int) -> NDArray[np.uint8]:
         source = message.header.source
         if source not in self._overlays:
-            self._overlays[source] = Overlay(self._config.overlay_scale, self._config.trail_s)
+            masked = polygons_of(self._masks, source)
+            self._overlays[source] = Overlay(self._config.overlay_scale, self._config.trail_s, masked)
         age_ms = max(0, now - message.header.capture_mono_ns) / 1e6
         return self._overlays[source].draw(message, picture, age_ms)
 

@@ -154,6 +154,7 @@ def test_bad_picture_in_the_middle_keeps_what_came_before(
         (["--set", "detect.threshold=-0.5"], "detect.threshold"),
         (["--set", "detect.batch_size=many"], "detect.batch_size"),
         (["--set", "track.gate=[1]"], "track.gate"),
+        (["--set", "detect.masks={mast: [[[0, 0], [9, 0], [9, 9]]]}"], "no source is named mast; there is demo"),
     ],
 )
 def test_bad_configuration_starts_nothing(

@@ -52,6 +52,20 @@ def test_one_run_writes_everything_that_is_promised(tmp_path: Path, runtime: Pat
     assert source["end"] == "finished"
 
 
+def test_nothing_is_detected_under_a_mask(tmp_path: Path, runtime: Path) -> None:
+    scene = "test://crossing?width=96&height=96&frames=15&seed=3"
+    left = "{crossing: [[[-1, -1], [48, -1], [48, 96], [-1, 96]]]}"
+    assert front_door(scene, *FAST, "--out", str(tmp_path / "free"), runtime=runtime).returncode == 0
+    masked = ["--set", f"detect.masks={left}", "--set", "placement.detect=process"]
+    assert front_door(scene, *FAST, *masked, "--out", str(tmp_path / "masked"), runtime=runtime).returncode == 0
+    free, kept = (
+        [row["x"] for line in lines(tmp_path / run / "crossing/detections.jsonl") for row in line["detections"]]
+        for run in ("free", "masked")
+    )
+    assert kept == [x for x in free if round(x) > 48]
+    assert 0 < len(kept) < len(free)
+
+
 def test_tracks_are_identical_over_runs_placements_and_company(tmp_path: Path, runtime: Path) -> None:
     other = "test://sea?width=64&height=64&frames=9"
     runs = {

@@ -138,3 +138,15 @@ def test_video_coding_keeps_marks_and_target_visible(tmp_path):
     _, frame = cv2.VideoCapture(str(tmp_path / "overlay.mp4")).read()
     assert frame[59 * 4 + 2 : 62 * 4 - 2, 79 * 4 + 2 : 82 * 4 - 2].mean() > frame[20:60, 20:60].mean() + 60
     assert coloured(frame)[200:290, 280:370].sum() > 50
+
+
+def test_masked_areas_are_outlined_and_keep_their_pixels():
+    picture = scene()
+    message = tracked([], shape=picture.shape, dtype=picture.dtype.name)
+    corners = [(20.0, 20.0), (60.0, 20.0), (60.0, 50.0), (20.0, 50.0)]
+    plain = Overlay(2, 0.0).draw(message, picture, 0.0)
+    masked = Overlay(2, 0.0, [corners]).draw(message, picture, 0.0)
+    rows, columns = np.nonzero((plain != masked).any(axis=2))
+    assert (columns.min(), rows.min()) == pytest.approx((40.5, 40.5), abs=2)
+    assert (columns.max(), rows.max()) == pytest.approx((120.5, 100.5), abs=3)
+    assert np.array_equal(plain[46:96, 46:116], masked[46:96, 46:116])

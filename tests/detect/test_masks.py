@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.config import load
+from pipeline.detect.masks import draw, polygons_of, uncovered
+from pipeline.errors import ConfigError
+from pipeline.messages import DETECTION_DTYPE
+from tests.detect.test_backend import noise
+from tests.detect.test_stage import opened, prepared
+
+SQUARE = [(2.0, 1.0), (5.0, 1.0), (5.0, 3.0), (2.0, 3.0)]
+
+
+def detections(*places):
+    found = np.zeros(len(places), DETECTION_DTYPE)
+    found["x"], found["y"] = np.array(places, float).reshape(-1, 2).T
+    return found
+
+
+def test_a_polygon_covers_the_pixels_in_it_and_on_its_edge():
+    mask = draw([SQUARE], (6, 8))
+    assert mask.shape == (6, 8)
+    rows, columns = np.nonzero(mask)
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (1, 3, 2, 5)
+    assert mask.sum() == 12
+
+
+def test_two_polygons_and_one_that_leaves_the_picture():
+    mask = draw([SQUARE, [(6.0, 4.0), (20.0, 4.0), (20.0, 20.0), (6.0, 20.0)]], (6, 8))
+    assert mask.sum() == 12 + 4
+    assert mask[4:, 6:].all()
+    assert not draw([], (6, 8)).any()
+
+
+@given(st.floats(-0.49, 7.49), st.floats(-0.49, 5.49))
+def test_what_lies_in_a_mask_is_dropped_and_nothing_else(x, y):
+    inside = 2 <= round(x) <= 5 and 1 <= round(y) <= 3
+    assert len(uncovered(detections((x, y)), draw([SQUARE], (6, 8)))) == (0 if inside else 1)
+
+
+def test_a_source_has_its_own_masks_and_those_of_all():
+    masks = {"*": [SQUARE], "a": [SQUARE[:3]]}
+    assert polygons_of(masks, "a") == [SQUARE, SQUARE[:3]]
+    assert polygons_of(masks, "b") == [SQUARE]
+    assert polygons_of({"a": [SQUARE]}, "b") == []
+
+
+def test_the_stage_drops_what_is_masked_for_that_source_only(weights):
+    half = [(-1.0, -1.0), (32.0, -1.0), (32.0, 48.0), (-1.0, 48.0)]
+    plain, masking = opened(weights), opened(weights, masks={"a": [half]})
+    for source in ("a", "b"):
+        packet = prepared(noise(48, 64), source)
+        (before,), (after,) = plain.process([packet]), masking.process([packet])
+        everything, kept = before.message.table(), after.message.table()
+        expected = everything[np.round(everything["x"]) > 32] if source == "a" else everything
+        assert len(expected) > 0
+        np.testing.assert_array_equal(kept, expected)
+    assert (everything["x"] < 32).any()
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("{a: [[[0, 0], [1, 1]]]}", r"detect\.masks\[.*\]\[0\].*length >= 3"),
+        ("{a: [[[0, 0], [1, 1], [2]]]}", r"detect\.masks"),
+        ("{a: [[[0, 0], [1, 1], [2, 1e9]]]}", r"detect\.masks"),
+        ("[[0, 0]]", r"detect\.masks"),
+    ],
+)
+def test_an_impossible_mask_is_refused_with_its_path(value, said):
+    with pytest.raises(ConfigError, match=said):
+        load(None, [f"detect.masks={value}"])
