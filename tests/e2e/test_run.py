@@ -53,8 +53,8 @@ def test_one_run_writes_everything_that_is_promised(tmp_path: Path, runtime: Pat
 
 
 def test_nothing_is_detected_under_a_mask(tmp_path: Path, runtime: Path) -> None:
-    scene = "test://crossing?width=96&height=96&frames=15&seed=3"
-    left = "{crossing: [[[-1, -1], [48, -1], [48, 96], [-1, 96]]]}"
+    scene = "test://crossing?width=160&height=128&frames=12&seed=3&snr=25"
+    left = "{crossing: [[[-1, -1], [60, -1], [60, 128], [-1, 128]]]}"
     assert front_door(scene, *FAST, "--out", str(tmp_path / "free"), runtime=runtime).returncode == 0
     masked = ["--set", f"detect.masks={left}", "--set", "placement.detect=process"]
     assert front_door(scene, *FAST, *masked, "--out", str(tmp_path / "masked"), runtime=runtime).returncode == 0
@@ -62,7 +62,7 @@ def test_nothing_is_detected_under_a_mask(tmp_path: Path, runtime: Path) -> None
         [row["x"] for line in lines(tmp_path / run / "crossing/detections.jsonl") for row in line["detections"]]
         for run in ("free", "masked")
     )
-    assert kept == [x for x in free if round(x) > 48]
+    assert kept == [x for x in free if round(x) > 60]
     assert 0 < len(kept) < len(free)
 
 
