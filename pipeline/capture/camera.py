@@ -1,24 +1,36 @@
-"""Cameras at this machine through V4L2, with 16-bit pixels where the camera has them."""
+"""Cameras at this machine through V4L2: pixels as the camera has them, 16 bits deep where it offers that."""
 
 from __future__ import annotations
 
 import errno
+import math
 import os
 import re
+import struct
 import sys
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.capture.config import CaptureConfig
 from pipeline.capture.picture import as_picture
 from pipeline.capture.source import Picture
 from pipeline.errors import SourceError
 
-_Y16 = cv2.VideoWriter.fourcc(*"Y16 ")
-_QUERYCAP = 0x80685600  # _IOR('V', 0, struct v4l2_capability), linux/videodev2.h
-_CAPTURE = 0x1  # V4L2_CAP_VIDEO_CAPTURE
+# Requests and structs of linux/videodev2.h.
+_QUERYCAP, _CAPABILITY = 0x80685600, 104
+_G_FMT, _FORMAT = (0xC0D05604, 208) if struct.calcsize("P") == 8 else (0xC0CC5604, 204)
+_G_PARM, _STREAMPARM = 0xC0CC5615, 204
+_CAPTURE = 1  # V4L2_CAP_VIDEO_CAPTURE and V4L2_BUF_TYPE_VIDEO_CAPTURE
+
+_DEEP, _JPEG = "Y16 ", "MJPG"
+_LUMA = {"GREY": 8, "YUYV": 16, "UYVY": 16, "NV12": 12, "NV21": 12, "YU12": 12, "YV12": 12}
+"""Bits per pixel of the 8-bit formats whose luma can be taken as it is."""
+_BUFFERS = 2  # one is filled while the other is read; with a single one every second picture is lost
+_SPOILED = 10
+"""JPEG pictures in a row that cannot be decoded before the camera is opened anew; single ones are passed over."""
 _REASONS = {
     errno.ENOENT: "no such camera",
     errno.ENODEV: "no such camera",
@@ -29,11 +41,27 @@ _REASONS = {
 }
 
 
+class Mode(NamedTuple):
+    """How a camera stands; empty or 0 what it does not tell.
+
+    Attributes:
+        pixels: FOURCC of its format.
+        width, height: of its pictures in px.
+        fps: pictures per second.
+    """
+
+    pixels: str
+    width: int
+    height: int
+    fps: float
+
+
 class CameraFeed:
-    """An opened camera.
+    """An opened camera, with the picture size and rate that it stands at.
 
     Args:
         camera: index or ``/dev/videoN``.
+        config: read time-out, in whole seconds here, and the same for all cameras of a process.
 
     Raises:
         SourceError: no such device, no camera, or in use; one line that names it.
@@ -41,69 +69,130 @@ class CameraFeed:
 
     frames = 0
 
-    def __init__(self, camera: str) -> None:
+    def __init__(self, camera: str, config: CaptureConfig) -> None:
         self._name = f"/dev/video{camera}" if camera.isdigit() else camera
+        os.environ["OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT"] = str(math.ceil(config.read_timeout_s))
         if sys.platform == "linux":
-            check_camera(self._name)
-        index = int(re.sub(r"\D", "", os.path.realpath(self._name)) or 0)
-        self._capture = cv2.VideoCapture(index, cv2.CAP_ANY if sys.platform != "linux" else cv2.CAP_V4L2)
+            mode = mode_of(self._name)
+            self._capture = cv2.VideoCapture(self._name, cv2.CAP_V4L2)
+        else:
+            mode = Mode("", 0, 0, 0)
+            self._capture = cv2.VideoCapture(int(re.sub(r"\D", "", camera) or 0), cv2.CAP_ANY)
         if not self._capture.isOpened():
             raise SourceError(f"{self._name}: the camera cannot be opened, it may be in use by another program")
-        self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
-        self._is_y16 = bool(self._capture.set(cv2.CAP_PROP_FOURCC, _Y16)) and self._fourcc() == _Y16
-        # The order matters: the pixel format first, or the driver converts to 8 bits all the same.
-        self._capture.set(cv2.CAP_PROP_CONVERT_RGB, 0 if self._is_y16 else 1)
+        # OpenCV has asked for 640x480 px, 30 pictures per second, and the first format of a list of its own.
+        if mode.width and mode.height:
+            self._capture.set(cv2.CAP_PROP_FRAME_WIDTH, mode.width)
+            self._capture.set(cv2.CAP_PROP_FRAME_HEIGHT, mode.height)
+        self._capture.set(cv2.CAP_PROP_BUFFERSIZE, _BUFFERS)
+        self._format = self._choose(_DEEP)
+        if self._format != _DEEP and mode.pixels in (*_LUMA, _JPEG):
+            self._format = self._choose(mode.pixels)
+        if mode.fps >= 1:
+            self._capture.set(cv2.CAP_PROP_FPS, mode.fps)
+        self._raw = self._format in (_DEEP, *_LUMA, _JPEG)
+        # The order matters: the pixel format first, or 16 bits are converted to 8 all the same.
+        self._capture.set(cv2.CAP_PROP_CONVERT_RGB, 0 if self._raw else 1)
+        self._height = int(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
+        self._width = int(self._capture.get(cv2.CAP_PROP_FRAME_WIDTH))
 
     def read(self) -> Picture | None:
-        """Wait for the next picture; None when the camera is gone."""
-        good, image = self._capture.read()
-        if not good:
-            return None
-        if self._is_y16:
-            height = int(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
-            width = int(self._capture.get(cv2.CAP_PROP_FRAME_WIDTH))
-            image = as_y16(image, height, width, self._name)
-        return as_picture(image, self._name)
+        """Wait for the next picture, at most the read time-out; None when the camera is gone, silent or broken.
+
+        Raises:
+            SourceError: the pictures are of a kind or size that cannot be used.
+        """
+        for _ in range(_SPOILED):
+            if not self._capture.grab():
+                break
+            good, image = self._capture.retrieve()
+            picture: NDArray[Any] | None = image if good else None
+            if good and self._raw:
+                picture = unpack(image, self._format, self._height, self._width, self._name)
+            if picture is not None:
+                return as_picture(picture, self._name)
+        return None
 
     def close(self) -> None:
         """Release the camera."""
         self._capture.release()
 
-    def _fourcc(self) -> int:
-        return int(self._capture.get(cv2.CAP_PROP_FOURCC))
+    def _choose(self, pixels: str) -> str:
+        """Ask for a format; returns what there is instead."""
+        self._capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*pixels))
+        return _name_of(int(self._capture.get(cv2.CAP_PROP_FOURCC)))
 
 
-def as_y16(image: NDArray[Any], height: int, width: int, name: str) -> NDArray[np.uint16]:
-    """A raw Y16 buffer as (H, W) uint16: some OpenCV versions hand it out flat, some as bytes.
+def unpack(buffer: NDArray[Any], pixels: str, height: int, width: int, name: str) -> Picture | None:
+    """A raw buffer as (H, W): uint16 of Y16, uint8 luma of the others, values as they are.
+
+    A detour over BGR would cut Y16 to 8 bits, and stretch and clip the luma of the others.
+
+    Args:
+        buffer: the bytes in any shape; some OpenCV versions hand them out flat, some as words.
+        pixels: FOURCC.
+        height: in px.
+        width: in px.
+        name: of the camera, for messages.
+
+    Returns:
+        None of a JPEG picture that is damaged.
 
     Raises:
         SourceError: the buffer does not hold height x width pixels.
     """
-    buffer = np.ascontiguousarray(image).reshape(-1).view(np.uint8)
-    if image.dtype not in (np.uint8, np.uint16) or buffer.size != 2 * height * width:
-        raise SourceError(f"{name}: {buffer.size} bytes of 16-bit video are no picture of {width}x{height} px")
-    return buffer.view("<u2").reshape(height, width)
+    data = np.ascontiguousarray(buffer).reshape(-1).view(np.uint8)
+    if pixels == _JPEG:
+        picture = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE) if data.size else None
+        return cast(Picture, picture) if picture is not None and picture.shape == (height, width) else None
+    bits = 16 if pixels == _DEEP else _LUMA[pixels]
+    area = height * width
+    if buffer.dtype not in (np.uint8, np.uint16) or 8 * data.size != bits * area:
+        raise SourceError(f"{name}: {data.size} bytes of {pixels.strip()} video are no picture of {width}x{height} px")
+    if pixels == _DEEP:
+        return data.view("<u2").reshape(height, width)
+    if bits == 16:
+        return data.reshape(height, width, 2)[..., pixels.index("Y")]
+    return data[:area].reshape(height, width)
 
 
-def check_camera(device: str) -> None:
-    """Refuse what is no video capture device.
+def mode_of(device: str) -> Mode:
+    """How a camera stands, as it was built or as ``v4l2-ctl`` has set it.
 
     Raises:
-        SourceError: one line that names the device.
+        SourceError: no video capture device; one line that names it.
     """
-    import fcntl  # noqa: PLC0415 - not on every platform
-
     try:
         descriptor = os.open(device, os.O_RDWR | os.O_NONBLOCK)
     except OSError as error:
         raise SourceError(f"{device}: {_REASONS.get(error.errno or 0) or error.strerror}") from None
-    answer = bytearray(104)
     try:
-        fcntl.ioctl(descriptor, _QUERYCAP, answer)
-    except OSError:
-        raise SourceError(f"{device}: not a camera") from None
+        capability = _ask(descriptor, _QUERYCAP, _CAPABILITY)
+        if capability is None:
+            raise SourceError(f"{device}: not a camera")
+        # device_caps (offset 88) tells one node of a camera from another; its metadata node gives no pictures.
+        if not struct.unpack_from("I", capability, 88)[0] & _CAPTURE:
+            raise SourceError(f"{device}: this device of the camera gives no video, try another /dev/videoN")
+        picture = _ask(descriptor, _G_FMT, _FORMAT)
+        stream = _ask(descriptor, _G_PARM, _STREAMPARM)
     finally:
         os.close(descriptor)
-    # device_caps (offset 88) tells one node of a camera from another; its metadata node gives no pictures.
-    if not int.from_bytes(answer[88:92], sys.byteorder) & _CAPTURE:
-        raise SourceError(f"{device}: this device of the camera gives no video, try another /dev/videoN")
+    width, height, pixels = struct.unpack_from("3I", picture, _FORMAT - 200) if picture else (0, 0, 0)
+    numerator, denominator = struct.unpack_from("2I", stream, 12) if stream else (0, 0)
+    return Mode(_name_of(pixels), width, height, denominator / numerator if numerator else 0.0)
+
+
+def _name_of(fourcc: int) -> str:
+    return (fourcc & 0xFFFFFFFF).to_bytes(4, "little").decode("latin-1")
+
+
+def _ask(descriptor: int, request: int, size: int) -> bytearray | None:
+    """The driver's answer about video capture, None if it has none."""
+    import fcntl  # noqa: PLC0415 - not on every platform
+
+    answer = bytearray(struct.pack("I", _CAPTURE).ljust(size, b"\0"))
+    try:
+        fcntl.ioctl(descriptor, request, answer)
+    except OSError:
+        return None
+    return answer

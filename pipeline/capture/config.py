@@ -40,9 +40,10 @@ class CaptureConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     Attributes:
         open_timeout_s: a network source must give its first data within this time.
-        read_timeout_s: a network source that gives no picture for this long is taken as lost. Also the
-            longest time that a hanging source is waited for after closing it. Where a server starts in the
-            middle of a group of pictures (multicast), longer than the interval of its key frames.
+        read_timeout_s: a camera or network source that gives no picture for this long is taken as lost (for
+            V4L2 in whole seconds, rounded up). Also the longest time that a hanging source is waited for after
+            closing it. Where a server starts in the middle of a group of pictures (multicast), longer than the
+            interval of its key frames.
         reconnect: what to do about a live source that is lost.
         image_fps: frame rate of folders and stacks of images, which carry no clock of their own.
         rtsp_transport: how RTSP servers send; udp has less delay but loses packets.

@@ -35,7 +35,7 @@ def open_source(address: str, config: CaptureConfig) -> Source:
         case "images":
             return ImageSequence(text, config)
         case "camera":
-            return LiveSource(text, partial(CameraFeed, text), config)
+            return LiveSource(text, partial(CameraFeed, text, config), config)
         case "network":
             live = _is_live(parsed)
             return LiveSource(redact(text), partial(NetworkFeed, text, config), config, live=live, replays=not live)

@@ -1,0 +1,87 @@
+"""A Video4Linux camera without a device: system calls of real processes are answered by ``v4l2_camera.c``."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+COMPILER = shutil.which("cc")
+CODE = Path(__file__).with_name("v4l2_camera.c")
+DEVICE = "/dev/video77"
+
+
+class Control(ctypes.Structure):
+    """Shared with the camera; see ``struct control`` of its code."""
+
+    _fields_ = [
+        ("formats", ctypes.c_uint32 * 4),
+        ("format", ctypes.c_uint32),
+        *[(name, ctypes.c_int32) for name in ("width", "height", "rate", "highest_rate", "plugged")],
+        *[(name, ctypes.c_int32) for name in ("silent", "busy", "metadata", "damaged")],
+        *[(name, ctypes.c_int32) for name in ("lost", "missed", "patience_s")],
+        ("jpeg_bytes", ctypes.c_uint32),
+        ("jpeg", ctypes.c_uint8 * 8192),
+    ]
+
+
+class Camera:
+    """A camera at ``DEVICE``, for all processes that have its ``environment``. Needs Linux and a C compiler.
+
+    Args:
+        folder: for the compiled code and the orders.
+        formats: FOURCCs that it offers, the default first.
+        rate: pictures per second.
+        size: width and height.
+    """
+
+    def __init__(self, folder: Path, *formats: str, rate: int = 20, size: tuple[int, int] = (96, 64)) -> None:
+        library, orders = folder / "v4l2_camera.so", folder / "camera"
+        build(library)
+        orders.write_bytes(bytes(ctypes.sizeof(Control)))
+        with orders.open("r+b") as file:
+            self.control = Control.from_buffer(mmap.mmap(file.fileno(), 0))
+        self.control.formats[: len(formats)] = [int.from_bytes(name.ljust(4).encode(), "little") for name in formats]
+        self.control.format = self.control.formats[0]
+        self.control.width, self.control.height = size
+        self.control.rate = self.control.highest_rate = rate
+        self.control.plugged = 1
+        self.environment = {"LD_PRELOAD": str(library), "V4L2_CAMERA": DEVICE, "V4L2_CONTROL": str(orders)}
+
+    def unplug(self) -> None:
+        """Pull its cable."""
+        self.control.plugged = -self.control.plugged
+
+    def plug(self) -> None:
+        """Plug it in again; it must be opened anew."""
+        self.control.plugged = 1 - self.control.plugged
+
+
+def build(library: Path) -> None:
+    """Compile the camera, or skip the test."""
+    if COMPILER is None or not Path("/usr/include/linux/videodev2.h").exists():
+        pytest.skip("no C compiler, or no headers of Linux")
+    options = ["-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
+    subprocess.run([COMPILER, *options, "-o", str(library), str(CODE), "-ldl"], check=True)
+
+
+def target_x(number: int) -> int:
+    """Where the target of the picture of that number is; its y is 40."""
+    return 20 + min(number // 8, 60)
+
+
+def drawn(number: int, size: tuple[int, int] = (96, 64)) -> NDArray[np.uint16]:
+    """The picture of that number as the camera draws it; in 8-bit formats its upper byte is the luma."""
+    width, height = size
+    x, y = np.meshgrid(np.arange(width, dtype=np.uint32), np.arange(height, dtype=np.uint32))
+    texture = ((x * np.uint32(73856093)) ^ (y * np.uint32(19349663))) * np.uint32(2654435761)
+    far = np.abs(x.astype(int) - target_x(number)) + 2 * np.abs(y.astype(int) - 40)
+    picture = 1000 + 16000 * x // width + (texture >> 23) + np.where(far < 4, 45000 >> far, 0)
+    picture[0, 0] = number << 8
+    return picture.astype(np.uint16)
