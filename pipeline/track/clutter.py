@@ -4,6 +4,9 @@ A lamp post is detected in every frame or in every tenth, and passes any M-of-N 
 target in that it was there before. So a place is *familiar* if something was detected there more than a while ago,
 and *new* if nothing was although the place was in view. The reference is the past itself, not a running mean: a mean
 would learn a slow target and lose it.
+
+What stands on the sensor, a dead pixel or burnt-in text, moves through the scene with the camera and would be new
+everywhere. It is told by having been at the very same pixel when the camera looked elsewhere.
 """
 
 from __future__ import annotations
@@ -22,6 +25,10 @@ Positive = Annotated[float, Meta(gt=0)]
 Flags = NDArray[np.bool_]
 SNAPSHOT_S = 0.1
 SAME_PX = 1.0
+SENSOR_PX = 0.75
+"""Detections nearer than this are at the same pixel of the sensor: what moves with the scene hardly ever is."""
+SENSOR_HITS = 3
+"""As often must something have been at that pixel, in different tenths of a second, to stand on the sensor."""
 MAX_POINTS = 10_000
 """Most detections that are remembered; in a picture full of them the memory is shorter."""
 
@@ -69,6 +76,7 @@ class ClutterMap:
         self._to_now: Array = np.empty((0, 3, 3))
         self._age: Array = np.empty(0)
         self._places: Array = np.empty((0, 2))
+        self._pixels: Array = np.empty((0, 2))
 
     def move(self, dt: float, matrix: Affine, trusted: bool) -> None:
         """A frame has passed. Where the camera's motion is not known, the past cannot be compared with.
@@ -87,11 +95,12 @@ class ClutterMap:
         self._pose_age, self._to_now = self._pose_age[poses] + dt, step @ self._to_now[poses]
         self._age = self._age[points] + dt
         self._places = self._places[points] @ step[:2, :2].T + step[:2, 2]
+        self._pixels = self._pixels[points]
 
     def forget(self, points: Array) -> None:
         """What was detected at these places, (n, 2) px, was no clutter."""
         kept = ~_near(points, self._places, self._config.reach_px)
-        self._age, self._places = self._age[kept], self._places[kept]
+        self._age, self._places, self._pixels = self._age[kept], self._places[kept], self._pixels[kept]
 
     def add(self, points: Array) -> None:
         """Remember where something was detected in this frame, (n, 2) px, once for each tenth of a second."""
@@ -102,6 +111,7 @@ class ClutterMap:
         latest = self._places[self._age <= self._pose_age[-1]]
         points = points[~_near(latest, points, SAME_PX)]
         self._places = np.concatenate([self._places, points])[-MAX_POINTS:]
+        self._pixels = np.concatenate([self._pixels, points])[-MAX_POINTS:]
         self._age = np.concatenate([self._age, np.zeros(len(points))])[-MAX_POINTS:]
 
     def compare(self, points: Array) -> tuple[Flags, Flags]:
@@ -120,7 +130,16 @@ class ClutterMap:
             undecided = ~(new | familiar)
             familiar |= undecided & stood
             new |= undecided & ~stood & self._in_view(poses[0], points)
-        return new | self._blind, familiar
+        sensor = self._on_sensor(points)
+        return (new | self._blind) & ~sensor, familiar | sensor
+
+    def _on_sensor(self, points: Array) -> Flags:
+        """Points at a pixel where something was detected while another part of the scene was there."""
+        moved = np.square(self._places - self._pixels).sum(axis=1) > (2 * self._config.reach_px) ** 2
+        if not len(points) or not moved.any():
+            return np.zeros(len(points), bool)
+        before = cKDTree(self._pixels[moved]).query_ball_point(points, SENSOR_PX, return_length=True)
+        return np.asarray(before >= SENSOR_HITS)
 
     @property
     def _horizon(self) -> float:

@@ -228,3 +228,54 @@ def test_impossible_references_are_refused(bad):
 def test_a_few_standing_points_are_worth_a_look_a_crowd_is_not(posts, alarms):
     tables = watch([jittered(POSTS[:posts], t) for t in range(60)])
     assert (tables[2]["state"] == CONFIRMED).sum() == (tables[-1]["state"] == CONFIRMED).sum() == alarms
+
+
+PAN = EgoMotion(matrix=(1.0, 0.0, -2.0, 0.0, 1.0, 0.0), ok=True)
+"""The scene moves 2 px to the left in every frame."""
+DEAD = np.array([[100.0, 60.0]])
+
+
+def test_a_dead_pixel_is_not_confirmed_again_and_again_while_the_camera_pans():
+    # It flickers: seven frames on, fourteen off, so that each time a new track has to be confirmed.
+    points = [DEAD if t % 21 < 7 else np.empty((0, 2)) for t in range(420)]
+    tables = watch(points, [PAN] * 420)
+    late = {int(i) for table in tables[60:] for i in table["id"][table["state"] == CONFIRMED]}
+    early = {int(i) for table in tables[:60] for i in table["id"][table["state"] == CONFIRMED]}
+    assert len(early) >= 1
+    assert not late - early
+
+
+def test_a_dead_pixel_does_not_hide_what_flies_over_it():
+    def at(t):
+        return 20 + 1.5 * t, 60.0
+
+    points = [np.concatenate([jittered(DEAD, t, 0.1) if t % 21 < 7 else np.empty((0, 2)), [at(t)]]) for t in range(120)]
+    tables = watch(points, [PAN] * 120)
+    assert first_confirmed(tables, at) <= 20
+    held = [(np.hypot(table["x"] - at(t)[0], table["y"] - at(t)[1]) < 3).any() for t, table in enumerate(tables)]
+    assert all(held[30:])
+
+
+def test_a_target_that_the_camera_follows_is_confirmed_and_held():
+    points = [jittered(np.array([[160.0, 128.0]]), t) for t in range(300)]
+    tables = watch(points, [PAN] * 300)
+    known = [table["id"][table["state"] == CONFIRMED].tolist() for table in tables]
+    assert all(ids == known[25] for ids in known[25:])
+    assert len(known[25]) == 1
+
+
+def test_standing_on_the_sensor_by_hand():
+    clutter = ClutterMap(ClutterConfig(reach_px=4.0), SHAPE)
+    left = (1.0, 0.0, -3.0, 0.0, 1.0, 0.0)
+    for hits in range(1, 6):
+        clutter.move(0.1, left, True)
+        new, familiar = clutter.compare(DEAD)
+        # Seen at that pixel in hits - 1 frames; three of them when the scene stood more than 8 px, 3 frames, away.
+        assert familiar.tolist() == [hits - 1 >= 3 + 2]
+        assert new.tolist() == [False]  # no reference is old enough yet
+        clutter.add(DEAD)
+    clutter.move(0.1, left, True)
+    assert [flags.tolist() for flags in clutter.compare(np.concatenate([DEAD, DEAD + (0.7, 0), DEAD + (0.8, 0)]))] == [
+        [False, False, True],
+        [True, False, False],
+    ]
