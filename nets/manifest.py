@@ -85,6 +85,7 @@ class Manifest(_Section, frozen=True):
         threshold: probability of a detection.
         training: where they come from.
         validation: how good they were.
+        track_threshold: peak probability of a detection that may start a track; none means ``threshold``.
     """
 
     name: str
@@ -95,6 +96,7 @@ class Manifest(_Section, frozen=True):
     threshold: Annotated[float, Meta(gt=0, lt=1)]
     training: Training
     validation: Validation
+    track_threshold: Annotated[float, Meta(gt=0, lt=1)] | None = None
 
 
 def locate(name_or_path: str) -> Path:

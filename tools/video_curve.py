@@ -13,7 +13,7 @@ import msgspec
 from pipeline.errors import ConfigError
 from tools.video_figures import Result, by_set, found
 
-THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+THRESHOLDS = (0.3, 0.5, 0.7, 0.9, 0.97, 0.99, 0.997, 0.999, 0.9997, 0.9999)
 SUFFIXES = (".json", ".png")
 
 Curves = dict[str, list[dict[str, Any]]]

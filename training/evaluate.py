@@ -28,7 +28,7 @@ from training.metrics.legacy import LegacyScore, shrink, shrink_label
 from training.metrics.strict import StrictScore
 from training.metrics.sweep import markdown, sweep
 
-THRESHOLDS = (0.01, 0.02, *(k / 20 for k in range(1, 20)), 0.98, 0.99)
+THRESHOLDS = (0.01, 0.02, *(k / 20 for k in range(1, 20)), 0.98, 0.99, 0.995, 0.998, 0.999, 0.9998)
 LEGACY_THRESHOLD = 0.5
 
 

@@ -143,7 +143,14 @@ def _share(source: SourceConfig) -> float:
 
 
 def publish(
-    run: Path, name: str, weights: str, out: Path, file: Path, most: int | None, device: torch.device
+    run: Path,
+    name: str,
+    weights: str,
+    out: Path,
+    file: Path,
+    most: int | None,
+    device: torch.device,
+    track_threshold: float | None = None,
 ) -> tuple[Manifest, str]:
     """Score a run, choose its threshold and write weights and manifest.
 
@@ -155,6 +162,7 @@ def publish(
         file: the recipe in ``configs/train`` that the run was started with.
         most: pictures per validation set; none for all.
         device: where the network is scored.
+        track_threshold: of the manifest; to be found on held-out videos.
 
     Returns:
         the manifest, and for people the scores at its threshold and the mean F1 at all of them, in Markdown.
@@ -188,6 +196,7 @@ def publish(
         sha256="0" * 64,
         input=Input(channels=recipe.normalisation.channels, normalisation=recipe.normalisation),
         threshold=THRESHOLDS[chosen],
+        track_threshold=track_threshold,
         training=Training(
             data=counts,
             split=describe_split(sources),
@@ -215,6 +224,13 @@ def count(text: str) -> int:
     return int(text)
 
 
+def probability(text: str) -> float:
+    """A number between 0 and 1, for argparse."""
+    if not 0 < float(text) < 1:
+        raise ValueError(text)
+    return float(text)
+
+
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in tree.items():
@@ -232,6 +248,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=FOLDER, help="folder to write to")
     parser.add_argument("--config", type=Path, help="the run's recipe; default: configs/train/NETWORK.yaml")
     parser.add_argument("--pictures", type=count, help="most validation pictures a set; default: all")
+    parser.add_argument(
+        "--track-threshold", type=probability, help="peak probability that may start a track; default: the threshold"
+    )
     parser.add_argument("--device", choices=DEVICES, default="auto", help="auto takes cuda if there is one")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves the choice to torch")
     options = parser.parse_args(arguments)
@@ -246,7 +265,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         exact_float32()
         device = open_device(options.device, "--device")
         manifest, table = publish(
-            options.run, options.name, options.weights, options.out, file, options.pictures, device
+            options.run,
+            options.name,
+            options.weights,
+            options.out,
+            file,
+            options.pictures,
+            device,
+            options.track_threshold,
         )
     except PipelineError as error:
         sys.stderr.write(f"training.publish: {error}\n")

@@ -26,7 +26,8 @@ class TrackConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         max_gate_px: largest distance between a track and its detection, whatever the covariance.
         ego_sigma: rms error of a trusted ego-motion estimate at a track's place, px per frame.
         ego_sigma_lost: rms camera motion per frame while no estimate is trusted, px.
-        high_score: detections from here on may start tracks; none means the detector's threshold.
+        high_score: detections from here on may start tracks; none means the detector's threshold if one is set, else
+            what the weights' manifest says.
         low_score: detections from here on may keep a confirmed track seen in the frame before; lower ones are
             ignored. None takes all that the detector passes on.
         confirm_hits, confirm_window: a track is confirmed at its M-th hit within N frames from its birth, and

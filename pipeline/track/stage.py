@@ -31,7 +31,7 @@ class TrackStage:
 
     Args:
         config: of the trackers; there is one per source.
-        weights: name or path of the detector's weights, whose manifest holds its threshold.
+        weights: name or path of the detector's weights, whose manifest says what may start a track.
         threshold: of the detector, if it is not the manifest's.
         restarts: times that the stage has died before; every message says so.
         journal: of the stage, where it may be started again: ids then go on counting.
@@ -53,14 +53,15 @@ class TrackStage:
         self._places: dict[str, _Place] = {}
 
     def open(self) -> None:
-        """Learn the detector's threshold.
+        """Learn what may start a track.
 
         Raises:
             BackendError: there is no manifest, or it is malformed.
         """
         if self._threshold is None:
             try:
-                self._threshold = nets.read_manifest(self._weights).threshold
+                manifest = nets.read_manifest(self._weights)
+                self._threshold = manifest.track_threshold or manifest.threshold
             except nets.WeightsError as error:
                 raise BackendError(str(error)) from None
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
+import pytest
 
+import nets
 from pipeline.journal import Journal
 from pipeline.messages import DETECTION_DTYPE, Detected, Packet
 from pipeline.track.config import TrackConfig
@@ -33,3 +36,28 @@ def test_a_second_life_says_so_and_gives_no_id_again(tmp_path):
             ids = packet.message.track_table()["id"].tolist()
         seen += ids
     assert seen == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize(
+    ("manifest", "detector", "tracker", "born"),
+    [(None, None, None, 2), (0.97, None, None, 1), (0.97, 0.6, None, 2), (0.97, None, 0.5, 2), (0.97, None, 0.99, 0)],
+    ids=[
+        "the weights' threshold",
+        "their threshold of tracks",
+        "a detector's of one's own",
+        "a tracker's",
+        "a strict one",
+    ],
+)
+def test_what_may_start_a_track(tmp_path, manifest, detector, tracker, born):
+    network, known = nets.load("mshnet")
+    path = tmp_path / "own.safetensors"
+    nets.save(path, network, msgspec.structs.replace(known, name="own", threshold=0.9, track_threshold=manifest))
+    stage = TrackStage(TrackConfig(high_score=tracker), str(path), detector)
+    stage.open()
+    packet = detected(0, (10, 10), (40, 40))
+    table = packet.message.table().copy()
+    table["score"] = [0.95, 0.98]
+    message = msgspec.structs.replace(packet.message, detections=table.tobytes())
+    (out,) = stage.process([Packet(message, packet.picture)])
+    assert len(out.message.track_table()) == born

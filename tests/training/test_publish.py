@@ -83,6 +83,16 @@ def test_the_weights_that_a_run_started_from_are_told(run, tmp_path):
     assert f"started from weights of sha256 {sha256}" in note
 
 
+def test_what_may_start_a_track_is_written_down(run, tmp_path, capsys):
+    assert publish(run, tmp_path, "--pictures", "1", "--track-threshold", "0.97") == 0
+    assert nets.read_manifest(str(tmp_path / "mine.safetensors")).track_threshold == 0.97
+    assert publish(run, tmp_path, "--pictures", "1") == 0
+    assert nets.read_manifest(str(tmp_path / "mine.safetensors")).track_threshold is None
+    with pytest.raises(SystemExit, match="2"):
+        publish(run, tmp_path, "--track-threshold", "1.0")
+    assert "--track-threshold" in capsys.readouterr().err
+
+
 def test_a_cap_is_admitted_in_the_manifest(run, tmp_path):
     assert publish(run, tmp_path, "--pictures", "2", "--weights", "best") == 0
     manifest = nets.read_manifest(str(tmp_path / "mine.safetensors"))
