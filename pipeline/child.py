@@ -124,11 +124,11 @@ class ProcessChild:
     def terminate(self) -> None:
         """SIGTERM, which the stage hears between two frames."""
         self._close()
-        self._process.terminate()
+        if self.running:
+            os.kill(self.pid, signal.SIGTERM)
 
     def kill(self) -> None:
         """SIGKILL to the process and all that it has started, which every process hears."""
-        self._close()
         if self.running:
             self._kill_group()
 
@@ -139,6 +139,7 @@ class ProcessChild:
             time.sleep(JOIN_POLL_S)
 
     def _kill_group(self) -> None:
+        self._close()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
 

@@ -143,13 +143,14 @@ class Watch:
             self.stuck = f"no word for {limit:g} s"
         elif self._opened and now - self._moved_at > limit:
             self.stuck = f"frames wait, none done for {limit:g} s"
-        if self.stuck and self.plan.where == "process":
+        if self.stuck:
             self.terminate()
         return ""
 
     def terminate(self) -> None:
-        """Ask it to leave, if it is there and has not been asked; from now on it has a deadline."""
-        if self._child is not None and self._kill_at is None and not self.final and self._child.running:
+        """Ask a process to leave, if it is there and has not been asked; from now on it has a deadline."""
+        if self.plan.where == "process" and self.running and not self.final and self._kill_at is None:
+            assert self._child is not None
             self._kill_at = self._clock() + self._config.term_s
             self._child.terminate()
 
