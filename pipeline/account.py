@@ -11,9 +11,9 @@ from pipeline.journal import SLOTS, Row
 
 Count = Annotated[int, Meta(ge=0)]
 
-CRASH = "crash"
+CRASH, CLOSED = "crash", "closed"
 DROPS = ("superseded", "overflow", "stale")
-LOSSES = (CRASH, "closed")
+LOSSES = (CRASH, CLOSED)
 _ENTERED, _DELIVERED, _CAUSES = 0, 1, 2
 FREE_SLOT = _CAUSES + len(DROPS) + len(LOSSES)
 """First slot of a row that a ledger leaves to others."""
@@ -78,6 +78,10 @@ class Ledger:
     def lose(self, cause: str, count: int = 1) -> None:
         """Frames were lost with whoever had them; the cause is one of ``LOSSES``."""
         self._row[_CAUSES + len(DROPS) + LOSSES.index(cause)] += count
+
+    def reopen(self) -> None:
+        """Whoever closed the queue goes on with it: what was lost by that is in flight again."""
+        self._row[_CAUSES + len(DROPS) + LOSSES.index(CLOSED)] = 0
 
     def rewind(self) -> None:
         """The frames in flight will come again, and are counted already."""

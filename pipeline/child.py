@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Protocol
 
@@ -15,6 +16,8 @@ import msgspec
 import zmq
 
 from pipeline import graph
+
+JOIN_POLL_S = 0.02
 
 
 class Child(Protocol):
@@ -32,6 +35,9 @@ class Child(Protocol):
     def how(self) -> str:
         """How it ended, for people."""
 
+    def terminate(self) -> None:
+        """Ask it to go, beside the line that it may not be listening to."""
+
     def kill(self) -> None:
         """Make it go."""
 
@@ -40,7 +46,7 @@ class Child(Protocol):
 
 
 class ThreadChild:
-    """A stage in a thread. It cannot be killed."""
+    """A stage in a thread. It cannot be killed, and hears of its line alone."""
 
     def __init__(self, plan: graph.StagePlan, context: zmq.Context[zmq.Socket[bytes]]) -> None:
         self._thread = threading.Thread(target=graph.run, args=(plan, context), name=plan.name, daemon=True)
@@ -61,6 +67,9 @@ class ThreadChild:
         """Threads keep to themselves how they end."""
         return "thread ended"
 
+    def terminate(self) -> None:
+        """There is no way."""
+
     def kill(self) -> None:
         """There is no way."""
 
@@ -70,7 +79,11 @@ class ThreadChild:
 
 
 class ProcessChild:
-    """A stage in a process and process group of its own; gets its plan on standard input."""
+    """A stage in a process and process group of its own; gets its plan on standard input.
+
+    That pipe stays open for as long as the stage is wanted. Service managers and terminals send signals to all
+    processes of a run; SIGTERM is the supervisor's own only when the pipe is closed.
+    """
 
     def __init__(self, plan: graph.StagePlan) -> None:
         root = Path(__file__).resolve().parent.parent
@@ -83,8 +96,8 @@ class ProcessChild:
         )
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write(msgspec.json.encode(plan))
-            self._process.stdin.close()
+            self._process.stdin.write(msgspec.json.encode(plan) + b"\n")
+            self._process.stdin.flush()
 
     @property
     def pid(self) -> int:
@@ -93,8 +106,10 @@ class ProcessChild:
 
     @property
     def running(self) -> bool:
-        """The process has not ended."""
-        return self._process.poll() is None
+        """The process has not ended. What it has started goes with it, at the latest when its end is seen."""
+        if self._process.returncode is None and self._process.poll() is not None:
+            self._kill_group()
+        return self._process.returncode is None
 
     @property
     def how(self) -> str:
@@ -106,11 +121,29 @@ class ProcessChild:
             return f"killed by {signal.Signals(-status).name}"
         return f"killed by signal {-status}"
 
+    def terminate(self) -> None:
+        """SIGTERM, which the stage hears between two frames."""
+        self._close()
+        if self.running:
+            os.kill(self.pid, signal.SIGTERM)
+
     def kill(self) -> None:
-        """SIGKILL, which every process hears."""
-        self._process.kill()
+        """SIGKILL to the process and all that it has started, which every process hears."""
+        if self.running:
+            self._kill_group()
 
     def join(self, timeout_s: float) -> None:
         """Wait for its end, at most this long."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(timeout_s)
+        limit = time.monotonic() + timeout_s
+        while self.running and time.monotonic() < limit:
+            time.sleep(JOIN_POLL_S)
+
+    def _kill_group(self) -> None:
+        self._close()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+
+    def _close(self) -> None:
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()

@@ -9,7 +9,7 @@ endpoint between two stages follows from where they run; no stage ever sees it.
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal
@@ -148,15 +148,15 @@ def plan(
     return plans[::-1]
 
 
-def run(plan: StagePlan, context: zmq.Context[zmq.Socket[bytes]], parent: int | None = None) -> None:
+def run(plan: StagePlan, context: zmq.Context[zmq.Socket[bytes]], unwanted: Callable[[], bool] = lambda: False) -> None:
     """Build a stage from its plan and run it to its end, in the calling thread.
 
     Args:
         plan: of the stage.
         context: ZeroMQ context; threads share that of the supervisor.
-        parent: process id of the supervisor, for a stage in a process of its own.
+        unwanted: the stage has to leave, as far as its process knows.
     """
-    link = Link(context, plan.control, plan.name, parent)
+    link = Link(context, plan.control, plan.name, unwanted)
     try:
         loop = _loop(plan, context, link)
     except Exception as error:

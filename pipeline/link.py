@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Literal
 
 import msgspec
@@ -84,6 +83,8 @@ class StageState(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
         rejected: control messages to the outgoing queue that made no sense.
         duplicates: messages that came to the stage more than once and were passed over.
         wants_stop: a person at the stage's window wants the run to end.
+        idle_s: seconds in which it had no frame to work on, or the next stage would not take one; of stages with
+            inputs.
     """
 
     stage: str
@@ -98,6 +99,7 @@ class StageState(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     rejected: int = 0
     duplicates: int = 0
     wants_stop: bool = False
+    idle_s: Annotated[float, Meta(ge=0)] = 0.0
 
 
 class Stop(Struct, frozen=True, tag="stop", forbid_unknown_fields=True):
@@ -121,7 +123,7 @@ class Link:
         context: ZeroMQ context.
         endpoint: of the switchboard.
         stage: name in the graph.
-        parent: process id of the supervisor, for stages in a process of their own: without it they leave.
+        unwanted: the stage has to leave, as one in a process of its own may learn by other ways than this line.
 
     Attributes:
         stopping: a gentle stop was ordered.
@@ -130,7 +132,11 @@ class Link:
     """
 
     def __init__(
-        self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, stage: str, parent: int | None = None
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        endpoint: str,
+        stage: str,
+        unwanted: Callable[[], bool] = lambda: False,
     ) -> None:
         self.stage = stage
         self.stopping = False
@@ -141,7 +147,7 @@ class Link:
         self.socket.maxmsgsize = MAX_ORDER_BYTES
         self.socket.routing_id = stage.encode()
         self.socket.connect(endpoint)
-        self._parent = parent
+        self._unwanted = unwanted
         self._next_beat = 0.0
 
     def tell(self, state: StageState) -> None:
@@ -174,7 +180,7 @@ class Link:
                 order: Stop = decode_struct(body, _stop_decoder)
                 self.stopping = True
                 self.abort |= not order.gentle
-        if self.abort or (self._parent is not None and os.getppid() != self._parent):
+        if self.abort or self._unwanted():
             raise Aborted
 
     def close(self) -> None:

@@ -34,7 +34,7 @@ import msgspec
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-from pipeline.account import CRASH, Account, Ledger
+from pipeline.account import CLOSED, CRASH, Account, Ledger
 from pipeline.messages import EndOfSource, Key, Packet, key_of, source_of
 from pipeline.receiver import Credit, Done, Got, Leave, Ready, prepare
 from pipeline.wire import WireError, decode_struct, encode
@@ -204,7 +204,7 @@ class Sender:
         if self.socket.closed:
             return
         for item in (*self._under_way.values(), *(item for queue in self._waiting.values() for item in queue)):
-            self._lose(item, "closed")
+            self._lose(item, CLOSED)
         self._under_way.clear()
         self._waiting.clear()
         self.socket.disable_monitor()

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 import zmq
@@ -83,6 +84,7 @@ class StageLoop:
         self._lost: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self._state: State = "starting"
         self._error, self._exit_code = "", 0
+        self._idle_ns = 0
         self._poller = zmq.Poller()
         for receiver in self._inputs:
             self._poller.register(receiver.socket, zmq.POLLIN)
@@ -155,7 +157,8 @@ class StageLoop:
             self._attend()
             enough = min(self._stage.batch_size, len(self._open_sources))
             if not batch:
-                self._poller.poll(POLL_MS)
+                with self._resting():
+                    self._poller.poll(POLL_MS)
                 if self._link.due:
                     return batch
                 continue
@@ -164,14 +167,23 @@ class StageLoop:
             deadline = deadline or now + self._stage.window_s
             if len(present) >= enough or len(batch) >= self._stage.batch_size or now >= deadline:
                 return batch
-            self._poller.poll(max(1, int((deadline - now) * 1000)))
+            with self._resting():
+                self._poller.poll(max(1, int((deadline - now) * 1000)))
+
+    @contextmanager
+    def _resting(self) -> Iterator[None]:
+        """Waiting for others: this time is to spare."""
+        begin = time.monotonic_ns()
+        yield
+        self._idle_ns += time.monotonic_ns() - begin
 
     def _send(self, packet: Packet) -> None:
         if self._output is None:
             raise RuntimeError(f"stage {self._name} has nowhere to send to")
         self._output.offer(packet)
         while self._output.waiting():
-            self._output.pump(POLL_MS / 1000)
+            with self._resting():
+                self._output.pump(POLL_MS / 1000)
             self._attend()
 
     def _stamped(self, packet: Packet, enter_ns: int) -> Packet:
@@ -239,6 +251,7 @@ class StageLoop:
                 rejected=self._output.rejected if self._output is not None else 0,
                 duplicates=sum(receiver.duplicates for receiver in self._inputs),
                 wants_stop=self._link.wants_stop,
+                idle_s=self._idle_ns / 1e9,
             )
         )
 

@@ -14,17 +14,18 @@ from msgspec.structs import replace
 
 from pipeline import graph, private
 from pipeline.account import CRASH, Account, Ledger, total
+from pipeline.capture.factory import is_live
 from pipeline.child import Child, ProcessChild, ThreadChild
 from pipeline.config import Config
 from pipeline.errors import INTERRUPTED
 from pipeline.journal import Journal
 from pipeline.link import SourceReport, StageState, Stop, Switchboard
 from pipeline.outcome import Outcome
+from pipeline.pace import Pace, Paces
 from pipeline.sinks.book import Book
 from pipeline.watch import LAST_WORD_S, Watch
 
 POLL_S = 0.1
-KILL_S = 2.0
 
 
 class Supervisor:
@@ -67,6 +68,8 @@ class Supervisor:
         self._journals = {plan.name: Journal(Path(plan.journal), plan.sources) for plan in plans}
         self._errors: dict[str, str] = {}
         self._earlier_reports: dict[str, SourceReport] = {}
+        live = [id_ for id_, address in sources if is_live(address)]
+        self._paces = Paces(config.supervisor, live)
         self._looked_at = time.monotonic()
         self._stop_at: float | None = None
         self._interrupted = False
@@ -76,6 +79,11 @@ class Supervisor:
     def watches(self) -> Mapping[str, Watch]:
         """Every stage under supervision, by name."""
         return self._watches
+
+    @property
+    def paces(self) -> Mapping[str, Pace]:
+        """What every stage does in a second, and what is expected of it, by name."""
+        return self._paces.now
 
     @property
     def stopping(self) -> bool:
@@ -98,6 +106,7 @@ class Supervisor:
                 self._start_what_is_due()
                 self._listen()
                 self._look_for_the_dead()
+                self._paces.look(self._watches, judge=not self.stopping)
                 self._carry_out_stop()
                 self._part_from_the_gone()
                 for watcher in watchers:
@@ -229,9 +238,11 @@ class Supervisor:
         if self._abort_at is None:
             self._begin_stop()
             self._abort_at = time.monotonic()
+            for watch in self._watches.values():
+                watch.terminate()
 
     def _ended(self) -> bool:
-        if self._abort_at is not None and time.monotonic() - self._abort_at > KILL_S:
+        if self._abort_at is not None and time.monotonic() - self._abort_at > self._config.supervisor.term_s:
             return True
         # A stage that failed goes on emptying its queue, and its last word counts what that was.
         return all(watch.final and not (watch.failed and watch.running) for watch in self._watches.values())
@@ -266,7 +277,9 @@ class Supervisor:
 
     def _clean_up(self) -> None:
         """No survivors: no process, no socket, no folder."""
-        deadline = time.monotonic() + KILL_S
+        for watch in self._watches.values():
+            watch.terminate()
+        deadline = time.monotonic() + self._config.supervisor.term_s
         for watch in self._watches.values():
             watch.clear(deadline)
         self._switchboard.close()

@@ -13,7 +13,8 @@ from pipeline.link import StageState
 from pipeline.restart import Budget, SupervisorConfig
 
 LAST_WORD_S = 1.0
-FINAL = ("drained", "failed", "aborted")
+LEFT = "aborted"
+FINAL = ("drained", "failed", LEFT)
 
 
 class Watch:
@@ -28,18 +29,20 @@ class Watch:
         plan: of the present life.
         state: last heard, of this life or the one before; None before the first word.
         causes: why each earlier life ended.
+        stuck: what shows that it hangs; empty if nothing does.
     """
 
     def __init__(self, plan: StagePlan, config: SupervisorConfig, clock: Callable[[], float] = time.monotonic) -> None:
         self.plan = plan
         self.state: StageState | None = None
         self.causes: list[str] = []
+        self.stuck = ""
         self._config, self._clock, self._budget = config, clock, Budget(config, clock)
         self._child: Child | None = None
         self._heard_at = self._moved_at = self._start_at = clock()
         self._done = 0
         self._opened = False
-        self._stuck = ""
+        self._kill_at: float | None = None
         self._gone_at: float | None = None
 
     @property
@@ -54,7 +57,7 @@ class Watch:
 
     def start(self, launch: Callable[[StagePlan], Child]) -> None:
         """Begin a life."""
-        self._opened, self._stuck, self._gone_at = False, "", None
+        self._opened, self.stuck, self._kill_at, self._gone_at = False, "", None, None
         if self.state is not None:
             self.state = replace(self.state, state="starting")  # what the earlier life said of itself is past
         self._child = launch(self.plan)
@@ -70,6 +73,8 @@ class Watch:
         """Time in which nobody listened."""
         self._heard_at += seconds
         self._moved_at += seconds
+        if self._kill_at is not None:
+            self._kill_at += seconds
 
     def compare(self, waiting: int, done: int, held_up: bool) -> None:
         """What has become of the frames that wait for the stage.
@@ -99,8 +104,8 @@ class Watch:
 
     @property
     def final(self) -> bool:
-        """It has come to its end, by its own word."""
-        return self.state is not None and self.state.state in FINAL
+        """It has come to its end, by its own word. One that was stuck and leaves when asked has not: it comes back."""
+        return self.state is not None and self.state.state in FINAL and not (self.stuck and self.state.state == LEFT)
 
     @property
     def failed(self) -> bool:
@@ -116,7 +121,7 @@ class Watch:
         return self._clock() - self._gone_at
 
     def look(self) -> str:
-        """Have a look; a stuck process is killed.
+        """Have a look; a stuck process is asked to leave, and killed if it has not at its deadline.
 
         Returns:
             How the stage has died, empty if it has not.
@@ -125,16 +130,29 @@ class Watch:
             return ""
         if not self._child.running:
             # Its last word may still be on its way.
-            return (self._stuck or self._child.how) if self.gone_for() >= LAST_WORD_S else ""
+            how = ", ".join(filter(None, (self.stuck, self._child.how)))
+            return how if self.gone_for() >= LAST_WORD_S else ""
         now = self._clock()
+        if self._kill_at is not None:
+            if now > self._kill_at:
+                self._child.kill()
+            return ""
         limit: float = getattr(self._config.stuck_s, self.plan.role) if self._opened else self._config.start_s
+        self.stuck = ""
         if now - self._heard_at > limit:
-            self._stuck = f"no word for {limit:g} s"
+            self.stuck = f"no word for {limit:g} s"
         elif self._opened and now - self._moved_at > limit:
-            self._stuck = f"frames wait, none done for {limit:g} s"
-        if self._stuck and self.plan.where == "process":
-            self._child.kill()
+            self.stuck = f"frames wait, none done for {limit:g} s"
+        if self.stuck:
+            self.terminate()
         return ""
+
+    def terminate(self) -> None:
+        """Ask a process to leave, if it is there and has not been asked; from now on it has a deadline."""
+        if self.plan.where == "process" and self.running and not self.final and self._kill_at is None:
+            assert self._child is not None
+            self._kill_at = self._clock() + self._config.term_s
+            self._child.terminate()
 
     def bury(self, cause: str) -> bool:
         """Count the death, and arrange for the next life where there may be one.
@@ -155,8 +173,10 @@ class Watch:
         self.state = StageState(stage=self.plan.name, state="failed", error=error, exit_code=5)
 
     def clear(self, deadline: float) -> None:
-        """Leave nothing of it behind: wait until the deadline, then kill."""
+        """Leave nothing of it behind: wait until its own deadline, or else this one, then kill."""
         if self._child is not None:
+            if self._kill_at is not None and not self.final:
+                deadline = self._kill_at
             self._child.join(max(0.0, deadline - self._clock()))
             if self.plan.where == "process" and self._child.running:
                 self._child.kill()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import select
 import signal
 import sys
 import threading
@@ -26,8 +27,9 @@ LAST_WORD_S = 0.5
 def main() -> None:
     """Run the stage and leave.
 
-    Ctrl-C and SIGTERM, which service managers send to all processes of a service, are the supervisor's business. If
-    the supervisor dies, so does this.
+    Ctrl-C and SIGTERM, which service managers send to all processes of a service, are the supervisor's business.
+    SIGTERM counts once the supervisor has closed the plan's pipe, which nobody else can: the stage then leaves at
+    the next frame, and the process ends by that signal. If the supervisor dies, so does this.
     """
     parent = int(sys.argv[1])
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -39,14 +41,28 @@ def main() -> None:
     require()
     from pipeline import graph
 
-    plan = msgspec.json.decode(sys.stdin.buffer.read(), type=graph.StagePlan)
+    plan = msgspec.json.decode(sys.stdin.buffer.readline(), type=graph.StagePlan)
+    asked = threading.Event()
+
+    def hear(*_: object) -> None:
+        if select.select([sys.stdin], [], [], 0)[0]:
+            asked.set()
+
+    signal.signal(signal.SIGTERM, hear)
+    hear()  # it may have come before there was anybody to hear it
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     context.linger = 0
-    graph.run(plan, context, parent)
-    if any(thread.name.startswith("read ") for thread in threading.enumerate()):
+    graph.run(plan, context, lambda: asked.is_set() or os.getppid() != parent)
+    hanging = any(thread.name.startswith("read ") for thread in threading.enumerate())
+    if hanging:
         time.sleep(LAST_WORD_S)
+    else:
+        context.term()
+    if asked.is_set():
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTERM)
+    if hanging:
         os._exit(0)  # a reader that hangs in a driver would crash the interpreter on its way out
-    context.term()
 
 
 if __name__ == "__main__":

@@ -52,7 +52,13 @@ def table(status: RunStatus) -> str:
 
 def _stage(name: str, stage: StageStatus) -> str:
     again = f", restarted {stage.restarts}x, last: {stage.causes[-1]}" if stage.restarts else ""
-    return f"  {name:<20} {stage.state:<8} {stage.where:<7} backlog {stage.backlog}{again}"
+    rate = "-" if stage.rate is None else f"{stage.rate:.1f}"
+    expected = "-" if stage.expected_rate is None else f"{stage.expected_rate:.1f}"
+    idle = "" if stage.idle_share is None else f", idle {stage.idle_share:.0%}"
+    return (
+        f"  {name:<20} {'slow' if stage.slow else stage.state:<8} {stage.where:<7} "
+        f"{rate:>6} of {expected:>5} /s{idle}, backlog {stage.backlog}, last word {stage.beat_age_s:.1f} s ago{again}"
+    )
 
 
 def _source(id_: str, source: SourceStatus) -> list[str]:

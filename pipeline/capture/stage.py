@@ -31,11 +31,12 @@ LINGER_S = 1.0
 
 
 def resume(ledger: Ledger, source: Source, policy: Policy) -> None:
-    """Make the ledger of a stage that died ready for its next life.
+    """Make the ledger of a stage that died, or closed its queue when it was asked to leave, ready for its next life.
 
     Frames that were on their way come from a lossless file again; of other sources nobody can tell which of
     them arrived, only, at the end of the run, how many.
     """
+    ledger.reopen()
     if policy is Policy.LOSSLESS and source.replays:
         ledger.rewind()
     else:

@@ -59,6 +59,10 @@ def _stages(stages: Mapping[str, StageStatus]) -> Iterator[Metric]:
     up = GaugeMetricFamily("irst_stage_up", "1 while the stage runs", labels=["stage"])
     age = GaugeMetricFamily("irst_stage_beat_age_seconds", "Since the stage's last word", labels=["stage"])
     backlog = GaugeMetricFamily("irst_stage_backlog_frames", "Frames waiting for the stage", labels=["stage"])
+    rate = GaugeMetricFamily("irst_stage_messages_per_second", "Messages done", labels=["stage"])
+    expected = GaugeMetricFamily("irst_stage_expected_messages_per_second", "Messages expected", labels=["stage"])
+    idle = GaugeMetricFamily("irst_stage_idle_ratio", "Share of time to spare", labels=["stage"])
+    slow = GaugeMetricFamily("irst_stage_slow", "1 while the stage falls short of its rate", labels=["stage"])
     restarts = CounterMetricFamily("irst_stage_restarts", "Times the stage was started again", labels=["stage"])
     rejected = CounterMetricFamily("irst_rejected_messages", "Control messages without sense", labels=["stage"])
     duplicates = CounterMetricFamily("irst_duplicate_messages", "Messages passed over as known", labels=["stage"])
@@ -66,10 +70,14 @@ def _stages(stages: Mapping[str, StageStatus]) -> Iterator[Metric]:
         up.add_metric([name], stage.state == "running")
         age.add_metric([name], stage.beat_age_s)
         backlog.add_metric([name], stage.backlog)
+        for family, value in ((rate, stage.rate), (expected, stage.expected_rate), (idle, stage.idle_share)):
+            if value is not None:
+                family.add_metric([name], value)
+        slow.add_metric([name], stage.slow)
         restarts.add_metric([name], stage.restarts)
         rejected.add_metric([name], stage.rejected)
         duplicates.add_metric([name], stage.duplicates)
-    yield from (up, age, backlog, restarts, rejected, duplicates)
+    yield from (up, age, backlog, rate, expected, idle, slow, restarts, rejected, duplicates)
 
 
 def _sources(sources: Mapping[str, SourceStatus]) -> Iterator[Metric]:

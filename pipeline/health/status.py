@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from pipeline.capture.address import redact
 from pipeline.link import Latency, LatencyBuckets, SourceReport
+from pipeline.pace import Pace
 from pipeline.supervisor import Supervisor
 from pipeline.watch import Watch
 
@@ -22,10 +23,11 @@ class StageStatus(Struct, frozen=True, kw_only=True):
     Attributes:
         where: thread or process.
         pid: of the process it lives in; none while it is dead.
-        state: of its life; ``waiting`` before its first word, ``dead`` between two lives.
+        state: of its life; ``waiting`` before its first word, ``stuck`` when it hangs, ``dead`` between two lives.
         beat_age_s: since its last word.
         restarts: times that it was started again, and why each time.
         backlog: frames waiting for it or in its hands.
+        rate, expected_rate, idle_share, slow: its ``pipeline.pace.Pace``.
         rejected, duplicates: messages refused by its queue, and passed over because they had come before.
         rss_bytes: memory of its process, if it has one of its own.
     """
@@ -37,6 +39,10 @@ class StageStatus(Struct, frozen=True, kw_only=True):
     restarts: int
     causes: Sequence[str]
     backlog: int
+    rate: float | None
+    expected_rate: float | None
+    idle_share: float | None
+    slow: bool
     rejected: int
     duplicates: int
     rss_bytes: int | None
@@ -108,10 +114,10 @@ def observe(supervisor: Supervisor, now_ns: int, max_age_s: float) -> RunStatus:
     """
     watches, reports = supervisor.watches, supervisor.reports()
     uptime_s = (now_ns - supervisor.born_ns) / 1e9
-    stages = {name: _stage(watch, watches) for name, watch in watches.items()}
+    stages = {name: _stage(watch, watches, supervisor.paces.get(name, Pace())) for name, watch in watches.items()}
     sources = {id_: _source(supervisor, id_, reports.get(id_, SourceReport()), now_ns) for id_ in supervisor.source_ids}
     troubles = [
-        *(f"stage {name} {_trouble(stage)}" for name, stage in stages.items() if stage.state in ("dead", "failed")),
+        *(f"stage {name} {line}" for name, watch in watches.items() if (line := _trouble(watch, stages[name]))),
         *(line for id_, source in sources.items() for line in _troubles(id_, source, uptime_s, max_age_s)),
     ]
     state: RunState = "running"
@@ -135,11 +141,13 @@ def observe(supervisor: Supervisor, now_ns: int, max_age_s: float) -> RunStatus:
     )
 
 
-def _stage(watch: Watch, watches: Mapping[str, Watch]) -> StageStatus:
+def _stage(watch: Watch, watches: Mapping[str, Watch], pace: Pace) -> StageStatus:
     said = watch.state
     state: str = "waiting" if said is None else said.state
     if watch.pid is None and not watch.final and (said is not None or watch.causes):
         state = "dead"
+    elif watch.stuck:
+        state = "stuck"
     before = [other.state for other in watches.values() if other.plan.output in watch.plan.inputs]
     backlog = sum(account.in_flight for other in before if other is not None for account in other.queues.values())
     return StageStatus(
@@ -150,6 +158,10 @@ def _stage(watch: Watch, watches: Mapping[str, Watch]) -> StageStatus:
         restarts=len(watch.causes),
         causes=list(watch.causes),
         backlog=backlog,
+        rate=pace.rate,
+        expected_rate=pace.expected,
+        idle_share=pace.idle,
+        slow=pace.slow,
         rejected=said.rejected if said is not None else 0,
         duplicates=said.duplicates if said is not None else 0,
         rss_bytes=_memory(watch.pid) if watch.plan.where == "process" else None,
@@ -177,8 +189,16 @@ def _source(supervisor: Supervisor, id_: str, report: SourceReport, now_ns: int)
     )
 
 
-def _trouble(stage: StageStatus) -> str:
-    return f"died ({stage.causes[-1]}) and is started again" if stage.causes and stage.state == "dead" else stage.state
+def _trouble(watch: Watch, stage: StageStatus) -> str:
+    if stage.state == "dead" and stage.causes:
+        return f"died ({stage.causes[-1]}) and is started again"
+    if stage.state in ("dead", "failed"):
+        return stage.state
+    if stage.state == "stuck":
+        return f"is stuck: {watch.stuck}"
+    if stage.slow:
+        return f"is slow: {stage.rate:.1f} of {stage.expected_rate:.1f} messages/s"
+    return ""
 
 
 def _troubles(id_: str, source: SourceStatus, uptime_s: float, max_age_s: float) -> list[str]:

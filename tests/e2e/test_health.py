@@ -54,7 +54,8 @@ def finish(run: subprocess.Popen[str], runtime: Path) -> None:
 
 def test_what_happens_to_a_run_can_be_seen(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = Asked(runtime, monkeypatch)
-    run = start(LONG, FLOOD, *FAST, "--set", "placement.detect=process", "--set", "health.port=0", runtime=runtime)
+    settings = ["--set", "placement.detect=process", "--set", "health.port=0", "--set", "supervisor.slow_share=0"]
+    run = start(LONG, FLOOD, *FAST, *settings, runtime=runtime)
     try:
         seen = asked.until(lambda s: s.state == "running" and all(x.delivered > 5 for x in s.sources.values()))
         assert client.ask(asked.door(), "/readyz") == (200, b"ok\n")
@@ -126,6 +127,57 @@ def test_a_source_that_gives_nothing_makes_the_run_degraded_and_is_named(
             assert client.ask(f"127.0.0.1:{port}", "/elsewhere")[0] == 404
         finally:
             finish(run, runtime)
+
+
+def test_a_stage_that_cannot_keep_up_is_called_slow_until_it_can(
+    runtime: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calm = "test://demo?width=64&height=64&frames=20000&fps=2&live=1"
+    flood = "test://crossing?width=96&height=64&fps=900&live=1&loop=1"
+    asked = Asked(runtime, monkeypatch)
+    run = start(calm, flood, *FAST, "--set", "supervisor.slow_s=3", runtime=runtime)
+    try:
+        seen = asked.until(lambda s: s.stages["detect"].slow)
+        detect = seen.stages["detect"]
+        assert detect.rate is not None
+        assert detect.expected_rate is not None
+        assert detect.idle_share is not None
+        assert detect.rate < 0.8 * detect.expected_rate
+        assert (seen.state, detect.state, detect.restarts) == ("degraded", "running", 0)
+        assert [name for name, stage in seen.stages.items() if stage.slow] == ["detect"], "the others wait for it"
+        assert any(line.startswith("stage detect is slow: ") for line in seen.troubles)
+        code, body = client.ask(asked.door(), "/readyz")
+        assert code == 503
+        assert b"stage detect is slow" in body
+        assert b'irst_stage_slow{stage="detect"} 1.0' in client.ask(asked.door(), "/metrics")[1]
+        told = subprocess.run(
+            [sys.executable, "-m", "tools.status"], capture_output=True, text=True, cwd=ROOT, timeout=60, check=False
+        )
+        assert told.returncode == 1
+        assert [line.split()[:2] for line in told.stdout.splitlines() if " /s" in line and "slow" in line] == [
+            ["detect", "slow"]
+        ]
+
+        flooding = worker_of(run.pid, "capture.crossing")
+        assert flooding is not None
+        os.kill(flooding, signal.SIGSTOP)
+        seen = asked.until(lambda s: not any(stage.slow for stage in s.stages.values()))
+        assert (seen.stages["detect"].expected_rate or 0) < detect.expected_rate
+        os.kill(flooding, signal.SIGCONT)
+    finally:
+        finish(run, runtime)
+
+
+def test_a_thread_that_hangs_is_not_passed_over_in_silence(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = Asked(runtime, monkeypatch)
+    run = start(LONG, *FAST, "--set", "supervisor.stuck_s.detect=0.01", runtime=runtime)  # every frame takes longer
+    try:
+        seen = asked.until(lambda s: s.stages["detect"].state == "stuck")
+        assert seen.state == "degraded"
+        assert "stage detect is stuck: no word for 0.01 s" in seen.troubles
+        asked.until(lambda s: s.stages["detect"].state == "running")
+    finally:
+        finish(run, runtime)
 
 
 def test_a_port_that_is_taken_is_named_and_nothing_is_left(runtime: Path) -> None:

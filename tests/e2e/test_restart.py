@@ -138,8 +138,37 @@ def test_stage_killed_at_the_very_end_does_not_hold_up_the_run(tmp_path: Path, r
     assert check_books(tmp_path)["sources"]["demo"]["account"]["lost"] == {}
 
 
+def asked_to_leave(pid: int) -> bool:
+    """SIGTERM waits for a process that is stopped."""
+    (mask,) = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("ShdPnd:")]
+    return bool(int(mask.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
+
+
+@pytest.mark.parametrize("stage", ["capture", "sinks"])
+def test_stage_that_is_merely_slow_leaves_in_order_and_comes_back(tmp_path: Path, runtime: Path, stage: str) -> None:
+    settings = ["--set", f"supervisor.stuck_s.{stage}=3", "--set", "supervisor.term_s=100"]
+    video = ["--set", "sinks.overlay=true"]
+    run = start(SCENE, *FAST, *video, *PROCESSES, *QUICK, *settings, "--out", str(tmp_path), runtime=runtime)
+    wait_for_lines(tmp_path, 5, run)
+    victim = worker_of(run.pid, named(stage))
+    assert victim is not None
+    os.kill(victim, signal.SIGSTOP)
+    wait_until(lambda: asked_to_leave(victim), 60)
+    os.kill(victim, signal.SIGCONT)
+    errors = finish(run)
+    assert run.returncode == 0, errors
+    assert f"stage {named(stage)} died (no word for 3 s, killed by SIGTERM)" in errors
+    assert_nothing_left(run.pid, runtime)
+    done = check_books(tmp_path)
+    assert done["restarts"][named(stage)][0] == "no word for 3 s, killed by SIGTERM"
+    assert done["sources"]["demo"]["account"]["lost"] == {}
+    videos = [cv2.VideoCapture(str(path)) for path in (tmp_path / "demo").glob("overlay*.mp4")]
+    assert len(videos) == len(done["restarts"].get("sinks", ())) + 1
+    assert sum(video.get(cv2.CAP_PROP_FRAME_COUNT) for video in videos) == FRAMES, "each was completed"
+
+
 def test_stopped_stage_is_noticed_and_replaced(tmp_path: Path, runtime: Path) -> None:
-    settings = ["--set", "supervisor.stuck_s.track=3"]
+    settings = ["--set", "supervisor.stuck_s.track=3", "--set", "supervisor.term_s=1"]
     run = start(SCENE, *FAST, *PROCESSES, *QUICK, *settings, "--out", str(tmp_path), runtime=runtime)
     wait_for_lines(tmp_path, 5, run)
     victim = worker_of(run.pid, "track")
@@ -147,10 +176,10 @@ def test_stopped_stage_is_noticed_and_replaced(tmp_path: Path, runtime: Path) ->
     os.kill(victim, signal.SIGSTOP)
     errors = finish(run)
     assert run.returncode == 0, errors
-    assert "stage track died (no word for 3 s)" in errors
+    assert "stage track died (no word for 3 s, killed by SIGKILL)" in errors
     assert_nothing_left(run.pid, runtime)
     done = check_books(tmp_path)
-    assert done["restarts"]["track"][0] == "no word for 3 s"
+    assert done["restarts"]["track"][0] == "no word for 3 s, killed by SIGKILL"
     assert done["sources"]["demo"]["account"]["lost"] == {}
 
 

@@ -14,8 +14,8 @@ from pipeline.health.status import RunStatus, SourceStatus, StageStatus
 from pipeline.link import LATENCY_BOUNDS_S, LatencyBuckets
 
 STAGE = StageStatus(
-    where="process", pid=7, state="running", beat_age_s=0.1, restarts=0, causes=[], backlog=0, rejected=0, duplicates=0,
-    rss_bytes=100,
+    where="process", pid=7, state="running", beat_age_s=0.1, restarts=0, causes=[], backlog=0, rate=None,
+    expected_rate=None, idle_share=None, slow=False, rejected=0, duplicates=0, rss_bytes=100,
 )  # fmt: skip
 SOURCE = SourceStatus(
     medium="open", captured=0, delivered=0, dropped={}, lost={}, in_flight=0, fps=0.0, newest_age_s=None, latency_ms={},
@@ -72,6 +72,10 @@ def test_every_figure_of_a_source_moves_its_sample(
         ("state", "dead", "irst_stage_up", 0),
         ("beat_age_s", 3.0, "irst_stage_beat_age_seconds", 3),
         ("backlog", 7, "irst_stage_backlog_frames", 7),
+        ("rate", 4.5, "irst_stage_messages_per_second", 4.5),
+        ("expected_rate", 25.0, "irst_stage_expected_messages_per_second", 25),
+        ("idle_share", 0.25, "irst_stage_idle_ratio", 0.25),
+        ("slow", True, "irst_stage_slow", 1),
         ("restarts", 2, "irst_stage_restarts_total", 2),
         ("rejected", 4, "irst_rejected_messages_total", 4),
         ("duplicates", 5, "irst_duplicate_messages_total", 5),
@@ -79,7 +83,7 @@ def test_every_figure_of_a_source_moves_its_sample(
     ],
 )
 def test_every_figure_of_a_stage_moves_its_sample(field: str, value: object, name: str, expected: float) -> None:
-    assert samples(status())[name, "detect"] != expected
+    assert samples(status()).get((name, "detect")) != expected
     assert samples(status(replace(STAGE, **{field: value})))[name, "detect"] == expected
 
 
@@ -100,6 +104,7 @@ def test_no_field_is_forgotten() -> None:
     tested |= {"ego_ok", "tracks", "tracks_confirmed"}
     assert {field.name for field in msgspec.structs.fields(SourceStatus)} - tested == {"latency_ms", "error"}
     tested = {"state", "beat_age_s", "backlog", "restarts", "rejected", "duplicates", "rss_bytes"}
+    tested |= {"rate", "expected_rate", "idle_share", "slow"}
     assert {field.name for field in msgspec.structs.fields(StageStatus)} - tested == {"where", "pid", "causes"}
 
 

@@ -1,4 +1,4 @@
-"""The table of restarts: budget, back-off, and what the watch over one stage makes of silence and death."""
+"""The table of restarts: budget, back-off, and what the watch over one stage makes of silence, leaving and death."""
 
 from __future__ import annotations
 
@@ -11,36 +11,14 @@ from pipeline.graph import StagePlan
 from pipeline.link import StageState
 from pipeline.restart import Budget, StuckLimits, SupervisorConfig
 from pipeline.watch import LAST_WORD_S, Watch
+from tests.pipeline.children import Child, Clock
 
 TABLE = SupervisorConfig(
-    restarts=3, window_s=60, backoff_s=1, backoff_max_s=3, start_s=100, stuck_s=StuckLimits(track=10)
+    restarts=3, window_s=60, backoff_s=1, backoff_max_s=3, start_s=100, term_s=4, stuck_s=StuckLimits(track=10)
 )
 PLAN = StagePlan(
     name="track", role="track", where="process", session="s", sources=("a",), control="", journal="", config=Config()
 )
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-class Child:
-    """A child that dies when it is killed."""
-
-    def __init__(self) -> None:
-        self.running, self.how = True, "killed by SIGSEGV"
-        self.said: list[str] = []
-
-    def kill(self) -> None:
-        self.said.append("kill")
-        self.running = False
-
-    def join(self, timeout_s: float) -> None:
-        pass
 
 
 def test_pauses_double_up_to_the_longest_and_the_budget_ends() -> None:
@@ -106,7 +84,7 @@ def test_a_stage_that_said_its_last_word_is_not_dead() -> None:
     assert watch.gone_for() == LAST_WORD_S
 
 
-def test_silence_may_be_longer_at_the_start_and_ends_in_a_kill() -> None:
+def test_silence_may_be_longer_at_the_start_and_ends_at_a_deadline() -> None:
     clock, child = Clock(), Child()
     watch = begin(clock, child)
     watch.hear(StageState(stage="track", state="starting"))
@@ -117,11 +95,66 @@ def test_silence_may_be_longer_at_the_start_and_ends_in_a_kill() -> None:
     clock.now += 10.0
     assert (watch.look(), child.said) == ("", [])
     clock.now += 0.1
-    watch.look()
-    assert child.said == ["kill"]
+    for said in (["terminate"], ["terminate"], ["terminate", "kill"]):
+        watch.look()
+        assert (child.said, watch.stuck) == (said, "no word for 10 s")
+        clock.now += 2.1
     watch.look()
     clock.now += LAST_WORD_S
-    assert watch.look() == "no word for 10 s"
+    assert watch.look() == "no word for 10 s, killed by SIGKILL"
+
+
+def leave(word: str) -> Watch:
+    """A stage that was stuck, speaks again when it has been asked to leave, and is gone."""
+    clock, child = Clock(), Child()
+    watch = begin(clock, child)
+    watch.hear(StageState(stage="track", state="running"))
+    clock.now += 11
+    watch.look()
+    assert child.said == ["terminate"]
+    watch.hear(StageState(stage="track", state=word))  # type: ignore[arg-type]
+    child.running, child.how = False, "killed by SIGTERM"
+    watch.look()
+    clock.now += LAST_WORD_S
+    return watch
+
+
+def test_a_stuck_stage_that_leaves_when_asked_has_died() -> None:
+    watch = leave("aborted")
+    assert not watch.final
+    assert watch.look() == "no word for 10 s, killed by SIGTERM"
+
+
+@pytest.mark.parametrize("word", ["drained", "failed"])
+def test_a_stuck_stage_that_came_to_its_end_after_all_has_not(word: str) -> None:
+    watch = leave(word)
+    assert watch.final
+    assert watch.look() == ""
+
+
+def test_a_stage_that_leaves_because_the_run_ends_has_not_died() -> None:
+    clock, child = Clock(), Child()
+    watch = begin(clock, child)
+    watch.hear(StageState(stage="track", state="running"))
+    for _ in range(2):
+        watch.terminate()
+    assert child.said == ["terminate"]
+    watch.hear(StageState(stage="track", state="aborted"))
+    assert watch.final
+    watch.terminate()
+    assert child.said == ["terminate"], "nobody is there to be asked"
+    watch.clear(clock.now)
+    assert child.said == ["terminate", "kill"], "it does not go"
+
+
+def test_time_in_which_nobody_listened_moves_the_deadline() -> None:
+    clock, child = Clock(), Child()
+    watch = begin(clock, child)
+    watch.terminate()
+    clock.now += 50
+    watch.excuse(49)
+    watch.look()
+    assert child.said == ["terminate"]
 
 
 def test_time_in_which_nobody_listened_is_nobodys_silence() -> None:
@@ -150,21 +183,26 @@ def test_a_stage_that_speaks_but_does_nothing_for_the_frames_that_wait_is_killed
     assert seconds(50, held_up=True) == [], "its own frames wait further down"
     assert seconds(9) == [], "not long enough"
     assert seconds(9, done=8) == [], "one done"
-    assert seconds(3, done=8) == ["kill"]
+    assert seconds(3, done=8) == ["terminate"]
+    assert seconds(5, done=9) == ["terminate", "kill"], "too late"
     watch.look()
     clock.now += LAST_WORD_S
-    assert watch.look() == "frames wait, none done for 10 s"
+    assert watch.look() == "frames wait, none done for 10 s, killed by SIGKILL"
     assert watch.bury("")
-    watch.start(lambda plan: Child())
-    assert seconds(5) == ["kill"], "time begins anew"
+    child = Child()
+    watch.start(lambda plan: child)
+    assert seconds(5) == [], "time begins anew"
 
 
-def test_threads_are_neither_killed_nor_started_again() -> None:
+def test_threads_are_neither_killed_nor_started_again_but_seen_to_hang() -> None:
     clock, child = Clock(), Child()
     watch = begin(clock, child, where="thread")
     clock.now += 1e6
     watch.look()
-    assert child.said == []
+    assert (child.said, watch.stuck) == ([], "no word for 100 s")
+    watch.hear(StageState(stage="track", state="running"))
+    watch.look()
+    assert watch.stuck == "", "it goes on"
     assert not watch.bury("thread ended")
 
 
@@ -173,5 +211,9 @@ def test_the_table_is_checked() -> None:
     assert (config.supervisor.stuck_s.detect, config.supervisor.restarts) == (7.5, 0)
     with pytest.raises(ConfigError, match="stuck_s"):
         load(None, ["supervisor.stuck_s.sink=7"])
+    assert load(None, ["supervisor.rate.sinks=25", "supervisor.term_s=0.5"]).supervisor.rate.sinks == 25
+    for wrong in ("rate.sink=1", "rate.sinks=0", "term_s=0", "slow_share=1.1", "slow_s=0"):
+        with pytest.raises(ConfigError, match=wrong.partition("=")[0].rpartition(".")[2]):
+            load(None, [f"supervisor.{wrong}"])
     with pytest.raises(ConfigError, match="restarts"):
         load(None, ["supervisor.restarts=-1"])

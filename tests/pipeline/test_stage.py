@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import pytest
 import zmq
@@ -21,12 +21,13 @@ from tests.pipeline.queue_ends import frame, seqs, taking
 
 
 class Toy:
-    """Passes frames on; fails at the ``fail_at``-th message."""
+    """Passes frames on, each after ``work_s``; fails at the ``fail_at``-th message."""
 
     window_s = 0.0
 
-    def __init__(self, batch_size: int = 1, fail_at: int | None = None) -> None:
+    def __init__(self, batch_size: int = 1, fail_at: int | None = None, work_s: float = 0.0) -> None:
         self.batch_size, self._fail_at, self.calls, self.closed = batch_size, fail_at, 0, 0
+        self._work_s = work_s
         self.batches: list[int] = []
 
     def open(self) -> None:
@@ -36,6 +37,7 @@ class Toy:
         self.batches.append(len(packets))
         for packet in packets:
             self.calls += 1
+            time.sleep(self._work_s)
             if self.calls == self._fail_at:
                 raise StageError("disk is full:\n /out")
             yield packet
@@ -159,6 +161,30 @@ def test_stage_told_to_leave_leaves_although_nobody_takes_its_output() -> None:
         account = bench.source.account("a")
         assert account.closes
         assert account.in_flight == 8, "nothing is done that nobody else has"
+    finally:
+        bench.close()
+
+
+def test_time_to_spare_is_told_apart_from_work() -> None:
+    begin, stage = time.monotonic(), Toy(work_s=0.2)
+    bench = Bench(stage, {"a"})
+
+    def until(condition: Callable[[StageState], object]) -> None:
+        def pause() -> None:
+            bench.source.pump(0.01)
+            bench.states += bench.board.hear(0.01)
+
+        wait_until(lambda: bench.states and condition(bench.states[-1]), pause=pause)
+
+    try:
+        until(lambda state: state.idle_s > 0.3)  # nothing has come
+        bench.push(*(frame("a", seq) for seq in range(8)))  # the sink gives no credit back
+        until(lambda state: state.queues.get("a") and state.queues["a"].entered == 3)
+        before = bench.states[-1].idle_s
+        until(lambda state: state.idle_s > before + 0.3)  # the next stage does not take what there is
+        assert bench.states[-1].idle_s <= time.monotonic() - begin - 3 * 0.2, "work is not idle"
+        bench.board.order("toy", Stop(gentle=False))
+        bench.drain()
     finally:
         bench.close()
 

@@ -13,8 +13,9 @@ import pytest
 
 from tools.chaos.__main__ import main
 from tools.chaos.faults import FAULTS
+from tools.chaos.preload import COMPILER
 from tools.chaos.run import Run
-from tools.chaos.wall_clock import COMPILER, WallClock
+from tools.chaos.wall_clock import WallClock
 
 SCENE = "test://demo?width=64&height=64&frames=150"
 

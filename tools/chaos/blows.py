@@ -8,11 +8,14 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
+from pathlib import Path
 
 from pipeline.receiver import HEARTBEAT_TIMEOUT_MS
 from tools.chaos import intruder
 from tools.chaos.camera import Camera
 from tools.chaos.run import Run
+from tools.chaos.wall_clock import WallClock
+from tools.chaos.wedge import Wedge
 
 Blow = Callable[[Run], None]
 FREEZE_S = 5.0
@@ -53,6 +56,30 @@ def hang(stage: str) -> Blow:
     def blow(run: Run) -> None:
         since = time.monotonic()
         run.recovered(since, {run.named(stage): run.send(stage, signal.SIGSTOP)})
+
+    return blow
+
+
+def hang_until_asked(stage: str) -> Blow:
+    """SIGSTOP to a stage; SIGCONT when SIGTERM waits for it, as after a frame that took too long."""
+
+    def blow(run: Run) -> None:
+        since, pid = time.monotonic(), run.send(stage, signal.SIGSTOP)
+        run.wait(lambda: _waits_for(pid, signal.SIGTERM), f"{stage} is asked to leave")
+        os.kill(pid, signal.SIGCONT)
+        run.recovered(since, {run.named(stage): pid})
+
+    return blow
+
+
+def wedge(stage: str) -> Blow:
+    """A stage that does not come back from C code."""
+
+    def blow(run: Run) -> None:
+        assert isinstance(run.tool, Wedge), "this blow is for runs that calls to the system can hold"
+        since, pid = time.monotonic(), run.pid(stage)
+        run.tool.hold(pid)
+        run.recovered(since, {run.named(stage): pid})
 
     return blow
 
@@ -129,9 +156,9 @@ def wait(run: Run) -> None:
 
 def step_clock(run: Run) -> None:
     """The wall clock leaps a day ahead, then two days back."""
-    assert run.clock is not None, "this blow is for runs with a clock of their own"
+    assert isinstance(run.tool, WallClock), "this blow is for runs with a clock of their own"
     for days in (1, -1):
-        run.clock.set(days * DAY_S)
+        run.tool.set(days * DAY_S)
         run.wait_for_lines(5)
 
 
@@ -161,6 +188,12 @@ def resize_camera(run: Run) -> None:
     time.sleep(OUTAGE_S)
     run.recovered(since, {})
     run.wait_for_lines(5)
+
+
+def _waits_for(pid: int, number: signal.Signals) -> bool:
+    """A signal is pending for a process."""
+    words = Path(f"/proc/{pid}/status").read_text().split()
+    return bool(int(words[words.index("ShdPnd:") + 1], 16) >> (number - 1) & 1)
 
 
 def _disturb(run: Run, mode: str) -> None:

@@ -13,8 +13,10 @@ from pipeline.watch import LAST_WORD_S
 from tools.chaos import blows
 from tools.chaos.camera import FFMPEG
 from tools.chaos.checks import Expect
+from tools.chaos.preload import COMPILER
 from tools.chaos.run import STAGES
-from tools.chaos.wall_clock import COMPILER
+from tools.chaos.wall_clock import WallClock
+from tools.chaos.wedge import Wedge
 
 SLACK_S = 10.0
 """For a busy machine, where the configuration sets no limit."""
@@ -38,7 +40,7 @@ class Fault:
         within: longest recovery in seconds, as the configuration has it.
         small_disk: the outputs go to a disk of their own that has little room.
         small_memory: the run sees a shared memory (/dev/shm) with next to no room.
-        clock: the wall clock of the run can be moved.
+        tool: what is preloaded into the run: a wall clock that can be moved, or calls that do not return.
     """
 
     name: str
@@ -49,7 +51,7 @@ class Fault:
     within: Callable[[Config], float] = lambda config: SLACK_S
     small_disk: bool = False
     small_memory: bool = False
-    clock: bool = False
+    tool: type[WallClock | Wedge] | None = None
 
     def obstacle(self) -> str:
         """Why it cannot be tried on this machine; empty if it can."""
@@ -59,8 +61,8 @@ class Fault:
             return "mounting a small disk needs root"
         if self.small_memory and (os.geteuid() or not shutil.which("unshare")):
             return "a /dev/shm of its own needs root"
-        if self.clock and COMPILER is None:
-            return "no C compiler for a clock of its own, and that of the machine is left alone"
+        if self.tool and COMPILER is None:
+            return "no C compiler for what is preloaded into the run"
         return ""
 
 
@@ -70,8 +72,13 @@ def after_death(config: Config) -> float:
 
 
 def after_hang(config: Config) -> float:
-    """The same for a stage that falls silent."""
-    return config.supervisor.stuck_s.track + after_death(config)
+    """The same for a stage that falls silent and does not leave when asked."""
+    return config.supervisor.stuck_s.track + config.supervisor.term_s + after_death(config)
+
+
+def after_thaw(config: Config) -> float:
+    """The same for sinks that leave in time."""
+    return config.supervisor.stuck_s.sinks + config.supervisor.term_s + after_death(config)
 
 
 def after_freeze(_: Config) -> float:
@@ -85,10 +92,10 @@ def after_outage(config: Config) -> float:
     return blows.OUTAGE_S + capture.read_timeout_s + capture.reconnect.max_s + capture.open_timeout_s
 
 
-def restarted(*stages: str, lost: int = 0, exit_code: int = 0) -> Expect:
+def restarted(*stages: str, lost: int = 0, exit_code: int = 0, named: str = "") -> Expect:
     """All goes on, after these stages were started again."""
     again = frozenset(stages)
-    return Expect(exit_code, complete=not exit_code, lost={"crash": lost} if lost else {}, restarted=again)
+    return Expect(exit_code, complete=not exit_code, lost={"crash": lost} if lost else {}, restarted=again, named=named)
 
 
 FAULTS = (
@@ -102,8 +109,18 @@ FAULTS = (
         "freeze detect until its neighbours hang up", blows.freeze("detect", blows.LONG_FREEZE_S), within=after_freeze
     ),
     Fault(
-        "hang track", blows.hang("track"), restarted("track"),
+        "hang track", blows.hang("track"), restarted("track", named="(no word for 3 s, killed by SIGKILL)"),
         settings=("supervisor.stuck_s.track=3",), within=after_hang,
+    ),
+    Fault(
+        "hang track in C code", blows.wedge("track"),
+        restarted("track", named="(no word for 3 s, killed by SIGKILL)"),
+        settings=("supervisor.stuck_s.track=3",), within=after_hang, tool=Wedge,
+    ),
+    Fault(
+        "hang sinks until they are asked to leave", blows.hang_until_asked("sinks"),
+        restarted("sinks", named="(no word for 3 s, killed by SIGTERM)"),
+        settings=("supervisor.stuck_s.sinks=3", "supervisor.term_s=30"), within=after_thaw,
     ),
     Fault("kill supervisor", blows.kill_supervisor, Expect(-9, drained=None)),
     Fault("kill everything", blows.kill_everything, Expect(-9, drained=None)),
@@ -125,5 +142,5 @@ FAULTS = (
     Fault("ten times the frame rate", blows.wait, STOPPED, FAST),
     Fault("disk full", blows.fill_disk, Expect(5, drained=None, named="No space left"), small_disk=True),
     Fault("tiny shared memory", blows.nothing, small_memory=True),
-    Fault("clock leaps", blows.step_clock, clock=True),
+    Fault("clock leaps", blows.step_clock, tool=WallClock),
 )  # fmt: skip

@@ -23,6 +23,7 @@ from pipeline.private import STATUS
 from tools.chaos.camera import Camera
 from tools.chaos.evidence import Evidence, read_files, read_record
 from tools.chaos.wall_clock import WallClock
+from tools.chaos.wedge import Wedge
 
 FRONT_DOOR = Path(__file__).resolve().parents[2] / "run_stream.py"
 STAGES = ("capture", "preprocess", "detect", "track", "sinks")
@@ -52,7 +53,7 @@ class Run:
         addresses: of the sources.
         scratch: empty folder for everything that the run writes, with a path short enough for sockets.
         settings: ``key.path=value``, over ``SETTINGS``.
-        clock: the time of day that the run sees, if not the true one.
+        tool: what is preloaded into the run: a time of day of its own, or calls that do not return.
         camera: the server of a live source, for blows that are dealt to it.
         out: output folder; one in the scratch folder if not given.
         within: command that the run is started by, with the run's own behind it.
@@ -63,7 +64,7 @@ class Run:
         addresses: Sequence[str],
         scratch: Path,
         settings: Sequence[str] = (),
-        clock: WallClock | None = None,
+        tool: WallClock | Wedge | None = None,
         camera: Camera | None = None,
         out: Path | None = None,
         within: Sequence[str] = (),
@@ -74,11 +75,11 @@ class Run:
         self.runtime.mkdir()
         settings = [*SETTINGS, *settings]
         self.config = configuration.load(None, settings)
-        self.clock, self.camera = clock, camera
+        self.tool, self.camera = tool, camera
         self.recoveries: list[float] = []
         self._errors = scratch / "stderr"
         self._read = dict.fromkeys(self.sources, (0, 0))
-        self.environment = {**os.environ, **(clock.environment if clock else {}), "XDG_RUNTIME_DIR": str(self.runtime)}
+        self.environment = {**os.environ, **(tool.environment if tool else {}), "XDG_RUNTIME_DIR": str(self.runtime)}
         words = [word for setting in settings for word in ("--set", setting)]
         with self._errors.open("wb") as errors:
             self.process = subprocess.Popen(

@@ -14,7 +14,6 @@ from tools.chaos.camera import Camera
 from tools.chaos.checks import objections
 from tools.chaos.faults import Fault
 from tools.chaos.run import Run, Stuck
-from tools.chaos.wall_clock import WallClock
 
 SMALL_DISK = "1m"
 SMALL_MEMORY = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs -o size=16k tmpfs /dev/shm && exec "$@"', "sh")
@@ -64,8 +63,8 @@ def attempt(fault: Fault, source: str) -> Result:
             camera = stack.enter_context(Camera(source if Path(source).is_file() else None))
         address = source if fault.source == "file" else camera.address if camera is not None else fault.source
         out = stack.enter_context(_small_disk(scratch / "disk")) / "out" if fault.small_disk else None
-        clock = WallClock(scratch) if fault.clock else None
-        run = Run([address], scratch, fault.settings, clock, camera, out, SMALL_MEMORY if fault.small_memory else ())
+        tool = fault.tool(scratch) if fault.tool else None
+        run = Run([address], scratch, fault.settings, tool, camera, out, SMALL_MEMORY if fault.small_memory else ())
         stack.callback(run.clear)
         try:
             run.under_way()

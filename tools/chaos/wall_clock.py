@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 import struct
-import subprocess
 from pathlib import Path
 
-COMPILER = shutil.which("cc")
+from tools.chaos.preload import preloaded
+
 CODE = Path(__file__).with_suffix(".c")
 
 
@@ -22,10 +21,9 @@ class WallClock:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._offset, library = folder / "offset", folder / "wall_clock.so"
+        self._offset = folder / "offset"
         self._offset.write_bytes(struct.pack("=q", 0))
-        subprocess.run([str(COMPILER), "-O2", "-shared", "-fPIC", "-o", str(library), str(CODE), "-ldl"], check=True)
-        self.environment = {"LD_PRELOAD": str(library), "WALL_CLOCK_OFFSET": str(self._offset)}
+        self.environment = {**preloaded(CODE, folder), "WALL_CLOCK_OFFSET": str(self._offset)}
 
     def set(self, seconds: int) -> None:
         """Let it be so many seconds ahead of the true one."""

@@ -1,0 +1,103 @@
+"""A stage in a process of its own, from outside: whose SIGTERM it hears, and what is left when it is gone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import zmq
+
+from pipeline.account import CLOSED, Ledger
+from pipeline.capture.factory import open_source
+from pipeline.capture.stage import resume
+from pipeline.child import ProcessChild
+from pipeline.config import Config
+from pipeline.graph import StagePlan
+from pipeline.journal import Journal
+from pipeline.link import StageState, Switchboard
+from pipeline.queues import Policy
+from tests.conftest import wait_until
+
+ADDRESS = "test://demo?width=64&height=64&frames=50"
+
+
+class Bench:
+    """A capture in a process of its own, and the end of its line."""
+
+    def __init__(self, folder: Path) -> None:
+        self.context = zmq.Context()
+        control, self.journal = f"ipc://{folder}/control", folder / "journal"
+        self.board = Switchboard(self.context, [control])
+        self.heard: list[StageState] = []
+        self.child = ProcessChild(
+            StagePlan(
+                name="capture.a", role="capture", where="process", session="s", sources=("a",), control=control,
+                output=f"ipc://{folder}/queue", journal=str(self.journal), address=ADDRESS, config=Config(),
+            )
+        )  # fmt: skip
+
+    def until(self, condition: Callable[[], object]) -> None:
+        wait_until(condition, 60, lambda: self.heard.extend(self.board.hear(0.05)))
+
+    def until_it_waits(self) -> None:
+        """Its first frames wait for somebody to take them."""
+        self.until(lambda: self.heard and self.heard[-1].queues["a"].in_flight)
+
+
+@pytest.fixture
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    bench = Bench(tmp_path_factory.mktemp("b"))
+    yield bench
+    bench.child.kill()
+    bench.child.join(60)
+    bench.board.close()
+    bench.context.destroy(0)
+
+
+def test_only_the_supervisor_can_end_it_and_it_leaves_in_order(bench: Bench) -> None:
+    bench.until_it_waits()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
+        os.kill(bench.child.pid, number)
+    before = len(bench.heard)
+    bench.until(lambda: len(bench.heard) > before + 2)
+    assert bench.child.running
+    assert {state.state for state in bench.heard} == {"running"}
+
+    bench.child.terminate()
+    bench.until(lambda: not bench.child.running)
+    assert bench.child.how == "killed by SIGTERM"
+    bench.until(lambda: bench.heard[-1].state == "aborted")
+
+    row = Journal(bench.journal, ["a"]).row("a")
+    waiting = Ledger(row).account()
+    assert waiting.lost == {CLOSED: waiting.entered}, "it has closed its queue"
+    ledger = Ledger(row)
+    resume(ledger, open_source(ADDRESS, Config().capture), Policy.LOSSLESS)
+    assert ledger.account().in_flight == waiting.entered, "and nothing is lost by that"
+    assert ledger.account().lost == {}
+
+
+def test_stopped_one_is_killed_with_all_that_it_has_started(bench: Bench) -> None:
+    bench.until_it_waits()
+    helper = subprocess.Popen(["sleep", "600"], process_group=bench.child.pid)
+    os.kill(bench.child.pid, signal.SIGSTOP)
+    bench.child.terminate()
+    bench.child.join(0.5)
+    assert bench.child.running, "it cannot hear"
+    bench.child.kill()
+    bench.child.join(60)
+    assert bench.child.how == "killed by SIGKILL"
+    assert helper.wait(10) == -signal.SIGKILL
+
+
+def test_what_a_dead_one_has_started_goes_with_it(bench: Bench) -> None:
+    bench.until_it_waits()
+    helper = subprocess.Popen(["sleep", "600"], process_group=bench.child.pid)
+    os.kill(bench.child.pid, signal.SIGSEGV)
+    bench.until(lambda: not bench.child.running)
+    assert bench.child.how == "killed by SIGSEGV"
+    assert helper.wait(10) == -signal.SIGKILL

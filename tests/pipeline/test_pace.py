@@ -1,0 +1,179 @@
+"""Rates over a sliding window, what they are compared with, and which stage is called slow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.account import Account
+from pipeline.config import Config
+from pipeline.graph import plan
+from pipeline.link import StageState
+from pipeline.pace import Meter, Paces
+from pipeline.restart import Rates, SupervisorConfig
+from pipeline.watch import Watch
+from tests.pipeline.children import Child, Clock
+
+STEP_S = 0.1
+FILE, CAMERA = "test://demo", "test://demo?live=1"
+STAGES = ("preprocess", "detect", "track", "sinks")
+
+
+def test_meter_is_the_mean_growth_over_the_last_seconds() -> None:
+    clock = Clock()
+    meter = Meter(10, clock)
+    assert (meter.rate, meter.seconds) == (None, 0)
+    meter.read(5)
+    assert meter.rate is None
+    for _ in range(100):
+        clock.now += STEP_S
+        meter.read(5)
+    assert meter.rate == 0
+    assert meter.seconds == pytest.approx(10)
+    for i in range(50):
+        clock.now += STEP_S
+        meter.read(6 + i)
+    assert meter.rate == pytest.approx(5, rel=0.05), "half of the window at 10 a second"
+    for i in range(100):
+        clock.now += STEP_S
+        meter.read(56 + i)
+    assert meter.rate == pytest.approx(10)
+    assert 10 <= meter.seconds < 10.5
+
+
+def test_meter_begins_anew_with_a_count_that_has_fallen() -> None:
+    clock = Clock()
+    meter = Meter(10, clock)
+    for count in (100, 110, 2, 4):
+        clock.now += 1
+        meter.read(count)
+    assert (meter.rate, meter.seconds) == (2, 1)
+
+
+class Line:
+    """A chain of stages under watch, each of which does so many frames of every source in a second.
+
+    Args:
+        addresses: of the sources.
+        table: what is expected.
+    """
+
+    def __init__(self, *addresses: str, **table: object) -> None:
+        self.clock, self.counts = Clock(), {}
+        sources = [(f"s{i}", address) for i, address in enumerate(addresses)]
+        plans = plan(Config(), sources, None, "s", Path("/nowhere"), {"thread": "", "process": ""})
+        config = SupervisorConfig(slow_s=4, **table)  # type: ignore[arg-type]
+        self.watches = {each.name: Watch(each, config, self.clock) for each in plans}
+        for watch in self.watches.values():
+            watch.start(lambda _: Child())
+        self.paces = Paces(config, [id_ for id_, address in sources if address == CAMERA], self.clock)
+
+    def go_on(self, seconds: float, came: dict[str, float], idle: dict[str, float], done: dict[str, float]) -> None:
+        """Let time pass.
+
+        Args:
+            seconds: how many.
+            came: frames/s by source.
+            idle: share by stage.
+            done: frames/s of every stage but captures, by source.
+        """
+        for _ in range(round(seconds / STEP_S)):
+            self.clock.now += STEP_S
+            for key, rate in [(("came", s), r) for s, r in came.items()] + [(("done", s), r) for s, r in done.items()]:
+                self.counts[key] = self.counts.get(key, 0.0) + rate * STEP_S
+            for name, watch in self.watches.items():
+                self.counts["idle", name] = self.counts.get(("idle", name), 0.0) + idle.get(name, 0.0) * STEP_S
+                first = name.startswith("capture.")
+                queues = {
+                    source: Account(
+                        entered=int(self.counts.get(("came" if first else "done", source), 0)),
+                        delivered=int(self.counts.get(("done", source), 0)),
+                    )
+                    for source in watch.plan.sources
+                }
+                watch.hear(StageState(stage=name, state="running", queues=queues, idle_s=self.counts["idle", name]))
+            self.paces.look(self.watches, judge=True)
+
+    @property
+    def slow(self) -> list[str]:
+        return [name for name, pace in self.paces.now.items() if pace.slow]
+
+
+BUSY = {"preprocess": 0.6, "detect": 0.02, "track": 0.8, "sinks": 0.9}
+
+
+def test_the_least_idle_stage_is_slow_as_long_as_the_camera_gives_more() -> None:
+    line = Line(CAMERA)
+    line.go_on(3.9, {"s0": 25}, BUSY, {"s0": 10})
+    assert line.slow == [], "not long enough"
+    line.go_on(0.5, {"s0": 25}, BUSY, {"s0": 10})
+    assert line.slow == ["detect"]
+    pace = line.paces.now["detect"]
+    assert (pace.rate, pace.expected) == (pytest.approx(10, rel=0.1), pytest.approx(25, rel=0.1))
+    assert pace.idle == pytest.approx(0.02)
+    line.go_on(5, {"s0": 25}, BUSY | {"detect": 0.5, "track": 0.1}, {"s0": 10})
+    assert line.slow == ["track"]
+    line.go_on(5, {"s0": 10}, BUSY, {"s0": 10})
+    assert line.slow == [], "the camera gives what is done"
+    assert line.paces.now["capture.s0"].expected is None
+    assert line.paces.now["capture.s0"].rate == pytest.approx(10, rel=0.1)
+
+
+def test_what_is_near_enough_or_chance_is_not_slow() -> None:
+    for came, done, slow in ((25, 21, []), (25, 19, ["detect"]), (0.5, 0.25, [])):
+        line = Line(CAMERA)
+        line.go_on(8, {"s0": came}, BUSY, {"s0": done})
+        assert line.slow == slow, (came, done)
+
+
+def test_nothing_is_expected_where_files_alone_come() -> None:
+    line = Line(FILE)
+    line.go_on(8, {"s0": 5}, BUSY, {"s0": 5})
+    assert [line.paces.now[name].expected for name in STAGES] == [None] * 4
+    assert line.paces.now["sinks"].rate == pytest.approx(5, rel=0.1)
+    assert line.slow == []
+
+
+def test_of_files_beside_cameras_nothing_is_expected() -> None:
+    line = Line(CAMERA, FILE, CAMERA)
+    line.go_on(8, {"s0": 10, "s1": 40, "s2": 20}, BUSY, {"s0": 5, "s1": 40, "s2": 5})
+    pace = line.paces.now["detect"]
+    assert (pace.rate, pace.expected) == (pytest.approx(10, rel=0.1), pytest.approx(30, rel=0.1))
+    assert line.slow == ["detect"]
+
+
+def test_the_table_may_say_what_is_expected() -> None:
+    line = Line(FILE, rate=Rates(track=12))
+    line.go_on(8, {"s0": 5}, BUSY, {"s0": 5})
+    assert line.slow == ["track"]
+    line = Line(CAMERA, rate=Rates(capture=25, detect=4))
+    line.go_on(8, {"s0": 10}, BUSY, {"s0": 10})
+    assert line.paces.now["detect"].expected == 4
+    assert line.slow == ["capture.s0"], "a camera that gives less than it should"
+
+
+def test_no_share_calls_none_slow() -> None:
+    line = Line(CAMERA, slow_share=0)
+    line.go_on(8, {"s0": 25}, BUSY, {"s0": 1})
+    assert line.slow == []
+
+
+def test_a_stage_that_is_started_again_begins_anew() -> None:
+    line = Line(CAMERA)
+    line.go_on(8, {"s0": 25}, BUSY, {"s0": 10})
+    assert line.slow == ["detect"]
+    line.watches["track"].hear(StageState(stage="track", state="starting"))
+    line.paces.look(line.watches, judge=True)
+    assert line.slow == []
+    line.go_on(3, {"s0": 25}, BUSY, {"s0": 10})
+    assert line.slow == []
+    line.go_on(2, {"s0": 25}, BUSY, {"s0": 10})
+    assert line.slow == ["detect"]
+
+
+def test_a_run_that_ends_is_not_judged() -> None:
+    line = Line(CAMERA)
+    line.go_on(8, {"s0": 25}, BUSY, {"s0": 10})
+    line.paces.look(line.watches, judge=False)
+    assert line.slow == []
