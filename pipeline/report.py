@@ -36,6 +36,8 @@ def run_record(config: Config, addresses: Mapping[str, str], version: str, outco
         "config": _masked(msgspec.to_builtins(config)),
         "weights": {"name": detect.get("weights", config.detect.weights), "sha256": detect.get("sha256")},
         "backend": detect.get("backend", config.detect.backend),
+        "chosen": detect.get("chosen"),
+        "precision": detect.get("precision"),
         "device": detect.get("device"),
         "sources": {
             id_: {"address": redact(address)} | ({} if outcome is None else _source(outcome, id_))

@@ -10,6 +10,7 @@ from pipeline.detect.masks import Masks
 from pipeline.messages import MAX_OBJECTS
 
 Probability = Annotated[float, Meta(gt=0, lt=1)]
+Precision = Literal["fp32", "bf16", "int8"]
 
 
 class DetectConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -17,9 +18,12 @@ class DetectConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     Attributes:
         weights: name of shipped weights, or path of a ``.safetensors`` file with its ``.json`` beside it.
-        backend: what runs the network; ``openvino`` needs the optional package.
+        backend: what runs the network; ``onnx``, ``openvino`` and ``tensorrt`` need optional packages. ``auto`` takes
+            the fastest one here whose maps agree with those of ``torch``.
         device: ``auto`` (CUDA if there is one), ``cpu``, ``cuda`` or ``cuda:N``.
-        precision: ``bf16`` is faster where the hardware has it, and not bit-equal to ``fp32``.
+        precision: ``bf16`` is faster where the hardware has it, and not bit-equal to ``fp32``; ``int8`` needs an
+            artefact. With ``auto`` the lowest that may be taken.
+        artefact: manifest of a network that ``tools.export`` made of these weights, to run instead of them.
         threads: of the CPU for the network; none means all cores.
         batch_size: frames, of any sources, that a GPU gets at once; a CPU gets them one by one.
         window_ms: how long to wait for a full batch.
@@ -34,9 +38,10 @@ class DetectConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """
 
     weights: str = "mshnet"
-    backend: Literal["torch", "openvino"] = "torch"
+    backend: Literal["auto", "torch", "compiled", "onnx", "openvino", "tensorrt"] = "torch"
     device: str = "auto"
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Precision = "fp32"
+    artefact: str | None = None
     threads: Annotated[int, Meta(ge=1, le=1024)] | None = None
     batch_size: Annotated[int, Meta(ge=1, le=256)] = 1
     window_ms: Annotated[float, Meta(ge=0, le=1000)] = 5.0

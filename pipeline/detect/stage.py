@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.detect.backend import Backend, Maps, make_backend
+from pipeline.detect.backends import Backend, Maps, select
 from pipeline.detect.components import find
 from pipeline.detect.config import DetectConfig
 from pipeline.detect.masks import draw, polygons_of, uncovered
@@ -37,14 +37,15 @@ class DetectStage:
         Raises:
             BackendError: weights or backend cannot be used.
         """
-        self._backend = make_backend(self._config)
+        self._backend, reason = select(self._config)
         manifest = self._backend.manifest
         self._facts = {
             "weights": manifest.name,
             "sha256": manifest.sha256,
-            "backend": self._config.backend,
+            "backend": self._backend.name,
             "device": self._backend.device,
-            "precision": self._config.precision,
+            "precision": self._backend.precision,
+            "chosen": reason,
         }
 
     def process(self, packets: Sequence[Packet]) -> Iterator[Packet]:
@@ -62,7 +63,7 @@ class DetectStage:
         self._backend = None
 
     def facts(self) -> Mapping[str, str]:
-        """Weights, hash, backend and device."""
+        """Weights, hash, backend, why it was chosen, device and precision."""
         return self._facts
 
     def reports(self) -> Mapping[str, SourceReport]:

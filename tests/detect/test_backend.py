@@ -10,7 +10,7 @@ import torch
 
 import nets
 from nets.normalisation import FrameZScore
-from pipeline.detect.backend import make_backend, network_input
+from pipeline.detect.backends import make_backend, network_input
 from pipeline.detect.config import DetectConfig
 from pipeline.errors import BackendError, one_line
 from pipeline.messages import Intensity
@@ -107,7 +107,7 @@ def test_openvino_runs_without_a_word(weights, capfd):
 
 def test_openvino_missing_says_what_to_install(weights, monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)
-    monkeypatch.delitem(sys.modules, "pipeline.detect.openvino_backend", raising=False)
+    monkeypatch.delitem(sys.modules, "pipeline.detect.backends.openvino_cpu", raising=False)
     with pytest.raises(BackendError, match=r"detect\.backend: openvino.*pip install openvino"):
         make_backend(DetectConfig(weights=weights, backend="openvino"))
 

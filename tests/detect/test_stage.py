@@ -99,6 +99,7 @@ def test_facts_name_what_ran(weights):
         "backend": "torch",
         "device": "cpu",
         "precision": "fp32",
+        "chosen": "asked for",
     }
 
 

@@ -5,7 +5,7 @@ import torch
 import nets
 from nets.manifest import Input, Manifest, Training, Validation
 from nets.normalisation import FrameZScore
-from pipeline.detect.backend import TorchBackend
+from pipeline.detect.backends.torch_eager import TorchBackend
 from pipeline.detect.config import DetectConfig
 from pipeline.preprocess.intensity import measure
 from training.predict import probabilities

@@ -1,0 +1,160 @@
+"""What runs the network: from a batch of raw pictures to probability maps."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+import nets
+from nets.normalisation import FrameZScore, normalise
+from pipeline.detect.config import DetectConfig, Precision
+from pipeline.errors import BackendError
+from pipeline.messages import Intensity
+
+Maps = NDArray[np.float32]
+CPU = torch.device("cpu")
+
+
+class Backend(ABC):
+    """Runs one network.
+
+    Args:
+        config: of the stage; its precision is checked here.
+        manifest: of the weights.
+        device: where the network's input is wanted.
+        batch: pictures that go through the network at once, always as many, so that the last bit of a map does not
+            depend on how many others are there; missing ones are filled up with copies.
+
+    Attributes:
+        name: value of ``detect.backend``.
+        precisions: those that it can run.
+        manifest: of its weights.
+        precision: that it runs.
+        device: where it runs, for people.
+
+    Raises:
+        BackendError: weights, device, precision, artefact or library cannot be used.
+    """
+
+    name: ClassVar[str]
+    precisions: ClassVar[tuple[Precision, ...]]
+
+    def __init__(self, config: DetectConfig, manifest: nets.Manifest, device: torch.device = CPU, batch: int = 1):
+        if config.precision not in self.precisions:
+            known = " or ".join(self.precisions)
+            raise BackendError(f"detect.precision: the {self.name} backend runs {known}, not {config.precision}")
+        self.manifest = manifest
+        self.precision: Precision = config.precision
+        self.device = str(device) if device.type == "cpu" else f"{device} ({torch.cuda.get_device_name(device)})"
+        self._on, self._batch = device, batch
+
+    @abstractmethod
+    def run(self, batch: Tensor) -> Tensor:
+        """Logits (B, 1, H, W), float32, of network input (B, C, H, W), float32; B is the fixed size of a batch.
+
+        The result is valid until the next call.
+        """
+
+    def infer(self, pictures: NDArray[Any], intensities: list[Intensity]) -> Maps:
+        """Probability of a target at every pixel.
+
+        The map of a picture does not depend, to the last bit, on the other pictures of the batch.
+
+        Args:
+            pictures: (N, H, W) uint8 or uint16, raw counts.
+            intensities: of each picture's frame.
+
+        Returns:
+            (N, H, W) float32 in 0..1.
+        """
+        return self._maps(pictures, intensities, torch.sigmoid)
+
+    def logits(self, pictures: NDArray[Any], intensities: list[Intensity]) -> Maps:
+        """The same before the sigmoid."""
+        return self._maps(pictures, intensities, lambda logits: logits)
+
+    @torch.inference_mode()
+    def _maps(self, pictures: NDArray[Any], intensities: list[Intensity], last: Callable[[Tensor], Tensor]) -> Maps:
+        maps = np.empty(pictures.shape, np.float32)
+        norm = self.manifest.input.normalisation
+        for start in range(0, len(pictures), self._batch):
+            stop = min(start + self._batch, len(pictures))
+            batch = network_input(pictures[start:stop], intensities[start:stop], norm, self._on)
+            if fill := self._batch - len(batch):
+                batch = torch.cat([batch, batch[:1].expand(fill, -1, -1, -1)])
+            maps[start:stop] = last(self.run(batch)[: stop - start, 0]).cpu().numpy()
+        return maps
+
+
+def network_input(
+    pictures: NDArray[Any], intensities: list[Intensity], norm: FrameZScore, device: torch.device | None = None
+) -> Tensor:
+    """Raw pictures as what the network was trained on.
+
+    Args:
+        pictures: (N, H, W) uint8 or uint16, raw counts.
+        intensities: of each picture's frame.
+        norm: what the network was trained with.
+        device: where the result is wanted.
+
+    Returns:
+        (N, C, H, W) float32 in -clip..clip.
+    """
+    # Torch has little arithmetic on uint16; the upload stays two bytes a pixel as int32 would not.
+    counts = torch.from_numpy(np.ascontiguousarray(pictures)).to(device).to(torch.float32)[:, None]
+    facts = torch.tensor([(i.mean, i.gain) for i in intensities], dtype=torch.float32, device=device)
+    return normalise(counts, facts[:, 0], facts[:, 1], norm)
+
+
+def load(config: DetectConfig, device: torch.device = CPU) -> tuple[nn.Module, nets.Manifest]:
+    """The configured network in float32, eval mode, and its manifest.
+
+    Raises:
+        BackendError: the weights cannot be used.
+    """
+    try:
+        return nets.load(config.weights, device)
+    except nets.WeightsError as error:
+        raise BackendError(str(error)) from None
+
+
+def torch_device(config: DetectConfig) -> torch.device:
+    """The device that PyTorch is to run on; ``auto`` is CUDA if there is one.
+
+    Raises:
+        BackendError: it is not there.
+    """
+    name = config.device
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise BackendError(f"detect.device: {config.device!r} cannot be used: {reason}") from None
+    return device
+
+
+def only_on_cpu(config: DetectConfig, name: str) -> None:
+    """Refuse any other device for the backend of that name.
+
+    Raises:
+        BackendError: the configuration asks for one.
+    """
+    if config.device not in ("auto", "cpu"):
+        raise BackendError(f"detect.device: {config.device!r} cannot be used: the {name} backend runs on the cpu")
+    # Torch only normalises here: a second pool of threads would get in the way of the library's own.
+    torch.set_num_threads(1)
+
+
+def threads(config: DetectConfig) -> int:
+    """CPU threads for the network."""
+    return config.threads or os.cpu_count() or 1

@@ -1,0 +1,158 @@
+"""Which backends there are, which can run here, and which one is the fastest."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import NamedTuple
+
+import msgspec
+import torch
+
+from pipeline.detect.backends import artefact
+from pipeline.detect.backends.base import Backend, torch_device
+from pipeline.detect.backends.parity import MAX_IOU_LOSS, TOLERANCES, compare, rendered
+from pipeline.detect.config import DetectConfig, Precision
+from pipeline.errors import BackendError
+
+BACKENDS = {
+    "torch": ("torch_eager", "TorchBackend"),
+    "compiled": ("torch_compiled", "CompiledBackend"),
+    "onnx": ("onnx_runtime", "OnnxBackend"),
+    "openvino": ("openvino_cpu", "OpenVinoBackend"),
+    "tensorrt": ("tensor_rt", "TensorRtBackend"),
+}
+"""Module and class; a module of an optional package is imported when it is asked for, and not before."""
+
+# Fastest first. Those after torch fp32 are there to be asked for by name: on a CPU compiling takes minutes and brings
+# nothing, and bf16 without a library made for it little.
+_ON_CPU: tuple[tuple[str, Precision], ...] = (
+    ("openvino", "int8"),
+    ("openvino", "bf16"),
+    ("openvino", "fp32"),
+    ("onnx", "fp32"),
+    ("torch", "fp32"),
+    ("torch", "bf16"),
+    ("compiled", "bf16"),
+    ("compiled", "fp32"),
+)
+_ON_CUDA: tuple[tuple[str, Precision], ...] = (
+    ("tensorrt", "bf16"),
+    ("compiled", "bf16"),
+    ("tensorrt", "fp32"),
+    ("compiled", "fp32"),
+    ("torch", "fp32"),
+    ("torch", "bf16"),
+)
+_EXACTNESS: tuple[Precision, ...] = ("int8", "bf16", "fp32")
+
+
+class Selected(NamedTuple):
+    """A backend, and in words why it is this one."""
+
+    backend: Backend
+    reason: str
+
+
+def make_backend(config: DetectConfig) -> Backend:
+    """The backend that the configuration asks for by name.
+
+    Raises:
+        BackendError: weights, device, artefact or library cannot be used.
+    """
+    if config.artefact and config.backend in ("torch", "compiled"):
+        raise BackendError(f"detect.artefact: the {config.backend} backend runs the weights themselves")
+    module, name = BACKENDS[config.backend]
+    backend: Backend = getattr(import_module(f"pipeline.detect.backends.{module}"), name)(config)
+    return backend
+
+
+def available(config: DetectConfig) -> list[DetectConfig]:
+    """The backends and precisions that can run here, for ``make_backend``: fastest first.
+
+    Packages are looked for and the artefact's manifest is read; nothing is loaded or compiled.
+
+    Args:
+        config: its ``backend`` and ``precision`` do not count.
+
+    Raises:
+        BackendError: the device or the artefact cannot be used.
+    """
+    made = artefact.read(config.artefact) if config.artefact else None
+    found = []
+    device = torch_device(config)
+    for name, precision in _ON_CPU if device.type == "cpu" else _ON_CUDA:
+        from_file = made is not None and (made.format, made.precision) == (name, precision)
+        if not from_file and (precision == "int8" or name == "tensorrt"):
+            continue
+        if precision == "bf16" and not _has_bf16(device):
+            continue
+        try:
+            import_module(f"pipeline.detect.backends.{BACKENDS[name][0]}")
+        except BackendError:
+            continue
+        used = config.artefact if from_file else None
+        found.append(msgspec.structs.replace(config, backend=name, precision=precision, artefact=used))
+    return found
+
+
+def select(config: DetectConfig) -> Selected:
+    """The configured backend; ``auto`` is the fastest here that agrees with ``torch`` on rendered frames.
+
+    Torch in fp32 needs no agreement. What the configured precision is more exact than, is not taken.
+
+    Raises:
+        BackendError: the weights, the device or the artefact cannot be used.
+    """
+    if config.backend != "auto":
+        return Selected(make_backend(config), "asked for")
+    choices = available(config)
+    plain = next(c for c in choices if (c.backend, c.precision) == ("torch", "fp32"))
+    pictures = rendered()
+    passed_over = []
+    if config.artefact and not any(choice.artefact for choice in choices):
+        passed_over.append(f"{config.artefact} cannot run here")
+    for choice in choices[: choices.index(plain)]:
+        name = f"{choice.backend} {choice.precision}"
+        if _EXACTNESS.index(choice.precision) < _EXACTNESS.index(config.precision):
+            passed_over.append(f"{name} is less exact than detect.precision {config.precision}")
+            continue
+        if complaint := _loses(choice):
+            passed_over.append(f"{name} {complaint}")
+            continue
+        try:
+            # Torch first: a backend's own threads are set up after torch's.
+            reference, backend = make_backend(plain), make_backend(choice)
+            parity = compare(reference, backend, pictures)
+        except (BackendError, RuntimeError) as error:
+            if choice.artefact:  # somebody made it and asks for it: not to be lost in a sentence
+                raise
+            passed_over.append(f"{name} fails ({' '.join(str(error).split())[:200]})")
+            continue
+        if TOLERANCES[choice.precision].holds(parity):
+            return Selected(backend, _sentence(f"fastest here that agrees with torch ({parity})", passed_over))
+        passed_over.append(f"{name} is too far from torch ({parity})")
+    return Selected(make_backend(plain), _sentence("the reference, nothing faster can be used", passed_over))
+
+
+def _loses(choice: DetectConfig) -> str:
+    """What speaks against an int8 artefact: accuracy lost, or not measured."""
+    if choice.precision != "int8" or choice.artefact is None:
+        return ""
+    accuracy = artefact.read(choice.artefact).accuracy
+    if accuracy is None:
+        return "has no measured accuracy"
+    if accuracy.iou_loss > MAX_IOU_LOSS:
+        return f"loses {100 * accuracy.iou_loss:.2f} IoU points on {accuracy.data}, {100 * MAX_IOU_LOSS:g} allowed"
+    return ""
+
+
+def _sentence(reason: str, passed_over: list[str]) -> str:
+    return "; ".join([reason, *passed_over])
+
+
+def _has_bf16(device: torch.device) -> bool:
+    """Whether the hardware computes in bf16; elsewhere it is slower than fp32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    capabilities = torch.cpu.get_capabilities()
+    return any(bool(capabilities.get(name)) for name in ("avx512_bf16", "amx_bf16", "bf16"))

@@ -1,0 +1,117 @@
+"""How far a backend is from the reference, and how far it may be."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from pipeline.capture.scene import Scene, SceneSpec
+from pipeline.capture.source import Picture
+from pipeline.detect.backends.base import Backend, Maps
+from pipeline.detect.config import Precision
+from pipeline.preprocess.intensity import measure
+
+EQUAL_PX = 1.0
+MAX_IOU_LOSS = 0.003
+"""Pooled IoU that an int8 artefact may lose in the strict protocol."""
+
+RENDERED = SceneSpec(name="demo", width=160, height=128, targets=6, seed=1)
+RENDERED_FRAMES = (20, 150, 280)
+
+
+class Parity(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Two backends on the same pictures, their masks at the threshold of the weights.
+
+    Attributes:
+        pictures: how many.
+        max_logit: largest |difference| of a logit.
+        components: share of the 8-connected components of both that have one of the other within 1 px.
+        iou: intersection over union of the masks, pooled; 1 where both are empty.
+    """
+
+    pictures: int
+    max_logit: float
+    components: float
+    iou: float
+
+    def __str__(self) -> str:
+        return f"max logit difference {self.max_logit:.2g}, components {self.components:.2f}, IoU {self.iou:.3f}"
+
+
+class Tolerance(Struct, frozen=True):
+    """Bounds of a ``Parity``: largest ``max_logit``, smallest ``components`` and ``iou``."""
+
+    max_logit: float
+    components: float
+    iou: float
+
+    def holds(self, parity: Parity) -> bool:
+        """Whether the figures are within the bounds."""
+        near = parity.max_logit <= self.max_logit  # false for NaN
+        return near and parity.components >= self.components and parity.iou >= self.iou
+
+
+# The logits of the reference spread over about -30 to 10. At fp32 only the order of sums differs. bf16 keeps 8 bits of
+# every intermediate and int8 as much of the convolutions: single rim pixels cross the threshold, components stay.
+TOLERANCES: dict[Precision, Tolerance] = {
+    "fp32": Tolerance(max_logit=0.01, components=1.0, iou=0.999),
+    "bf16": Tolerance(max_logit=3.0, components=0.9, iou=0.9),
+    "int8": Tolerance(max_logit=10.0, components=0.8, iou=0.8),
+}
+
+
+def compare(reference: Backend, other: Backend, pictures: Sequence[Picture]) -> Parity:
+    """Run both backends over pictures (H, W) of any sizes."""
+    norm, threshold = reference.manifest.input.normalisation, reference.manifest.threshold
+    pairs = []
+    for picture in pictures:
+        intensity = [measure(picture, norm)]
+        pairs.append((reference.logits(picture[None], intensity)[0], other.logits(picture[None], intensity)[0]))
+    return parity(pairs, math.log(threshold / (1 - threshold)))
+
+
+def parity(pairs: Sequence[tuple[Maps, Maps]], threshold: float) -> Parity:
+    """Figures of pairs of logit maps (H, W), of the reference and the other.
+
+    Args:
+        pairs: at least one.
+        threshold: logit.
+    """
+    largest = 0.0
+    intersection = union = equal = components = 0
+    for first, second in pairs:
+        largest = float(np.maximum(largest, np.abs(first - second).max()))  # keeps NaN
+        masks = first >= threshold, second >= threshold
+        intersection += int((masks[0] & masks[1]).sum())
+        union += int((masks[0] | masks[1]).sum())
+        ours, theirs = (_centroids(mask) for mask in masks)
+        equal += _with_partner(ours, theirs) + _with_partner(theirs, ours)
+        components += len(ours) + len(theirs)
+    return Parity(
+        pictures=len(pairs),
+        max_logit=largest,
+        components=equal / components if components else 1.0,
+        iou=intersection / union if union else 1.0,
+    )
+
+
+def rendered() -> list[NDArray[np.uint16]]:
+    """Frames of a rendered scene with targets, the same at every call."""
+    scene = Scene(RENDERED)
+    return [scene.frame(k) for k in RENDERED_FRAMES]
+
+
+def _centroids(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Centroids (K, 2) of the 8-connected components."""
+    return np.asarray(cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)[3][1:], np.float64)
+
+
+def _with_partner(points: NDArray[np.float64], others: NDArray[np.float64]) -> int:
+    """How many points (K, 2) have one of the others (L, 2) within reach."""
+    distance = np.linalg.norm(points[:, None] - others[None], axis=-1)
+    return int((distance <= EQUAL_PX).any(axis=1).sum())

@@ -1,0 +1,256 @@
+"""Make weights into a file for one library, with a manifest that says how close it is to them.
+
+    python -m tools.export --weights NAME --format onnx|openvino|openvino-int8|tensorrt --out DIR
+        [--calibrate FRAMES ...] [--truth DIR --split FILE]
+
+It is run with ``--set detect.artefact=DIR/NAME-FORMAT.json`` and ``detect.backend`` of its library, or ``auto``.
+``--calibrate`` (int8 needs it) takes folders of pictures, data sets in BasicIRSTD layout and recordings. ``--truth`` is
+a data set on which the strict protocol is measured before and after; its pictures are not calibrated on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import nets
+from nets.export import to_onnx, to_openvino
+from nets.fold import fold
+from pipeline.capture.config import CaptureConfig
+from pipeline.capture.factory import open_source
+from pipeline.capture.source import Picture
+from pipeline.detect.backends import Backend, artefact, make_backend, network_input
+from pipeline.detect.backends.artefact import Accuracy, Artefact
+from pipeline.detect.backends.base import Maps
+from pipeline.detect.backends.parity import Parity, compare, parity, rendered
+from pipeline.detect.config import DetectConfig
+from pipeline.errors import BackendError, ConfigError, PipelineError, one_line
+from pipeline.preprocess.intensity import measure
+from tools.quantise import quantise, serialise
+from training.data import names, read_grey, read_sample
+from training.metrics.strict import StrictScore
+
+CALIBRATION = 100
+"""Pictures that int8 is calibrated on, spread evenly over all that are given."""
+FIGURES = ("iou", "niou", "pd", "fa", "false_alarms_per_picture")
+
+Contents = dict[str, bytes]
+Make = Callable[[torch.nn.Module, nets.Manifest, Sequence[Picture]], tuple[bytes, ...]]
+
+
+def _onnx(network: torch.nn.Module, manifest: nets.Manifest, _: Sequence[Picture]) -> tuple[bytes, ...]:
+    return (to_onnx(fold(network), manifest.input.channels),)
+
+
+def _openvino(network: torch.nn.Module, manifest: nets.Manifest, _: Sequence[Picture]) -> tuple[bytes, ...]:
+    return serialise(to_openvino(fold(network), manifest.input.channels))
+
+
+def _int8(network: torch.nn.Module, manifest: nets.Manifest, frames: Sequence[Picture]) -> tuple[bytes, ...]:
+    if not frames:
+        raise ConfigError("--calibrate: int8 needs frames to be calibrated on")
+    return quantise(network, manifest.input.channels, [_input(frame, manifest) for frame in frames])
+
+
+# By format: the library, its precision, the packages, the suffixes of the files and how they are made.
+FORMATS: dict[str, tuple[artefact.Format, str, tuple[str, ...], tuple[str, ...], Make]] = {
+    "onnx": ("onnx", "fp32", ("onnx", "onnxruntime"), (".onnx",), _onnx),
+    "openvino": ("openvino", "fp32", ("openvino",), (".xml", ".bin"), _openvino),
+    "openvino-int8": ("openvino", "int8", ("openvino", "nncf"), (".xml", ".bin"), _int8),
+}
+
+
+def export(
+    weights: str, fmt: str, out: Path, calibrate: Sequence[str] = (), truth: tuple[Path, str] | None = None
+) -> Path:
+    """Write an exported network and its manifest.
+
+    Args:
+        weights: shipped name, or path of a safetensors file.
+        fmt: key of ``FORMATS``.
+        out: folder, made if missing.
+        calibrate: folders of pictures, data sets or recordings.
+        truth: a data set and its split file.
+
+    Returns:
+        path of the manifest.
+
+    Raises:
+        BackendError: weights or library cannot be used.
+        ConfigError: pictures cannot be read, files cannot be written.
+    """
+    library, precision, packages, suffixes, make = FORMATS[fmt]
+    # The reference first: it refuses weights that cannot be used, and a library's threads are set up after torch's.
+    plain = DetectConfig(weights=weights, device="cpu")
+    reference = make_backend(plain)
+    manifest = reference.manifest
+    judged = judged_pictures(truth) if truth else []
+    frames = calibration_frames(calibrate, [path for path, _ in judged])
+    network, _ = nets.load(weights)
+    try:
+        files = make(network, manifest, frames)
+    except ImportError as error:
+        raise BackendError(f"--format {fmt}: {error}") from None
+
+    stem = f"{manifest.name}-{fmt}"
+    made = Artefact(
+        format=library,
+        precision=precision,  # type: ignore[arg-type]
+        files={},
+        weights=manifest.name,
+        weights_sha256=manifest.sha256,
+        input=manifest.input,
+        made_with={"torch": torch.__version__} | {name: version(name) for name in packages},
+        calibration=f"{len(frames)} pictures of {', '.join(calibrate)}" if frames else "",
+    )
+    path = out / f"{stem}.json"
+    contents = {f"{stem}{suffix}": data for suffix, data in zip(suffixes, files, strict=True)}
+    made = artefact.write(path, made, contents)
+
+    candidate = make_backend(msgspec.structs.replace(plain, backend=library, precision=precision, artefact=str(path)))
+    agreement = {"rendered": compare(reference, candidate, rendered())}
+    if frames:
+        chosen = frames[:: max(1, len(frames) // 10)]
+        agreement["calibration frames"] = compare(reference, candidate, chosen)
+    accuracy = None
+    if truth:
+        agreement["truth"], accuracy = score(reference, candidate, truth[0], [name for _, name in judged])
+    artefact.write(path, msgspec.structs.replace(made, parity=agreement, accuracy=accuracy), contents)
+    return path
+
+
+def score(reference: Backend, other: Backend, data: Path, chosen: Sequence[str]) -> tuple[Parity, Accuracy]:
+    """Parity and the strict protocol of two backends on the same pictures, each run once.
+
+    Args:
+        reference: the torch backend.
+        other: with the same weights.
+        data: folder of a data set.
+        chosen: names of its pictures.
+    """
+    threshold = reference.manifest.threshold
+    cut = math.log(threshold / (1 - threshold))
+    pairs: list[tuple[Maps, Maps]] = []
+    scores = StrictScore(), StrictScore()
+    for name in chosen:
+        sample = read_sample(data, name)
+        pair = _logits(reference, sample.picture), _logits(other, sample.picture)
+        for result, logits in zip(scores, pair, strict=True):
+            result.update(logits >= cut, sample.mask > 0)
+        pairs.append(pair)
+    before, after = ({key: result.summary()[key] for key in FIGURES} for result in scores)
+    accuracy = Accuracy(data=data.name, pictures=len(chosen), threshold=threshold, reference=before, artefact=after)
+    return parity(pairs, cut), accuracy
+
+
+def judged_pictures(truth: tuple[Path, str]) -> list[tuple[Path, str]]:
+    """Path and name of the pictures of a data set's split.
+
+    Raises:
+        ConfigError: the split cannot be read.
+    """
+    data, split = truth
+    chosen = names(data, str(Path(split).resolve()) if Path(split).is_file() else split)
+    return [((data / "images" / f"{name}.png").resolve(), name) for name in chosen]
+
+
+def calibration_frames(addresses: Sequence[str], without: Sequence[Path]) -> list[Picture]:
+    """At most ``CALIBRATION`` pictures, as many of each address, spread evenly.
+
+    Args:
+        addresses: folders of pictures, data sets or recordings.
+        without: pictures left out.
+
+    Raises:
+        PipelineError: one cannot be read, or is empty.
+    """
+    frames: list[Picture] = []
+    for address in addresses:
+        frames.extend(_spread(address, CALIBRATION // len(addresses), set(without)))
+    return frames
+
+
+def _spread(address: str, count: int, without: set[Path]) -> Iterator[Picture]:
+    folder = Path(address) / "images" if (Path(address) / "images").is_dir() else Path(address)
+    if not folder.is_dir():
+        yield from _of_recording(address, count)
+        return
+    paths = [path for path in sorted(folder.glob("*.png")) if path.resolve() not in without]
+    if not paths:
+        raise ConfigError(f"--calibrate: {address}: no pictures left to calibrate on")
+    for k in _even(len(paths), count):
+        yield read_grey(paths[k])
+
+
+def _of_recording(address: str, count: int) -> Iterator[Picture]:
+    source = open_source(address, CaptureConfig())
+    if source.live:
+        raise ConfigError(f"--calibrate: {source.name}: a recording is needed")
+    source.open()
+    try:
+        wanted = set(_even(source.length or count, count))
+        for k in range(max(wanted) + 1):
+            if (grab := source.grab()) is None:
+                break
+            if k in wanted:
+                yield grab.picture
+    finally:
+        source.close()
+
+
+def _even(length: int, count: int) -> list[int]:
+    return [int(k) for k in np.linspace(0, length - 1, min(length, count))]
+
+
+def _input(picture: Picture, manifest: nets.Manifest) -> NDArray[np.float32]:
+    norm = manifest.input.normalisation
+    return np.asarray(network_input(picture[None], [measure(picture, norm)], norm).contiguous().numpy())
+
+
+def _logits(backend: Backend, picture: Picture) -> Maps:
+    return backend.logits(picture[None], [measure(picture, backend.manifest.input.normalisation)])[0]
+
+
+def report(made: Artefact) -> str:
+    """The manifest's figures in lines."""
+    lines = [f"{on} ({p.pictures} pictures): {p}" for on, p in made.parity.items()]
+    if accuracy := made.accuracy:
+        for name, before in accuracy.reference.items():
+            lines.append(f"{accuracy.data} {name}: {before or 0:.4f} -> {accuracy.artefact[name] or 0:.4f}")
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str]) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="tools.export", description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--weights", required=True, metavar="NAME_OR_PATH")
+    parser.add_argument("--format", required=True, choices=sorted(FORMATS), dest="fmt")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR")
+    parser.add_argument("--calibrate", action="append", default=[], metavar="FRAMES", help="may be given repeatedly")
+    parser.add_argument("--truth", type=Path, metavar="DIR", help="folder with images/ and masks/")
+    parser.add_argument("--split", metavar="FILE", help="text file with one name a line, also below --truth")
+    args = parser.parse_args(argv)
+    if (args.truth is None) != (args.split is None):
+        parser.error("--truth and --split go together")
+    try:
+        path = export(
+            args.weights, args.fmt, args.out, args.calibrate, (args.truth, args.split) if args.truth else None
+        )
+        sys.stdout.write(f"{path}\n{report(artefact.read(path))}\n")
+    except PipelineError as error:
+        sys.stderr.write(f"tools.export: error: {one_line(error)}\n")
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,88 @@
+"""Post-training quantisation of a network to int8 on OpenVINO."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from nets.export import to_openvino
+from nets.fold import fold
+from pipeline.errors import BackendError
+
+if TYPE_CHECKING:
+    import openvino
+
+EXACT_CHANNELS = 1
+"""Convolutions with no more output channels stay in floating point: heads, their fusion, gates of pixels."""
+
+
+def quantise(network: nn.Module, channels: int, inputs: Sequence[NDArray[np.float32]]) -> tuple[bytes, bytes]:
+    """A network as an int8 OpenVINO model, its description and its weights.
+
+    Weights are quantised per output channel, activations per tensor, over the range that they reach on the inputs: a
+    target is the rarest value of all, a range that leaves out the rare ones would clip it. In floating point stay
+    the first convolution, those of ``EXACT_CHANNELS`` (one step of their output decides a pixel of a mask) and the
+    attention's on pooled vectors (which cost nothing).
+
+    Args:
+        network: in eval mode.
+        channels: of its input.
+        inputs: (1, C, H, W), what the network sees in use, of any sizes.
+
+    Raises:
+        BackendError: the packages are missing or fail.
+    """
+    # The package reports its use over the internet unless it believes itself to be tested.
+    os.environ["NNCF_CI"] = "1"
+    try:
+        import nncf  # noqa: PLC0415
+        from nncf.quantization.range_estimator import RangeEstimatorParametersSet  # noqa: PLC0415
+    except ImportError as error:
+        raise BackendError(f"--format openvino-int8: {error}: pip install nncf openvino") from None
+    nncf.set_log_level(30)  # warnings
+    model = to_openvino(fold(network), channels)
+    try:
+        quantised = nncf.quantize(
+            model,
+            nncf.Dataset(inputs),
+            preset=nncf.QuantizationPreset.MIXED,
+            subset_size=len(inputs),
+            ignored_scope=nncf.IgnoredScope(names=_exact(model)),
+            advanced_parameters=nncf.AdvancedQuantizationParameters(
+                activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX
+            ),
+        )
+    except (RuntimeError, nncf.InternalError, nncf.ValidationError) as error:
+        raise BackendError(f"--format openvino-int8: {error}") from None
+    return serialise(quantised)
+
+
+def serialise(model: openvino.Model) -> tuple[bytes, bytes]:
+    """An OpenVINO model as its two files, the description and the weights."""
+    from openvino import save_model  # noqa: PLC0415
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.xml"
+        save_model(model, path, compress_to_fp16=False)
+        return path.read_bytes(), path.with_suffix(".bin").read_bytes()
+
+
+def _exact(model: openvino.Model) -> list[str]:
+    """Names of the operations that stay in floating point."""
+    names, first = [], True
+    for op in model.get_ordered_ops():
+        if op.get_type_name() != "Convolution":
+            continue
+        _, channels, height, width = op.get_output_partial_shape(0)
+        pooled = height.is_static and width.is_static
+        if first or pooled or channels.get_length() <= EXACT_CHANNELS:
+            names.append(op.get_friendly_name())
+        first = False
+    return names
