@@ -7,37 +7,37 @@ import warnings
 from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 if TYPE_CHECKING:
     import openvino
 
 OPSET = 18
 INPUT, OUTPUT = "picture", "logits"
-_EXAMPLE_SIDE = 64
+_EXAMPLE = (1, 64, 64)
 
 
-def to_onnx(network: nn.Module, channels: int, any_batch: bool = False) -> bytes:
-    """A network in eval mode as a serialised ONNX model, ``picture`` (1, C, H, W) -> ``logits`` (1, 1, H, W).
+def to_onnx(network: nn.Module, channels: int, fixed: tuple[int, int, int] | None = None) -> bytes:
+    """A network in eval mode as a serialised ONNX model, ``picture`` (1, C, H, W) -> ``logits`` (1, 1, H, W), float32.
 
     Args:
-        network: plain after ``nets.fold.fold``; its dtype is that of the picture.
+        network: plain after ``nets.fold.fold``.
         channels: C.
-        any_batch: leave the first axis free as well.
+        fixed: the one size (N, H, W) that it is to run at; none leaves H and W free.
     """
     file = io.BytesIO()
-    free = {2: "height", 3: "width"} | ({0: "batch"} if any_batch else {})
+    free = {} if fixed else {name: {2: "height", 3: "width"} for name in (INPUT, OUTPUT)}
     with warnings.catch_warnings():
         # The tracer warns of the network's check of the smallest size, and that the dynamo exporter is preferred,
         # which takes twenty times as long for the same graph.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             network,
-            (_example(network, channels),),
+            (_example(channels, fixed or _EXAMPLE),),
             file,  # type: ignore[arg-type]
             input_names=[INPUT],
             output_names=[OUTPUT],
-            dynamic_axes={INPUT: free, OUTPUT: free},
+            dynamic_axes=free,
             opset_version=OPSET,
             dynamo=False,
         )
@@ -57,12 +57,24 @@ def to_openvino(network: nn.Module, channels: int) -> openvino.Model:
     # Not openvino.convert_model: it reports its use over the internet unless told otherwise.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # as above
-        decoder = TorchScriptPythonDecoder(network, example_input=(_example(network, channels),))
+        decoder = TorchScriptPythonDecoder(network, example_input=(_example(channels, _EXAMPLE),))
     frontend = FrontEndManager().load_by_framework("pytorch")
     model = frontend.convert(frontend.load(decoder))
     model.reshape([1, channels, -1, -1])
     return model
 
 
-def _example(network: nn.Module, channels: int) -> torch.Tensor:
-    return torch.zeros(1, channels, _EXAMPLE_SIDE, _EXAMPLE_SIDE, dtype=next(network.parameters()).dtype)
+class Half(nn.Module):
+    """A network that computes in float16 what it takes and gives in float32."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network.half()
+
+    def forward(self, picture: Tensor) -> Tensor:
+        return self.network(picture.half()).float()  # type: ignore[no-any-return]
+
+
+def _example(channels: int, size: tuple[int, int, int]) -> Tensor:
+    count, height, width = size
+    return torch.zeros(count, channels, height, width)

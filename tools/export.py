@@ -1,7 +1,7 @@
 """Make weights into a file for one library, with a manifest that says how close it is to them.
 
     python -m tools.export --weights NAME --format onnx|openvino|openvino-int8|tensorrt --out DIR
-        [--calibrate FRAMES ...] [--truth DIR --split FILE]
+        [--calibrate FRAMES ...] [--truth DIR --split FILE] [--size N H W]
 
 It is run with ``--set detect.artefact=DIR/NAME-FORMAT.json`` and ``detect.backend`` of its library, or ``auto``.
 ``--calibrate`` (int8 needs it) takes folders of pictures, data sets in BasicIRSTD layout and recordings. ``--truth`` is
@@ -16,14 +16,15 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
-import torch
 from numpy.typing import NDArray
+from torch import nn
 
 import nets
-from nets.export import to_onnx, to_openvino
+from nets.export import Half, to_onnx, to_openvino
 from nets.fold import fold
 from pipeline.capture.config import CaptureConfig
 from pipeline.capture.factory import open_source
@@ -32,7 +33,7 @@ from pipeline.detect.backends import Backend, artefact, make_backend, network_in
 from pipeline.detect.backends.artefact import Accuracy, Artefact
 from pipeline.detect.backends.base import Maps
 from pipeline.detect.backends.parity import Parity, compare, parity, rendered
-from pipeline.detect.config import DetectConfig
+from pipeline.detect.config import DetectConfig, Precision
 from pipeline.errors import BackendError, ConfigError, PipelineError, one_line
 from pipeline.preprocess.intensity import measure
 from tools.quantise import quantise, serialise
@@ -41,36 +42,61 @@ from training.metrics.strict import StrictScore
 
 CALIBRATION = 100
 """Pictures that int8 is calibrated on, spread evenly over all that are given."""
+SIZE = (8, 512, 640)
 FIGURES = ("iou", "niou", "pd", "fa", "false_alarms_per_picture")
 
-Contents = dict[str, bytes]
-Make = Callable[[torch.nn.Module, nets.Manifest, Sequence[Picture]], tuple[bytes, ...]]
+
+class Order(NamedTuple):
+    """What to make an artefact for.
+
+    Attributes:
+        frames: to calibrate int8 on.
+        size: N, H, W of an engine's batches.
+    """
+
+    frames: Sequence[Picture]
+    size: tuple[int, int, int]
 
 
-def _onnx(network: torch.nn.Module, manifest: nets.Manifest, _: Sequence[Picture]) -> tuple[bytes, ...]:
+Make = Callable[[nn.Module, nets.Manifest, Order], tuple[bytes, ...]]
+
+
+def _onnx(network: nn.Module, manifest: nets.Manifest, _: Order) -> tuple[bytes, ...]:
     return (to_onnx(fold(network), manifest.input.channels),)
 
 
-def _openvino(network: torch.nn.Module, manifest: nets.Manifest, _: Sequence[Picture]) -> tuple[bytes, ...]:
+def _openvino(network: nn.Module, manifest: nets.Manifest, _: Order) -> tuple[bytes, ...]:
     return serialise(to_openvino(fold(network), manifest.input.channels))
 
 
-def _int8(network: torch.nn.Module, manifest: nets.Manifest, frames: Sequence[Picture]) -> tuple[bytes, ...]:
-    if not frames:
+def _int8(network: nn.Module, manifest: nets.Manifest, order: Order) -> tuple[bytes, ...]:
+    if not order.frames:
         raise ConfigError("--calibrate: int8 needs frames to be calibrated on")
-    return quantise(network, manifest.input.channels, [_input(frame, manifest) for frame in frames])
+    return quantise(network, manifest.input.channels, [_input(frame, manifest) for frame in order.frames])
+
+
+def _tensorrt(network: nn.Module, manifest: nets.Manifest, order: Order) -> tuple[bytes, ...]:
+    from pipeline.detect.backends.tensor_rt import build_engine  # noqa: PLC0415 - optional package
+
+    return (build_engine(to_onnx(Half(fold(network)), manifest.input.channels, order.size)),)
 
 
 # By format: the library, its precision, the packages, the suffixes of the files and how they are made.
-FORMATS: dict[str, tuple[artefact.Format, str, tuple[str, ...], tuple[str, ...], Make]] = {
+FORMATS: dict[str, tuple[artefact.Format, Precision, tuple[str, ...], tuple[str, ...], Make]] = {
     "onnx": ("onnx", "fp32", ("onnx", "onnxruntime"), (".onnx",), _onnx),
     "openvino": ("openvino", "fp32", ("openvino",), (".xml", ".bin"), _openvino),
     "openvino-int8": ("openvino", "int8", ("openvino", "nncf"), (".xml", ".bin"), _int8),
+    "tensorrt": ("tensorrt", "fp16", ("tensorrt",), (".engine",), _tensorrt),
 }
 
 
 def export(
-    weights: str, fmt: str, out: Path, calibrate: Sequence[str] = (), truth: tuple[Path, str] | None = None
+    weights: str,
+    fmt: str,
+    out: Path,
+    calibrate: Sequence[str] = (),
+    truth: tuple[Path, str] | None = None,
+    size: tuple[int, int, int] = SIZE,
 ) -> Path:
     """Write an exported network and its manifest.
 
@@ -80,6 +106,7 @@ def export(
         out: folder, made if missing.
         calibrate: folders of pictures, data sets or recordings.
         truth: a data set and its split file.
+        size: N, H, W of the batches of a TensorRT engine.
 
     Returns:
         path of the manifest.
@@ -90,34 +117,33 @@ def export(
     """
     library, precision, packages, suffixes, make = FORMATS[fmt]
     # The reference first: it refuses weights that cannot be used, and a library's threads are set up after torch's.
-    plain = DetectConfig(weights=weights, device="cpu")
-    reference = make_backend(plain)
+    reference = make_backend(DetectConfig(weights=weights, device="cpu"))
     manifest = reference.manifest
     judged = judged_pictures(truth) if truth else []
     frames = calibration_frames(calibrate, [path for path, _ in judged])
     network, _ = nets.load(weights)
     try:
-        files = make(network, manifest, frames)
+        files = make(network, manifest, Order(frames, size))
     except ImportError as error:
         raise BackendError(f"--format {fmt}: {error}") from None
 
     stem = f"{manifest.name}-{fmt}"
     made = Artefact(
         format=library,
-        precision=precision,  # type: ignore[arg-type]
+        precision=precision,
         files={},
         weights=manifest.name,
         weights_sha256=manifest.sha256,
         input=manifest.input,
-        made_with={"torch": torch.__version__} | {name: version(name) for name in packages},
+        made_with={"torch": version("torch")} | {name: version(name) for name in packages},
         calibration=f"{len(frames)} pictures of {', '.join(calibrate)}" if frames else "",
     )
     path = out / f"{stem}.json"
     contents = {f"{stem}{suffix}": data for suffix, data in zip(suffixes, files, strict=True)}
     made = artefact.write(path, made, contents)
 
-    candidate = make_backend(msgspec.structs.replace(plain, backend=library, precision=precision, artefact=str(path)))
-    agreement = {"rendered": compare(reference, candidate, rendered())}
+    candidate = make_backend(DetectConfig(weights=weights, backend=library, precision=precision, artefact=str(path)))
+    agreement = {"rendered": compare(reference, candidate, rendered(candidate.size))}
     if frames:
         chosen = frames[:: max(1, len(frames) // 10)]
         agreement["calibration frames"] = compare(reference, candidate, chosen)
@@ -213,7 +239,8 @@ def _even(length: int, count: int) -> list[int]:
 
 def _input(picture: Picture, manifest: nets.Manifest) -> NDArray[np.float32]:
     norm = manifest.input.normalisation
-    return np.asarray(network_input(picture[None], [measure(picture, norm)], norm).contiguous().numpy())
+    made: NDArray[np.float32] = network_input(picture[None], [measure(picture, norm)], norm).contiguous().numpy()
+    return made
 
 
 def _logits(backend: Backend, picture: Picture) -> Maps:
@@ -238,13 +265,15 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--calibrate", action="append", default=[], metavar="FRAMES", help="may be given repeatedly")
     parser.add_argument("--truth", type=Path, metavar="DIR", help="folder with images/ and masks/")
     parser.add_argument("--split", metavar="FILE", help="text file with one name a line, also below --truth")
+    parser.add_argument(
+        "--size", type=int, nargs=3, default=SIZE, metavar=("N", "H", "W"), help="batches of a TensorRT engine"
+    )
     args = parser.parse_args(argv)
     if (args.truth is None) != (args.split is None):
         parser.error("--truth and --split go together")
     try:
-        path = export(
-            args.weights, args.fmt, args.out, args.calibrate, (args.truth, args.split) if args.truth else None
-        )
+        truth = (args.truth, args.split) if args.truth else None
+        path = export(args.weights, args.fmt, args.out, args.calibrate, truth, tuple(args.size))
         sys.stdout.write(f"{path}\n{report(artefact.read(path))}\n")
     except PipelineError as error:
         sys.stderr.write(f"tools.export: error: {one_line(error)}\n")

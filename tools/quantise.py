@@ -19,8 +19,7 @@ from pipeline.errors import BackendError
 if TYPE_CHECKING:
     import openvino
 
-EXACT_CHANNELS = 1
-"""Convolutions with no more output channels stay in floating point: heads, their fusion, gates of pixels."""
+_SIDE = 256
 
 
 def quantise(network: nn.Module, channels: int, inputs: Sequence[NDArray[np.float32]]) -> tuple[bytes, bytes]:
@@ -28,8 +27,8 @@ def quantise(network: nn.Module, channels: int, inputs: Sequence[NDArray[np.floa
 
     Weights are quantised per output channel, activations per tensor, over the range that they reach on the inputs: a
     target is the rarest value of all, a range that leaves out the rare ones would clip it. In floating point stay
-    the first convolution, those of ``EXACT_CHANNELS`` (one step of their output decides a pixel of a mask) and the
-    attention's on pooled vectors (which cost nothing).
+    everything at the picture's own resolution (the first block, the last one, the fusion of the heads: one step there
+    decides a pixel of a mask), all maps of one channel (heads, gates of pixels) and all pooled vectors.
 
     Args:
         network: in eval mode.
@@ -54,7 +53,7 @@ def quantise(network: nn.Module, channels: int, inputs: Sequence[NDArray[np.floa
             nncf.Dataset(inputs),
             preset=nncf.QuantizationPreset.MIXED,
             subset_size=len(inputs),
-            ignored_scope=nncf.IgnoredScope(names=_exact(model)),
+            ignored_scope=nncf.IgnoredScope(names=_exact(model), validate=False),
             advanced_parameters=nncf.AdvancedQuantizationParameters(
                 activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX
             ),
@@ -76,13 +75,15 @@ def serialise(model: openvino.Model) -> tuple[bytes, bytes]:
 
 def _exact(model: openvino.Model) -> list[str]:
     """Names of the operations that stay in floating point."""
-    names, first = [], True
-    for op in model.get_ordered_ops():
-        if op.get_type_name() != "Convolution":
+    sized = model.clone()
+    channels = sized.input().get_partial_shape()[1].get_length()
+    sized.reshape([1, channels, _SIDE, _SIDE])
+    names = []
+    for op in sized.get_ordered_ops():
+        shape = op.get_output_partial_shape(0) if op.get_output_size() else None
+        if shape is None or shape.is_dynamic or len(shape) != 4 or op.get_type_name() == "Constant":
             continue
-        _, channels, height, width = op.get_output_partial_shape(0)
-        pooled = height.is_static and width.is_static
-        if first or pooled or channels.get_length() <= EXACT_CHANNELS:
+        _, maps, height, width = shape.to_shape()
+        if (height, width) in ((_SIDE, _SIDE), (1, 1)) or maps == 1:
             names.append(op.get_friendly_name())
-        first = False
     return names

@@ -10,7 +10,7 @@ from pipeline.detect.masks import Masks
 from pipeline.messages import MAX_OBJECTS
 
 Probability = Annotated[float, Meta(gt=0, lt=1)]
-Precision = Literal["fp32", "bf16", "int8"]
+Precision = Literal["fp32", "fp16", "bf16", "int8"]
 
 
 class DetectConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -21,8 +21,8 @@ class DetectConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         backend: what runs the network; ``onnx``, ``openvino`` and ``tensorrt`` need optional packages. ``auto`` takes
             the fastest one here whose maps agree with those of ``torch``.
         device: ``auto`` (CUDA if there is one), ``cpu``, ``cuda`` or ``cuda:N``.
-        precision: ``bf16`` is faster where the hardware has it, and not bit-equal to ``fp32``; ``int8`` needs an
-            artefact. With ``auto`` the lowest that may be taken.
+        precision: ``bf16`` is faster where the hardware has it, and not bit-equal to ``fp32``; ``int8`` and ``fp16``
+            need an artefact. With ``auto`` the lowest that may be taken.
         artefact: manifest of a network that ``tools.export`` made of these weights, to run instead of them.
         threads: of the CPU for the network; none means all cores.
         batch_size: frames, of any sources, that a GPU gets at once; a CPU gets them one by one.

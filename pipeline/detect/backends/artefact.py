@@ -75,10 +75,6 @@ class Artefact(_Section, frozen=True):
     parity: dict[str, Parity] = {}
     accuracy: Accuracy | None = None
 
-    def __post_init__(self) -> None:
-        if len(self.files) != FILES[self.format]:
-            raise ValueError(f"files: {FILES[self.format]} needed for {self.format}, there are {len(self.files)}")
-
 
 def read(path: str | Path) -> Artefact:
     """The manifest of an exported network.
@@ -116,6 +112,8 @@ def open_files(path: str | Path, fmt: Format, precision: Precision, weights: net
     if (artefact.weights_sha256, artefact.input) != (weights.sha256, weights.input):
         made = f"{artefact.weights} ({artefact.weights_sha256[:8]})"
         raise BackendError(f"detect.artefact: {path}: made from {made}, not from {weights.name} ({weights.sha256[:8]})")
+    if len(artefact.files) != FILES[fmt]:
+        raise BackendError(f"detect.artefact: {path}: files: {FILES[fmt]} needed, there are {len(artefact.files)}")
     return [_checked(Path(path).parent / name, expected) for name, expected in artefact.files.items()]
 
 

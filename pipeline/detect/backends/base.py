@@ -38,6 +38,7 @@ class Backend(ABC):
         manifest: of its weights.
         precision: that it runs.
         device: where it runs, for people.
+        size: (H, W) of the only pictures that it takes; none if it takes all.
 
     Raises:
         BackendError: weights, device, precision, artefact or library cannot be used.
@@ -45,6 +46,7 @@ class Backend(ABC):
 
     name: ClassVar[str]
     precisions: ClassVar[tuple[Precision, ...]]
+    size: tuple[int, int] | None = None
 
     def __init__(self, config: DetectConfig, manifest: nets.Manifest, device: torch.device = CPU, batch: int = 1):
         if config.precision not in self.precisions:

@@ -36,14 +36,14 @@ _ON_CPU: tuple[tuple[str, Precision], ...] = (
     ("compiled", "fp32"),
 )
 _ON_CUDA: tuple[tuple[str, Precision], ...] = (
-    ("tensorrt", "bf16"),
+    ("tensorrt", "fp16"),
     ("compiled", "bf16"),
     ("tensorrt", "fp32"),
     ("compiled", "fp32"),
     ("torch", "fp32"),
     ("torch", "bf16"),
 )
-_EXACTNESS: tuple[Precision, ...] = ("int8", "bf16", "fp32")
+_EXACTNESS: tuple[Precision, ...] = ("int8", "bf16", "fp16", "fp32")
 
 
 class Selected(NamedTuple):
@@ -107,7 +107,6 @@ def select(config: DetectConfig) -> Selected:
         return Selected(make_backend(config), "asked for")
     choices = available(config)
     plain = next(c for c in choices if (c.backend, c.precision) == ("torch", "fp32"))
-    pictures = rendered()
     passed_over = []
     if config.artefact and not any(choice.artefact for choice in choices):
         passed_over.append(f"{config.artefact} cannot run here")
@@ -122,7 +121,7 @@ def select(config: DetectConfig) -> Selected:
         try:
             # Torch first: a backend's own threads are set up after torch's.
             reference, backend = make_backend(plain), make_backend(choice)
-            parity = compare(reference, backend, pictures)
+            parity = compare(reference, backend, rendered(backend.size))
         except (BackendError, RuntimeError) as error:
             if choice.artefact:  # somebody made it and asks for it: not to be lost in a sentence
                 raise

@@ -18,8 +18,8 @@ try:
 except ImportError as error:
     raise BackendError(f"detect.backend: openvino cannot be loaded ({error}): pip install openvino") from None
 
-# What an int8 model leaves in floating point runs in fp32: bf16 there would be faster still, but less exact.
-_HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
+# What an int8 model leaves in floating point is to run in bf16; a CPU without it runs fp32.
+_HINTS: dict[Precision, str] = {"fp32": "f32", "bf16": "bf16", "int8": "bf16"}
 
 
 class OpenVinoBackend(Backend):

@@ -20,7 +20,7 @@ EQUAL_PX = 1.0
 MAX_IOU_LOSS = 0.003
 """Pooled IoU that an int8 artefact may lose in the strict protocol."""
 
-RENDERED = SceneSpec(name="demo", width=160, height=128, targets=6, seed=1)
+RENDERED_SIZE = (128, 160)
 RENDERED_FRAMES = (20, 150, 280)
 
 
@@ -60,6 +60,7 @@ class Tolerance(Struct, frozen=True):
 # every intermediate and int8 as much of the convolutions: single rim pixels cross the threshold, components stay.
 TOLERANCES: dict[Precision, Tolerance] = {
     "fp32": Tolerance(max_logit=0.01, components=1.0, iou=0.999),
+    "fp16": Tolerance(max_logit=0.5, components=0.95, iou=0.95),
     "bf16": Tolerance(max_logit=3.0, components=0.9, iou=0.9),
     "int8": Tolerance(max_logit=10.0, components=0.8, iou=0.8),
 }
@@ -100,9 +101,10 @@ def parity(pairs: Sequence[tuple[Maps, Maps]], threshold: float) -> Parity:
     )
 
 
-def rendered() -> list[NDArray[np.uint16]]:
-    """Frames of a rendered scene with targets, the same at every call."""
-    scene = Scene(RENDERED)
+def rendered(size: tuple[int, int] | None = None) -> list[NDArray[np.uint16]]:
+    """Frames of a rendered scene with targets, the same at every call, (H, W) of that size or a small one."""
+    height, width = size or RENDERED_SIZE
+    scene = Scene(SceneSpec(name="demo", width=width, height=height, targets=6, seed=1))
     return [scene.frame(k) for k in RENDERED_FRAMES]
 
 

@@ -1,0 +1,92 @@
+"""The network on TensorRT: an engine built for one GPU, one size of picture and one size of batch."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from nets.export import INPUT, OUTPUT
+from pipeline.detect.backends import artefact
+from pipeline.detect.backends.base import Backend, load, torch_device
+from pipeline.detect.config import DetectConfig
+from pipeline.errors import BackendError
+
+try:
+    import tensorrt
+except ImportError as error:
+    raise BackendError(f"detect.backend: tensorrt cannot be loaded ({error}): pip install tensorrt") from None
+
+
+class TensorRtBackend(Backend):
+    """TensorRT on a CUDA device, always from an artefact: an engine takes minutes to build.
+
+    Raises:
+        BackendError: weights, artefact, device or precision cannot be used.
+    """
+
+    name = "tensorrt"
+    precisions = ("fp32", "fp16")
+
+    def __init__(self, config: DetectConfig) -> None:
+        device = torch_device(config)
+        if device.type != "cuda":
+            raise BackendError(f"detect.device: {config.device!r} cannot be used: the tensorrt backend runs on cuda")
+        if not config.artefact:
+            raise BackendError("detect.backend: tensorrt needs detect.artefact; see python -m tools.export --help")
+        _, manifest = load(config)
+        (data,) = artefact.open_files(config.artefact, "tensorrt", config.precision, manifest)
+        # Each of these must outlive the next.
+        self._logger = tensorrt.Logger(tensorrt.Logger.ERROR)
+        with torch.cuda.device(device):
+            self._runtime = tensorrt.Runtime(self._logger)
+            self._engine = self._runtime.deserialize_cuda_engine(data)
+        if self._engine is None:
+            reason = f"no engine for this GPU and TensorRT {tensorrt.__version__}"
+            raise BackendError(f"detect.artefact: {config.artefact}: {reason}")
+        self._context = self._engine.create_execution_context()
+        self._shape = tuple(self._engine.get_tensor_shape(INPUT))
+        self.size = self._shape[2], self._shape[3]
+        super().__init__(config, manifest, device, batch=self._shape[0])
+
+    def run(self, batch: Tensor) -> Tensor:
+        """See ``Backend``.
+
+        Raises:
+            BackendError: pictures of another size than the engine's.
+        """
+        if batch.shape != self._shape:
+            has, takes = (f"{shape[3]}x{shape[2]}" for shape in (batch.shape, self._shape))
+            raise BackendError(f"detect.artefact: the engine takes pictures of {takes}, here is one of {has}")
+        batch = batch.contiguous()
+        logits = torch.empty((len(batch), 1, *batch.shape[2:]), device=self._on)
+        self._context.set_tensor_address(INPUT, batch.data_ptr())
+        self._context.set_tensor_address(OUTPUT, logits.data_ptr())
+        if not self._context.execute_async_v3(torch.cuda.current_stream(self._on).cuda_stream):
+            raise BackendError("detect.backend: tensorrt failed to run the engine")
+        return logits
+
+
+def build_engine(onnx: bytes) -> bytes:
+    """A serialised engine for the GPU of this machine.
+
+    Args:
+        onnx: model with fixed sizes; every layer runs in the type that it has there.
+
+    Raises:
+        BackendError: TensorRT cannot build it; there may be no GPU.
+    """
+    logger = tensorrt.Logger(tensorrt.Logger.ERROR)
+    try:
+        builder = tensorrt.Builder(logger)
+        network = builder.create_network(1 << int(tensorrt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    except (TypeError, RuntimeError) as error:  # what a constructor without a GPU ends in
+        raise BackendError(f"--format tensorrt: no engine can be built here ({error})") from None
+    parser = tensorrt.OnnxParser(network, logger)
+    if not parser.parse(onnx):
+        raise BackendError(f"--format tensorrt: {parser.get_error(0).desc()}")
+    config = builder.create_builder_config()
+    config.clear_flag(tensorrt.BuilderFlag.TF32)  # fp32 is to be fp32
+    engine = builder.build_serialized_network(network, config)
+    if engine is None:
+        raise BackendError("--format tensorrt: the engine cannot be built")
+    return bytes(engine)

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+
+import nets
+from pipeline.detect.backends import artefact, make_backend
+from pipeline.detect.backends.artefact import Accuracy, Artefact
+from pipeline.detect.config import DetectConfig
+from pipeline.errors import BackendError, ConfigError, one_line
+
+ACCURACY = Accuracy(data="a", pictures=2, threshold=0.5, reference={"iou": 0.6}, artefact={"iou": 0.55})
+
+
+@pytest.fixture
+def made(weights, tmp_path):
+    """Path of the manifest of an artefact whose one file holds b"model"."""
+    manifest = nets.read_manifest(weights)
+    described = Artefact(
+        format="onnx",
+        precision="fp32",
+        files={},
+        weights=manifest.name,
+        weights_sha256=manifest.sha256,
+        input=manifest.input,
+        made_with={"torch": "2"},
+        accuracy=ACCURACY,
+    )
+    path = tmp_path / "lively-onnx.json"
+    artefact.write(path, described, {"lively-onnx.onnx": b"model"})
+    return path
+
+
+def changed(path, **fields):
+    tree = json.loads(path.read_bytes())
+    path.write_text(json.dumps(tree | fields))
+    return path
+
+
+def test_what_is_written_is_what_is_read(made, weights):
+    manifest = nets.read_manifest(weights)
+    assert artefact.open_files(made, "onnx", "fp32", manifest) == [b"model"]
+    found = artefact.read(made)
+    assert (found.weights, found.accuracy) == ("lively", ACCURACY)
+    assert found.accuracy.iou_loss == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"format": "tensorrt"}, "made for tensorrt, but detect.backend is onnx"),
+        ({"precision": "int8"}, "runs int8, but detect.precision is fp32"),
+        ({"weights_sha256": "ab" * 32}, r"made from lively \(abababab\), not from lively"),
+        ({"files": {"lively-onnx.onnx": "0" * 64}}, "lively-onnx.onnx: sha256 differs"),
+        ({"files": {"absent.onnx": "0" * 64}}, "absent.onnx: No such file"),
+        ({"files": {}}, "files: 1 needed, there are 0"),
+        ({"files": {"../elsewhere": "0" * 64}}, "files"),
+        ({"files": {"..": "0" * 64}}, "files"),
+        ({"surprise": 1}, "surprise"),
+        ({"precision": "fp7"}, "precision"),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_one_line(made, weights, fields, reason):
+    with pytest.raises(BackendError, match=reason) as caught:
+        artefact.open_files(changed(made, **fields), "onnx", "fp32", nets.read_manifest(weights))
+    assert "detect.artefact: " in str(caught.value)
+    assert "\n" not in one_line(caught.value)
+
+
+def test_another_normalisation_is_another_network(made, weights):
+    manifest = nets.read_manifest(weights)
+    norm = msgspec.structs.replace(manifest.input.normalisation, clip=9.0)
+    other = msgspec.structs.replace(manifest, input=msgspec.structs.replace(manifest.input, normalisation=norm))
+    with pytest.raises(BackendError, match="made from lively"):
+        artefact.open_files(made, "onnx", "fp32", other)
+
+
+def test_what_is_no_manifest_is_named(tmp_path):
+    (tmp_path / "bad.json").write_text("{")
+    for name in ("bad.json", "absent.json"):
+        with pytest.raises(BackendError, match=rf"detect\.artefact: .*{name}"):
+            artefact.read(tmp_path / name)
+
+
+def test_what_cannot_be_written_is_named(made):
+    with pytest.raises(ConfigError, match="lively-onnx"):
+        artefact.write(made / "below" / "x.json", artefact.read(made), {"x": b""})
+
+
+@pytest.mark.parametrize("name", ["torch", "compiled"])
+def test_backends_that_run_the_weights_refuse_an_artefact(made, weights, name):
+    with pytest.raises(BackendError, match=f"detect.artefact: the {name} backend"):
+        make_backend(DetectConfig(weights=weights, backend=name, artefact=str(made)))
+
+
+def test_a_damaged_model_is_refused(made, weights):
+    pytest.importorskip("onnxruntime")
+    with pytest.raises(BackendError, match="onnx cannot run lively"):
+        make_backend(DetectConfig(weights=weights, backend="onnx", device="cpu", artefact=str(made)))
+    Path(made).with_suffix(".onnx").write_bytes(b"other")
+    with pytest.raises(BackendError, match="sha256 differs"):
+        make_backend(DetectConfig(weights=weights, backend="onnx", device="cpu", artefact=str(made)))

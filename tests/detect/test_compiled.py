@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import nets
+from nets.manifest import Input, Training, Validation
+from nets.normalisation import FrameZScore
+from nets.registry import ARCHITECTURES
+from pipeline.detect.backends import make_backend
+from pipeline.detect.backends.parity import TOLERANCES, compare
+from pipeline.detect.config import DetectConfig
+
+
+class Tiny(nn.Sequential):
+    """Two convolutions: a whole network takes minutes to compile on a CPU."""
+
+    def __init__(self, in_channels: int = 1) -> None:
+        layers = (nn.Conv2d(in_channels, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 1, 1))
+        super().__init__(*layers)
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch):
+    monkeypatch.setitem(ARCHITECTURES, "tiny", Tiny)
+    torch.manual_seed(0)
+    network = Tiny()
+    network(torch.randn(4, 1, 32, 32))
+    with torch.no_grad():
+        network[3].weight *= 10
+    manifest = nets.Manifest(
+        name="tiny",
+        architecture="tiny",
+        options={},
+        sha256="0" * 64,
+        input=Input(channels=1, normalisation=FrameZScore()),
+        threshold=0.5,
+        training=Training(data={}, split="none", recipe="none", seed=0, commit="none", steps=0),
+        validation=Validation(protocol="none", split="none", metrics={}),
+    )
+    path = tmp_path / "tiny.safetensors"
+    nets.save(path, network.eval(), manifest)
+    return str(path)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="compiling on a CPU needs a C++ compiler")
+def test_a_compiled_network_says_the_same(tiny):
+    settings = {"weights": tiny, "device": "cpu", "threads": 1}
+    reference = make_backend(DetectConfig(**settings))
+    compiled = make_backend(DetectConfig(**settings, backend="compiled", batch_size=4))
+    pictures = [np.random.default_rng(k).normal(100, 20, (40, 56)).astype(np.uint8) for k in range(3)]
+    found = compare(reference, compiled, pictures)
+    assert TOLERANCES["fp32"].holds(found), found
+    logits = reference.logits(pictures[0][None], [_intensity(reference, pictures[0])])
+    assert logits.min() < -1 < 1 < logits.max()
+
+
+def _intensity(backend, picture):
+    from pipeline.preprocess.intensity import measure
+
+    return measure(picture, backend.manifest.input.normalisation)
