@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import warnings
 from typing import TYPE_CHECKING
@@ -24,22 +25,30 @@ def to_onnx(network: nn.Module, channels: int, fixed: tuple[int, int, int] | Non
         network: plain after ``nets.fold.fold``.
         channels: C.
         fixed: the one size (N, H, W) that it is to run at; none leaves H and W free.
+
+    Raises:
+        RuntimeError: the network cannot be converted.
     """
-    file = io.BytesIO()
+    file, example = io.BytesIO(), _example(channels, fixed or _EXAMPLE)
+    if fixed:
+        # Sizes are numbers then, where the tracer would have written down how to compute them.
+        network = torch.export.export(network, (example,)).module()
     free = {} if fixed else {name: {2: "height", 3: "width"} for name in (INPUT, OUTPUT)}
-    with warnings.catch_warnings():
+    # What it cannot export it prints, in thousands of lines, before it raises.
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         # The tracer warns of the network's check of the smallest size, and that the dynamo exporter is preferred,
         # which takes twenty times as long for the same graph.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             network,
-            (_example(channels, fixed or _EXAMPLE),),
+            (example,),
             file,  # type: ignore[arg-type]
             input_names=[INPUT],
             output_names=[OUTPUT],
             dynamic_axes=free,
             opset_version=OPSET,
             dynamo=False,
+            training=torch.onnx.TrainingMode.PRESERVE,
         )
     return file.getvalue()
 

@@ -124,8 +124,8 @@ def export(
     network, _ = nets.load(weights)
     try:
         files = make(network, manifest, Order(frames, size))
-    except ImportError as error:
-        raise BackendError(f"--format {fmt}: {error}") from None
+    except (ImportError, RuntimeError) as error:
+        raise BackendError(f"--format {fmt}: {str(error).splitlines()[0]}") from None
 
     stem = f"{manifest.name}-{fmt}"
     made = Artefact(
@@ -244,7 +244,8 @@ def _input(picture: Picture, manifest: nets.Manifest) -> NDArray[np.float32]:
 
 
 def _logits(backend: Backend, picture: Picture) -> Maps:
-    return backend.logits(picture[None], [measure(picture, backend.manifest.input.normalisation)])[0]
+    logits: Maps = backend.logits(picture[None], [measure(picture, backend.manifest.input.normalisation)])[0]
+    return logits
 
 
 def report(made: Artefact) -> str:

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from nets.export import INPUT, OUTPUT, Half, to_onnx
+from nets.fold import fold
 from tests.nets.test_registry import SMALL, awake
 
 pytest.importorskip("onnx")
@@ -25,3 +27,41 @@ def test_onnx_gives_equal_logits(name, tmp_path):
     other = torch.randn(1, 1, 64, 48)
     (logits,) = session.run(["logits"], {"picture": other.numpy()})
     np.testing.assert_allclose(logits, network(other).numpy(), rtol=1e-3, atol=1e-4)
+
+
+def session(model):
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+@pytest.mark.parametrize("name", ["mshnet", "unet", "gaussian_unet"])
+def test_an_exported_network_takes_pictures_of_any_size(name):
+    network = fold(awake(name))
+    exported = session(to_onnx(network, 1))
+    for size in ((64, 64), (33, 47), (70, 50)):
+        picture = torch.randn(1, 1, *size)
+        (logits,) = exported.run([OUTPUT], {INPUT: picture.numpy()})
+        np.testing.assert_allclose(logits, network(picture).numpy(), rtol=1e-3, atol=1e-4)
+
+
+def test_a_network_that_cannot_be_exported_for_any_size_says_so_without_a_flood(capfd):
+    with pytest.raises(RuntimeError, match="adaptive"):
+        to_onnx(fold(awake("sgem_unet")), 1)
+    assert len("".join(capfd.readouterr())) < 1000
+
+
+def test_a_network_of_one_size_computes_in_half_precision_and_knows_its_sizes():
+    onnx = pytest.importorskip("onnx")
+    network = fold(awake("mshnet"))
+    picture = torch.randn(2, 1, 48, 70)
+    expected = network(picture)
+    model = to_onnx(Half(network), 1, fixed=(2, 48, 70))
+    operators = {node.op_type for node in onnx.load_from_string(model).graph.node}
+    assert "Shape" not in operators
+    exported = session(model)
+    assert exported.get_inputs()[0].shape == [2, 1, 48, 70]
+    (logits,) = exported.run([OUTPUT], {INPUT: picture.numpy()})
+    assert logits.dtype == np.float32
+    difference = np.abs(logits - expected.numpy()).max() / expected.std().item()
+    assert 1e-6 < difference < 0.05

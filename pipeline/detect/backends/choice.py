@@ -38,7 +38,6 @@ _ON_CPU: tuple[tuple[str, Precision], ...] = (
 _ON_CUDA: tuple[tuple[str, Precision], ...] = (
     ("tensorrt", "fp16"),
     ("compiled", "bf16"),
-    ("tensorrt", "fp32"),
     ("compiled", "fp32"),
     ("torch", "fp32"),
     ("torch", "bf16"),

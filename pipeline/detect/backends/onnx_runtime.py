@@ -37,12 +37,14 @@ class OnnxBackend(Backend):
         options.intra_op_num_threads = threads(config)
         # Threads that spin for work keep the other stages from theirs.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        if config.artefact:
-            (model,) = artefact.open_files(config.artefact, "onnx", "fp32", manifest)
-        else:
-            model = to_onnx(fold(network), manifest.input.channels)
         try:
+            if config.artefact:
+                (model,) = artefact.open_files(config.artefact, "onnx", "fp32", manifest)
+            else:
+                model = to_onnx(fold(network), manifest.input.channels)
             self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        except BackendError:
+            raise
         except Exception as error:  # the library's errors share no base class
             reason = str(error).strip().split("\n")[0]
             raise BackendError(f"detect.backend: onnx cannot run {manifest.name}: {reason}") from None

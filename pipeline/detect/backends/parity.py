@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache
 
 import cv2
 import numpy as np
@@ -101,11 +102,12 @@ def parity(pairs: Sequence[tuple[Maps, Maps]], threshold: float) -> Parity:
     )
 
 
-def rendered(size: tuple[int, int] | None = None) -> list[NDArray[np.uint16]]:
+@cache
+def rendered(size: tuple[int, int] | None = None) -> tuple[NDArray[np.uint16], ...]:
     """Frames of a rendered scene with targets, the same at every call, (H, W) of that size or a small one."""
     height, width = size or RENDERED_SIZE
     scene = Scene(SceneSpec(name="demo", width=width, height=height, targets=6, seed=1))
-    return [scene.frame(k) for k in RENDERED_FRAMES]
+    return tuple(scene.frame(k) for k in RENDERED_FRAMES)
 
 
 def _centroids(mask: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -25,7 +25,7 @@ class TensorRtBackend(Backend):
     """
 
     name = "tensorrt"
-    precisions = ("fp32", "fp16")
+    precisions = ("fp16",)
 
     def __init__(self, config: DetectConfig) -> None:
         device = torch_device(config)
@@ -84,9 +84,7 @@ def build_engine(onnx: bytes) -> bytes:
     parser = tensorrt.OnnxParser(network, logger)
     if not parser.parse(onnx):
         raise BackendError(f"--format tensorrt: {parser.get_error(0).desc()}")
-    config = builder.create_builder_config()
-    config.clear_flag(tensorrt.BuilderFlag.TF32)  # fp32 is to be fp32
-    engine = builder.build_serialized_network(network, config)
+    engine = builder.build_serialized_network(network, builder.create_builder_config())
     if engine is None:
         raise BackendError("--format tensorrt: the engine cannot be built")
     return bytes(engine)
