@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import warnings
 from typing import TYPE_CHECKING
@@ -34,8 +33,7 @@ def to_onnx(network: nn.Module, channels: int, fixed: tuple[int, int, int] | Non
         # Sizes are numbers then, where the tracer would have written down how to compute them.
         network = torch.export.export(network, (example,)).module()
     free = {} if fixed else {name: {2: "height", 3: "width"} for name in (INPUT, OUTPUT)}
-    # What it cannot export it prints, in thousands of lines, before it raises.
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+    with warnings.catch_warnings():
         # The tracer warns of the network's check of the smallest size, and that the dynamo exporter is preferred,
         # which takes twenty times as long for the same graph.
         warnings.simplefilter("ignore")

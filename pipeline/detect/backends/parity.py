@@ -62,8 +62,8 @@ class Tolerance(Struct, frozen=True):
 TOLERANCES: dict[Precision, Tolerance] = {
     "fp32": Tolerance(max_logit=0.01, components=1.0, iou=0.999),
     "fp16": Tolerance(max_logit=0.5, components=0.95, iou=0.95),
-    "bf16": Tolerance(max_logit=3.0, components=0.9, iou=0.9),
-    "int8": Tolerance(max_logit=10.0, components=0.8, iou=0.8),
+    "bf16": Tolerance(max_logit=5.0, components=0.9, iou=0.9),
+    "int8": Tolerance(max_logit=30.0, components=0.8, iou=0.8),
 }
 
 
