@@ -47,9 +47,13 @@ def tiny(tmp_path, monkeypatch):
     return str(path)
 
 
-@pytest.mark.skipif(shutil.which("g++") is None, reason="compiling on a CPU needs a C++ compiler")
-def test_a_compiled_network_says_the_same(tiny):
-    settings = {"weights": tiny, "device": "cpu", "threads": 1}
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_compiled_network_says_the_same(tiny, device):
+    if device == "cpu" and shutil.which("g++") is None:
+        pytest.skip("compiling on a CPU needs a C++ compiler")
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    settings = {"weights": tiny, "device": device, "threads": 1}
     reference = make_backend(DetectConfig(**settings))
     compiled = make_backend(DetectConfig(**settings, backend="compiled", batch_size=4))
     pictures = [np.random.default_rng(k).normal(100, 20, (40, 56)).astype(np.uint8) for k in range(3)]
