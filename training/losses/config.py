@@ -12,7 +12,7 @@ Share = Annotated[float, Meta(ge=0, le=1)]
 
 
 class LossConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """cross_entropy * BCE + (1 - cross_entropy) * overlap + location_weight * location.
+    """cross_entropy * BCE + (1 - cross_entropy) * overlap + location_weight * location + hard_weight * hard.
 
     Attributes:
         cross_entropy: weight of the cross-entropy; the rest is the overlap.
@@ -22,6 +22,8 @@ class LossConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         detach: whether that weight is a constant to the gradient.
         location: what measures the distance of predicted from true targets.
         location_weight: of the location term.
+        hard_weight: of the hard negatives: the mean cross-entropy of the background pixels where it is largest.
+        hard_share: which part of the background they are.
         warm_up: part of the run, from its start, in which the scale weight is 1 and there is no location term.
     """
 
@@ -31,4 +33,6 @@ class LossConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     detach: bool = True
     location: Literal["none", "published", "centroid"] = "none"
     location_weight: Annotated[float, Meta(ge=0)] = 1.0
+    hard_weight: Annotated[float, Meta(ge=0)] = 0.0
+    hard_share: Annotated[float, Meta(gt=0, le=1)] = 0.01
     warm_up: Share = 0.0

@@ -73,4 +73,26 @@ def map_loss(logits: Tensor, mask: Tensor, config: LossConfig, progress: float) 
     loss = config.cross_entropy * entropy + (1 - config.cross_entropy) * overlap
     if warm and config.location != "none":
         loss = loss + config.location_weight * LOCATIONS[config.location](logits, mask)
+    if config.hard_weight:
+        loss = loss + config.hard_weight * hard_negatives(logits, mask, config.hard_share)
     return loss
+
+
+def hard_negatives(logits: Tensor, mask: Tensor, share: float) -> Tensor:
+    """Mean cross-entropy of the background pixels that look most like targets (OHEM: Shrivastava et al., CVPR 2016).
+
+    Background outnumbers targets a thousand to one, so in a plain mean a false alarm weighs next to nothing.
+
+    Args:
+        logits: (N, 1, H, W), of any floating type.
+        mask: the same shape, in {0, 1}.
+        share: of the background pixels of the batch, above 0; at least one counts.
+
+    Returns:
+        scalar, float32; 0 where there is no background.
+    """
+    background = logits.float()[mask < 0.5]
+    if not len(background):
+        return 0.0 * logits.float().mean()
+    hardest = background.topk(max(1, int(share * len(background)))).values
+    return F.softplus(hardest).mean()

@@ -11,16 +11,18 @@ from training.losses.config import LossConfig
 from training.losses.location import centroid_location, published_location
 from training.losses.overlap import batch_soft_iou, picture_soft_iou, soft_dice
 from training.losses.scale import WEIGHTS, scale_iou
-from training.losses.total import total_loss
+from training.losses.total import hard_negatives, total_loss
 
 OVERLAPS = [LossConfig(overlap=name) for name in ("iou", "batch_iou", "picture_iou", "dice")]
 SCALES = [LossConfig(overlap="scale", scale=name, detach=detach) for name, detach in product(WEIGHTS, (True, False))]
 LOCATIONS = [LossConfig(location=name) for name in ("published", "centroid")]
-ALL = OVERLAPS + SCALES + LOCATIONS
+ALL = [*OVERLAPS, *SCALES, *LOCATIONS, LossConfig(hard_weight=0.2)]
 
 
 def name_of(config):
-    return "-".join([config.overlap, config.scale, "detached" * config.detach, config.location])
+    return "-".join(
+        [config.overlap, config.scale, "detached" * config.detach, config.location, "hard" * bool(config.hard_weight)]
+    )
 
 
 def reference(logits, heads, mask, cross_entropy):
@@ -213,3 +215,21 @@ def test_a_coarse_pixel_with_a_target_and_its_rim_is_target():
     # Of 16 coarse pixels (8, 8) lies in [1, 1], with the target; the rim alone reaches [0, 0], [0, 1] and [1, 0].
     assert (head.grad[0, 0] < 0).nonzero().tolist() == [[1, 1]]
     assert (head.grad[0, 0] == 0).nonzero().tolist() == [[0, 0], [0, 1], [1, 0]]
+
+
+def test_hard_negatives_by_hand():
+    logits, mask = torch.full((1, 1, 10, 10), -4.0), torch.zeros(1, 1, 10, 10)
+    mask[..., :2, 0] = 1
+    logits[..., :2, 0] = 9.0  # targets do not count, however sure
+    logits[..., 5, 5:7] = torch.tensor([2.0, 1.0])
+    # 98 background pixels: 2 % are one, 3 % are two.
+    one, two = (hard_negatives(logits, mask, share) for share in (0.02, 0.03))
+    assert one.item() == pytest.approx(2.126928, abs=1e-5)  # ln(1 + e^2)
+    assert two.item() == pytest.approx((2.126928 + 1.313262) / 2, abs=1e-5)
+    whole = F.binary_cross_entropy_with_logits(logits[mask == 0], mask[mask == 0])
+    assert hard_negatives(logits, mask, 1.0).item() == pytest.approx(whole.item(), rel=1e-5)
+    assert hard_negatives(logits, torch.ones_like(mask), 0.5).item() == 0
+    extra = total_loss(logits, [], mask, LossConfig(hard_weight=0.5, hard_share=0.02)) - total_loss(
+        logits, [], mask, LossConfig()
+    )
+    assert extra.item() == pytest.approx(0.5 * 2.126928, abs=1e-5)
