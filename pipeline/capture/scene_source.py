@@ -6,15 +6,22 @@ import re
 import threading
 import time
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pipeline.capture.scene import Scene, SceneSpec
 from pipeline.capture.source import Grab
 from pipeline.errors import SourceError
 
 
+KEPT_BYTES = 128_000_000
+
+
 class SceneSource:
     """A rendered scene, as fast as its frames are taken; with ``live=1``, at its own frame rate.
 
-    With ``loop=1`` it begins again at its end, and frames go on counting.
+    With ``loop=1`` it begins again at its end, and frames go on counting. Such a scene is rendered once: its pictures
+    are kept, up to ``KEPT_BYTES``.
 
     Args:
         url: ``test://NAME?param=value``.
@@ -37,6 +44,7 @@ class SceneSource:
         self._closed = threading.Event()
         self._frame = 0
         self._start_ns = 0
+        self._kept: dict[int, NDArray[np.uint16]] = {}
 
     def open(self) -> None:
         """Build the scene.
@@ -56,7 +64,7 @@ class SceneSource:
         scene, frame = self._scene, self._frame
         if scene is None or self._closed.is_set() or (frame >= len(scene) and not self._loops):
             return None
-        picture = scene.frame(frame % len(scene))
+        picture = self._picture(scene, frame % len(scene))
         pts = frame / scene.spec.fps
         if self.live and frame and self._closed.wait(max(0.0, pts - (time.monotonic_ns() - self._start_ns) / 1e9)):
             return None
@@ -66,6 +74,15 @@ class SceneSource:
             pts = (now - self._start_ns) / 1e9  # late where the machine is: what counts is when it came
         self._frame += 1
         return Grab(picture, frame, pts, now, time.time_ns(), scene.spec.bit_depth)
+
+    def _picture(self, scene: Scene, frame: int) -> NDArray[np.uint16]:
+        picture = self._kept.get(frame)
+        if picture is None:
+            picture = scene.frame(frame)
+            if self._loops and (len(self._kept) + 1) * picture.nbytes <= KEPT_BYTES:
+                picture.flags.writeable = False
+                self._kept[frame] = picture
+        return picture
 
     def close(self) -> None:
         """End the scene."""

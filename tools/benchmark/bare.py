@@ -1,0 +1,74 @@
+"""The network alone, on pictures that are at hand: what a pipeline around it can reach at best."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pipeline import config as configuration
+from pipeline.capture.factory import open_source
+from pipeline.capture.source import Grab
+from pipeline.config import Config
+from pipeline.detect.backend import Backend, make_backend
+from pipeline.preprocess.intensity import measure
+from tools.benchmark.job import Context
+
+
+def load(context: Context) -> Config:
+    """The configuration that is measured, on all usable cores unless it says otherwise."""
+    return configuration.load(context.config, [f"detect.threads={context.threads}", *context.settings])
+
+
+def backend_name(config: Config) -> str:
+    """Backend and precision, for tables."""
+    return f"{config.detect.backend} {config.detect.precision}"
+
+
+def grabs(address: str, config: Config) -> list[Grab]:
+    """All pictures of a source that ends."""
+    source = open_source(address, config.capture)
+    source.open()
+    found = []
+    try:
+        while (grab := source.grab()) is not None:
+            found.append(grab)
+    finally:
+        source.close()
+    return found
+
+
+class BareNetwork:
+    """Normalisation, network and sigmoid as the detect stage runs them.
+
+    Args:
+        config: its backend, threads and batch size are used.
+
+    Raises:
+        BackendError: weights or backend cannot be used.
+    """
+
+    def __init__(self, config: Config) -> None:
+        torch.set_num_threads(config.detect.threads or 1)
+        self._backend: Backend = make_backend(config.detect)
+        self._threads = torch.get_num_threads()  # as the backend has chosen; others may choose otherwise meanwhile
+        self._batch = config.detect.batch_size
+
+    def seconds(self, frames: list[NDArray[Any]]) -> list[float]:
+        """Time per frame of every batch, the first of them, which warms up, left out.
+
+        Args:
+            frames: (H, W) each, at least two batches.
+        """
+        torch.set_num_threads(self._threads)
+        norm, spent = self._backend.manifest.input.normalisation, []
+        for start in range(0, len(frames) - self._batch + 1, self._batch):
+            pictures = np.stack(frames[start : start + self._batch])
+            intensities = [measure(picture, norm) for picture in pictures]
+            begun = time.perf_counter()
+            self._backend.infer(pictures, intensities)
+            spent.append((time.perf_counter() - begun) / self._batch)
+        return spent[1:]

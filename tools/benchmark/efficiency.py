@@ -1,0 +1,82 @@
+"""A recording through the whole pipeline as fast as it goes, against the network alone on the same frames."""
+
+from __future__ import annotations
+
+import statistics
+from collections import defaultdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from pipeline.capture.scene import SceneSpec
+from pipeline.config import Config
+from tools.benchmark.bare import BareNetwork, backend_name, grabs
+from tools.benchmark.job import Findings
+from tools.benchmark.observed import observe
+from tools.render_scene import render
+
+
+class Efficiency(Struct, frozen=True, kw_only=True):
+    """A recording under the lossless policy.
+
+    Attributes:
+        size: width x height.
+        sinks: what is written.
+        backend: with its precision.
+        batch: frames at once.
+        frames_per_s: through the whole pipeline, from the first to the last result; median over the repeats.
+        network_frames_per_s: of the network alone, same batch, threads and backend; median over the repeats.
+        efficiency: ratio of the two.
+    """
+
+    size: str
+    sinks: str
+    backend: str
+    batch: int
+    frames_per_s: float
+    network_frames_per_s: float
+    efficiency: float
+
+
+def efficiency(size: tuple[int, int], frames: int, repeats: int, config: Config, folder: Path) -> Findings:
+    """The pipeline with and without overlay and the network alone, in turns.
+
+    Args:
+        size: width and height.
+        frames: of the recording, an MP4 of the demo scene.
+        repeats: of each.
+        config: of the run.
+        folder: for temporary files.
+
+    Raises:
+        PipelineError: the run or the network cannot be used.
+    """
+    width, height = size
+    rates: defaultdict[str, list[float]] = defaultdict(list)
+    with TemporaryDirectory(dir=folder) as base:
+        scene = SceneSpec(name="demo", width=width, height=height, frames=frames, targets=6, snr=18.0)
+        render(scene, Path(base) / "scene", "mp4")
+        video = str(Path(base) / "scene" / "video.mp4")
+        pictures = [grab.picture for grab in grabs(video, config)]
+        network = BareNetwork(config)
+        for turn in range(repeats):
+            for sinks, overlay in (("text and overlay", True), ("text", False)):
+                chosen = replace(config, sinks=replace(config.sinks, overlay=overlay))
+                rates[sinks].append(observe(chosen, [video], Path(base) / f"{turn}{overlay}").rate)
+            rates["network"].append(1 / statistics.mean(network.seconds(pictures)))
+    bare = statistics.median(rates.pop("network"))
+    rows = [
+        Efficiency(
+            size=f"{width}x{height}",
+            sinks=sinks,
+            backend=backend_name(config),
+            batch=config.detect.batch_size,
+            frames_per_s=statistics.median(values),
+            network_frames_per_s=bare,
+            efficiency=statistics.median(values) / bare,
+        )
+        for sinks, values in rates.items()
+    ]
+    return Findings({"efficiency": rows})

@@ -1,0 +1,92 @@
+"""What the figures were taken on."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import sys
+from pathlib import Path
+
+import psutil
+import torch
+from msgspec import Struct
+
+PACKAGES = (
+    *("torch", "openvino", "onnxruntime", "tensorrt", "numpy", "opencv-python", "pyzmq", "kornia"),
+    *("trackers", "imagezmq"),
+)
+
+VECTORS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
+
+
+class Machine(Struct, frozen=True, kw_only=True):
+    """A machine at one moment.
+
+    Attributes:
+        cpu: model.
+        cores: of the machine.
+        usable_cores: that this process may run on.
+        load: processes that wanted a core in the last minute, before the benchmark began; this much was disturbed.
+        memory_gb: of the machine, in 1e9 bytes.
+        gpu: model, if there is one that torch can use.
+        system, python: versions.
+        packages: versions, of those that are installed.
+    """
+
+    cpu: str
+    cores: int
+    usable_cores: int
+    load: float
+    memory_gb: float
+    gpu: str | None
+    system: str
+    python: str
+    packages: dict[str, str]
+
+    def __str__(self) -> str:
+        return (
+            f"{self.cpu}, {self.usable_cores} of {self.cores} cores usable, load {self.load:.1f} before the start; "
+            f"{self.gpu or 'no GPU'}; {self.memory_gb:.0f} GB; {self.system}, Python {self.python}, "
+            + ", ".join(f"{name} {version}" for name, version in self.packages.items())
+        )
+
+
+def describe() -> Machine:
+    """This machine, now."""
+    return Machine(
+        cpu=_cpu(),
+        cores=os.cpu_count() or 1,
+        usable_cores=usable_cores(),
+        load=os.getloadavg()[0],
+        memory_gb=psutil.virtual_memory().total / 1e9,
+        gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        system=platform.platform(terse=True),
+        python=platform.python_version(),
+        packages={name: version for name in PACKAGES if (version := _version(name))},
+    )
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on, which ``taskset`` and containers make fewer than there are."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    flags = next((line.split() for line in lines if line.startswith("flags")), [])
+    known = [
+        flag for flag in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8") if flag in flags
+    ]
+    return f"{names[0] if names else platform.machine()} ({' '.join(known) or 'no AVX'})"
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,242 @@
+"""The network on every backend there is, against the network as it was published.
+
+The published one is MSHNet in PyTorch, eager, in fp32: three channels, every batch norm and all four heads computed,
+contiguous memory, PyTorch's own defaults. It gets its input ready, normalised and on the device, and its output stays
+there. The backends are what the pipeline runs: they take raw counts and give probabilities in the memory of the CPU,
+so normalisation, sigmoid and the way to the device and back count against them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from functools import cache, partial
+from typing import Any, get_args, get_type_hints
+
+import numpy as np
+import psutil
+import torch
+from msgspec import Struct
+from msgspec.structs import replace
+from numpy.typing import NDArray
+from torch import nn
+
+import nets
+from nets.normalisation import FrameZScore
+from pipeline.capture.scene import Scene, SceneSpec
+from pipeline.detect.backend import Backend, make_backend, network_input
+from pipeline.detect.config import DetectConfig
+from pipeline.errors import PipelineError, one_line
+from pipeline.preprocess.intensity import measure
+from tools.benchmark import limits
+from tools.benchmark.cost import Layer, layers, least_seconds
+from tools.benchmark.job import Context, Findings, Job, Part
+from tools.benchmark.timing import interleave, summarise
+
+PUBLISHED = "published"
+CHANNELS = 3
+Size = tuple[int, int]
+
+
+class Scope(Struct, frozen=True, kw_only=True):
+    """How much is measured.
+
+    Attributes:
+        sizes: width and height of the pictures.
+        batches: pictures at once.
+        budget_s: for the rounds of one size and batch.
+        longest_s: what takes the published network longer than this is left out.
+        matrix_side, copied_mb: see ``limits.measure``.
+    """
+
+    sizes: tuple[Size, ...] = ((256, 256), (320, 256), (640, 512), (1280, 1024))
+    batches: tuple[int, ...] = (1, 4, 16, 64)
+    budget_s: float = 8.0
+    longest_s: float = 6.0
+    matrix_side: int = 4096
+    copied_mb: int = 256
+
+
+class Forward(Struct, frozen=True, kw_only=True):
+    """One backend at one size and batch.
+
+    Attributes:
+        size: width x height.
+        backend: name and precision.
+        ms: of a batch, median.
+        spread: distance of the quartiles, as a share of the median.
+        frames_per_s: pictures.
+        times_published: so many times as fast as the published network beside it.
+        limit_share: of the least time that arithmetic rate and memory bandwidth allow, see ``cost.least_seconds``.
+        first_s: the first call, with whatever is compiled then.
+    """
+
+    size: str
+    batch: int
+    backend: str
+    ms: float
+    spread: float
+    frames_per_s: float
+    times_published: float
+    limit_share: float | None
+    first_s: float
+
+
+def candidates(base: DetectConfig) -> Iterator[tuple[str, DetectConfig]]:
+    """Every backend in every precision that the configuration knows, with its name."""
+    hints = get_type_hints(DetectConfig)
+    for backend in _words(hints["backend"]):
+        for precision in _words(hints["precision"]):
+            yield f"{backend} {precision}", replace(base, backend=backend, precision=precision)
+
+
+def published(weights: str, device: str) -> nn.Module:
+    """MSHNet as published, with the weights of that name where they are of this architecture, else with random ones."""
+    manifest = nets.read_manifest(weights)
+    if (manifest.architecture, manifest.options) == ("mshnet", {"in_channels": CHANNELS}):
+        network, _ = nets.load(weights)
+    else:
+        network = nets.build("mshnet", in_channels=CHANNELS).eval().requires_grad_(False)
+    return network.to(device).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload, no-any-return]
+
+
+def jobs(scope: Scope, context: Context) -> list[Job]:
+    """The limits of the machine, then a job for each size and batch."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    base = replace(DetectConfig(), threads=context.threads, tile=16384)
+    hardware = cache(partial(limits.measure, device, context.threads, scope.matrix_side, scope.copied_mb, 5.0))
+
+    def machine() -> Findings:
+        missing = [] if device == "cuda" else ["no GPU: nothing was measured on one"]
+        return Findings({"hardware": [hardware()]}, missing)
+
+    def job(size: Size, batch: int) -> Job:
+        return Job(f"network {size[0]}x{size[1]} batch {batch}", lambda: _compare(size, batch, base, scope, hardware()))
+
+    return [Job("hardware", machine), *(job(size, batch) for size in scope.sizes for batch in scope.batches)]
+
+
+def picture(size: Size) -> NDArray[np.uint16]:
+    """A frame of the demo scene, (H, W)."""
+    width, height = size
+    return Scene(SceneSpec(name="demo", width=width, height=height, frames=1)).frame(0)
+
+
+def _compare(size: Size, batch: int, base: DetectConfig, scope: Scope, hardware: limits.Limits) -> Findings:
+    config = replace(base, batch_size=batch)
+    label = f"{size[0]}x{size[1]}, batch {batch}"
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    work = layers(lambda: nets.build("mshnet", in_channels=CHANNELS), CHANNELS, size[1], size[0])
+    if reason := _too_large(work, batch, device, scope, hardware):
+        return Findings({}, [f"{label}: {reason}"])
+    frame = picture(size)
+    threads = config.threads or 1
+    ways: dict[str, Callable[[], object]] = {PUBLISHED: _published_way(config.weights, frame, batch, device, threads)}
+    missing = []
+    for name, choice in candidates(config):
+        torch.set_num_threads(threads)
+        try:
+            ways[name] = _backend_way(make_backend(choice), frame, batch)
+        except PipelineError as error:
+            missing.append(f"{label}, {name}: {one_line(error)}")
+    first: dict[str, float] = {}
+    for name, way in list(ways.items()):
+        start = time.perf_counter()
+        try:
+            way()
+        except (torch.OutOfMemoryError, PipelineError) as error:
+            missing.append(f"{label}, {name}: {one_line(error)}")
+            del ways[name]
+            continue
+        first[name] = time.perf_counter() - start
+        if first[name] > scope.longest_s and name == PUBLISHED:
+            return Findings({}, [f"{label}: one pass takes {first[name]:.0f} s"])
+    seconds = interleave(ways, scope.budget_s)
+    reference = summarise(seconds[PUBLISHED]).median if PUBLISHED in seconds else float("nan")
+    rows = []
+    for name, values in seconds.items():
+        median, spread = summarise(values)
+        rows.append(
+            Forward(
+                size=f"{size[0]}x{size[1]}",
+                batch=batch,
+                backend=name,
+                ms=1000 * median,
+                spread=spread,
+                frames_per_s=batch / median,
+                times_published=reference / median,
+                limit_share=_share(work, batch, name, median, hardware),
+                first_s=first[name],
+            )
+        )
+    return Findings({"forward": rows}, missing)
+
+
+def _published_way(
+    weights: str, frame: NDArray[np.uint16], batch: int, device: str, threads: int
+) -> Callable[[], object]:
+    network = published(weights, device)
+    norm = FrameZScore(windows=(17, 49))
+    ready = network_input(frame[None], [measure(frame, norm)], norm, torch.device(device)).expand(batch, -1, -1, -1)
+    ready = ready.contiguous()
+
+    def run() -> None:
+        torch.set_num_threads(threads)
+        with torch.no_grad():
+            network(ready)
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    return run
+
+
+def _backend_way(backend: Backend, frame: NDArray[np.uint16], batch: int) -> Callable[[], object]:
+    threads = torch.get_num_threads()  # as the backend has chosen; the next one may choose otherwise
+    pictures = np.repeat(frame[None], batch, axis=0)
+    intensities = [measure(frame, backend.manifest.input.normalisation)] * batch
+
+    def run() -> None:
+        torch.set_num_threads(threads)
+        backend.infer(pictures, intensities)
+
+    return run
+
+
+def _too_large(work: list[Layer], batch: int, device: str, scope: Scope, hardware: limits.Limits) -> str:
+    """Why not to try: the published network would take too long, or all of the memory."""
+    at_least = least_seconds(work, batch, hardware.fp32_gflops * 1e9, hardware.copy_gb_per_s * 1e9, 4)
+    if at_least > scope.longest_s:
+        return f"one pass would take {at_least:.0f} s or more"
+    largest = 2 * max(layer.activations for layer in work) * 4 * batch
+    free = torch.cuda.mem_get_info()[0] if device == "cuda" else psutil.virtual_memory().available
+    return f"one layer needs {largest / 1e9:.0f} GB" if largest > free else ""
+
+
+def _share(work: list[Layer], batch: int, name: str, seconds: float, hardware: limits.Limits) -> float | None:
+    precision = "fp32" if name == PUBLISHED else name.rpartition(" ")[2]
+    rate = hardware.flops_per_s(precision)
+    if rate is None:
+        return None
+    return least_seconds(work, batch, rate, hardware.copy_gb_per_s * 1e9, limits.ITEMSIZE[precision]) / seconds
+
+
+def _words(hint: Any) -> list[str]:
+    """The strings that a type allows, except ``auto``, which chooses one of the others."""
+    inner = [word for part in get_args(hint) for word in ([part] if isinstance(part, str) else _words(part))]
+    return [word for word in inner if word != "auto"]
+
+
+PART = Part(
+    "network",
+    "One pass of the network on every backend, in turns, against MSHNet as published (PyTorch, eager, fp32).",
+    Scope(),
+    Scope(
+        sizes=((256, 256), (320, 256), (640, 512)),
+        batches=(1, 4),
+        budget_s=3.0,
+        longest_s=1.5,
+        matrix_side=1024,
+        copied_mb=128,
+    ),
+    jobs,
+)

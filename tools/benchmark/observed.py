@@ -1,0 +1,245 @@
+"""The pipeline in this process, under its own supervisor, with a look at every frame that comes through.
+
+Only the sinks are built here: a recorder around them keeps the time stamps that every frame brings along.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+import zmq
+
+from pipeline.account import total
+from pipeline.child import Child, ThreadChild
+from pipeline.config import Config
+from pipeline.graph import StagePlan
+from pipeline.journal import Journal
+from pipeline.link import Link, SourceReport
+from pipeline.messages import Packet, Stamp, Tracked
+from pipeline.receiver import Receiver
+from pipeline.sinks.stage import SinkStage
+from pipeline.stage import StageLoop
+from pipeline.supervisor import Supervisor
+from tools.benchmark.job import Unmeasured
+
+OTHERS = "other threads"
+"""Stands for the threads that no stage has to itself: those of the network, of OpenCV and of ZeroMQ."""
+
+
+class Passage(NamedTuple):
+    """One frame that came through.
+
+    Attributes:
+        source: id.
+        capture_ns: when it was captured, monotonic.
+        stamps: when it entered and left each stage, the sinks at last.
+    """
+
+    source: str
+    capture_ns: int
+    stamps: tuple[Stamp, ...]
+
+    @property
+    def track_ms(self) -> float:
+        """Age of its tracks: from capture until the stage before the sinks had done with it."""
+        return (self.stamps[-2].leave_ns - self.capture_ns) / 1e6
+
+    @property
+    def done_ns(self) -> int:
+        """When the sinks had done with it."""
+        return self.stamps[-1].leave_ns
+
+
+class Moment(NamedTuple):
+    """How far everything was at a moment.
+
+    Attributes:
+        at_ns: monotonic.
+        cpu_s: spent so far, by stage and for ``OTHERS``; the supervisor's own are left out.
+        captured, dropped: frames so far, by source.
+    """
+
+    at_ns: int
+    cpu_s: Mapping[str, float]
+    captured: Mapping[str, int]
+    dropped: Mapping[str, int]
+
+
+class Observation(NamedTuple):
+    """A run between two moments.
+
+    Attributes:
+        passages: frames that came through, in order of arrival.
+        begin, end: the moments.
+        facts: of the detector.
+    """
+
+    passages: list[Passage]
+    begin: Moment
+    end: Moment
+    facts: Mapping[str, str]
+
+    @property
+    def seconds(self) -> float:
+        """Between the moments."""
+        return (self.end.at_ns - self.begin.at_ns) / 1e9
+
+    @property
+    def rate(self) -> float:
+        """Frames per second that came through, from the first to the last passage; nan with fewer than two."""
+        if len(self.passages) < 2:
+            return float("nan")
+        return (len(self.passages) - 1) / (self.passages[-1].done_ns - self.passages[0].done_ns) * 1e9
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """Frames dropped or lost in between, by source."""
+        return {source: count - self.begin.dropped[source] for source, count in self.end.dropped.items()}
+
+    @property
+    def captured(self) -> dict[str, int]:
+        """Frames captured in between, by source."""
+        return {source: count - self.begin.captured[source] for source, count in self.end.captured.items()}
+
+    def cpu_ms_per_frame(self) -> dict[str, float]:
+        """CPU time by stage; stages that began or ended in between are left out."""
+        frames = max(1, len(self.passages))
+        both = self.begin.cpu_s.keys() & self.end.cpu_s.keys()
+        return {name: 1000 * (self.end.cpu_s[name] - self.begin.cpu_s[name]) / frames for name in sorted(both)}
+
+
+def observe(
+    config: Config, addresses: Sequence[str], out: Path, seconds: float | None = None, warm_up_s: float = 1.0
+) -> Observation:
+    """Run the pipeline and watch it.
+
+    Args:
+        config: of the run; the sinks are a thread of this process.
+        addresses: of the sources.
+        out: folder for the output files.
+        seconds: how long to watch from ``warm_up_s`` after the first result of the last source on; none watches from
+            the first result to the end of the sources.
+        warm_up_s: see there.
+
+    Raises:
+        Unmeasured: the run went wrong; in its own words.
+    """
+    run = _ObservedRun(config, addresses, out, seconds, warm_up_s)
+    outcome = run.run([run.look])
+    if outcome.errors:
+        raise Unmeasured(outcome.errors[0])
+    if run.begin is None or run.end is None:
+        raise Unmeasured("the run ended before it could be watched")
+    inside = [p for p in run.passages if run.begin.at_ns <= p.done_ns <= run.end.at_ns]
+    return Observation(inside, run.begin, run.end, outcome.facts.get("detect", {}))
+
+
+class _ObservedRun(Supervisor):
+    def __init__(
+        self, config: Config, addresses: Sequence[str], out: Path, seconds: float | None, warm_up_s: float
+    ) -> None:
+        sources = [(f"s{i}", address) for i, address in enumerate(addresses)]
+        super().__init__(config, sources, out)
+        self.passages: list[Passage] = []
+        self.begin: Moment | None = None
+        self.end: Moment | None = None
+        self._seconds, self._warm_up_s = seconds, warm_up_s
+        self._warm_at = 0.0
+
+    def look(self, _: Supervisor) -> None:
+        now = time.monotonic()
+        if self._seconds is None:
+            if self.begin is None and self.passages:
+                self.begin = self._moment()._replace(at_ns=self.passages[0].done_ns)
+            self.end = self._moment()
+            return
+        if not self._warm_at and len({passage.source for passage in self.passages}) == len(self.source_ids):
+            self._warm_at = now + self._warm_up_s
+        if self.begin is None and self._warm_at and now >= self._warm_at:
+            self.begin = self._moment()
+        if (
+            self.begin is not None
+            and self.end is None
+            and time.monotonic_ns() - self.begin.at_ns >= self._seconds * 1e9
+        ):
+            self.end = self._moment()
+            self.stop()
+
+    def _launch(self, plan: StagePlan) -> Child:
+        return _RecordedSinks(plan, self._context, self.passages) if plan.role == "sinks" else super()._launch(plan)
+
+    def _moment(self) -> Moment:
+        accounts = {source: self.account(source) for source in self.source_ids}
+        return Moment(
+            time.monotonic_ns(),
+            self._cpu_s(),
+            {source: account.entered for source, account in accounts.items()},
+            {source: total(account.dropped) + total(account.lost) for source, account in accounts.items()},
+        )
+
+    def _cpu_s(self) -> dict[str, float]:
+        """Threads of this process by the name of their stage, and processes by that of theirs."""
+        names = {thread.native_id: thread.name for thread in threading.enumerate()}
+        main = threading.main_thread().native_id
+        spent: dict[str, float] = {}
+        for thread in psutil.Process().threads():
+            if thread.id != main:
+                name = self._stage_of(names.get(thread.id, ""))
+                spent[name] = spent.get(name, 0.0) + thread.user_time + thread.system_time
+        for plan_name, watch in self.watches.items():
+            if watch.plan.where == "process" and watch.pid is not None:
+                with contextlib.suppress(psutil.Error):
+                    times = psutil.Process(watch.pid).cpu_times()
+                    name = self._stage_of(plan_name)
+                    spent[name] = spent.get(name, 0.0) + times.user + times.system
+        return spent
+
+    def _stage_of(self, name: str) -> str:
+        """The stage that a thread or process of this name belongs to; all cameras together are one."""
+        if name.startswith(("capture.", "read ")):
+            return "capture"
+        return name if name in self.watches else OTHERS
+
+
+class _RecordedSinks(ThreadChild):
+    def __init__(self, plan: StagePlan, context: zmq.Context[zmq.Socket[bytes]], passages: list[Passage]) -> None:
+        self._thread = threading.Thread(target=_run_sinks, args=(plan, context, passages), name=plan.name, daemon=True)
+        self._thread.start()
+
+
+def _run_sinks(plan: StagePlan, context: zmq.Context[zmq.Socket[bytes]], passages: list[Passage]) -> None:
+    link = Link(context, plan.control, plan.name)
+    journal = Journal(Path(plan.journal), plan.sources)
+    sinks = SinkStage(plan.config.sinks, Path(plan.out) if plan.out else None, link.ask_stop, journal=journal)
+    inputs = [Receiver(context, endpoint, plan.session, plan.credits) for endpoint in plan.inputs]
+    StageLoop(plan.name, _Recorder(sinks, passages), inputs, None, link, plan.sources, plan.session).run()
+
+
+class _Recorder:
+    """The sinks, and a note of every frame that they have done with."""
+
+    batch_size = 1
+    window_s = 0.0
+
+    def __init__(self, sinks: SinkStage, passages: list[Passage]) -> None:
+        self._sinks, self._passages = sinks, passages
+        self.open, self.close, self.facts = sinks.open, sinks.close, sinks.facts
+
+    def process(self, packets: Sequence[Packet]) -> Iterable[Packet]:
+        enter = time.monotonic_ns()
+        out = self._sinks.process(packets)
+        stamp = Stamp(stage="sinks", enter_ns=enter, leave_ns=time.monotonic_ns())
+        for message, _ in packets:
+            if isinstance(message, Tracked):
+                header = message.header
+                self._passages.append(Passage(header.source, header.capture_mono_ns, (*header.stamps, stamp)))
+        return out
+
+    def reports(self) -> Mapping[str, SourceReport]:
+        return self._sinks.reports()
