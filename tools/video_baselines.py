@@ -15,7 +15,6 @@ import itertools
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from msgspec.structs import replace
@@ -28,19 +27,10 @@ from pipeline.capture.factory import open_source
 from pipeline.config import Config
 from pipeline.errors import PipelineError, one_line
 from pipeline.messages import CONFIRMED, TRACK_DTYPE, Detected, Table
-from tools import replay, tophat
+from tools import other_trackers, replay, tophat
 from tools.evaluate_video import NO_BOXES, compare, find_videos, read_labels
 from tools.video_figures import Result, Video, by_set, summarise, table
 
-try:
-    from supervision import Detections
-    from trackers import ByteTrackTracker
-    from trackers.utils.iou import BaseIoU
-except ImportError:
-    ByteTrackTracker = BaseIoU = None
-
-REACH_PX = 6.0
-BOX_PX = 5.0
 Way = Callable[[Video, Sequence[Detected], Config], Iterable[Table]]
 
 
@@ -89,16 +79,7 @@ def byte_track(video: Video, seen: Sequence[Detected], config: Config) -> Iterat
     """
     pts = [message.header.pts for message in seen]
     rate = (len(pts) - 1) / (pts[-1] - pts[0]) if len(pts) > 1 and pts[-1] > pts[0] else 30.0
-    threshold = _threshold(config)
-    tracker = ByteTrackTracker(
-        lost_track_buffer=15,
-        frame_rate=rate,
-        track_activation_threshold=threshold,
-        high_conf_det_threshold=threshold,
-        minimum_consecutive_frames=3,
-        minimum_iou_threshold=0.05,
-        iou=_Centres(),
-    )
+    tracker = other_trackers.byte_track(rate, _threshold(config))
     to_start = np.eye(3)
     for message in seen:
         if message.ego.ok:
@@ -107,14 +88,8 @@ def byte_track(video: Video, seen: Sequence[Detected], config: Config) -> Iterat
         detections = message.table()
         points = np.stack([detections["x"], detections["y"]], axis=1)
         fixed = points @ to_start[:2, :2].T + to_start[:2, 2]
-        boxes = np.concatenate([fixed - BOX_PX / 2, fixed + BOX_PX / 2], axis=1)
-        named = tracker.update(
-            Detections(xyxy=boxes, confidence=detections["score"], data={"row": np.arange(len(boxes))})
-        )
-        known = named[named.tracker_id >= 0] if len(named) else named
-        yield _tracks(
-            detections[list(known.data.get("row", ()))], [id_ + 1 for id_ in (known.tracker_id if len(known) else ())]
-        )
+        rows, ids = other_trackers.named(tracker.update(other_trackers.boxed(fixed, detections)))
+        yield _tracks(detections[rows], ids)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -134,7 +109,7 @@ def main(argv: Sequence[str]) -> int:
         "network, M of N": m_of_n,
         "network, tracker": tracked,
     }
-    if ByteTrackTracker is None:
+    if not other_trackers.AVAILABLE:
         del ways["network, ByteTrack"]
     try:
         config = configuration.load(
@@ -176,16 +151,6 @@ def _tracks(detections: Table, ids: Sequence[int] | NDArray[np.intp]) -> Table:
 
 def _threshold(config: Config) -> float:
     return config.detect.threshold or nets.read_manifest(config.detect.weights).threshold
-
-
-class _Centres(BaseIoU or object):  # type: ignore[misc]
-    """1 at no distance, 0 from ``REACH_PX`` on."""
-
-    def _compute(self, boxes_1: NDArray[Any], boxes_2: NDArray[Any]) -> NDArray[Any]:
-        one, other = ((boxes[:, :2] + boxes[:, 2:]) / 2 for boxes in (boxes_1, boxes_2))
-        distance = np.linalg.norm(one[:, None] - other[None], axis=2)
-        similarity: NDArray[Any] = np.clip(1 - distance / REACH_PX, 0, 1)
-        return similarity
 
 
 if __name__ == "__main__":

@@ -27,12 +27,12 @@ from tqdm import tqdm
 
 from pipeline.errors import ConfigError, PipelineError, one_line
 from pipeline.usage import Parser
-from tools.benchmark import machine, network, pipeline
+from tools.benchmark import machine, network, pipeline, streams, tracker, training, transport
 from tools.benchmark.job import Context, Findings, Job, Part
 from tools.benchmark.machine import Machine
 from tools.benchmark.tables import markdown
 
-PARTS = {part.name: part for part in (network.PART, pipeline.PART)}
+PARTS = {part.PART.name: part.PART for part in (network, pipeline, transport, tracker, training, streams)}
 
 
 class PartResult(Struct, kw_only=True):

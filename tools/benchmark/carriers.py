@@ -103,7 +103,7 @@ def mp_queue() -> Iterator[Carry]:
 
 @contextmanager
 def image_zmq() -> Iterator[Carry]:
-    """imagezmq (MIT licence) over tcp with a reply to every picture, as it is by default.
+    """The package imagezmq (MIT licence) over tcp with a reply to every picture, as it is by default.
 
     Raises:
         Unmeasured: the package is missing.

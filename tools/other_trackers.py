@@ -1,0 +1,84 @@
+"""Trackers of the library ``trackers`` (Apache-2.0, optional), set up for points: similar is what is near."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.messages import Table
+
+try:
+    from supervision import Detections
+    from trackers import ByteTrackTracker, OCSORTTracker
+    from trackers.utils.iou import BaseIoU
+except ImportError:
+    ByteTrackTracker = OCSORTTracker = BaseIoU = Detections = None
+
+Library = Any
+AVAILABLE = ByteTrackTracker is not None
+REACH_PX = 6.0
+BOX_PX = 5.0
+COAST_FRAMES = 15
+HITS = 3
+LEAST_SIMILARITY = 0.05
+
+
+class Centres(BaseIoU or object):  # type: ignore[misc]
+    """1 at no distance, 0 from ``REACH_PX`` on."""
+
+    def _compute(self, boxes_1: NDArray[Any], boxes_2: NDArray[Any]) -> NDArray[Any]:
+        one, other = ((boxes[:, :2] + boxes[:, 2:]) / 2 for boxes in (boxes_1, boxes_2))
+        distance = np.linalg.norm(one[:, None] - other[None], axis=2)
+        similarity: NDArray[Any] = np.clip(1 - distance / REACH_PX, 0, 1)
+        return similarity
+
+
+def byte_track(rate: float, threshold: float) -> Library:
+    """ByteTrack with the similarity of centres.
+
+    Args:
+        rate: frames per second.
+        threshold: score of strong detections.
+    """
+    return ByteTrackTracker(
+        lost_track_buffer=COAST_FRAMES,
+        frame_rate=rate,
+        track_activation_threshold=threshold,
+        high_conf_det_threshold=threshold,
+        minimum_consecutive_frames=HITS,
+        minimum_iou_threshold=LEAST_SIMILARITY,
+        iou=Centres(),
+    )
+
+
+def oc_sort(rate: float, threshold: float) -> Library:
+    """OC-SORT likewise."""
+    return OCSORTTracker(
+        lost_track_buffer=COAST_FRAMES,
+        frame_rate=rate,
+        high_conf_det_threshold=threshold,
+        minimum_consecutive_frames=HITS,
+        minimum_iou_threshold=LEAST_SIMILARITY,
+        iou=Centres(),
+    )
+
+
+def boxed(points: NDArray[Any], detections: Table) -> Any:
+    """Detections as the library has them: boxes of ``BOX_PX`` around points.
+
+    Args:
+        points: (n, 2) px.
+        detections: (n,) their scores; the library keeps their row numbers.
+    """
+    boxes = np.concatenate([points - BOX_PX / 2, points + BOX_PX / 2], axis=1)
+    return Detections(xyxy=boxes, confidence=detections["score"], data={"row": np.arange(len(boxes))})
+
+
+def named(answer: Any) -> tuple[list[int], list[int]]:
+    """Rows of the detections that the library has put on a track, and the tracks' ids, from 1."""
+    known = answer[answer.tracker_id >= 0] if len(answer) else answer
+    if not len(known):
+        return [], []
+    return list(known.data.get("row", ())), [int(id_) + 1 for id_ in known.tracker_id]
