@@ -44,7 +44,7 @@ class Scope(Struct, frozen=True, kw_only=True):
     Attributes:
         sizes: width and height of the pictures.
         batches: pictures at once.
-        budget_s: for the rounds of one size and batch.
+        budget_s: for the rounds of one size and batch, and for the limits of the machine.
         longest_s: what takes the published network longer than this is left out.
         matrix_side, copied_mb: see ``limits.measure``.
     """
@@ -104,7 +104,7 @@ def jobs(scope: Scope, context: Context) -> list[Job]:
     """The limits of the machine, then a job for each size and batch."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     base = replace(DetectConfig(), threads=context.threads, tile=16384)
-    hardware = cache(partial(limits.measure, device, context.threads, scope.matrix_side, scope.copied_mb, 5.0))
+    hardware = cache(partial(limits.measure, device, context.threads, scope.matrix_side, scope.copied_mb, scope.budget_s))
 
     def machine() -> Findings:
         missing = [] if device == "cuda" else ["no GPU: nothing was measured on one"]

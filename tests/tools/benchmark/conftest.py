@@ -1,0 +1,17 @@
+"""What the tests of the benchmark share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tools.benchmark.job import Context
+
+SMALL = "test://demo?width=96&height=64"
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Context:
+    """One thread, and the settings that are quickest."""
+    return Context(1, ["sinks.overlay=false"], None, tmp_path)

@@ -1,0 +1,92 @@
+"""The command: what it prints, writes and refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+from msgspec import Struct
+
+from tools.benchmark import __main__ as tool
+from tools.benchmark.job import Context, Findings, Job, Part, Unmeasured
+
+
+class Row(Struct):
+    way: str
+    ms: float
+
+
+def failing() -> Findings:
+    raise Unmeasured("there is no such thing here")
+
+
+def jobs(scope: Row, context: Context) -> list[Job]:
+    assert context.folder.is_dir()
+    return [
+        Job("first", lambda: Findings({"times": [scope]}, ["something small"])),
+        Job("second", failing),
+        Job("third", lambda: Findings({"times": [Row("c", 3)], "settings": [Row(" ".join(context.settings), 0)]})),
+    ]
+
+
+FAKE = Part("fake", "What is fake.", Row("full", 1), Row("quick", 2), jobs)
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(tool.PARTS, "fake", FAKE)
+
+
+@pytest.mark.usefixtures("fake")
+def test_report_and_json_hold_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "figures.json"
+    assert tool.main(["--quick", "--only", "fake", "--set", "a.b=1", "--json", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert "| quick | 2 |" in out and "| c | 3 |" in out and "Settings: a.b=1." in out
+    assert out.endswith("## Not measured\n\n- fake: something small\n- fake: second: there is no such thing here\n")
+    record = json.loads(path.read_text())
+    assert set(record) == {"begun", "quick", "threads", "settings", "config", "machine", "parts"}
+    assert record["quick"] is True and record["settings"] == ["a.b=1"] and record["threads"] >= 1
+    assert record["machine"]["usable_cores"] == record["threads"]
+    part = record["parts"]["fake"]
+    assert part["tables"]["times"] == [{"way": "quick", "ms": 2}, {"way": "c", "ms": 3}]
+    assert len(part["missing"]) == 2
+
+
+@pytest.mark.usefixtures("fake")
+def test_part_without_figures_fails(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setitem(tool.PARTS, "fake", FAKE._replace(jobs=lambda *_: [Job("only", failing)]))
+    assert tool.main(["--only", "fake"]) == 1
+    assert "- fake: only: there is no such thing here" in capsys.readouterr().out
+
+
+def test_every_part_states_all_it_measures(tmp_path: Path) -> None:
+    context = Context(1, [], None, tmp_path)
+    for name in ("network", "pipeline", "transport", "tracker", "training", "streams"):
+        part = tool.PARTS[name]
+        quick, full = (part.jobs(scope, context) for scope in (part.quick, part.full))
+        assert 0 < len(quick) <= len(full)
+        assert msgspec.to_builtins(part.quick) != msgspec.to_builtins(part.full)
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"), [(["--only", "network,disk"], "unknown part 'disk'"), (["--set", "x.y=1"], "`x`")]
+)
+def test_wrong_usage_is_named(words: list[str], complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        code = tool.main(["--only", "pipeline", *words])
+    except SystemExit as left:
+        code = left.code
+    assert code == 2
+    assert complaint in capsys.readouterr().err
+
+
+def test_a_real_part_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "figures.json"
+    assert tool.main(["--quick", "--only", "tracker", "--json", str(path)]) == 0
+    rows = json.loads(path.read_text())["parts"]["tracker"]["tables"]["trackers"]
+    fields = {"targets", "tracker", "hota", "assa", "mota", "switches", "us", "p99_us", "times_ours"}
+    assert {tuple(sorted(row)) for row in rows} == {tuple(sorted(fields))}
+    assert "| targets | tracker | hota |" in capsys.readouterr().out

@@ -1,0 +1,62 @@
+"""The network part on small pictures, with whatever backends there are."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from msgspec.structs import replace
+
+import nets
+from pipeline.detect.config import DetectConfig
+from tools.benchmark import network
+from tools.benchmark.job import Context
+from tools.benchmark.network import PUBLISHED, Scope, candidates, jobs, published
+
+TINY = Scope(sizes=((64, 48),), batches=(2,), budget_s=0.0, matrix_side=64, copied_mb=1)
+
+
+def test_every_backend_and_precision_is_tried() -> None:
+    found = dict(candidates(DetectConfig(threads=3)))
+    assert {"torch fp32", "torch bf16", "openvino fp32", "openvino bf16"} <= set(found)
+    assert found["torch bf16"] == DetectConfig(backend="torch", precision="bf16", threads=3)
+    assert not any("auto" in name for name in found)
+
+
+def test_published_network_is_the_one_of_the_paper() -> None:
+    reference = published("mshnet", "cpu")
+    assert sum(parameter.numel() for parameter in reference.parameters()) == 4_065_513
+    assert any(isinstance(module, torch.nn.BatchNorm2d) for module in reference.modules())
+    deployed, _ = nets.load("mshnet")
+    picture = torch.from_numpy(np.random.default_rng(0).normal(size=(1, 3, 48, 64)).astype(np.float32))
+    with torch.no_grad():
+        torch.testing.assert_close(reference(picture), deployed(picture), rtol=1e-3, atol=1e-3)
+
+
+def test_one_size_against_the_published_network(context: Context) -> None:
+    hardware, forward = (job.run() for job in jobs(TINY, context))
+    (limits,) = hardware.rows["hardware"]
+    assert min(limits.fp32_gflops, limits.bf16_gflops, limits.copy_gb_per_s) > 0
+    rows = {row.backend: row for row in forward.rows["forward"]}
+    assert {PUBLISHED, "torch fp32"} <= set(rows)
+    assert len(rows) + len(forward.missing) == 1 + len(dict(candidates(DetectConfig())))
+    for row in rows.values():
+        assert (row.size, row.batch) == ("64x48", 2)
+        assert row.frames_per_s == pytest.approx(2000 / row.ms)
+        assert row.times_published == pytest.approx(rows[PUBLISHED].ms / row.ms)
+        assert row.limit_share is None or row.limit_share > 0
+
+
+def test_what_takes_too_long_is_said(context: Context) -> None:
+    scope = replace(TINY, longest_s=0.0)
+    _, forward = (job.run() for job in jobs(scope, context))
+    assert not forward.rows
+    assert forward.missing[0].startswith("64x48, batch 2: one pass would take")
+
+
+def test_backend_that_cannot_be_used_is_said(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = [("torch nowhere", DetectConfig(device="cuda:99"))]
+    monkeypatch.setattr(network, "candidates", lambda base: iter(wrong))
+    _, forward = (job.run() for job in jobs(TINY, context))
+    assert [row.backend for row in forward.rows["forward"]] == [PUBLISHED]
+    assert "torch nowhere" in forward.missing[0] and "cuda:99" in forward.missing[0]

@@ -1,0 +1,87 @@
+"""The pipeline part on small scenes: real runs, whose figures must fit together."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.messages import Stamp
+from tools.benchmark.bare import load
+from tools.benchmark.copies import copies
+from tools.benchmark.efficiency import efficiency
+from tools.benchmark.job import Context, Unmeasured
+from tools.benchmark.latency import latency, stage_times
+from tools.benchmark.observed import OTHERS, Moment, Observation, Passage, observe
+from tools.benchmark.pipeline import Scope, jobs
+
+MS = 1_000_000
+CHAIN = ["preprocess", "detect", "track", "sinks"]
+
+
+def passage(start_ms: int) -> Passage:
+    """Waits 1, 2, 3, 4 ms and works 10, 20, 30, 40 ms."""
+    stamps, now = [], start_ms
+    for i, stage in enumerate(CHAIN, 1):
+        stamps.append(Stamp(stage=stage, enter_ns=(now + i) * MS, leave_ns=(now + 11 * i) * MS))
+        now += 11 * i
+    return Passage("s0", start_ms * MS, tuple(stamps))
+
+
+SEEN = Observation(
+    [passage(0), passage(250), passage(500)],
+    Moment(0, {"capture": 1.0, "detect": 5.0, OTHERS: 0.0}, {"s0": 10}, {"s0": 1}),
+    Moment(1000 * MS, {"capture": 1.3, "detect": 5.9, OTHERS: 0.6}, {"s0": 15}, {"s0": 3}),
+    {},
+)
+
+
+def test_figures_of_an_observation_by_hand() -> None:
+    assert passage(7).track_ms == 11 + 22 + 33
+    assert SEEN.seconds == 1
+    assert SEEN.rate == pytest.approx(2 / 0.5)
+    assert (SEEN.captured, SEEN.dropped) == ({"s0": 5}, {"s0": 2})
+    assert SEEN.cpu_ms_per_frame() == pytest.approx({"capture": 100, "detect": 300, OTHERS: 200})
+
+
+def test_stage_times_by_hand() -> None:
+    rows = {row.stage: row for row in stage_times("1x1", SEEN)}
+    assert list(rows) == ["capture", *CHAIN, OTHERS]
+    assert [(rows[stage].waited_ms, rows[stage].worked_ms) for stage in CHAIN] == [(1, 10), (2, 20), (3, 30), (4, 40)]
+    assert rows["capture"].worked_ms is None and rows["capture"].cpu_ms == pytest.approx(100)
+    assert rows["track"].cpu_ms is None
+
+
+def test_recording_through_the_pipeline_and_the_network(context: Context) -> None:
+    found = efficiency((96, 64), 12, 1, load(context), context.folder)
+    rows = found.rows["efficiency"]
+    assert [row.sinks for row in rows] == ["text and overlay", "text"]
+    for row in rows:
+        assert row.efficiency == pytest.approx(row.frames_per_s / row.network_frames_per_s)
+        assert row.frames_per_s > 0
+    assert not list(context.folder.iterdir()), "cleans up"
+
+
+def test_live_scene(context: Context) -> None:
+    found = latency((96, 64), 1.0, 0.2, load(context), context.folder)
+    (row,) = found.rows["latency"]
+    assert row.frames > 0 and row.pace <= 25
+    assert 0 < row.p50_ms <= row.p95_ms <= row.p99_ms
+    assert row.p99_over_network_ms == pytest.approx(row.p99_ms - row.network_ms)
+    stages = {stage.stage: stage for stage in found.rows["stages"]}
+    assert list(stages)[:5] == ["capture", *CHAIN]
+    assert all(stage.cpu_ms is not None for stage in stages.values())
+
+
+def test_run_that_goes_wrong_is_said(context: Context) -> None:
+    with pytest.raises(Unmeasured, match=r"none\.mp4"):
+        observe(load(context), [str(context.folder / "none.mp4")], context.folder / "out")
+
+
+def test_picture_is_copied_between_processes_alone(context: Context) -> None:
+    rows = {row.step: row.same_memory for row in copies(load(context), context.folder).rows["copies"]}
+    assert rows["preprocess"] and rows["detect"] and rows["track"] and rows["queue inproc"]
+    assert not rows["queue ipc"] and not rows["queue tcp"]
+
+
+def test_jobs_of_all_sizes(context: Context) -> None:
+    labels = [job.label for job in jobs(Scope(sizes=((64, 48), (96, 64))), context)]
+    assert labels == ["efficiency 64x48", "latency 64x48", "efficiency 96x64", "latency 96x64", "copies"]

@@ -1,0 +1,46 @@
+"""The search for the greatest number of cameras, and small real runs."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tools.benchmark.job import Context
+from tools.benchmark.streams import Scope, greatest, jobs
+
+TINY = Scope(
+    size=(64, 48),
+    pace=2.0,
+    seconds=1.0,
+    warm_up_s=0.1,
+    streams=(1, 2),
+    sizes=((64, 48),),
+    targets=(8,),
+    growth_s=0.3,
+)
+
+
+@given(st.integers(0, 300), st.integers(1, 200))
+def test_greatest_number_is_found_and_none_tried_twice(limit: int, most: int) -> None:
+    tried: list[int] = []
+
+    def holds(count: int) -> bool:
+        tried.append(count)
+        return count <= limit
+
+    assert greatest(holds, most) == min(limit, most)
+    assert len(set(tried)) == len(tried) and max(tried) <= most
+
+
+def test_cameras_and_growth(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tools.benchmark.streams.MOST_CAMERAS", 1)
+    cameras, *growth = jobs(TINY, context)
+    rows = cameras.run().rows["cameras"]
+    assert rows[0].cameras == 1
+    assert all(row.cores > 0 and row.pace == 2 for row in rows)
+    by_axis = [job.run().rows["growth"] for job in growth]
+    assert [[row.value for row in rows] for rows in by_axis] == [["1", "2"], ["64x48"], ["8"]]
+    for rows in by_axis:
+        assert rows[0].times_first == 1
+        assert all(row.cpu_ms > 0 and row.frames_per_s > 0 for row in rows)
