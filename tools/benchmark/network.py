@@ -104,7 +104,8 @@ def jobs(scope: Scope, context: Context) -> list[Job]:
     """The limits of the machine, then a job for each size and batch."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     base = replace(DetectConfig(), threads=context.threads, tile=16384)
-    hardware = cache(partial(limits.measure, device, context.threads, scope.matrix_side, scope.copied_mb, scope.budget_s))
+    sizes = scope.matrix_side, scope.copied_mb
+    hardware = cache(partial(limits.measure, device, context.threads, *sizes, scope.budget_s))
 
     def machine() -> Findings:
         missing = [] if device == "cuda" else ["no GPU: nothing was measured on one"]
