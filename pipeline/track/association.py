@@ -2,18 +2,40 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
+from scipy.spatial import cKDTree
 
 from pipeline.track import kalman
 from pipeline.track.kalman import Array
 
 Indices = NDArray[np.intp]
+Flags = NDArray[np.bool_]
 
 
-def pair_cost(mean: Array, cov: Array, measured: Array, measurement_sigma: float) -> Array:
-    """Twice the negative log likelihood of every pair, up to a constant: d^2 + ln det S.
+class Pairs(NamedTuple):
+    """Tracks and detections that may belong together, ordered by track, then detection; all others may not.
+
+    Attributes:
+        rows: (k,) of tracks.
+        columns: (k,) of detections.
+        cost: (k,) without unit.
+    """
+
+    rows: Indices
+    columns: Indices
+    cost: Array
+
+    def only(self, kept: Flags) -> Pairs:
+        """Some of the pairs, (k,) True for each that stays."""
+        return Pairs(self.rows[kept], self.columns[kept], self.cost[kept])
+
+
+def pairs(mean: Array, cov: Array, measured: Array, measurement_sigma: float, reach_px: float) -> Pairs:
+    """Twice the negative log likelihood of every pair within reach, up to a constant: d^2 + ln det S.
 
     d is the Mahalanobis distance. Without the determinant an uncertain track would win every contested
     detection.
@@ -23,31 +45,45 @@ def pair_cost(mean: Array, cov: Array, measured: Array, measurement_sigma: float
         cov: (n, 4, 4).
         measured: (m, 2) px.
         measurement_sigma: px.
-
-    Returns:
-        (n, m), without unit.
+        reach_px: largest distance of a track and its detection.
     """
-    residual, spread = kalman.innovation(mean, cov, measured, measurement_sigma)
-    volume: Array = np.log(np.linalg.det(spread))
-    return kalman.mahalanobis_squared(residual, spread) + volume[:, None]
+    if not len(mean) or not len(measured):
+        nothing = np.empty(0, np.intp)
+        return Pairs(nothing, nothing, np.empty(0))
+    near = cKDTree(mean[:, :2]).sparse_distance_matrix(cKDTree(measured), reach_px, output_type="ndarray")
+    order = np.lexsort([near["j"], near["i"]])
+    rows, columns = near["i"][order], near["j"][order]
+    residual, spread = kalman.innovation(mean[rows], cov[rows], measured[columns], measurement_sigma)
+    return Pairs(rows, columns, kalman.misfit(residual, spread))
 
 
-def assign(cost: Array, gate: float) -> tuple[Indices, Indices]:
+def assign(candidates: Pairs, gate: float) -> tuple[Indices, Indices]:
     """One-to-one pairs that minimise the sum of ``cost - gate``; pairs from ``gate`` up are never made.
 
-    With costs from :func:`pair_cost` and gate = 2 ln(Pd / ((1 - Pd) 2 pi beta)), for detection probability
+    With costs from :func:`pairs` and gate = 2 ln(Pd / ((1 - Pd) 2 pi beta)), for detection probability
     Pd and beta false detections per px^2, this is the likeliest explanation of the frame (Blackman and
     Popoli, "Design and Analysis of Modern Tracking Systems", 1999, section 6.4).
 
     Args:
-        cost: (n, m), infinite where a pair is forbidden.
+        candidates: pairs that are not forbidden.
         gate: what a miss and a false detection cost together.
 
     Returns:
         rows and columns of the pairs, ordered by row.
     """
-    # A pair that is not worth making costs as much as none, so every full assignment is also a partial one.
-    gain = np.minimum(cost - gate, 0.0)
-    rows, columns = linear_sum_assignment(gain)
-    made = gain[rows, columns] < 0
-    return rows[made], columns[made]
+    rows, columns, cost = candidates.only(candidates.cost < gate)
+    if not len(rows):
+        return rows, columns
+    lone = (np.bincount(rows)[rows] == 1) & (np.bincount(columns)[columns] == 1)
+    contested = ~lone
+    row_names, row = np.unique(rows[contested], return_inverse=True)
+    column_names, column = np.unique(columns[contested], return_inverse=True)
+    # What is no pair costs as much as none, so every full assignment is also a partial one.
+    gain = np.zeros((len(row_names), len(column_names)))
+    gain[row, column] = cost[contested] - gate
+    chosen_row, chosen_column = linear_sum_assignment(gain)
+    made = gain[chosen_row, chosen_column] < 0
+    rows = np.concatenate([rows[lone], row_names[chosen_row[made]]])
+    columns = np.concatenate([columns[lone], column_names[chosen_column[made]]])
+    order = np.argsort(rows)
+    return rows[order], columns[order]

@@ -19,7 +19,7 @@ from pipeline.messages import (
     Table,
 )
 from pipeline.track import kalman
-from pipeline.track.association import Indices, assign, pair_cost
+from pipeline.track.association import Indices, assign, pairs
 from pipeline.track.clutter import ClutterMap, Flags
 from pipeline.track.config import TrackConfig
 from pipeline.track.kalman import Array
@@ -119,15 +119,13 @@ class Tracker:
     def _associate(self, positions: Array, score: Array) -> tuple[Indices, Indices]:
         """Rows of tracks and the detections they get."""
         config = self.config
-        cost = pair_cost(self._mean, self._cov, positions, config.measurement_sigma)
-        offset = positions[None, :, :] - self._mean[:, None, :2]
-        cost[np.square(offset).sum(axis=2) > config.max_gate_px**2] = np.inf
+        near = pairs(self._mean, self._cov, positions, config.measurement_sigma, config.max_gate_px)
         high = score >= self._high
-        rows, columns = assign(np.where(high, cost, np.inf), config.gate)
+        rows, columns = assign(near.only(high[near.columns]), config.gate)
         low = (score >= self._low) & ~high
         waiting = (self._life["hits"] >= config.confirm_hits) & (self._tracks["state"] != COASTING)
         waiting[rows] = False
-        more_rows, more_columns = assign(np.where(low & waiting[:, None], cost, np.inf), config.gate)
+        more_rows, more_columns = assign(near.only(low[near.columns] & waiting[near.rows]), config.gate)
         return np.concatenate([rows, more_rows]), np.concatenate([columns, more_columns])
 
     def _update(self, rows: Indices, detections: Table, positions: Array) -> None:

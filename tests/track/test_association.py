@@ -7,8 +7,9 @@ import itertools
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import linear_sum_assignment
 
-from pipeline.track.association import assign, pair_cost
+from pipeline.track.association import Pairs, assign, pairs
 
 
 def brute_force(cost, gate):
@@ -18,13 +19,19 @@ def brute_force(cost, gate):
     return min(sum(cost[i, j] - gate for i, j in enumerate(columns) if j is not None) for columns in choices)
 
 
+def candidates(cost):
+    """Every pair of a table of costs that is not infinite."""
+    rows, columns = np.nonzero(np.isfinite(cost))
+    return Pairs(rows, columns, cost[rows, columns])
+
+
 @settings(max_examples=60, deadline=None)
 @given(n=st.integers(0, 4), m=st.integers(0, 4), seed=st.integers(0, 10_000), forbidden=st.floats(0, 1))
 def test_no_other_choice_of_pairs_is_better(n, m, seed, forbidden):
     rng = np.random.default_rng(seed)
     cost = rng.uniform(-10, 50, (n, m))
     cost[rng.random((n, m)) < forbidden] = np.inf
-    rows, columns = assign(cost, 25.0)
+    rows, columns = assign(candidates(cost), 25.0)
     assert len(set(rows.tolist())) == len(rows) and len(set(columns.tolist())) == len(columns)
     assert (cost[rows, columns] < 25.0).all()
     assert abs((cost[rows, columns] - 25.0).sum() - brute_force(cost, 25.0)) < 1e-9
@@ -32,25 +39,54 @@ def test_no_other_choice_of_pairs_is_better(n, m, seed, forbidden):
 
 def test_greedy_would_be_wrong():
     # Taking the cheapest pair (0, 0) first leaves 1 + 24; crossing costs 2 + 3.
-    rows, columns = assign(np.array([[1.0, 2.0], [3.0, 24.0]]), 25.0)
+    rows, columns = assign(candidates(np.array([[1.0, 2.0], [3.0, 24.0]])), 25.0)
     assert dict(zip(rows.tolist(), columns.tolist(), strict=True)) == {0: 1, 1: 0}
 
 
 def test_one_good_pair_beats_two_bad_ones():
     # Both tracks matched: 20 + 20 - 2 x 25 = -10. The first alone: 1 - 25 = -24.
-    rows, columns = assign(np.array([[1.0, 20.0], [20.0, np.inf]]), 25.0)
+    rows, columns = assign(candidates(np.array([[1.0, 20.0], [20.0, np.inf]])), 25.0)
     assert (rows.tolist(), columns.tolist()) == ([0], [0])
 
 
 def test_the_gate_is_open_below_and_shut_from_its_value():
-    assert assign(np.array([[24.999]]), 25.0)[0].tolist() == [0]
-    assert assign(np.array([[25.0]]), 25.0)[0].tolist() == []
+    assert assign(candidates(np.array([[24.999]])), 25.0)[0].tolist() == [0]
+    assert assign(candidates(np.array([[25.0]])), 25.0)[0].tolist() == []
 
 
 def test_a_certain_track_wins_the_detection_that_both_could_have():
     mean = np.zeros((2, 4))
     cov = np.stack([np.eye(4) * 100.0, np.eye(4)])
-    cost = pair_cost(mean, cov, np.array([[2.0, 0.0]]), 1.0)
+    near = pairs(mean, cov, np.array([[2.0, 0.0]]), 1.0, reach_px=60.0)
     # d^2 + ln det S by hand: the wide track is nearer (4/101 < 4/2) and still less likely.
-    np.testing.assert_allclose(cost[:, 0], [4 / 101 + 2 * np.log(101), 4 / 2 + 2 * np.log(2)])
-    assert cost[1, 0] < cost[0, 0]
+    assert (near.rows.tolist(), near.columns.tolist()) == ([0, 1], [0, 0])
+    np.testing.assert_allclose(near.cost, [4 / 101 + 2 * np.log(101), 4 / 2 + 2 * np.log(2)])
+    assert near.cost[1] < near.cost[0]
+
+
+def test_pairs_are_all_within_reach_in_order():
+    rng = np.random.default_rng(0)
+    mean, measured = rng.uniform(0, 100, (40, 4)), rng.uniform(0, 100, (50, 2))
+    mean[7, :2] = measured[9]  # no distance at all is within reach as well
+    near = pairs(mean, np.eye(4)[None].repeat(40, axis=0), measured, 1.0, reach_px=20.0)
+    distance = np.linalg.norm(mean[:, None, :2] - measured[None], axis=2)
+    assert np.stack([near.rows, near.columns], axis=1).tolist() == np.argwhere(distance <= 20).tolist()
+    np.testing.assert_allclose(near.cost, distance[near.rows, near.columns] ** 2 / 2 + 2 * np.log(2))
+
+
+def test_nothing_pairs_with_nothing():
+    for n, m in ((0, 0), (3, 0), (0, 3)):
+        near = pairs(np.zeros((n, 4)), np.zeros((n, 4, 4)), np.zeros((m, 2)), 1.0, 60.0)
+        assert [len(part) for part in (*near, *assign(near, 25.0))] == [0] * 5
+
+
+@settings(max_examples=30, deadline=None)
+@given(n=st.integers(1, 60), m=st.integers(1, 60), seed=st.integers(0, 10_000), forbidden=st.floats(0.5, 1))
+def test_pairs_without_rivals_change_nothing(n, m, seed, forbidden):
+    rng = np.random.default_rng(seed)
+    cost = rng.uniform(0, 40, (n, m))
+    cost[rng.random((n, m)) < forbidden] = np.inf
+    rows, columns = assign(candidates(cost), 25.0)
+    gain = np.minimum(cost - 25.0, 0)
+    np.testing.assert_allclose(gain[rows, columns].sum(), gain[linear_sum_assignment(gain)].sum())
+    assert (np.diff(rows) > 0).all()
