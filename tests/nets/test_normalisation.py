@@ -3,10 +3,10 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nets.normalisation import FrameZScore, frame_statistics, normalise
+from nets.normalisation import FrameZScore, _box_mean, frame_statistics, normalise
 
 
 def test_statistics_by_hand():
@@ -98,3 +98,16 @@ def test_a_window_over_an_even_patch_is_held_down_by_the_floor():
     # 25 pixels of 100 and one of 102: the spread is far below four counts, so those divide.
     assert seen[1, 8, 8] == pytest.approx((102 - (100 + 2 / 25)) / 4.0, abs=1e-3)
     assert seen[1, 20, 4] == pytest.approx(0.0, abs=1e-3)
+
+
+@settings(max_examples=30, deadline=None)
+@given(height=st.integers(1, 40), width=st.integers(1, 40), side=st.sampled_from([3, 17, 49]), seed=st.integers(0, 99))
+def test_box_mean_is_that_of_the_pixels_in_the_picture_of_any_size(height, width, side, seed):
+    picture = torch.from_numpy(np.random.default_rng(seed).normal(size=(2, 1, height, width)))
+    expected = torch.empty_like(picture)
+    half = side // 2
+    for y in range(height):
+        for x in range(width):
+            part = picture[..., max(0, y - half) : y + half + 1, max(0, x - half) : x + half + 1]
+            expected[..., y, x] = part.mean(dim=(-2, -1))
+    torch.testing.assert_close(_box_mean(picture, side), expected, rtol=1e-12, atol=1e-12)
