@@ -5,7 +5,8 @@
 Parts: network (every backend against the published network), pipeline (the whole against the network alone, latency,
 where time goes), transport (our queue against others), tracker (ours against others), training (our recipe against
 the published one), streams (how many cameras, and how cost grows). What is compared takes turns, and medians are
-told. ``--config`` and ``--set`` are settings of run_stream.py; they count for the parts pipeline and streams.
+told. ``--config`` and ``--set`` are settings of run_stream.py; they count for the parts pipeline and streams, and
+where there is a GPU, ``configs/gpu.yaml`` is the default.
 
 Prints Markdown, and at its end what could not be measured. Exit code: 0; 1 where a part has no figures at all; 2
 wrong usage.
@@ -33,6 +34,8 @@ from tools.benchmark.machine import Machine
 from tools.benchmark.tables import markdown
 
 PARTS = {part.PART.name: part.PART for part in (network, pipeline, transport, tracker, training, streams)}
+
+GPU_CONFIG = Path(__file__).resolve().parents[2] / "configs" / "gpu.yaml"
 
 
 class PartResult(Struct, kw_only=True):
@@ -70,6 +73,8 @@ def measure(parts: Sequence[Part], quick: bool, config: Path | None, settings: S
         PipelineError: the configuration is wrong; whatever else goes wrong is noted as missing.
     """
     begun, where = datetime.now(UTC), machine.describe()
+    if config is None and where.gpu:
+        config = GPU_CONFIG
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
         context = Context(where.usable_cores, settings, config, Path(folder))
         plan = [(part, job) for part in parts for job in part.jobs(part.quick if quick else part.full, context)]
@@ -97,6 +102,8 @@ def report(record: Record) -> str:
     lines = [f"{record.machine}.", f"Threads: {record.threads}. {record.begun}{', quick' if record.quick else ''}."]
     if record.config or record.settings:
         lines.append(f"Settings: {' '.join([record.config or '', *record.settings]).strip()}.")
+    if record.machine.busy:
+        lines.append("OTHER PROGRAMS WERE RUNNING: times are longer than this machine's, and ratios less certain.")
     for name, result in record.parts.items():
         lines += ["", f"## {name}", "", PARTS[name].says]
         for title, rows in result.tables.items():

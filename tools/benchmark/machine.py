@@ -19,6 +19,9 @@ PACKAGES = (
 
 VECTORS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
 
+BUSY = 0.3
+"""Load per core from which on a machine counts as busy."""
+
 
 class Machine(Struct, frozen=True, kw_only=True):
     """A machine at one moment.
@@ -43,6 +46,11 @@ class Machine(Struct, frozen=True, kw_only=True):
     system: str
     python: str
     packages: dict[str, str]
+
+    @property
+    def busy(self) -> bool:
+        """Other programs would get in the way."""
+        return self.load > BUSY * self.cores
 
     def __str__(self) -> str:
         return (

@@ -35,6 +35,8 @@ from tools.benchmark.timing import interleave, summarise
 
 PUBLISHED = "published"
 CHANNELS = 3
+GPU_LOAD = (8192, 2000)
+"""Side of the matrices and 1e6 bytes that are copied: less does not fill a large GPU."""
 Size = tuple[int, int]
 
 
@@ -46,7 +48,7 @@ class Scope(Struct, frozen=True, kw_only=True):
         batches: pictures at once.
         budget_s: for the rounds of one size and batch, and for the limits of the machine.
         longest_s: what takes the published network longer than this is left out.
-        matrix_side, copied_mb: see ``limits.measure``.
+        matrix_side, copied_mb: see ``limits.measure``; of a CPU.
     """
 
     sizes: tuple[Size, ...] = ((256, 256), (320, 256), (640, 512), (1280, 1024))
@@ -104,7 +106,7 @@ def jobs(scope: Scope, context: Context) -> list[Job]:
     """The limits of the machine, then a job for each size and batch."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     base = replace(DetectConfig(), threads=context.threads, tile=16384)
-    sizes = scope.matrix_side, scope.copied_mb
+    sizes = GPU_LOAD if device == "cuda" else (scope.matrix_side, scope.copied_mb)
     hardware = cache(partial(limits.measure, device, context.threads, *sizes, scope.budget_s))
 
     def machine() -> Findings:

@@ -90,3 +90,11 @@ def test_a_real_part_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[st
     fields = {"targets", "tracker", "hota", "assa", "mota", "switches", "us", "p99_us", "times_ours"}
     assert {tuple(sorted(row)) for row in rows} == {tuple(sorted(fields))}
     assert "| targets | tracker | hota |" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("fake")
+def test_a_busy_machine_is_told() -> None:
+    record = tool.measure([FAKE], True, None, [])
+    for load, said in ((0.1, False), (5.0 * record.machine.cores, True)):
+        machine = msgspec.structs.replace(record.machine, load=load)
+        assert ("OTHER PROGRAMS" in tool.report(msgspec.structs.replace(record, machine=machine))) is said
