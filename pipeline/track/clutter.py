@@ -155,5 +155,7 @@ class ClutterMap:
 def _near(places: Array, points: Array, reach_px: float) -> Flags:
     if not len(places) or not len(points):
         return np.zeros(len(points), bool)
-    distance, _ = cKDTree(places).query(points)
+    # The tree is asked once and thrown away: what counts is how fast it is built.
+    tree = cKDTree(places, leafsize=64, balanced_tree=False, compact_nodes=False)
+    distance, _ = tree.query(points)
     return np.asarray(distance <= reach_px)
