@@ -13,7 +13,6 @@ from pipeline.capture.scene import Scene, SceneSpec
 from pipeline.capture.source import Grab
 from pipeline.errors import SourceError
 
-
 KEPT_BYTES = 128_000_000
 
 

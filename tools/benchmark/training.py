@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -101,7 +102,7 @@ def compare(scope: Scope, context: Context) -> Findings:
     return Findings({"training": rows})
 
 
-def _step(trainer: Trainer):  # type: ignore[no-untyped-def]
+def _step(trainer: Trainer) -> Callable[[], object]:
     return lambda: trainer.step().item()  # waits for the device
 
 
