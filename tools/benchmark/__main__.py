@@ -1,12 +1,14 @@
 """Measure how fast everything is, side by side in one run.
 
-    python -m tools.benchmark [--quick] [--only PART,PART] [--config FILE] [--set KEY=VALUE ...] [--json FILE]
+    python -m tools.benchmark [--quick] [--only PART,PART] [--config FILE] [--set KEY=VALUE ...]
+                              [--artefact FILE ...] [--json FILE]
 
 Parts: network (every backend against the published network), pipeline (the whole against the network alone, latency,
 where time goes), transport (our queue against others), tracker (ours against others), training (our recipe against
 the published one), streams (how many cameras, and how cost grows). What is compared takes turns, and medians are
 told. ``--config`` and ``--set`` are settings of run_stream.py; they count for the parts pipeline and streams, and
-where there is a GPU, ``configs/gpu.yaml`` is the default.
+where there is a GPU, ``configs/gpu.yaml`` is the default. ``--artefact`` adds networks that ``tools.export`` has made
+to the part network.
 
 Prints Markdown, and at its end what could not be measured. Exit code: 0; 1 where a part has no figures at all; 2
 wrong usage.
@@ -66,7 +68,9 @@ class Record(Struct, frozen=True, kw_only=True):
     parts: dict[str, PartResult]
 
 
-def measure(parts: Sequence[Part], quick: bool, config: Path | None, settings: Sequence[str]) -> Record:
+def measure(
+    parts: Sequence[Part], quick: bool, config: Path | None, settings: Sequence[str], artefacts: Sequence[str] = ()
+) -> Record:
     """Run the jobs of some parts, one after another.
 
     Raises:
@@ -76,7 +80,7 @@ def measure(parts: Sequence[Part], quick: bool, config: Path | None, settings: S
     if config is None and where.gpu:
         config = GPU_CONFIG
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
-        context = Context(where.usable_cores, settings, config, Path(folder))
+        context = Context(where.usable_cores, settings, config, Path(folder), artefacts)
         plan = [(part, job) for part in parts for job in part.jobs(part.quick if quick else part.full, context)]
         results = {part.name: PartResult() for part in parts}
         with tqdm(plan, unit=" steps", disable=None) as progress:
@@ -116,7 +120,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool."""
     args = _parse(argv)
     try:
-        record = measure([PARTS[name] for name in args.only], args.quick, args.config, args.settings)
+        record = measure([PARTS[name] for name in args.only], args.quick, args.config, args.settings, args.artefact)
         sys.stdout.write(report(record) + "\n")
         if args.json is not None:
             try:
@@ -145,6 +149,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file of the pipeline")
     parser.add_argument(
         "--set", action="append", default=[], dest="settings", metavar="KEY.PATH=VALUE", help="setting of the pipeline"
+    )
+    parser.add_argument(
+        "--artefact", action="append", default=[], metavar="FILE", help="manifest of an exported network"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
     return parser.parse_args(argv)

@@ -13,7 +13,7 @@ from pipeline import config as configuration
 from pipeline.capture.factory import open_source
 from pipeline.capture.source import Grab
 from pipeline.config import Config
-from pipeline.detect.backend import Backend, make_backend
+from pipeline.detect.backends import select
 from pipeline.preprocess.intensity import measure
 from tools.benchmark.job import Context
 
@@ -21,11 +21,6 @@ from tools.benchmark.job import Context
 def load(context: Context) -> Config:
     """The configuration that is measured, on all usable cores unless it says otherwise."""
     return configuration.load(context.config, [f"detect.threads={context.threads}", *context.settings])
-
-
-def backend_name(config: Config) -> str:
-    """Backend and precision, for tables."""
-    return f"{config.detect.backend} {config.detect.precision}"
 
 
 def grabs(address: str, config: Config) -> list[Grab]:
@@ -47,13 +42,17 @@ class BareNetwork:
     Args:
         config: its backend, threads and batch size are used.
 
+    Attributes:
+        name: of the backend, with its precision.
+
     Raises:
         BackendError: weights or backend cannot be used.
     """
 
     def __init__(self, config: Config) -> None:
         torch.set_num_threads(config.detect.threads or 1)
-        self._backend: Backend = make_backend(config.detect)
+        self._backend = select(config.detect).backend
+        self.name = f"{self._backend.name} {self._backend.precision}"
         self._threads = torch.get_num_threads()  # as the backend has chosen; others may choose otherwise meanwhile
         self._batch = config.detect.batch_size
 

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from pipeline.capture.scene import SceneSpec
 from pipeline.config import Config
-from tools.benchmark.bare import BareNetwork, backend_name, grabs
+from tools.benchmark.bare import BareNetwork, grabs
 from tools.benchmark.job import Findings
 from tools.benchmark.observed import observe
 from tools.render_scene import render
@@ -71,7 +71,7 @@ def efficiency(size: tuple[int, int], frames: int, repeats: int, config: Config,
         Efficiency(
             size=f"{width}x{height}",
             sinks=sinks,
-            backend=backend_name(config),
+            backend=network.name,
             batch=config.detect.batch_size,
             frames_per_s=statistics.median(values),
             network_frames_per_s=bare,

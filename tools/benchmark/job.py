@@ -25,12 +25,14 @@ class Context(NamedTuple):
         settings: ``key.path=value``, of the pipeline.
         config: YAML file of the pipeline, if any.
         folder: for temporary files.
+        artefacts: manifests of exported networks, to measure beside the weights.
     """
 
     threads: int
     settings: Sequence[str]
     config: Path | None
     folder: Path
+    artefacts: Sequence[str] = ()
 
 
 class Findings(NamedTuple):

@@ -12,7 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from pipeline.config import Config
-from tools.benchmark.bare import BareNetwork, backend_name, grabs
+from tools.benchmark.bare import BareNetwork, grabs
 from tools.benchmark.job import Findings, Unmeasured
 from tools.benchmark.observed import Observation, Passage, observe
 from tools.trend import percentile
@@ -83,7 +83,8 @@ def latency(size: tuple[int, int], seconds: float, warm_up_s: float, config: Con
     scene = f"test://demo?width={size[0]}&height={size[1]}"
     single = replace(config, detect=replace(config.detect, batch_size=1))
     pictures = [grab.picture for grab in grabs(f"{scene}&frames=9", config)]
-    network_s = statistics.median(BareNetwork(single).seconds(pictures))
+    network = BareNetwork(single)
+    network_s = statistics.median(network.seconds(pictures))
     pace = min(PACE, ROOM / network_s)
     if pace < 1:
         raise Unmeasured(f"latency {label}: the network takes {network_s:.1f} s a frame")
@@ -94,7 +95,7 @@ def latency(size: tuple[int, int], seconds: float, warm_up_s: float, config: Con
     p50, p95, p99 = (percentile(ages, percent) for percent in (50, 95, 99))
     row = Latency(
         size=label,
-        backend=backend_name(config),
+        backend=network.name,
         pace=pace,
         frames=len(ages),
         dropped=sum(seen.dropped.values()),

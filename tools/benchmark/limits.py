@@ -24,12 +24,12 @@ class Limits(Struct, frozen=True, kw_only=True):
     copy_gb_per_s: float
 
     def flops_per_s(self, precision: str) -> float | None:
-        """Rate for a precision; none where it was not measured."""
-        rate = {"fp32": self.fp32_gflops, "bf16": self.bf16_gflops}.get(precision)
+        """Rate for a precision, fp16 taken as bf16; none where it was not measured."""
+        rate = {"fp32": self.fp32_gflops, "bf16": self.bf16_gflops, "fp16": self.bf16_gflops}.get(precision)
         return None if rate is None else rate * 1e9
 
 
-ITEMSIZE = {"fp32": 4, "bf16": 2}
+ITEMSIZE = {"fp32": 4, "bf16": 2, "fp16": 2}
 
 
 def measure(device: str, threads: int, side: int, copied_mb: int, budget_s: float) -> Limits:

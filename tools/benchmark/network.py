@@ -9,9 +9,9 @@ so normalisation, sigmoid and the way to the device and back count against them.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
-from typing import Any, get_args, get_type_hints
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -24,7 +24,8 @@ from torch import nn
 import nets
 from nets.normalisation import FrameZScore
 from pipeline.capture.scene import Scene, SceneSpec
-from pipeline.detect.backend import Backend, make_backend, network_input
+from pipeline.detect.backends import Backend, available, make_backend, network_input
+from pipeline.detect.backends.choice import BACKENDS
 from pipeline.detect.config import DetectConfig
 from pipeline.errors import PipelineError, one_line
 from pipeline.preprocess.intensity import measure
@@ -64,7 +65,7 @@ class Forward(Struct, frozen=True, kw_only=True):
 
     Attributes:
         size: width x height.
-        backend: name and precision.
+        backend: name and precision, and the manifest's file where it was exported.
         ms: of a batch, median.
         spread: distance of the quartiles, as a share of the median.
         frames_per_s: pictures.
@@ -84,12 +85,37 @@ class Forward(Struct, frozen=True, kw_only=True):
     first_s: float
 
 
-def candidates(base: DetectConfig) -> Iterator[tuple[str, DetectConfig]]:
-    """Every backend in every precision that the configuration knows, with its name."""
-    hints = get_type_hints(DetectConfig)
-    for backend in _words(hints["backend"]):
-        for precision in _words(hints["precision"]):
-            yield f"{backend} {precision}", replace(base, backend=backend, precision=precision)
+def candidates(base: DetectConfig, artefacts: Sequence[str]) -> Iterator[tuple[str, DetectConfig]]:
+    """Every backend and precision that can run here, from the weights and from exported files, with its name.
+
+    Compiled torch is left out on a CPU, where every size takes minutes to compile.
+
+    Args:
+        base: what they share.
+        artefacts: manifests of exported networks.
+
+    Raises:
+        BackendError: device or artefact cannot be used.
+    """
+    plain = [config for config in available(base) if config.backend != "compiled" or _device() == "cuda"]
+    exported = [c for file in artefacts for c in available(replace(base, artefact=file)) if c.artefact]
+    for config in plain:
+        yield f"{config.backend} {config.precision}", config
+    for config in exported:
+        yield f"{config.backend} {config.precision}, {Path(str(config.artefact)).name}", config
+
+
+def left_out(base: DetectConfig, artefacts: Sequence[str]) -> Iterator[str]:
+    """Backends that cannot run here, and why."""
+    offered = {config.backend for _, config in candidates(base, artefacts)}
+    for name in BACKENDS.keys() - offered:
+        if name == "compiled":
+            yield "compiled: left out on a CPU, where every size takes minutes to compile"
+            continue
+        try:
+            make_backend(replace(base, backend=name))
+        except PipelineError as error:
+            yield f"{name}: {one_line(error)}"
 
 
 def published(weights: str, device: str) -> nn.Module:
@@ -104,17 +130,20 @@ def published(weights: str, device: str) -> nn.Module:
 
 def jobs(scope: Scope, context: Context) -> list[Job]:
     """The limits of the machine, then a job for each size and batch."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    base = replace(DetectConfig(), threads=context.threads, tile=16384)
+    device = _device()
+    base = replace(DetectConfig(), threads=context.threads)
     sizes = GPU_LOAD if device == "cuda" else (scope.matrix_side, scope.copied_mb)
     hardware = cache(partial(limits.measure, device, context.threads, *sizes, scope.budget_s))
 
     def machine() -> Findings:
         missing = [] if device == "cuda" else ["no GPU: nothing was measured on one"]
-        return Findings({"hardware": [hardware()]}, missing)
+        return Findings({"hardware": [hardware()]}, [*missing, *left_out(base, context.artefacts)])
 
     def job(size: Size, batch: int) -> Job:
-        return Job(f"network {size[0]}x{size[1]} batch {batch}", lambda: _compare(size, batch, base, scope, hardware()))
+        return Job(
+            f"network {size[0]}x{size[1]} batch {batch}",
+            lambda: _compare(size, batch, base, context.artefacts, scope, hardware()),
+        )
 
     return [Job("hardware", machine), *(job(size, batch) for size in scope.sizes for batch in scope.batches)]
 
@@ -125,10 +154,12 @@ def picture(size: Size) -> NDArray[np.uint16]:
     return Scene(SceneSpec(name="demo", width=width, height=height, frames=1)).frame(0)
 
 
-def _compare(size: Size, batch: int, base: DetectConfig, scope: Scope, hardware: limits.Limits) -> Findings:
+def _compare(
+    size: Size, batch: int, base: DetectConfig, artefacts: Sequence[str], scope: Scope, hardware: limits.Limits
+) -> Findings:
     config = replace(base, batch_size=batch)
     label = f"{size[0]}x{size[1]}, batch {batch}"
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = _device()
     work = layers(lambda: nets.build("mshnet", in_channels=CHANNELS), CHANNELS, size[1], size[0])
     if reason := _too_large(work, batch, device, scope, hardware):
         return Findings({}, [f"{label}: {reason}"])
@@ -136,7 +167,9 @@ def _compare(size: Size, batch: int, base: DetectConfig, scope: Scope, hardware:
     threads = config.threads or 1
     ways: dict[str, Callable[[], object]] = {PUBLISHED: _published_way(config.weights, frame, batch, device, threads)}
     missing = []
-    for name, choice in candidates(config):
+    precisions = {PUBLISHED: "fp32"}
+    for name, choice in candidates(config, artefacts):
+        precisions[name] = choice.precision
         torch.set_num_threads(threads)
         try:
             ways[name] = _backend_way(make_backend(choice), frame, batch)
@@ -168,7 +201,7 @@ def _compare(size: Size, batch: int, base: DetectConfig, scope: Scope, hardware:
                 spread=spread,
                 frames_per_s=batch / median,
                 times_published=reference / median,
-                limit_share=_share(work, batch, name, median, hardware),
+                limit_share=_share(work, batch, precisions[name], median, hardware),
                 first_s=first[name],
             )
         )
@@ -215,18 +248,15 @@ def _too_large(work: list[Layer], batch: int, device: str, scope: Scope, hardwar
     return f"one layer needs {largest / 1e9:.0f} GB" if largest > free else ""
 
 
-def _share(work: list[Layer], batch: int, name: str, seconds: float, hardware: limits.Limits) -> float | None:
-    precision = "fp32" if name == PUBLISHED else name.rpartition(" ")[2]
+def _share(work: list[Layer], batch: int, precision: str, seconds: float, hardware: limits.Limits) -> float | None:
     rate = hardware.flops_per_s(precision)
     if rate is None:
         return None
     return least_seconds(work, batch, rate, hardware.copy_gb_per_s * 1e9, limits.ITEMSIZE[precision]) / seconds
 
 
-def _words(hint: Any) -> list[str]:
-    """The strings that a type allows, except ``auto``, which chooses one of the others."""
-    inner = [word for part in get_args(hint) for word in ([part] if isinstance(part, str) else _words(part))]
-    return [word for word in inner if word != "auto"]
+def _device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 PART = Part(

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from msgspec import Struct
 
 from pipeline.config import Config
-from tools.benchmark.bare import backend_name, load
+from tools.benchmark.bare import load
 from tools.benchmark.job import Context, Findings, Job, Part
 from tools.benchmark.observed import Observation, observe
 from tools.trend import percentile
@@ -149,7 +149,7 @@ def try_cameras(count: int, scope: Scope, config: Config, context: Context) -> C
     return Cameras(
         cameras=count,
         size=f"{width}x{height}",
-        backend=backend_name(config),
+        backend=f"{seen.facts['backend']} {seen.facts['precision']}",
         batch=config.detect.batch_size,
         pace=scope.pace,
         holds=paced and not dropped,

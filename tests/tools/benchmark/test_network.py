@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 import nets
 from pipeline.detect.config import DetectConfig
+from pipeline.errors import BackendError
 from tools.benchmark import network
 from tools.benchmark.job import Context
 from tools.benchmark.network import PUBLISHED, Scope, candidates, jobs, published
@@ -16,11 +17,22 @@ from tools.benchmark.network import PUBLISHED, Scope, candidates, jobs, publishe
 TINY = Scope(sizes=((64, 48),), batches=(2,), budget_s=0.0, matrix_side=64, copied_mb=1)
 
 
-def test_every_backend_and_precision_is_tried() -> None:
-    found = dict(candidates(DetectConfig(threads=3)))
-    assert {"torch fp32", "torch bf16", "openvino fp32", "openvino bf16"} <= set(found)
-    assert found["torch bf16"] == DetectConfig(backend="torch", precision="bf16", threads=3)
+def test_every_backend_that_can_run_here_is_tried() -> None:
+    found = dict(candidates(DetectConfig(threads=3), []))
+    assert found["torch fp32"] == DetectConfig(threads=3)
     assert not any("auto" in name for name in found)
+
+
+def test_backends_that_cannot_run_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = DetectConfig()
+    monkeypatch.setattr(network, "available", lambda base: [plain])
+    monkeypatch.setattr(network, "make_backend", fail)
+    reasons = sorted(network.left_out(plain, []))
+    assert "openvino: there is none" in reasons and not any(line.startswith("torch:") for line in reasons)
+
+
+def fail(config: DetectConfig) -> None:
+    raise BackendError("there is none")
 
 
 def test_published_network_is_the_one_of_the_paper() -> None:
@@ -39,7 +51,7 @@ def test_one_size_against_the_published_network(context: Context) -> None:
     assert min(limits.fp32_gflops, limits.bf16_gflops, limits.copy_gb_per_s) > 0
     rows = {row.backend: row for row in forward.rows["forward"]}
     assert {PUBLISHED, "torch fp32"} <= set(rows)
-    assert len(rows) + len(forward.missing) == 1 + len(dict(candidates(DetectConfig())))
+    assert len(rows) + len(forward.missing) == 1 + len(dict(candidates(DetectConfig(), [])))
     for row in rows.values():
         assert (row.size, row.batch) == ("64x48", 2)
         assert row.frames_per_s == pytest.approx(2000 / row.ms)
@@ -56,7 +68,7 @@ def test_what_takes_too_long_is_said(context: Context) -> None:
 
 def test_backend_that_cannot_be_used_is_said(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = [("torch nowhere", DetectConfig(device="cuda:99"))]
-    monkeypatch.setattr(network, "candidates", lambda base: iter(wrong))
+    monkeypatch.setattr(network, "candidates", lambda *_: iter(wrong))
     _, forward = (job.run() for job in jobs(TINY, context))
     assert [row.backend for row in forward.rows["forward"]] == [PUBLISHED]
     assert "torch nowhere" in forward.missing[0] and "cuda:99" in forward.missing[0]
