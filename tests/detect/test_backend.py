@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 import nets
 from nets.normalisation import FrameZScore
 from pipeline.detect.backends import make_backend, network_input
+from pipeline.detect.backends.base import threads, usable_cores
 from pipeline.detect.config import DetectConfig
 from pipeline.errors import BackendError, one_line
 from pipeline.messages import Intensity
@@ -126,3 +128,15 @@ def test_weights_that_cannot_be_used_are_named(weights, name, tmp_path):
             backend(path, backend=name)
         assert "\n" not in one_line(caught.value)
         assert Path(path).stem in str(caught.value)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="cores are given to processes on Linux")
+def test_as_many_threads_as_cores_that_may_be_used():
+    before = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(before)})
+        assert threads(DetectConfig()) == usable_cores() == 1
+        assert threads(DetectConfig(threads=3)) == 3
+    finally:
+        os.sched_setaffinity(0, before)
+    assert usable_cores() == len(before)

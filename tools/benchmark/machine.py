@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-import sys
 from pathlib import Path
 
 import psutil
 import torch
 from msgspec import Struct
+
+from pipeline.detect.backends.base import usable_cores
 
 PACKAGES = (
     *("torch", "openvino", "onnxruntime", "tensorrt", "numpy", "opencv-python", "pyzmq", "kornia"),
@@ -73,11 +74,6 @@ def describe() -> Machine:
         python=platform.python_version(),
         packages={name: version for name in PACKAGES if (version := _version(name))},
     )
-
-
-def usable_cores() -> int:
-    """Cores that this process may run on, which ``taskset`` and containers make fewer than there are."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def _cpu() -> str:

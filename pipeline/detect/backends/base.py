@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -159,4 +160,9 @@ def only_on_cpu(config: DetectConfig, name: str) -> None:
 
 def threads(config: DetectConfig) -> int:
     """CPU threads for the network."""
-    return config.threads or os.cpu_count() or 1
+    return config.threads or usable_cores()
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on, which ``taskset`` and containers make fewer than there are."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
