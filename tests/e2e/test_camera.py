@@ -26,12 +26,12 @@ def plugged(folder: Path, monkeypatch: pytest.MonkeyPatch, *formats: str) -> Cam
     return camera
 
 
-def wait_for(run: subprocess.Popen[str], out: Path, count: int) -> None:
-    """Until so many pictures have been through the graph."""
+def wait_for(run: subprocess.Popen[str], out: Path, count: int, what: bytes = b"\n") -> None:
+    """Until there are so many lines, or other things, in a file."""
 
     def there() -> bool:
         assert run.poll() is None, run.communicate()
-        return out.exists() and out.read_bytes().count(b"\n") >= count
+        return out.exists() and out.read_bytes().count(what) >= count
 
     wait_until(there, 90)
 
@@ -56,8 +56,10 @@ def test_target_before_a_16_bit_camera_is_tracked_until_it_is_pulled_out(
     tmp_path: Path, runtime: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     camera = plugged(tmp_path, monkeypatch, "YUYV", "Y16")
-    run = start(DEVICE, *FAST, *QUICK, "--out", str(tmp_path / "out"), runtime=runtime)
-    wait_for(run, tmp_path / "out" / "video77" / "tracks.jsonl", 25)
+    # A busy machine may take its time: it must not lose the track meanwhile.
+    patient = ["--set=track.max_coast_s=5", "--set=queue.staleness_s=5"]
+    run = start(DEVICE, *FAST, *QUICK, *patient, "--out", str(tmp_path / "out"), runtime=runtime)
+    wait_for(run, tmp_path / "out" / "video77" / "tracks.jsonl", 10, b'"confirmed"')
     camera.unplug()
     wait_until(lambda: camera.control.missed > 0)
     source, found = interrupt(run, runtime, tmp_path / "out")
