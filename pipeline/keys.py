@@ -12,6 +12,7 @@ A folder of keys belongs to one machine:
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 import os
 import re
@@ -158,8 +159,13 @@ class _AllowList:
             if public == key:
                 log.info("client %s is let in", name)
                 return True
-        log.warning("a client with the unknown key %s is refused", key.decode())
+        log.warning("a client with the unknown key %s is refused", fingerprint(key))
         return False
+
+
+def fingerprint(public: bytes) -> str:
+    """Sixteen hexadecimal digits to tell a public key by. The key itself may look like a password in an address."""
+    return hashlib.sha256(public).hexdigest()[:16]
 
 
 def _load(path: Path) -> tuple[bytes, bytes | None]:

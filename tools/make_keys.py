@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.errors import PipelineError
-from pipeline.keys import TRUSTED, create
+from pipeline.keys import TRUSTED, create, fingerprint, identity
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,6 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except PipelineError as error:
         print(f"make_keys: error: {error}", file=sys.stderr)
         return error.exit_code
+    mark = fingerprint(identity(args.folder).public)
+    print(f"{args.name} has the key {mark}")
     print(f"copy {public} to the folder {TRUSTED} of the others, and theirs to {args.folder / TRUSTED}")
     return 0
 

@@ -61,7 +61,7 @@ def test_only_those_who_know_each_other_meet(read: Read, machines: Machines) -> 
         assert (it.error, len(it.grabs)) == (None, 8), "none of them has taken a picture away"
         code, out, errors = server.finish()
     assert (code, out) == (0, "captured 8, seen 8, dropped 0, lost 0\n")
-    stranger = keys.identity(machines.stranger).public.decode()
+    stranger = keys.fingerprint(keys.identity(machines.stranger).public)
     assert errors.splitlines() == [
         f"serve: a client with the unknown key {stranger} is refused",
         "serve: client viewer is let in",

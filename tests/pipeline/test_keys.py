@@ -7,9 +7,11 @@ import stat
 from pathlib import Path
 
 import pytest
+import zmq
 import zmq.auth
 
 from pipeline import keys
+from pipeline.capture.address import redact
 from pipeline.errors import ConfigError
 from tools.make_keys import main
 
@@ -140,3 +142,12 @@ def test_secured_server_without_doorkeeper_lets_nobody_in(folder: Path, tmp_path
         assert not server.poll(500)
         server.close()
         client.close()
+
+
+def test_a_key_is_told_by_its_fingerprint_which_no_redactor_takes_for_a_password(tmp_path, capsys):
+    assert main([str(tmp_path / "keys"), "--name", "camera1"]) == 0
+    mark = keys.fingerprint(keys.identity(tmp_path / "keys").public)
+    assert f"camera1 has the key {mark}" in capsys.readouterr().out
+    marks = {keys.fingerprint(zmq.curve_keypair()[0]) for _ in range(50)}
+    assert len(marks) == 50
+    assert all(redact(f"a client with the unknown key {one} is refused").split()[6] == one for one in marks)
