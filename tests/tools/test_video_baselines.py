@@ -23,7 +23,7 @@ def messages(count=60, pan=0.0):
     ego = EgoMotion(matrix=(1, 0, -pan, 0, 1, 0), inliers=50, ok=True, method="flow")
     for t in range(count):
         spots = [(x - pan * t, y) for x, y in [*POSTS, (20.0 + 3.0 * t, 30.0)]]
-        table = rows(DETECTION_DTYPE, *({"x": x, "y": y, "score": 0.95} for x, y in spots))
+        table = rows(DETECTION_DTYPE, *({"x": x, "y": y, "score": 0.9995} for x, y in spots))
         yield Detected(header=frame_header((128, 256), seq=t), ego=ego, detections=table.tobytes())
 
 
@@ -31,7 +31,7 @@ def test_single_frames_are_tracks_of_one_frame():
     seen = list(messages(5))
     ids = [id_ for table in video_baselines.per_frame(VIDEO, seen, load()) for id_ in table["id"].tolist()]
     assert sorted(ids) == list(range(1, 46))
-    config = load(None, ["detect.threshold=0.96"])
+    config = load(None, ["detect.threshold=0.9996"])
     assert not any(len(table) for table in video_baselines.per_frame(VIDEO, seen, config))
 
 

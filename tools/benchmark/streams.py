@@ -136,14 +136,7 @@ def try_cameras(count: int, scope: Scope, config: Config, context: Context) -> C
     """Watch so many cameras."""
     width, height = scope.size
     address = f"test://demo?width={width}&height={height}&frames=25&loop=1&live=1&fps={scope.pace:g}"
-    with TemporaryDirectory(dir=context.folder) as folder:
-        seen = observe(
-            config,
-            [f"{address}&seed={seed}" for seed in range(count)],
-            Path(folder) / "out",
-            scope.seconds,
-            scope.warm_up_s,
-        )
+    seen = watch(address, count, scope.seconds, scope, config, context)
     dropped = sum(seen.dropped.values())
     paced = min(seen.captured.values()) >= SLACK * scope.pace * seen.seconds - 1
     return Cameras(
@@ -160,6 +153,13 @@ def try_cameras(count: int, scope: Scope, config: Config, context: Context) -> C
     )
 
 
+def watch(address: str, count: int, seconds: float, scope: Scope, config: Config, context: Context) -> Observation:
+    """Run so many scenes of one kind, each with a seed of its own."""
+    sources = [f"{address}&seed={seed}" for seed in range(count)]
+    with TemporaryDirectory(dir=context.folder) as folder:
+        return observe(config, sources, Path(folder) / "out", seconds, scope.warm_up_s)
+
+
 def growth(
     axis: str, runs: list[tuple[str, int, Size, int]], scope: Scope, config: Config, context: Context
 ) -> Findings:
@@ -167,14 +167,7 @@ def growth(
     rows: list[Growth] = []
     for label, streams, (width, height), targets in runs:
         address = f"test://demo?width={width}&height={height}&frames=25&loop=1&targets={targets}"
-        with TemporaryDirectory(dir=context.folder) as folder:
-            seen = observe(
-                config,
-                [f"{address}&seed={seed}" for seed in range(streams)],
-                Path(folder) / "out",
-                scope.growth_s,
-                scope.warm_up_s,
-            )
+        seen = watch(address, streams, scope.growth_s, scope, config, context)
         cost = _cpu_ms(seen)
         first = rows[0].cpu_ms if rows else cost
         rows.append(Growth(axis=axis, value=label, frames_per_s=seen.rate, cpu_ms=cost, times_first=cost / first))
