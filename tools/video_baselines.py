@@ -142,7 +142,7 @@ def _score(video: Video, seen: Sequence[Detected], tracks: Iterable[Table]) -> R
 
 def _tracks(detections: Table, ids: Sequence[int] | NDArray[np.intp]) -> Table:
     tracks = np.zeros(len(detections), TRACK_DTYPE)
-    for column in detections.dtype.names or ():
+    for column in set(detections.dtype.names or ()) & set(tracks.dtype.names or ()):
         tracks[column] = detections[column]
     tracks["id"] = ids
     tracks["state"] = CONFIRMED

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from pipeline.detect.masks import Masks
+from pipeline.detect.moving.config import MovingConfig
 from pipeline.messages import MAX_OBJECTS
 
 Probability = Annotated[float, Meta(gt=0, lt=1)]
@@ -35,6 +36,7 @@ class DetectConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         max_area: px.
         max_detections: per frame, the best are kept.
         masks: by name of the source, or ``*`` for all: polygons, corners x, y in px, in which nothing is detected.
+        moving: finding what moves, beside the network.
     """
 
     weights: str = "mshnet"
@@ -53,6 +55,7 @@ class DetectConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     max_area: Annotated[int, Meta(ge=1)] = 2000
     max_detections: Annotated[int, Meta(ge=1, le=MAX_OBJECTS)] = 200
     masks: Masks = {}
+    moving: MovingConfig = MovingConfig()
 
     def __post_init__(self) -> None:
         if self.tile_overlap > self.tile // 2:

@@ -11,9 +11,11 @@ from pipeline.detect.backends import Backend, Maps, select
 from pipeline.detect.components import find
 from pipeline.detect.config import DetectConfig
 from pipeline.detect.masks import draw, polygons_of, uncovered
+from pipeline.detect.moving import fusion
+from pipeline.detect.moving.evidence import MovingEvidence
 from pipeline.detect.tiling import stitch, tiles
 from pipeline.link import SourceReport
-from pipeline.messages import Detected, EndOfSource, Packet, Prepared
+from pipeline.messages import DETECTION_DTYPE, Detected, EndOfSource, Packet, Prepared, Table
 
 
 class DetectStage:
@@ -29,6 +31,7 @@ class DetectStage:
         self.window_s = config.window_ms / 1000
         self._backend: Backend | None = None
         self._facts: dict[str, str] = {}
+        self._moving: dict[str, MovingEvidence] = {}
         self._masks: dict[tuple[str, int, int], NDArray[np.bool_]] = {}
 
     def open(self) -> None:
@@ -54,6 +57,7 @@ class DetectStage:
         maps = self._probabilities(frames)
         for packet in packets:
             if isinstance(packet.message, EndOfSource):
+                self._moving.pop(packet.message.source, None)
                 yield packet
                 continue
             yield self._detected(packet, maps[id(packet)])
@@ -101,6 +105,10 @@ class DetectStage:
             max_area=config.max_area,
             max_detections=config.max_detections,
         )
+        if config.moving.enabled:
+            sure = threshold if config.threshold is not None else self._backend.manifest.track_threshold or threshold
+            motion = self._in_motion(packet, sure, threshold * config.low_ratio)
+            detections = fusion.join(detections, motion, sure=sure, limit=config.max_detections)
         if polygons := polygons_of(config.masks, message.header.source):
             key = (message.header.source, message.header.height, message.header.width)
             if key not in self._masks:
@@ -108,6 +116,22 @@ class DetectStage:
             detections = uncovered(detections, self._masks[key])
         detected = Detected(header=message.header, ego=message.ego, detections=detections.tobytes())
         return Packet(detected, packet.picture)
+
+    def _in_motion(self, packet: Packet, sure: float, low: float) -> Table:
+        """What moves in the frame; what surely does may start tracks, as what the network is sure of."""
+        config, message = self._config, _prepared(packet)
+        seer = self._moving.setdefault(message.header.source, MovingEvidence(config.moving))
+        evidence = seer.see(_picture(packet), message.ego, message.header.pts)
+        if evidence is None:
+            return np.zeros(0, DETECTION_DTYPE)
+        return fusion.moving(
+            evidence,
+            _picture(packet),
+            sure=sure,
+            low=low,
+            max_area=config.max_area,
+            limit=config.max_detections,
+        )
 
 
 def _prepared(packet: Packet) -> Prepared:

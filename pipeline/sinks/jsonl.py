@@ -11,7 +11,20 @@ from pipeline.errors import StageError
 from pipeline.messages import TRACK_STATES, EgoMotion, FrameHeader, Table, Tracked
 
 # Decimals kept: of pixels a thousandth, of scores and ratios what a reader can use.
-_DECIMALS = {"x": 3, "y": 3, "vx": 3, "vy": 3, "score": 4, "area": 1, "bx": 2, "by": 2, "bw": 2, "bh": 2, "snr": 2}
+_DECIMALS = {
+    "x": 3,
+    "y": 3,
+    "vx": 3,
+    "vy": 3,
+    "score": 4,
+    "area": 1,
+    "bx": 2,
+    "by": 2,
+    "bw": 2,
+    "bh": 2,
+    "snr": 2,
+    "motion": 2,
+}
 _encode = msgspec.json.Encoder().encode
 
 

@@ -12,6 +12,7 @@ Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 STEADY_HITS = 25
 STEADY_SHARE = 0.8
+MOTION_SHARE = 0.75
 
 
 def next_state(state: Ints, life: Table, matched: Flags, config: TrackConfig) -> Ints:
@@ -20,13 +21,18 @@ def next_state(state: Ints, life: Table, matched: Flags, config: TrackConfig) ->
     Args:
         state: (n,) before this frame.
         life: (n,) with columns hits: frames with a detection since birth, this one and the birth included; new_hits:
-            those at places that were empty before; known_hits: those at places that were not.
+            those at places that were empty before; known_hits: those at places that were not; still_hits: those that
+            the network was sure of; age: frames since birth, the birth included; moved: px from where it was born, in
+            coordinates of the scene.
         matched: (n,) a detection came in this frame.
-        config: M is ``confirm_hits``; of what stands in the scene, only ``few`` are confirmed.
+        config: M is ``confirm_hits``; of what stands in the scene, only ``few`` are confirmed. What has been found for
+            its motion has to move as well: what a coder, a wave or the wind changes stays where it is.
     """
     known, tentative = np.where(matched, CONFIRMED, COASTING), state == TENTATIVE
     worthy = (life["new_hits"] >= config.clutter.new_hits) | (not config.clutter.enabled)
     worthy |= (life["known_hits"] == 0) & (np.count_nonzero(tentative & ~worthy) <= config.clutter.few)
+    moves = (life["hits"] >= MOTION_SHARE * life["age"]) & (life["moved"] >= config.moved_px)
+    worthy &= (life["still_hits"] >= config.confirm_hits) | ((life["hits"] >= config.motion_hits) & moves)
     return np.where(~tentative | ((life["hits"] >= config.confirm_hits) & worthy), known, TENTATIVE)
 
 

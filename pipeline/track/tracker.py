@@ -27,7 +27,8 @@ from pipeline.track.lifecycle import hopeful, is_steady, next_state
 
 MIN_DT = 1e-3
 _LOOKS = ["score", "area", "bx", "by", "bw", "bh", "snr"]
-_LIFE_DTYPE = np.dtype([(name, "<i8") for name in ("hits", "new_hits", "known_hits", "age")] + [("unseen_s", "<f8")])
+_COUNTS = ("hits", "new_hits", "known_hits", "still_hits", "age")
+_LIFE_DTYPE = np.dtype([(name, "<i8") for name in _COUNTS] + [("moved", "<f8"), ("unseen_s", "<f8")])
 
 
 class Tracker:
@@ -65,6 +66,7 @@ class Tracker:
         self._clutter = ClutterMap(self.config.clutter, shape)
         self._mean: Array = np.empty((0, 4))
         self._cov: Array = np.empty((0, 4, 4))
+        self._births: Array = np.empty((0, 2))
         self._tracks: Table = np.empty(0, TRACK_DTYPE)
         self._life: Table = np.empty(0, _LIFE_DTYPE)
 
@@ -99,10 +101,12 @@ class Tracker:
         new, known = self._clutter.compare(positions)
         rows, columns = self._associate(positions, detections["score"])
         self._update(rows, detections[columns], positions[columns])
-        self._age(rows, new[columns], known[columns])
+        self._age(rows, detections[columns], new[columns], known[columns])
         held = columns[is_steady(self._tracks["state"], self._life)[rows]]
         self._clutter.forget(positions[held])  # where a target hovers it may be found again
-        self._clutter.add(np.delete(positions, held, axis=0))
+        # Peaks of motion come anywhere by chance: only those that a track has taken tell of a place.
+        chance = np.setdiff1d(np.flatnonzero(detections["motion"] > 0), columns)
+        self._clutter.add(np.delete(positions, np.concatenate([held, chance]), axis=0))
         self._give_up()
         self._start(np.delete(np.arange(len(detections)), columns), detections, positions, new, known)
         return self._in_image(dt, matrix)
@@ -112,6 +116,7 @@ class Tracker:
         self._life["unseen_s"] += dt
         # Before association: no track may reach across a gap longer than it is allowed to coast.
         self._keep(self._life["unseen_s"] <= config.max_coast_s)
+        self._births = _carry(self._births, matrix)
         mean, cov = kalman.warp(self._mean, self._cov, matrix)
         self._mean, self._cov = kalman.predict(mean, cov, dt, config.accel_sigma)
         self._cov[:, [0, 1], [0, 1]] += ego_sigma**2
@@ -139,7 +144,7 @@ class Tracker:
         for name in _LOOKS:
             tracks[name][rows] = detections[name]
 
-    def _age(self, rows: Indices, new: Flags, known: Flags) -> None:
+    def _age(self, rows: Indices, detections: Table, new: Flags, known: Flags) -> None:
         life = self._life
         matched = np.zeros(len(life), bool)
         matched[rows] = True
@@ -147,6 +152,8 @@ class Tracker:
         life["hits"] += matched
         life["new_hits"][rows] += new
         life["known_hits"][rows] += known
+        life["still_hits"][rows] += detections["motion"] == 0
+        life["moved"] = np.hypot(*(self._mean[:, :2] - self._births).T)
         life["unseen_s"][matched] = 0.0
         self._tracks["state"] = next_state(self._tracks["state"], life, matched, self.config)
 
@@ -166,11 +173,13 @@ class Tracker:
             tracks[name] = detections[name][born]
         life["hits"] = life["age"] = 1
         life["new_hits"], life["known_hits"] = new[born], known[born]
+        life["still_hits"] = detections["motion"][born] == 0
         fresh = np.full(len(born), TENTATIVE)
         seen = np.ones(len(born), bool)
         tracks["state"] = next_state(fresh, life, seen, config)
         self.next_id += len(born)
         self._mean, self._cov = np.concatenate([self._mean, mean]), np.concatenate([self._cov, cov])
+        self._births = np.concatenate([self._births, mean[:, :2]])
         self._tracks, self._life = np.concatenate([self._tracks, tracks]), np.concatenate([self._life, life])
 
     def _in_image(self, dt: float, matrix: Affine) -> Table:
@@ -183,13 +192,19 @@ class Tracker:
         return tracks.copy()
 
     def _keep(self, alive: NDArray[np.bool_]) -> None:
-        self._mean, self._cov = self._mean[alive], self._cov[alive]
+        self._mean, self._cov, self._births = self._mean[alive], self._cov[alive], self._births[alive]
         self._tracks, self._life = self._tracks[alive], self._life[alive]
 
 
 def _canonical(detections: Table) -> Table:
     """The same rows in an order of their own."""
     return detections[np.lexsort([detections[name] for name in DETECTION_DTYPE.names or ()])]
+
+
+def _carry(points: Array, matrix: Affine) -> Array:
+    """Points (n, 2) of the previous frame in this frame's coordinates."""
+    a, b, tx, c, d, ty = matrix
+    return np.asarray(points @ np.array([[a, c], [b, d]]) + (tx, ty))
 
 
 def _invert(points: Array, matrix: Affine) -> Array:

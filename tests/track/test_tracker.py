@@ -233,6 +233,28 @@ def test_without_an_estimate_the_gate_is_wide_enough_for_a_jolt():
     assert jolt(ok=True) == [1, 2]
 
 
+def test_what_is_found_for_its_motion_is_confirmed_once_it_has_moved_in_the_scene():
+    panning = EgoMotion(matrix=(1, 0, -2.0, 0, 1, 0), ok=True)
+    stands = play([detections([[200 - 2 * t, 50]], motion=6) for t in range(40)], ego=panning)
+    assert {int(t["state"][0]) for t in stands} == {TENTATIVE}
+    flies = play([detections([[200 - 2 * t, 50 + 0.5 * t]], motion=6) for t in range(40)], ego=panning)
+    confirmed = [int(t["state"][0]) for t in flies].index(CONFIRMED)
+    assert CONFIG.motion_hits - 1 <= confirmed <= CONFIG.motion_hits + 2
+    sure = play([detections([[200 - 2 * t, 50]], motion=6 if t % 2 else 0) for t in range(40)], ego=panning)
+    assert [int(t["state"][0]) for t in sure].index(CONFIRMED) == 4  # the network's third hit
+
+
+def test_chance_peaks_of_motion_make_no_place_familiar():
+    config = msgspec.structs.replace(CONFIG, clutter=ClutterConfig(recent_s=(0.2, 0.5), old_s=(0.6, 10.0)))
+    rng = np.random.default_rng(0)
+    for motion, confirmed in ((6, True), (0, False)):
+        tracker = Tracker(config, shape=(100, 100))
+        for _ in range(120):
+            tracker.step(detections(rng.uniform(0, 100, (8, 2)), score=0.3, motion=motion), DT, STILL)
+        out = [tracker.step(detections([[10 + 2 * t, 50]]), DT, STILL) for t in range(20)]
+        assert bool((out[-1]["state"] == CONFIRMED).any()) is confirmed
+
+
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 50), data=st.data())
 def test_the_order_of_detections_is_without_effect(seed, data):

@@ -1,0 +1,119 @@
+"""What one source has shown to be moving, frame after frame."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.capture.source import Picture
+from pipeline.detect.moving.config import MovingConfig
+from pipeline.detect.moving.registration import Matrix, Reference, smooth
+from pipeline.detect.moving.residual import PAST, Image, significance
+from pipeline.detect.moving.stuck import StuckPixels
+from pipeline.detect.moving.threshold import spread, thresholds
+from pipeline.messages import EgoMotion
+
+LEAST_NOISE = 0.25
+"""Counts of a matched filter's noise. A coder that repeats whole blocks leaves less, and then what remains is not
+noise: key frames, trails, blocks drawn anew."""
+REST_S = 5.0
+"""Key frames look noisy, and come every few seconds: so long must all frames be."""
+HIGHEST_THRESHOLD = 7.0
+"""A part of the frame that needs a higher one changes in ways that are not noise: waves, branches, a blinking lamp."""
+_SMOOTHING = 0.1
+_BURST = 1.5
+_CLOCK_S = 1e-3
+
+
+class Evidence(NamedTuple):
+    """Significance of change, in standard deviations, and the threshold that it is to be held against, each (H, W)."""
+
+    significance: Image
+    threshold: Image
+
+
+class _Snapshot:
+    def __init__(self, frame: Image, smoothed: Image, pts: float) -> None:
+        self.frame, self.smoothed, self.pts = frame, smoothed, pts
+        self.to_now: Matrix = np.eye(3)
+        self.gain, self.offset = 1.0, 0.0
+
+    def warped(self) -> Image:
+        """The frame as it would look now, NaN where it was out of view."""
+        height, width = self.frame.shape
+        warped = cv2.warpAffine(
+            self.frame, self.to_now[:2], (width, height), flags=cv2.INTER_CUBIC, borderValue=math.nan
+        )
+        return np.asarray(self.gain * warped + self.offset, np.float32)
+
+
+class MovingEvidence:
+    """Compares the frames of one source with frames of the last second or so, brought onto them.
+
+    Args:
+        config: of this way of finding targets.
+    """
+
+    def __init__(self, config: MovingConfig) -> None:
+        self._config = config
+        self._stuck = StuckPixels()
+        self._snapshots: list[_Snapshot] = []
+        self._usual: NDArray[np.float64] | None = None
+        self._rest_until = -math.inf
+
+    def see(self, picture: Picture, ego: EgoMotion, pts: float) -> Evidence | None:
+        """Take in the next frame.
+
+        Args:
+            picture: (H, W), native counts; of another size than before, all begins anew.
+            ego: motion since the last frame; while it is unknown, all begins anew.
+            pts: media time in seconds.
+
+        Returns:
+            none until there are three frames to compare with.
+        """
+        now = self._stuck.mend(picture.astype(np.float32))
+        if self._snapshots and (not ego.ok or now.shape != self._snapshots[-1].frame.shape or self._broken(pts)):
+            self._snapshots, self._usual = [], None
+        smoothed = smooth(now)
+        self._bring_here(Reference(smoothed), ego)
+        past = [shot for shot in self._snapshots if self._old(shot, pts)][-PAST:]
+        if not self._snapshots or self._old(self._snapshots[-1], pts):
+            self._snapshots = [*self._snapshots[-PAST:], _Snapshot(now, smoothed, pts)]
+        if len(past) < PAST:
+            return None
+        frames = [shot.warped() for shot in past]
+        seen: NDArray[np.bool_] = np.isfinite(sum(frames))
+        found, noise = significance(now, frames, seen)
+        if noise < LEAST_NOISE:
+            self._rest_until = pts + REST_S
+        now_at = thresholds(found, self._config.false_peaks)
+        self._usual = now_at if self._usual is None else _settle(self._usual, now_at)
+        # At once where much of a cell changes, as at the key frames of a coder.
+        needed = np.where(now_at > _BURST * self._usual, now_at, self._usual)
+        needed[needed > HIGHEST_THRESHOLD] = math.inf
+        return Evidence(found, spread(needed, found.shape)) if pts > self._rest_until else None
+
+    def _old(self, shot: _Snapshot, pts: float) -> bool:
+        return pts - shot.pts >= self._config.interval_s - _CLOCK_S
+
+    def _broken(self, pts: float) -> bool:
+        """Whether time has stood still, run backwards or leapt."""
+        age = pts - self._snapshots[-1].pts
+        return not 0 < age <= 2 * PAST * self._config.interval_s
+
+    def _bring_here(self, reference: Reference, ego: EgoMotion) -> None:
+        a, b, tx, c, d, ty = ego.matrix
+        step = np.array([[a, b, tx], [c, d, ty], [0.0, 0.0, 1.0]])
+        for shot in self._snapshots:
+            shot.to_now, shot.gain, shot.offset = reference.register(shot.smoothed, step @ shot.to_now)
+
+
+def _settle(usual: NDArray[np.float64], now: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Thresholds that follow those of each frame slowly; infinite ones, of too few peaks, say nothing."""
+    followed = np.where(np.isfinite(now), (1 - _SMOOTHING) * usual + _SMOOTHING * now, usual)
+    return np.where(np.isfinite(usual), followed, now)

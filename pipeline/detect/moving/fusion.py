@@ -1,0 +1,87 @@
+"""Detections of the network and of motion as one table."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.capture.source import Picture
+from pipeline.detect.components import find
+from pipeline.detect.moving.evidence import Evidence
+from pipeline.messages import Table
+
+SLOPE = 8.0
+"""Log odds per standard deviation. Steep: between noise and a target that is confirmed lies less than one."""
+REACH_PX = 5.0
+"""What moves within this distance of the box of what the network found is the same thing."""
+
+
+def moving(evidence: Evidence, picture: Picture, *, sure: float, low: float, max_area: int, limit: int) -> Table:
+    """What moves, as detections.
+
+    A peak at the threshold of the evidence scores ``sure``, others so much more or less on a straight line of log odds:
+    the tracker treats both kinds of detections by one rule.
+
+    Args:
+        evidence: of the frame.
+        picture: (H, W), native counts.
+        sure: score from which on a detection may start a track.
+        low: score of the weakest detections of use, at most ``sure``.
+        max_area: in pixels; larger ones are dropped.
+        limit: the best by score are kept.
+
+    Returns:
+        ``DETECTION_DTYPE``, best first, ``motion`` set.
+    """
+    odds = math.log(sure / (1 - sure)) + SLOPE * (evidence.significance - evidence.threshold)
+    # Cut where a float32 cannot tell the probability from 0 or 1 any more.
+    probability = (1 / (1 + np.exp(-np.clip(odds, -80, 15)))).astype(np.float32)
+    found = find(
+        probability,
+        picture,
+        threshold=low,
+        low_threshold=low,
+        min_area=1,
+        max_area=max_area,
+        max_detections=limit,
+    )
+    found["motion"] = _highest(evidence.significance, found)
+    return found
+
+
+def join(network: Table, motion: Table, *, sure: float, limit: int) -> Table:
+    """One table, best first.
+
+    A thing that both have found is the network's. Where the network is not sure of it, and its motion is the better
+    evidence, it gets the score of that, and its ``motion``.
+    """
+    if not len(motion):
+        return network
+    network = network.copy()
+    same = _beside(network, motion)
+    score, significance = (np.where(same, motion[name], 0.0).max(axis=1, initial=0.0) for name in ("score", "motion"))
+    raised = (network["score"] < sure) & (score > network["score"])
+    network["score"][raised], network["motion"][raised] = score[raised], significance[raised]
+    joined = np.concatenate([network, motion[~same.any(axis=0)]])
+    order = np.lexsort((joined["x"], joined["y"], -joined["score"]))
+    return joined[order[:limit]]
+
+
+def _beside(network: Table, motion: Table) -> NDArray[np.bool_]:
+    """(n, m): whether the m-th moving thing is within reach of the n-th box."""
+    inside = np.ones((len(network), len(motion)), bool)
+    for place, corner, side in (("x", "bx", "bw"), ("y", "by", "bh")):
+        low, high = network[corner] - REACH_PX, network[corner] + network[side] - 1 + REACH_PX
+        inside &= (motion[place] >= low[:, None]) & (motion[place] <= high[:, None])
+    return inside
+
+
+def _highest(picture: NDArray[np.float32], found: Table) -> NDArray[np.float64]:
+    corners, sides = found[["bx", "by"]].tolist(), found[["bw", "bh"]].tolist()
+    boxes = [
+        (slice(int(y), int(y + high)), slice(int(x), int(x + wide)))
+        for (x, y), (wide, high) in zip(corners, sides, strict=True)
+    ]
+    return np.array([float(picture[box].max()) for box in boxes])

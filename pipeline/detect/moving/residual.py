@@ -1,0 +1,59 @@
+"""The present frame less what was there before, in units of what such differences usually are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.float32]
+
+PAST = 3
+TARGET_SIGMA = 1.0
+"""Of the Gaussian that a point target is matched with, px: optics and detector of a good infrared camera."""
+SURROUND_SIGMA = 3.5
+NEIGHBOURHOOD = 31
+_SHAKE = 0.5
+_MARGIN = 9
+_MAD_TO_SIGMA = 1.4826
+_MEAN_TO_SIGMA = 1.2533
+
+
+def contrast(picture: Image) -> Image:
+    """Matched to a point target, and blind to whatever is wider than one: a difference of Gaussians."""
+    return np.asarray(
+        cv2.GaussianBlur(picture, (0, 0), TARGET_SIGMA) - cv2.GaussianBlur(picture, (0, 0), SURROUND_SIGMA), np.float32
+    )
+
+
+def significance(now: Image, past: Sequence[Image], seen: NDArray[np.bool_]) -> tuple[Image, float]:
+    """How many standard deviations each place has changed since three past frames.
+
+    The past is their median: a target in one of them leaves no hole. The deviation is the largest of three: of the
+    whole frame, of the neighbourhood (waves, leaves), and of the past frames from each other at that place (edges
+    that shake). The first two are read off absolute values, which a target hardly raises.
+
+    Args:
+        now: (H, W), counts.
+        past: ``PAST`` frames (H, W) in the coordinates and the brightness of this one.
+        seen: (H, W), where all of them have a value.
+
+    Returns:
+        (H, W), 0 or above, 0 where ``seen`` is not and up to 4 px from there; and the deviation of the whole frame,
+        counts, 0 where there is nothing to compare.
+    """
+    a, b, c = past
+    low, high = cv2.min(a, b), cv2.max(a, b)
+    change = now - cv2.max(low, cv2.min(high, c))
+    spread = np.asarray(cv2.max(high, c) - cv2.min(low, c))
+    change[~seen] = spread[~seen] = 0
+    inside = cv2.erode(seen.astype(np.uint8), np.ones((_MARGIN, _MARGIN), np.uint8), borderValue=1) > 0
+    if not inside.any():
+        return np.zeros_like(now), 0.0
+    found = np.abs(contrast(change))
+    noise = _MAD_TO_SIGMA * float(np.median(found[inside]))
+    local = _MEAN_TO_SIGMA * np.asarray(cv2.blur(found, (NEIGHBOURHOOD, NEIGHBOURHOOD)))
+    sigma = np.maximum(np.maximum(local, _SHAKE * np.abs(contrast(spread))), max(noise, 1e-3))
+    return np.where(inside, found / sigma, 0).astype(np.float32), noise

@@ -1,0 +1,40 @@
+"""Pixels that are stuck, told by standing out from their neighbours wherever the camera looks."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.float32]
+
+MEMORY = 16
+"""Frames; what stands out for much longer is the sensor's."""
+STANDS_OUT = 5.0
+"""Standard deviations of a pixel's difference to the median of the nine around it."""
+STEADY = 0.4
+"""Share of what a pixel stands out now that it must have stood out all along: a target passes."""
+_MAD_TO_SIGMA = 1.4826
+
+
+class StuckPixels:
+    """A running mean, per pixel of the sensor, of how much it differs from the median of the nine around it.
+
+    What is in the scene and as sharp as that is taken for stuck while the camera does not move: it does not move
+    either.
+    """
+
+    def __init__(self) -> None:
+        self._mean: Image | None = None
+
+    def mend(self, picture: Image) -> Image:
+        """The picture (H, W) with stuck pixels replaced by that median; it is learned from as well."""
+        median = cv2.medianBlur(picture, 3)
+        excess = picture - median
+        if self._mean is None or self._mean.shape != excess.shape:
+            self._mean = np.zeros_like(excess)
+        self._mean += (excess - self._mean) / MEMORY
+        noise = _MAD_TO_SIGMA * float(np.median(np.abs(excess[::3, ::3])))
+        usual = np.abs(self._mean)
+        stuck = (usual > STANDS_OUT * max(noise, 0.5)) & (usual > STEADY * np.abs(excess))
+        return np.where(stuck, median, picture)

@@ -1,0 +1,94 @@
+"""Frame after frame of one source: targets that no single frame shows, and when to keep silent."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pipeline.capture.scene import Scene, SceneSpec
+from pipeline.detect.moving.config import MovingConfig
+from pipeline.detect.moving.evidence import HIGHEST_THRESHOLD, MovingEvidence
+from pipeline.messages import IDENTITY, EgoMotion
+from pipeline.preprocess.ego_motion import EgoMotionConfig, EgoMotionEstimator
+
+STILL = EgoMotion(matrix=IDENTITY, inliers=50, ok=True, method="flow")
+LOST = EgoMotion(matrix=IDENTITY, inliers=0, ok=False, method="none")
+RATE = 25.0
+
+
+def noise(seed, shape=(128, 160), sigma=20.0):
+    return np.clip(np.random.default_rng(seed).normal(3000, sigma, shape), 0, 65535).astype(np.uint16)
+
+
+def evidence(frames, seer=None, ego=STILL, start=0):
+    seer = seer or MovingEvidence(MovingConfig())
+    return [seer.see(frame, ego, (start + k) / RATE) for k, frame in enumerate(frames)]
+
+
+@pytest.mark.parametrize("url", ["test://sky?snr=5&targets=8", "test://crossing?snr=5&jitter_px=2"])
+def test_targets_of_snr_5_under_a_moving_camera_are_seen_and_little_else(url):
+    scene = Scene(SceneSpec.from_url(url))
+    estimator, seer = EgoMotionEstimator(EgoMotionConfig()), MovingEvidence(MovingConfig())
+    hits, false = [], []
+    for k in range(90):
+        picture = scene.frame(k)
+        seen = seer.see(picture, estimator.estimate(picture), k / RATE)
+        if seen is None:
+            continue
+        over = seen.significance > seen.threshold
+        for truth in scene.truth(k):
+            if truth.visible:
+                rows = slice(max(0, round(truth.y) - 2), round(truth.y) + 3)
+                columns = slice(max(0, round(truth.x) - 2), round(truth.x) + 3)
+                hits.append(over[rows, columns].any())
+                over[max(0, rows.start - 4) : rows.stop + 4, max(0, columns.start - 4) : columns.stop + 4] = False
+        false.append(over.sum())
+    assert len(false) > 55
+    assert np.mean(hits) > 0.7
+    assert np.mean(false) < 1.5  # pixels
+
+
+def test_three_frames_of_the_past_are_needed_and_again_after_a_break():
+    seer = MovingEvidence(MovingConfig(interval_s=0.2))
+    first = [seen is not None for seen in evidence([noise(k) for k in range(30)], seer)]
+    begin = first.index(True)
+    assert all(first[begin:])
+    assert 15 <= begin <= 20
+    for broken in (
+        evidence([noise(50)], seer, LOST, start=30),
+        evidence([noise(51, (96, 96))], seer, start=31),
+        evidence([noise(52, (96, 96))], seer, start=20),
+        evidence([noise(53, (96, 96))], seer, start=200),
+    ):
+        assert broken == [None]
+    again = [seen is not None for seen in evidence([noise(60 + k) for k in range(30)], seer, start=300)]
+    assert again == first
+
+
+def test_noise_alone_passes_about_never():
+    seen = [found for found in evidence([noise(k) for k in range(80)]) if found is not None]
+    assert len(seen) > 50
+    over = [(found.significance > found.threshold).sum() for found in seen]
+    assert np.mean(over) < MovingConfig().false_peaks
+    assert all(((found.threshold > 3) & (found.threshold < 7)).all() for found in seen)
+
+
+def test_a_coder_that_repeats_blocks_is_not_believed_also_at_its_key_frames():
+    rng = np.random.default_rng(0)
+    textures = [rng.normal(120, 6, (128, 160)).round().astype(np.uint8) for _ in range(3)]
+    frames = [textures[k // 40] for k in range(120)]
+    assert evidence(frames) == [None] * 120
+
+
+def test_a_sea_that_glitters_is_not_believed_and_the_sky_above_it_is():
+    rng = np.random.default_rng(0)
+    frames = []
+    for k in range(60):
+        picture = noise(k).astype(float)
+        rows, columns = rng.integers(64, 128, 60), rng.integers(0, 160, 60)
+        picture[rows, columns] += rng.exponential(2000, 60)
+        frames.append(picture.clip(0, 65535).astype(np.uint16))
+    for seen in evidence(frames)[30:]:
+        assert seen is not None
+        assert np.isinf(seen.threshold[64:]).all()
+        assert (seen.threshold[:64] <= HIGHEST_THRESHOLD).all()

@@ -1,0 +1,74 @@
+"""What the network and motion have found, as one table."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from pipeline.detect.moving.evidence import Evidence
+from pipeline.detect.moving.fusion import SLOPE, join, moving
+from pipeline.messages import DETECTION_DTYPE
+from tests.messages import rows
+
+PICTURE = np.full((40, 50), 100, np.uint16)
+
+
+def peaks(*spots):
+    found = np.zeros((40, 50), np.float32)
+    for x, y, height in spots:
+        found[y, x] = height
+    return Evidence(found, np.full_like(found, 5.0))
+
+
+def detect(evidence, sure=0.99, low=0.4):
+    return moving(evidence, PICTURE, sure=sure, low=low, max_area=100, limit=10)
+
+
+def test_scores_are_log_odds_about_the_threshold():
+    table = detect(peaks((10, 10, 5.0), (30, 20, 5.2), (40, 30, 4.9), (20, 35, 3.0)))
+    odds = [math.log(score / (1 - score)) - math.log(0.99 / 0.01) for score in table["score"]]
+    assert odds == pytest.approx([0.2 * SLOPE, 0.0, -0.1 * SLOPE], abs=1e-3)
+    assert table["motion"] == pytest.approx([5.2, 5.0, 4.9])
+    assert [(row["x"], row["y"]) for row in table] == [(30, 20), (10, 10), (40, 30)]
+
+
+def test_an_endless_threshold_lets_nothing_through_and_a_huge_peak_stays_below_one():
+    assert len(detect(Evidence(peaks((10, 10, 9.0)).significance, np.full((40, 50), math.inf, np.float32)))) == 0
+    (row,) = detect(peaks((10, 10, 500.0)))
+    assert 0.999 < row["score"] < 1
+
+
+def box(x, y, score, motion=0.0, side=3):
+    corner = {"bx": x - side // 2, "by": y - side // 2, "bw": side, "bh": side}
+    return {"x": x, "y": y, "score": score, "motion": motion, **corner}
+
+
+def joined(network, motion, **options):
+    tables = (rows(DETECTION_DTYPE, *part) for part in (network, motion))
+    table = join(*tables, **{"sure": 0.99, "limit": 10, **options})
+    return [(row["x"], row["y"], row["score"], row["motion"]) for row in table]
+
+
+def test_a_thing_that_both_have_found_is_one_and_of_the_better_score():
+    motion = [box(16, 10, 0.995, 7.0)]
+    assert joined([box(10, 10, 0.6)], motion) == [(10, 10, 0.995, 7.0)]
+    assert joined([box(10, 10, 0.992)], motion) == [(10, 10, 0.992, 0.0)]  # the network is sure by itself
+    assert joined([box(10, 10, 0.98)], [box(16, 10, 0.5, 4.5)]) == [(10, 10, 0.98, 0.0)]
+
+
+def test_things_apart_stay_two_best_first_and_no_more_than_the_limit():
+    network, motion = [box(10, 10, 0.97)], [box(18, 10, 0.995, 7.0), box(10, 30, 0.5, 4.6)]
+    both = [(18, 10, 0.995, 7.0), (10, 10, 0.97, 0.0), (10, 30, 0.5, 4.6)]
+    assert joined(network, motion) == both
+    assert joined(network, motion, limit=2) == both[:2]
+    assert joined(network, []) == both[1:2]
+    assert joined([], motion) == [both[0], both[2]]
+
+
+def test_the_network_s_table_is_not_written_to():
+    network = rows(DETECTION_DTYPE, box(10, 10, 0.6))
+    network.flags.writeable = False
+    join(network, rows(DETECTION_DTYPE, box(11, 10, 0.999, 8.0)), sure=0.99, limit=5)
+    assert network["score"].tolist() == [0.6]

@@ -1,0 +1,91 @@
+"""The correction of where a past frame lies, against motions that are known."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from pipeline.detect.moving.registration import REACH_PX, Reference, smooth
+
+H, W = 96, 128
+
+
+def scene(seed=0, size=(160, 200)):
+    rng = np.random.default_rng(seed)
+    return cv2.GaussianBlur(rng.normal(0, 400, size).astype(np.float32), (0, 0), 4) + 1000
+
+
+def looked_at(matrix, canvas=None):
+    """The picture of a camera whose pixels ``matrix`` takes from a first look at the same canvas."""
+    to_canvas = np.array([[1, 0, 30.0], [0, 1, 30], [0, 0, 1]]) @ np.linalg.inv(matrix)
+    flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+    return cv2.warpAffine(scene() if canvas is None else canvas, to_canvas[:2], (W, H), flags=flags)
+
+
+def similarity(dx=0.0, dy=0.0, zoom=1.0, degrees=0.0):
+    turn = np.eye(3)
+    turn[:2] = cv2.getRotationMatrix2D(((W - 1) / 2, (H - 1) / 2), degrees, zoom)
+    return np.array([[1, 0, dx], [0, 1, dy], [0, 0, 1.0]]) @ turn
+
+
+def error(found, true):
+    """Largest distance, px, between where two matrices take the corners."""
+    corners = np.array([[0, W - 1, 0, W - 1], [0, 0, H - 1, H - 1], [1, 1, 1, 1.0]])
+    return np.abs((found @ corners - true @ corners)[:2]).max()
+
+
+def register(past, now, guess):
+    return Reference(smooth(now)).register(smooth(past), guess)
+
+
+@pytest.mark.parametrize(
+    ("true", "guess"),
+    [
+        (similarity(0.4, -0.3), np.eye(3)),
+        (similarity(-7.3, 4.6), similarity(-7, 5)),
+        (similarity(degrees=0.3), np.eye(3)),
+        (similarity(3.2, 0.1, 1.01, 0.5), similarity(3, 0, 1.008, 0.3)),
+    ],
+)
+def test_a_motion_known_in_the_rough_becomes_exact(true, guess):
+    past, now = looked_at(np.eye(3)), looked_at(true)
+    found, gain, offset = register(past, now, guess)
+    assert error(found, true) < 0.3 * error(guess, true)
+    for _ in range(2):
+        found, gain, offset = register(past, now, found)
+    assert error(found, true) < 0.1  # OpenCV looks pictures up at steps of 1/32 px
+    assert gain == pytest.approx(1, abs=0.01)
+    assert offset + (gain - 1) * 1000 == pytest.approx(0, abs=1)
+
+
+def test_another_gain_is_told_from_motion():
+    true = similarity(0.3, 0.2)
+    found, gain, offset = register(looked_at(np.eye(3)), 1.2 * looked_at(true) - 150, np.eye(3))
+    assert error(found, true) < 0.06
+    assert gain == pytest.approx(1.2, abs=0.01)
+    assert offset == pytest.approx(-150, abs=10)
+
+
+def test_a_bright_target_that_flies_does_not_pull_the_frame_along():
+    true, past = similarity(0.2, 0.0), looked_at(np.eye(3))
+    now = looked_at(true)
+    past[40:44, 40:44] += 2000
+    now[40:44, 43:47] += 2000
+    assert error(register(past, now, np.eye(3))[0], true) < 0.15
+
+
+@pytest.mark.parametrize("guess", [similarity(REACH_PX + 3.0, 0), similarity(200, 0)])
+def test_what_is_out_of_reach_is_left_alone(guess):
+    picture = looked_at(np.eye(3))
+    found, gain, offset = register(picture, picture, guess)
+    assert np.array_equal(found, guess)
+    assert (gain, offset) == (1.0, 0.0)
+
+
+def test_a_flat_frame_moves_nothing():
+    flat = np.full((H, W), 500, np.float32)
+    found, gain, offset = register(flat, flat + 20, np.eye(3))
+    assert np.isfinite(found).all()
+    assert error(found, np.eye(3)) < 1e-3
+    assert gain * 500 + offset == pytest.approx(520, abs=0.1)

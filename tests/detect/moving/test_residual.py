@@ -1,0 +1,74 @@
+"""Change against the past, in standard deviations."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from pipeline.detect.moving.residual import significance
+
+H, W = 120, 160
+ALL = np.ones((H, W), bool)
+
+
+def noisy(seed, sigma=10.0, background=500.0):
+    return (background + np.random.default_rng(seed).normal(0, sigma, (H, W))).astype(np.float32)
+
+
+def add_target(picture, x, y, peak):
+    rows, columns = np.mgrid[:H, :W]
+    picture += (peak * np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / (2 * 0.95**2))).astype(np.float32)
+    return picture
+
+
+def test_noise_has_unit_deviation_and_a_target_stands_out_where_it_is():
+    now, past = add_target(noisy(0), 80, 60, 60), [noisy(seed) for seed in (1, 2, 3)]
+    found, noise = significance(now, past, ALL)
+    quiet = np.ones((H, W), bool)
+    quiet[50:70, 70:90] = False
+    assert np.sqrt(np.mean(found[quiet] ** 2)) == pytest.approx(1, abs=0.15)
+    assert np.unravel_index(found.argmax(), found.shape) == (60, 80)
+    assert found.max() > 5
+    assert 2 < noise < 5  # a matched filter leaves a third of the noise of 12.5 that the difference has
+
+
+def test_a_dark_target_counts_as_much():
+    past = [noisy(seed) for seed in (1, 2, 3)]
+    bright = significance(add_target(noisy(0), 80, 60, 60), past, ALL)[0]
+    dark = significance(add_target(noisy(0), 80, 60, -60), past, ALL)[0]
+    assert bright[60, 80] > 5
+    assert dark[60, 80] > 5
+
+
+def test_a_target_in_one_past_frame_leaves_no_hole():
+    now, past = noisy(0), [add_target(noisy(1), 80, 60, 200), noisy(2), noisy(3)]
+    assert significance(now, past, ALL)[0][57:64, 77:84].max() < 4
+
+
+def test_what_stands_is_not_seen():
+    frames = [add_target(noisy(seed), 80, 60, 300) for seed in range(4)]
+    assert significance(frames[0], frames[1:], ALL)[0][55:66, 75:86].max() < 4.5
+
+
+def test_an_edge_that_shakes_is_forgiven_and_a_target_beside_it_is_not():
+    def edge(seed, at):
+        step = np.where(np.arange(W)[None, :] < at, 500, 900).astype(np.float32).repeat(H, axis=0)
+        return cv2.GaussianBlur(step, (0, 0), 1.0) + noisy(seed, background=0.0)
+
+    now = add_target(edge(0, 80.0), 30, 60, 70)
+    found, _ = significance(now, [edge(1, 79.0), edge(2, 80.0), edge(3, 81.0)], ALL)
+    assert found[:, 76:85].max() < 5
+    assert found[60, 30] > 6
+
+
+def test_what_was_out_of_view_is_zero():
+    seen = ALL.copy()
+    seen[:, 100:] = False
+    past = [np.where(seen, noisy(seed), np.nan).astype(np.float32) for seed in (1, 2, 3)]
+    found, noise = significance(add_target(noisy(0), 60, 60, 80), past, seen)
+    assert np.isfinite(found).all()
+    assert np.isfinite(noise)
+    assert not found[:, 96:].any()
+    assert found[60, 60] > 6
+    assert significance(noisy(0), past, np.zeros_like(seen)) == (pytest.approx(np.zeros((H, W))), 0.0)
