@@ -15,6 +15,7 @@ from tools.render_scene import main as render
 from tools.video_figures import Video
 
 VIDEO = Video("set", "one", Path("none.mp4"), Path("none.csv"))
+CONFIG = load(None, ["detect.threshold=0.9"])
 POSTS = [(40.0 + 15 * i, 80.0) for i in range(8)]
 
 
@@ -23,22 +24,22 @@ def messages(count=60, pan=0.0):
     ego = EgoMotion(matrix=(1, 0, -pan, 0, 1, 0), inliers=50, ok=True, method="flow")
     for t in range(count):
         spots = [(x - pan * t, y) for x, y in [*POSTS, (20.0 + 3.0 * t, 30.0)]]
-        table = rows(DETECTION_DTYPE, *({"x": x, "y": y, "score": 0.9995} for x, y in spots))
+        table = rows(DETECTION_DTYPE, *({"x": x, "y": y, "score": 0.95} for x, y in spots))
         yield Detected(header=frame_header((128, 256), seq=t), ego=ego, detections=table.tobytes())
 
 
 def test_single_frames_are_tracks_of_one_frame():
     seen = list(messages(5))
-    ids = [id_ for table in video_baselines.per_frame(VIDEO, seen, load()) for id_ in table["id"].tolist()]
+    ids = [id_ for table in video_baselines.per_frame(VIDEO, seen, CONFIG) for id_ in table["id"].tolist()]
     assert sorted(ids) == list(range(1, 46))
-    config = load(None, ["detect.threshold=0.9996"])
+    config = load(None, ["detect.threshold=0.96"])
     assert not any(len(table) for table in video_baselines.per_frame(VIDEO, seen, config))
 
 
 def test_m_of_n_confirms_posts_and_the_tracker_does_not():
-    seen, config = list(messages()), load()
+    seen = list(messages())
     shown = [
-        sum(table["state"] != 0 for table in way(VIDEO, seen, config) if len(table) == 9).tolist()
+        sum(table["state"] != 0 for table in way(VIDEO, seen, CONFIG) if len(table) == 9).tolist()
         for way in (video_baselines.m_of_n, video_baselines.tracked)
     ]
     assert all(frames > 50 for frames in shown[0])
@@ -50,7 +51,7 @@ def test_m_of_n_confirms_posts_and_the_tracker_does_not():
 def test_byte_track_holds_targets_under_a_panning_camera(pan):
     pytest.importorskip("trackers", reason="pip install trackers")
     seen = list(messages(pan=pan))
-    tables = list(video_baselines.byte_track(VIDEO, seen, load()))
+    tables = list(video_baselines.byte_track(VIDEO, seen, CONFIG))
     last = {int(row["id"]): (row["x"], row["y"]) for row in tables[-1]}
     assert len(last) == 9
     assert {int(row["id"]) for table in tables[10:] for row in table} == set(last)

@@ -42,6 +42,11 @@ class _Snapshot:
         self.to_now: Matrix = np.eye(3)
         self.gain, self.offset = 1.0, 0.0
 
+    def move(self, ego: EgoMotion) -> None:
+        """A frame has passed."""
+        a, b, tx, c, d, ty = ego.matrix
+        self.to_now = np.array([[a, b, tx], [c, d, ty], [0.0, 0.0, 1.0]]) @ self.to_now
+
     def warped(self) -> Image:
         """The frame as it would look now, NaN where it was out of view."""
         height, width = self.frame.shape
@@ -79,9 +84,13 @@ class MovingEvidence:
         now = self._stuck.mend(picture.astype(np.float32))
         if self._snapshots and (not ego.ok or now.shape != self._snapshots[-1].frame.shape or self._broken(pts)):
             self._snapshots, self._usual = [], None
+        for shot in self._snapshots:
+            shot.move(ego)
         smoothed = smooth(now)
-        self._bring_here(Reference(smoothed), ego)
         past = [shot for shot in self._snapshots if self._old(shot, pts)][-PAST:]
+        reference = Reference(smoothed)
+        for shot in past:
+            shot.to_now, shot.gain, shot.offset = reference.register(shot.smoothed, shot.to_now)
         if not self._snapshots or self._old(self._snapshots[-1], pts):
             self._snapshots = [*self._snapshots[-PAST:], _Snapshot(now, smoothed, pts)]
         if len(past) < PAST:
@@ -96,7 +105,7 @@ class MovingEvidence:
         # At once where much of a cell changes, as at the key frames of a coder.
         needed = np.where(now_at > _BURST * self._usual, now_at, self._usual)
         needed[needed > HIGHEST_THRESHOLD] = math.inf
-        return Evidence(found, spread(needed, found.shape)) if pts > self._rest_until else None
+        return Evidence(found, spread(needed, (found.shape[0], found.shape[1]))) if pts > self._rest_until else None
 
     def _old(self, shot: _Snapshot, pts: float) -> bool:
         return pts - shot.pts >= self._config.interval_s - _CLOCK_S
@@ -105,12 +114,6 @@ class MovingEvidence:
         """Whether time has stood still, run backwards or leapt."""
         age = pts - self._snapshots[-1].pts
         return not 0 < age <= 2 * PAST * self._config.interval_s
-
-    def _bring_here(self, reference: Reference, ego: EgoMotion) -> None:
-        a, b, tx, c, d, ty = ego.matrix
-        step = np.array([[a, b, tx], [c, d, ty], [0.0, 0.0, 1.0]])
-        for shot in self._snapshots:
-            shot.to_now, shot.gain, shot.offset = reference.register(shot.smoothed, step @ shot.to_now)
 
 
 def _settle(usual: NDArray[np.float64], now: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -14,6 +14,7 @@ from pipeline.messages import Table
 
 SLOPE = 8.0
 """Log odds per standard deviation. Steep: between noise and a target that is confirmed lies less than one."""
+_LOWEST = 3.0
 REACH_PX = 5.0
 """What moves within this distance of the box of what the network found is the same thing."""
 
@@ -35,9 +36,11 @@ def moving(evidence: Evidence, picture: Picture, *, sure: float, low: float, max
     Returns:
         ``DETECTION_DTYPE``, best first, ``motion`` set.
     """
-    odds = math.log(sure / (1 - sure)) + SLOPE * (evidence.significance - evidence.threshold)
-    # Cut where a float32 cannot tell the probability from 0 or 1 any more.
-    probability = (1 / (1 + np.exp(-np.clip(odds, -80, 15)))).astype(np.float32)
+    probability = np.zeros_like(evidence.significance)
+    over = evidence.significance - evidence.threshold
+    high = over > -_LOWEST
+    # Cut where a float32 cannot tell the probability from 1 any more.
+    probability[high] = 1 / (1 + np.exp(-np.minimum(math.log(sure / (1 - sure)) + SLOPE * over[high], 15)))
     found = find(
         probability,
         picture,

@@ -64,7 +64,6 @@ def grid(shape: tuple[int, ...]) -> tuple[int, int]:
     return max(1, round(shape[0] / CELL)), max(1, round(shape[1] / CELL))
 
 
-def spread(cells: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.float32]:
+def spread(cells: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.float32]:
     """The value (H, W) that each pixel's cell has."""
-    rows, columns = np.arange(shape[0]) * cells.shape[0] // shape[0], np.arange(shape[1]) * cells.shape[1] // shape[1]
-    return cells[np.ix_(rows, columns)].astype(np.float32)
+    return np.asarray(cv2.resize(cells.astype(np.float32), shape[::-1], interpolation=cv2.INTER_NEAREST))
