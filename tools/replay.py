@@ -125,9 +125,10 @@ class _Sweep(DetectStage):
     def at(self, packet: Packet, thresholds: Sequence[float | None]) -> Iterator[Packet]:
         """What is detected in one frame at each threshold."""
         (probability,) = self._probabilities([packet]).values()
+        evidence = self._evidence(packet)
         for threshold in thresholds:
             self._config = msgspec.structs.replace(self._config, threshold=threshold)
-            yield self._detected(packet, probability)
+            yield self._detected(packet, probability, evidence)
 
 
 def _detected(packet: Packet) -> Detected:
@@ -141,9 +142,10 @@ def _digest(address: str, config: Config, thresholds: Sequence[float | None], fr
     files = [medium] if medium.is_file() else sorted(medium.iterdir())
     stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     try:
-        weights = nets.read_manifest(config.detect.weights).sha256
+        manifest = nets.read_manifest(config.detect.weights)
     except nets.WeightsError as error:
         raise BackendError(str(error)) from None
     detection = msgspec.structs.replace(config.detect, threads=None, threshold=None)
+    weights = [manifest.sha256, manifest.threshold, manifest.track_threshold]
     everything = [stats, weights, detection, config.preprocess, config.capture, thresholds, frames]
     return hashlib.sha256(msgspec.json.encode(everything)).hexdigest()[:16]

@@ -12,10 +12,10 @@ from pipeline.detect.components import find
 from pipeline.detect.config import DetectConfig
 from pipeline.detect.masks import draw, polygons_of, uncovered
 from pipeline.detect.moving import fusion
-from pipeline.detect.moving.evidence import MovingEvidence
+from pipeline.detect.moving.evidence import Evidence, MovingEvidence
 from pipeline.detect.tiling import stitch, tiles
 from pipeline.link import SourceReport
-from pipeline.messages import DETECTION_DTYPE, Detected, EndOfSource, Packet, Prepared, Table
+from pipeline.messages import Detected, EndOfSource, Packet, Prepared
 
 
 class DetectStage:
@@ -60,7 +60,7 @@ class DetectStage:
                 self._moving.pop(packet.message.source, None)
                 yield packet
                 continue
-            yield self._detected(packet, maps[id(packet)])
+            yield self._detected(packet, maps[id(packet)], self._evidence(packet))
 
     def close(self) -> None:
         """Let go of the network."""
@@ -92,7 +92,15 @@ class DetectStage:
                 maps[id(packet)] = stitch(layout, list(part))
         return maps
 
-    def _detected(self, packet: Packet, probability: Maps) -> Packet:
+    def _evidence(self, packet: Packet) -> Evidence | None:
+        """What moves in the frame: once for each, in their order."""
+        if not self._config.moving.enabled:
+            return None
+        message = _prepared(packet)
+        seer = self._moving.setdefault(message.header.source, MovingEvidence(self._config.moving))
+        return seer.see(_picture(packet), message.ego, message.header.pts)
+
+    def _detected(self, packet: Packet, probability: Maps, evidence: Evidence | None) -> Packet:
         assert self._backend is not None
         config, message = self._config, _prepared(packet)
         threshold = config.threshold if config.threshold is not None else self._backend.manifest.threshold
@@ -105,9 +113,16 @@ class DetectStage:
             max_area=config.max_area,
             max_detections=config.max_detections,
         )
-        if config.moving.enabled:
+        if evidence is not None:
             sure = threshold if config.threshold is not None else self._backend.manifest.track_threshold or threshold
-            motion = self._in_motion(packet, sure, threshold * config.low_ratio)
+            motion = fusion.moving(
+                evidence,
+                _picture(packet),
+                sure=sure,
+                low=threshold * config.low_ratio,
+                max_area=config.max_area,
+                limit=config.max_detections,
+            )
             detections = fusion.join(detections, motion, sure=sure, limit=config.max_detections)
         if polygons := polygons_of(config.masks, message.header.source):
             key = (message.header.source, message.header.height, message.header.width)
@@ -116,22 +131,6 @@ class DetectStage:
             detections = uncovered(detections, self._masks[key])
         detected = Detected(header=message.header, ego=message.ego, detections=detections.tobytes())
         return Packet(detected, packet.picture)
-
-    def _in_motion(self, packet: Packet, sure: float, low: float) -> Table:
-        """What moves in the frame; what surely does may start tracks, as what the network is sure of."""
-        config, message = self._config, _prepared(packet)
-        seer = self._moving.setdefault(message.header.source, MovingEvidence(config.moving))
-        evidence = seer.see(_picture(packet), message.ego, message.header.pts)
-        if evidence is None:
-            return np.zeros(0, DETECTION_DTYPE)
-        return fusion.moving(
-            evidence,
-            _picture(packet),
-            sure=sure,
-            low=low,
-            max_area=config.max_area,
-            limit=config.max_detections,
-        )
 
 
 def _prepared(packet: Packet) -> Prepared:

@@ -42,10 +42,11 @@ class _Snapshot:
         self.to_now: Matrix = np.eye(3)
         self.gain, self.offset = 1.0, 0.0
 
-    def move(self, ego: EgoMotion) -> None:
+    def follow(self, ego: EgoMotion, now: Reference) -> None:
         """A frame has passed."""
         a, b, tx, c, d, ty = ego.matrix
-        self.to_now = np.array([[a, b, tx], [c, d, ty], [0.0, 0.0, 1.0]]) @ self.to_now
+        step = np.array([[a, b, tx], [c, d, ty], [0.0, 0.0, 1.0]])
+        self.to_now, self.gain, self.offset = now.register(self.smoothed, step @ self.to_now)
 
     def warped(self) -> Image:
         """The frame as it would look now, NaN where it was out of view."""
@@ -84,13 +85,11 @@ class MovingEvidence:
         now = self._stuck.mend(picture.astype(np.float32))
         if self._snapshots and (not ego.ok or now.shape != self._snapshots[-1].frame.shape or self._broken(pts)):
             self._snapshots, self._usual = [], None
-        for shot in self._snapshots:
-            shot.move(ego)
         smoothed = smooth(now)
-        past = [shot for shot in self._snapshots if self._old(shot, pts)][-PAST:]
         reference = Reference(smoothed)
-        for shot in past:
-            shot.to_now, shot.gain, shot.offset = reference.register(shot.smoothed, shot.to_now)
+        for shot in self._snapshots:  # the young ones as well: drift is taken out while it is small
+            shot.follow(ego, reference)
+        past = [shot for shot in self._snapshots if self._old(shot, pts)][-PAST:]
         if not self._snapshots or self._old(self._snapshots[-1], pts):
             self._snapshots = [*self._snapshots[-PAST:], _Snapshot(now, smoothed, pts)]
         if len(past) < PAST:

@@ -12,9 +12,9 @@ from pipeline.detect.components import find
 from pipeline.detect.moving.evidence import Evidence
 from pipeline.messages import Table
 
-SLOPE = 8.0
-"""Log odds per standard deviation. Steep: between noise and a target that is confirmed lies less than one."""
-_LOWEST = 3.0
+WEAK = 0.8
+"""Peaks so many standard deviations below the threshold are of use still, to keep a track; lower ones are noise."""
+_LEAST_SLOPE = 8.0
 REACH_PX = 5.0
 """What moves within this distance of the box of what the network found is the same thing."""
 
@@ -22,8 +22,8 @@ REACH_PX = 5.0
 def moving(evidence: Evidence, picture: Picture, *, sure: float, low: float, max_area: int, limit: int) -> Table:
     """What moves, as detections.
 
-    A peak at the threshold of the evidence scores ``sure``, others so much more or less on a straight line of log odds:
-    the tracker treats both kinds of detections by one rule.
+    A peak at the threshold of the evidence scores ``sure``, one ``WEAK`` below it ``low`` at most, on a straight line of
+    log odds: the tracker treats both kinds of detections by one rule.
 
     Args:
         evidence: of the frame.
@@ -38,9 +38,10 @@ def moving(evidence: Evidence, picture: Picture, *, sure: float, low: float, max
     """
     probability = np.zeros_like(evidence.significance)
     over = evidence.significance - evidence.threshold
-    high = over > -_LOWEST
+    high = over > -WEAK
+    slope = max((_logit(sure) - _logit(low)) / WEAK, _LEAST_SLOPE)
     # Cut where a float32 cannot tell the probability from 1 any more.
-    probability[high] = 1 / (1 + np.exp(-np.minimum(math.log(sure / (1 - sure)) + SLOPE * over[high], 15)))
+    probability[high] = 1 / (1 + np.exp(-np.minimum(_logit(sure) + slope * over[high], 15)))
     found = find(
         probability,
         picture,
@@ -88,3 +89,7 @@ def _highest(picture: NDArray[np.float32], found: Table) -> NDArray[np.float64]:
         for (x, y), (wide, high) in zip(corners, sides, strict=True)
     ]
     return np.array([float(picture[box].max()) for box in boxes])
+
+
+def _logit(probability: float) -> float:
+    return math.log(probability / (1 - probability))

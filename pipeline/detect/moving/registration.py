@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 Image = NDArray[np.float32]
 Matrix = NDArray[np.float64]
 
-SAMPLES = 6_000
+SAMPLES = 12_000
 """As many pixels are compared, at most, on a regular grid."""
 REACH_PX = 2.0
 """Farther than this a linear model of the picture does not reach; such a correction is not taken."""

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline.detect.moving.evidence import Evidence
-from pipeline.detect.moving.fusion import SLOPE, join, moving
+from pipeline.detect.moving.fusion import WEAK, join, moving
 from pipeline.messages import DETECTION_DTYPE
 from tests.messages import rows
 
@@ -27,11 +27,17 @@ def detect(evidence, sure=0.99, low=0.4):
 
 
 def test_scores_are_log_odds_about_the_threshold():
-    table = detect(peaks((10, 10, 5.0), (30, 20, 5.2), (40, 30, 4.9), (20, 35, 3.0)))
-    odds = [math.log(score / (1 - score)) - math.log(0.99 / 0.01) for score in table["score"]]
-    assert odds == pytest.approx([0.2 * SLOPE, 0.0, -0.1 * SLOPE], abs=1e-3)
+    table = detect(peaks((10, 10, 5.0), (30, 20, 5.2), (40, 30, 4.9), (20, 35, 5 - WEAK - 0.01)), sure=0.9999, low=0.4)
+    odds = [math.log(score / (1 - score)) for score in table["score"]]
+    slope = (math.log(9999) - math.log(0.4 / 0.6)) / WEAK
+    assert odds == pytest.approx([math.log(9999) + slope * over for over in (0.2, 0.0, -0.1)], abs=0.01)
     assert table["motion"] == pytest.approx([5.2, 5.0, 4.9])
     assert [(row["x"], row["y"]) for row in table] == [(30, 20), (10, 10), (40, 30)]
+
+
+def test_where_no_weak_detections_are_wanted_there_are_none():
+    table = detect(peaks((10, 10, 5.0), (30, 20, 4.9)), sure=0.9, low=0.9)
+    assert [(row["x"], row["y"]) for row in table] == [(10, 10)]
 
 
 def test_an_endless_threshold_lets_nothing_through_and_a_huge_peak_stays_below_one():
