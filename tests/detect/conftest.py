@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -9,6 +11,7 @@ from torch import nn
 import nets
 from nets.manifest import Input, Training, Validation
 from nets.normalisation import FrameZScore
+from pipeline.detect.backends.artefact import Artefact
 
 NORM = FrameZScore(windows=(9,))
 
@@ -40,3 +43,10 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("weights") / "lively.safetensors"
     nets.save(path, network, manifest)
     return str(path)
+
+
+def described_artefact(weights: str, **fields: Any) -> Artefact:
+    """The manifest of an artefact made of these weights."""
+    manifest = nets.read_manifest(weights)
+    of_these = {"weights": manifest.name, "weights_sha256": manifest.sha256, "input": manifest.input}
+    return Artefact(files={}, made_with={"torch": "2"}, **of_these, **fields)

@@ -8,9 +8,10 @@ import pytest
 
 import nets
 from pipeline.detect.backends import artefact, make_backend
-from pipeline.detect.backends.artefact import Accuracy, Artefact
+from pipeline.detect.backends.artefact import Accuracy
 from pipeline.detect.config import DetectConfig
 from pipeline.errors import BackendError, ConfigError, one_line
+from tests.detect.conftest import described_artefact
 
 ACCURACY = Accuracy(data="a", pictures=2, threshold=0.5, reference={"iou": 0.6}, artefact={"iou": 0.55})
 
@@ -18,17 +19,7 @@ ACCURACY = Accuracy(data="a", pictures=2, threshold=0.5, reference={"iou": 0.6},
 @pytest.fixture
 def made(weights, tmp_path):
     """Path of the manifest of an artefact whose one file holds b"model"."""
-    manifest = nets.read_manifest(weights)
-    described = Artefact(
-        format="onnx",
-        precision="fp32",
-        files={},
-        weights=manifest.name,
-        weights_sha256=manifest.sha256,
-        input=manifest.input,
-        made_with={"torch": "2"},
-        accuracy=ACCURACY,
-    )
+    described = described_artefact(weights, format="onnx", precision="fp32", accuracy=ACCURACY)
     path = tmp_path / "lively-onnx.json"
     artefact.write(path, described, {"lively-onnx.onnx": b"model"})
     return path

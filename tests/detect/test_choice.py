@@ -5,13 +5,13 @@ import sys
 import msgspec
 import pytest
 
-import nets
 from pipeline.detect.backends import artefact, available, choice, make_backend, select
-from pipeline.detect.backends.artefact import Accuracy, Artefact
+from pipeline.detect.backends.artefact import Accuracy
 from pipeline.detect.backends.parity import Tolerance
 from pipeline.detect.config import DetectConfig
 from pipeline.detect.stage import DetectStage
 from pipeline.errors import BackendError
+from tests.detect.conftest import described_artefact
 
 
 @pytest.fixture
@@ -66,17 +66,7 @@ def test_auto_takes_torch_where_others_do_not_agree(config, monkeypatch):
 
 
 def int8(config, tmp_path, accuracy):
-    manifest = nets.read_manifest(config.weights)
-    made = Artefact(
-        format="openvino",
-        precision="int8",
-        files={},
-        weights=manifest.name,
-        weights_sha256=manifest.sha256,
-        input=manifest.input,
-        made_with={},
-        accuracy=accuracy,
-    )
+    made = described_artefact(config.weights, format="openvino", precision="int8", accuracy=accuracy)
     path = tmp_path / "int8.json"
     artefact.write(path, made, {"int8.xml": b"no model", "int8.bin": b""})
     return msgspec.structs.replace(config, artefact=str(path), precision="int8")

@@ -22,8 +22,8 @@ REACH_PX = 5.0
 def moving(evidence: Evidence, picture: Picture, *, sure: float, low: float, max_area: int, limit: int) -> Table:
     """What moves, as detections.
 
-    A peak at the threshold of the evidence scores ``sure``, one ``WEAK`` below it ``low`` at most, on a straight line of
-    log odds: the tracker treats both kinds of detections by one rule.
+    A peak at the threshold of the evidence scores ``sure``, one ``WEAK`` below it ``low`` at most, on a straight line
+    of log odds: the tracker treats both kinds of detections by one rule.
 
     Args:
         evidence: of the frame.
