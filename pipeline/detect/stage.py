@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,8 @@ class DetectStage:
         self._backend: Backend | None = None
         self._facts: dict[str, str] = {}
         self._moving: dict[str, MovingEvidence] = {}
+        # One thread, so that the frames of a source keep their order: motion is looked for while the network runs.
+        self._aside = ThreadPoolExecutor(1, "motion")
         self._masks: dict[tuple[str, int, int], NDArray[np.bool_]] = {}
 
     def open(self) -> None:
@@ -54,16 +57,18 @@ class DetectStage:
     def process(self, packets: Sequence[Packet]) -> Iterator[Packet]:
         """Detect in a batch of frames; packets leave in the order they came."""
         frames = [packet for packet in packets if not isinstance(packet.message, EndOfSource)]
+        moving = {id(packet): self._aside.submit(self._evidence, packet) for packet in frames}
         maps = self._probabilities(frames)
         for packet in packets:
             if isinstance(packet.message, EndOfSource):
                 self._moving.pop(packet.message.source, None)
                 yield packet
                 continue
-            yield self._detected(packet, maps[id(packet)], self._evidence(packet))
+            yield self._detected(packet, maps[id(packet)], moving[id(packet)].result())
 
     def close(self) -> None:
         """Let go of the network."""
+        self._aside.shutdown()
         self._backend = None
 
     def facts(self) -> Mapping[str, str]:
