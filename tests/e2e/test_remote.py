@@ -8,7 +8,7 @@ from tests.capture.remote_host import serving
 from tests.capture.test_remote_keys import Machines
 from tests.e2e.harness import FAST, assert_nothing_left, front_door, lines, record, start
 
-SCENE = "test://crossing?width=96&height=96&frames=15&seed=3"
+SCENE = "test://crossing?width=96&height=96&frames=15&seed=3&snr=40"
 
 
 def test_tracks_of_a_remote_camera_are_those_of_the_camera(tmp_path: Path, runtime: Path) -> None:

@@ -19,6 +19,7 @@ REACH_PX = 2.0
 """Farther than this a linear model of the picture does not reach; such a correction is not taken."""
 _SMOOTH = 1.2
 _ROUNDS = 2
+_REGION = 11
 
 
 def smooth(frame: Image) -> Image:
@@ -72,8 +73,7 @@ class Reference:
         left = change - np.median(change)
         found = np.zeros(6)
         for _ in range(_ROUNDS):
-            scale = 2 * 1.4826 * np.median(np.abs(left)) + 1e-6
-            weight = 1 / np.maximum(1.0, np.abs(left) / scale)
+            weight = _trust(left, seen)
             normal = (model * weight[:, None]).T @ model
             ridge = 1e-9 * np.diag(np.diag(normal)) + 1e-9 * np.eye(6)
             found = np.linalg.solve(normal + ridge, (model * weight[:, None]).T @ change)
@@ -87,3 +87,18 @@ class Reference:
         move[:2, :2] = linear
         move[:2, 2] = self._centre - linear @ self._centre + (dx, dy)
         return move @ to_now, 1 + gain, offset - gain * middle
+
+
+def _trust(left: NDArray[np.float64], seen: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Weights of samples by what is left of their change: less where the scene is not rigid (water), less for targets.
+
+    Args:
+        left: (n,) change that is not explained.
+        seen: the grid of samples; n of them are true.
+    """
+    square = np.zeros(seen.shape)
+    square[seen] = np.square(left)
+    around = (_REGION, _REGION)
+    local = cv2.blur(square, around) / np.maximum(cv2.blur(seen.astype(np.float64), around), 1e-9)
+    sigma = np.sqrt(np.maximum(local[seen], 0)) + 1e-3  # running sums of the filter may end just below 0
+    return np.asarray(1 / (sigma**2 * np.maximum(1.0, np.abs(left) / (2 * sigma))))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 CELL = 64
 """Side of the parts, px: water, sky and trees each get thresholds of their own."""
-RANKS = (6, 30)
+RANKS = (10, 40)
 """Targets in a cell are fewer than the first of these, and the peaks between them are none."""
 _LEAST_PEAK = 0.5
 

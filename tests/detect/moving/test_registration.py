@@ -75,6 +75,18 @@ def test_a_bright_target_that_flies_does_not_pull_the_frame_along():
     assert error(register(past, now, np.eye(3))[0], true) < 0.15
 
 
+def test_water_below_the_horizon_does_not_pull_the_frame_along():
+    true, past = similarity(0.3, -0.2), looked_at(np.eye(3))
+    now, found = looked_at(true), np.eye(3)
+    waves = [cv2.GaussianBlur(scene(seed), (0, 0), 2)[:H, :W] for seed in (1, 2)]
+    drift = 0.7 * waves[0] + 0.3 * waves[1]
+    past[H // 2 :] = waves[0][H // 2 :]
+    now[H // 2 :, 2:] = drift[H // 2 :, :-2]
+    for _ in range(3):
+        found, _, _ = register(past, now, found)
+    assert error(found, true) < 0.15
+
+
 @pytest.mark.parametrize("guess", [similarity(REACH_PX + 3.0, 0), similarity(200, 0)])
 def test_what_is_out_of_reach_is_left_alone(guess):
     picture = looked_at(np.eye(3))
