@@ -17,6 +17,8 @@ from pipeline.detect.moving.stuck import StuckPixels
 from pipeline.detect.moving.threshold import spread, thresholds
 from pipeline.messages import EgoMotion
 
+LEAST_SIDE = 32
+"""Px; smaller frames have too few peaks to tell noise from targets by."""
 LEAST_NOISE = 0.25
 """Counts of a matched filter's noise. A coder that repeats whole blocks leaves less, and then what remains is not
 noise: key frames, trails, blocks drawn anew."""
@@ -80,8 +82,10 @@ class MovingEvidence:
             pts: media time in seconds.
 
         Returns:
-            none until there are three frames to compare with.
+            none until there are three frames to compare with, and for frames that tell nothing.
         """
+        if min(picture.shape) < LEAST_SIDE:
+            return None
         now = self._stuck.mend(picture.astype(np.float32))
         if self._snapshots and (not ego.ok or now.shape != self._snapshots[-1].frame.shape or self._broken(pts)):
             self._snapshots, self._usual = [], None

@@ -65,6 +65,11 @@ def test_three_frames_of_the_past_are_needed_and_again_after_a_break():
     assert again == first
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (3, 200), (31, 32)])
+def test_the_smallest_of_frames_tell_nothing(shape):
+    assert evidence([noise(k, shape) for k in range(30)]) == [None] * 30
+
+
 def test_noise_alone_passes_about_never():
     seen = [found for found in evidence([noise(k) for k in range(80)]) if found is not None]
     assert len(seen) > 50
