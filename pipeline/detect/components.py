@@ -13,7 +13,7 @@ RING_GUARD = 2
 RING_WIDTH = 4
 RING_SAMPLES = 32
 MIN_SIGMA = 0.5
-_MAD_TO_SIGMA = 1.4826
+MAD_TO_SIGMA = 1.4826
 
 
 def find(
@@ -132,7 +132,7 @@ def surroundings(
     valid &= label[rows, columns] == 0
     samples = picture[rows, columns].astype(np.float64)
     median = _masked_median(samples, valid)
-    return median, _MAD_TO_SIGMA * _masked_median(np.abs(samples - median[:, None]), valid)
+    return median, MAD_TO_SIGMA * _masked_median(np.abs(samples - median[:, None]), valid)
 
 
 def _masked_median(values: NDArray[np.float64], valid: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Image = NDArray[np.float32]
+from pipeline.detect.moving.residual import Image
+
 Matrix = NDArray[np.float64]
 
 SAMPLES = 12_000

@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.detect.components import MAD_TO_SIGMA
+
 Image = NDArray[np.float32]
 
 PAST = 3
@@ -17,7 +19,6 @@ SURROUND_SIGMA = 3.5
 NEIGHBOURHOOD = 31
 _SHAKE = 0.5
 _MARGIN = 9
-_MAD_TO_SIGMA = 1.4826
 _MEAN_TO_SIGMA = 1.2533
 
 
@@ -53,7 +54,7 @@ def significance(now: Image, past: Sequence[Image], seen: NDArray[np.bool_]) -> 
     if not inside.any():
         return np.zeros_like(now), 0.0
     found = np.abs(contrast(change))
-    noise = _MAD_TO_SIGMA * float(np.median(found[inside]))
+    noise = MAD_TO_SIGMA * float(np.median(found[inside]))
     local = _MEAN_TO_SIGMA * np.asarray(cv2.blur(found, (NEIGHBOURHOOD, NEIGHBOURHOOD)))
     sigma = np.maximum(np.maximum(local, _SHAKE * np.abs(contrast(spread))), max(noise, 1e-3))
     return np.where(inside, found / sigma, 0).astype(np.float32), noise

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-Image = NDArray[np.float32]
+from pipeline.detect.components import MAD_TO_SIGMA
+from pipeline.detect.moving.residual import Image
 
 MEMORY = 16
 """Frames; what stands out for much longer is the sensor's."""
@@ -14,7 +14,6 @@ STANDS_OUT = 5.0
 """Standard deviations of a pixel's difference to the median of the nine around it."""
 STEADY = 0.4
 """Share of what a pixel stands out now that it must have stood out all along: a target passes."""
-_MAD_TO_SIGMA = 1.4826
 
 
 class StuckPixels:
@@ -34,7 +33,7 @@ class StuckPixels:
         if self._mean is None or self._mean.shape != excess.shape:
             self._mean = np.zeros_like(excess)
         self._mean += (excess - self._mean) / MEMORY
-        noise = _MAD_TO_SIGMA * float(np.median(np.abs(excess[::3, ::3])))
+        noise = MAD_TO_SIGMA * float(np.median(np.abs(excess[::3, ::3])))
         usual = np.abs(self._mean)
         stuck = (usual > STANDS_OUT * max(noise, 0.5)) & (usual > STEADY * np.abs(excess))
         return np.where(stuck, median, picture)

@@ -20,7 +20,7 @@ def threshold_for(heights: NDArray[np.float32], rate: float) -> float:
 
     The highest of many peaks follow an exponential law above any high enough level, so its two parameters can be
     read off the peaks of lower rank, among which there are no targets (Pickands 1975; for Gaussian noise, whose
-    tail is lighter, the threshold comes out too high by about half a deviation).
+    tail is lighter, the threshold comes out too high).
 
     Args:
         heights: of all peaks, any order.
