@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal
 
+import cv2
 import numpy as np
 import torch
 from msgspec import Meta, Struct
@@ -79,31 +80,52 @@ def normalise(counts: Tensor, mean: Tensor, gain: Tensor, norm: FrameZScore) -> 
     """
     gain = gain.view(-1, 1, 1, 1)
     frame = (counts - mean.view(-1, 1, 1, 1)) * gain
-    channels = [frame]
+    channels = torch.empty(len(frame), norm.channels, *frame.shape[2:], device=frame.device)
+    channels[:, :1] = frame
     # Double precision: where the ground is hot, the sky's noise is a millionth of the squares it is told from.
     exact = frame.double()
-    for side in norm.windows:
+    squares = exact.square()
+    for channel, side in enumerate(norm.windows, start=1):
         local = _box_mean(exact, side)
-        spread = (_box_mean(exact.square(), side) - local.square()).clamp(min=0).sqrt()
-        channels.append(((exact - local) / torch.maximum(spread, gain * norm.min_std)).float())
-    return torch.cat(channels, dim=1).clamp(-norm.clip, norm.clip)
+        variance = _box_mean(squares, side).addcmul_(local, local, value=-1).float()
+        spread = torch.maximum(variance.clamp_(min=0).sqrt_(), gain * norm.min_std)
+        channels[:, channel : channel + 1] = (exact - local).float() / spread
+    return channels.clamp_(-norm.clip, norm.clip)
 
 
 def _box_mean(picture: Tensor, side: int) -> Tensor:
     """Mean over a square around each pixel, of what of it lies in the picture; (N, 1, H, W) float64."""
-    return _line_mean(_line_mean(picture, side, dim=-1), side, dim=-2)
+    height, width = picture.shape[2:]
+    rows, columns = (_inside(length, side, picture.device) for length in (height, width))
+    sums = _filtered(picture, side) if picture.device.type == "cpu" else _cumulated(picture, side)
+    return sums.mul_((1.0 / rows)[:, None] * (1.0 / columns))
 
 
-def _line_mean(picture: Tensor, side: int, dim: int) -> Tensor:
+def _filtered(picture: Tensor, side: int) -> Tensor:
+    """Sums over squares by OpenCV's running sums, a tenth of the time of cumulated ones on a CPU."""
+    box, outside = (side, side), cv2.BORDER_CONSTANT
+    planes = [cv2.boxFilter(p, cv2.CV_64F, box, normalize=False, borderType=outside) for p in picture[:, 0].numpy()]
+    return torch.from_numpy(np.stack(planes))[:, None]
+
+
+def _cumulated(picture: Tensor, side: int) -> Tensor:
+    """The same on any device."""
+    return _line_sum(_line_sum(picture, side, dim=-1), side, dim=-2)
+
+
+def _inside(length: int, side: int, device: torch.device) -> Tensor:
+    """How many pixels of a window lie in a line of that length, by the place of its middle; (length,) float64."""
+    place, half = torch.arange(length, device=device), side // 2
+    return ((place + half + 1).clamp(max=length) - (place - half).clamp(min=0)).double()
+
+
+def _line_sum(picture: Tensor, side: int, dim: int) -> Tensor:
     length, half = picture.shape[dim], side // 2
     sums = picture.cumsum(dim)
     zero, whole = torch.zeros_like(sums.narrow(dim, 0, 1)), sums.narrow(dim, length - 1, 1)
     # Lengthened beyond both edges, so that two slices give all windows: slices cost a fraction of gathering.
     sums = torch.cat([_widen(zero, half + 1, dim), sums, _widen(whole, half, dim)], dim)
-    place = torch.arange(length, device=picture.device)
-    inside = (place + half + 1).clamp(max=length) - (place - half).clamp(min=0)
-    shape = [-1 if axis == dim % picture.ndim else 1 for axis in range(picture.ndim)]
-    return (sums.narrow(dim, side, length) - sums.narrow(dim, 0, length)) / inside.view(shape)
+    return sums.narrow(dim, side, length) - sums.narrow(dim, 0, length)
 
 
 def _widen(line: Tensor, length: int, dim: int) -> Tensor:

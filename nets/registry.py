@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from nets.edge_unet import EdgeUNet
 from nets.gaussian_unet import GaussianUNet
 from nets.mshnet import MSHNet
 from nets.sgem_unet import SgemUNet
@@ -14,6 +15,7 @@ from nets.unet import UNet
 
 ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
     "mshnet": MSHNet,
+    "edge_unet": EdgeUNet,
     "unet": UNet,
     "gaussian_unet": GaussianUNet,
     "sgem_unet": SgemUNet,

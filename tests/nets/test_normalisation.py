@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nets.normalisation import FrameZScore, _box_mean, frame_statistics, normalise
+from nets.normalisation import FrameZScore, _box_mean, _cumulated, _filtered, frame_statistics, normalise
 
 
 def test_statistics_by_hand():
@@ -111,3 +111,10 @@ def test_box_mean_is_that_of_the_pixels_in_the_picture_of_any_size(height, width
             part = picture[..., max(0, y - half) : y + half + 1, max(0, x - half) : x + half + 1]
             expected[..., y, x] = part.mean(dim=(-2, -1))
     torch.testing.assert_close(_box_mean(picture, side), expected, rtol=1e-12, atol=1e-12)
+
+
+@settings(max_examples=30, deadline=None)
+@given(height=st.integers(1, 40), width=st.integers(1, 40), side=st.sampled_from([3, 17, 49]), seed=st.integers(0, 99))
+def test_sums_of_a_cpu_are_those_of_a_gpu(height, width, side, seed):
+    picture = torch.from_numpy(np.random.default_rng(seed).normal(size=(2, 1, height, width)))
+    torch.testing.assert_close(_filtered(picture, side), _cumulated(picture, side), rtol=0, atol=1e-10)
