@@ -9,6 +9,7 @@ from tests.nets.cost import count
 
 SMALL = {
     "mshnet": ("mshnet", {}),
+    "edge_unet": ("edge_unet", {"widths": (4, 4, 8, 8)}),
     "unet": ("unet", {"width": 4}),
     "gaussian_unet": ("gaussian_unet", {"width": 4}),
     "sgem_unet": ("sgem_unet", {"width": 4}),
@@ -70,7 +71,8 @@ def test_smaller_than_32_is_refused(network, size):
 def test_training_mode_gives_logits_and_a_list_of_heads(name):
     logits, heads = awake(name).train()(torch.randn(2, 1, 33, 47))
     assert logits.shape == (2, 1, 33, 47)
-    assert len(heads) == (4 if name == "mshnet" else 0)
+    strides = [48 // head.shape[-1] for head in heads]  # padded to 48x48
+    assert strides == {"mshnet": [1, 2, 4, 8], "edge_unet": [4, 8]}.get(name, [])
 
 
 def test_a_picture_does_not_depend_on_its_batch(network):
@@ -82,8 +84,8 @@ def test_a_picture_does_not_depend_on_its_batch(network):
 
 def test_a_gradient_reaches_every_parameter(name):
     network = awake(name).train()
-    logits, _ = network(torch.randn(2, 1, 64, 48))
-    (logits * torch.randn_like(logits)).mean().backward()
+    logits, heads = network(torch.randn(2, 1, 64, 48))
+    sum((out * torch.randn_like(out)).mean() for out in (logits, *heads)).backward()
     silent = [
         k for k, p in network.named_parameters() if p.grad is None or not p.grad.any() or not p.grad.isfinite().all()
     ]
@@ -92,7 +94,7 @@ def test_a_gradient_reaches_every_parameter(name):
 
 def test_an_unregistered_name_is_refused():
     with pytest.raises(
-        ValueError, match="unknown architecture 'resnet'; known: mshnet, unet, gaussian_unet, sgem_unet"
+        ValueError, match="unknown architecture 'resnet'; known: mshnet, edge_unet, unet, gaussian_unet, sgem_unet"
     ):
         nets.build("resnet")
 

@@ -71,7 +71,7 @@ def test_training_learns_bright_squares(tmp_path, recipe):
     assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
 
 
-@pytest.mark.parametrize("name", ["unet", "gaussian_unet", "sgem_unet"])
+@pytest.mark.parametrize("name", ["edge_unet", "unet", "gaussian_unet", "sgem_unet"])
 @pytest.mark.parametrize("overlap", ["iou", "dice", "scale"])
 def test_every_network_trains_with_every_loss(tmp_path, recipe, name, overlap):
     run = trainer(
