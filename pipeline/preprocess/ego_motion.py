@@ -1,4 +1,4 @@
-"""How the camera moved between two pictures: sparse optical flow, a robust similarity, and doubt.
+"""How the camera moved between two pictures: sparse optical flow, a robust similarity, a last step, and doubt.
 
 A wrong transform does more harm than none: whatever fails the quality gate is reported as identity with
 ``ok`` False, and the tracker widens its gates instead.
@@ -15,24 +15,17 @@ from msgspec import Meta, Struct, structs
 from numpy.typing import NDArray
 
 from pipeline.messages import Affine, EgoMotion
+from pipeline.preprocess.flow import Flags, Picture, Points, Shape, cell_of, corners, flow, stretch
+from pipeline.preprocess.registration import Reference, smooth
 
-Picture = NDArray[Any]
-Points = NDArray[np.float32]
 Matrix = NDArray[Any]
-Shape = tuple[int, ...]
-Flags = NDArray[np.bool_]
 Positive = Annotated[float, Meta(gt=0)]
 Fraction = Annotated[float, Meta(gt=0, le=1)]
 
 UNKNOWN = EgoMotion()
 STILL = EgoMotion(ok=True)
 
-_CELLS = 8  # features are spread over a grid of this many cells per side, so that no bright spot owns them all
-_PER_CELL = 3
-_MIN_RESPONSE = 1e-6
 _MIN_SIDE = 32
-_WINDOW = (15, 15)
-_LEVELS = 3
 _STATIC_PX = 0.05  # an overlay moves less
 _STILL_PX = 0.5  # too little to show in a difference of pictures
 _MOVED_PX = 1.0  # a scene behind an overlay moves more, or the mistake is small
@@ -55,7 +48,7 @@ class EgoMotionConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """
 
     enabled: bool = True
-    max_width: Annotated[int, Meta(ge=64)] = 960
+    max_width: Annotated[int, Meta(ge=64)] = 480
     inlier_px: Positive = 1.5
     min_inliers: Annotated[int, Meta(ge=4)] = 12
     min_inlier_ratio: Fraction = 0.4
@@ -114,61 +107,19 @@ def fit(previous: Picture, current: Picture, config: EgoMotionConfig) -> EgoMoti
     for method in (_by_flow, _by_ecc):
         found = method(a, b, config)
         if found is not None and _explains(a, b, found.matrix):
-            return _enlarge(found, factor)
+            return _refine(previous, current, _enlarge(found, factor))
     return UNKNOWN
 
 
-def stretch(previous: Picture, current: Picture) -> tuple[Picture, Picture]:
-    """Both pictures as uint8 under one affine map, from the 1 % and 99 % quantiles of the first.
+def _refine(previous: Picture, current: Picture, motion: EgoMotion) -> EgoMotion:
+    """The motion after one Gauss-Newton step over the pictures as they are; see ``Reference.register``.
 
-    The flow needs 8 bits and equal brightness; nothing else ever sees these pictures.
+    Flow alone follows too little of a pan over soft clouds: its window sees mostly what does not change.
     """
-    rows, columns = (max(1, side // 128) for side in previous.shape)
-    low, high = np.percentile(previous[::rows, ::columns], [1, 99])
-    gain = 255.0 / max(high - low, 1.0)
-
-    def apply(picture: Picture) -> Picture:
-        clipped = np.clip(picture, low, high).astype(np.float32)
-        return cv2.convertScaleAbs(clipped, alpha=gain, beta=-low * gain)
-
-    return apply(previous), apply(current)
-
-
-def corners(picture: Picture) -> Points:
-    """Corners (n, 2) in px, the best few of every cell of a grid.
-
-    Shi and Tomasi's measure (CVPR 1994), ranked within each cell: ranked over the whole picture, burnt-in
-    text or one bright building would take all places.
-
-    Args:
-        picture: (h, w) uint8.
-    """
-    response = cv2.cornerMinEigenVal(picture, 5)
-    y, x = np.nonzero((response >= cv2.dilate(response, np.ones((7, 7), np.uint8))) & (response > _MIN_RESPONSE))
-    cell = _cell(x, y, picture.shape)
-    order = np.lexsort([-response[y, x], cell])
-    cell = cell[order]
-    rank = np.arange(len(cell)) - np.searchsorted(cell, cell)
-    best = order[rank < _PER_CELL]
-    return np.stack([x[best], y[best]], axis=1).astype(np.float32)
-
-
-def flow(previous: Picture, current: Picture, points: Points) -> tuple[Points, Points]:
-    """Points (n, 2) that Lucas-Kanade follows forth and back to within half a pixel, and where they went."""
-    if not len(points):
-        return points, points
-    there, found = _follow(previous, current, points)
-    back, found_back = _follow(current, previous, there)
-    closed = np.linalg.norm(back - points, axis=1) < 0.5
-    good = closed & found & found_back
-    return points[good], there[good]
-
-
-def _follow(previous: Picture, current: Picture, points: Points) -> tuple[Points, Flags]:
-    there, found, _ = cv2.calcOpticalFlowPyrLK(
-        previous, current, points, np.empty_like(points), winSize=_WINDOW, maxLevel=_LEVELS
-    )
-    return np.asarray(there, np.float32), found.astype(bool).ravel()
+    now, past = (smooth(picture.astype(np.float32)) for picture in (current, previous))
+    found, _, _ = Reference(now).register(past, np.vstack([np.reshape(motion.matrix, (2, 3)), [0.0, 0.0, 1.0]]))
+    a, b, tx, c, d, ty = found[:2].ravel().tolist()
+    return structs.replace(motion, matrix=(a, b, tx, c, d, ty))
 
 
 def _by_flow(a: Picture, b: Picture, config: EgoMotionConfig) -> EgoMotion | None:
@@ -270,15 +221,9 @@ def _explains(a: Picture, b: Picture, matrix: Affine) -> bool:
     return bool(nearer > farther)
 
 
-def _cell(x: NDArray[Any], y: NDArray[Any], shape: Shape) -> NDArray[np.int64]:
-    """Number of the grid cell of every point."""
-    row, column = (np.asarray(v, np.int64) * _CELLS // side for v, side in ((y, shape[0]), (x, shape[1])))
-    return np.asarray(row * _CELLS + column)
-
-
 def _area(points: Points, shape: Shape) -> int:
     """In how many cells of the grid the points lie."""
-    return len(np.unique(_cell(points[:, 0], points[:, 1], shape)))
+    return len(np.unique(cell_of(points[:, 0], points[:, 1], shape)))
 
 
 def _shrink(picture: Picture, factor: int) -> Picture:

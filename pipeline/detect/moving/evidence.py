@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from pipeline.capture.source import Picture
 from pipeline.detect.moving.config import MovingConfig
-from pipeline.detect.moving.registration import Matrix, Reference, smooth
-from pipeline.detect.moving.residual import PAST, Image, significance
+from pipeline.detect.moving.residual import PAST, significance
 from pipeline.detect.moving.stuck import StuckPixels
 from pipeline.detect.moving.threshold import spread, thresholds
 from pipeline.messages import EgoMotion
+from pipeline.preprocess.registration import Image, Matrix, Reference, smooth
 
 LEAST_SIDE = 32
 """Px; smaller frames have too few peaks to tell noise from targets by."""

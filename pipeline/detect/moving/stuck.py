@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from pipeline.detect.components import MAD_TO_SIGMA
-from pipeline.detect.moving.residual import Image
+from pipeline.preprocess.registration import Image
 
 MEMORY = 16
 """Frames; what stands out for much longer is the sensor's."""

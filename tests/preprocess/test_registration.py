@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline.detect.moving.registration import REACH_PX, Reference, smooth
+from pipeline.preprocess.registration import REACH_PX, Reference, smooth
 
 H, W = 96, 128
 

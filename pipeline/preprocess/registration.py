@@ -1,7 +1,7 @@
-"""Bring a past frame onto the present one more exactly than summed steps of ego-motion do.
+"""Bring a past frame onto the present one more exactly than points followed by optical flow can.
 
 Steps of a twentieth of a pixel add up to half a pixel in a second, and half a pixel at the edge of a cloud outshines
-any dim target. One Gauss-Newton step per frame keeps the sum right (Baker and Matthews 2004, section 3).
+any dim target. One Gauss-Newton step over all pixels keeps the sum right (Baker and Matthews 2004, section 3).
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.detect.moving.residual import Image
-
+Image = NDArray[np.float32]
 Matrix = NDArray[np.float64]
 
 SAMPLES = 12_000
