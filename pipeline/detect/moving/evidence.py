@@ -26,6 +26,8 @@ REST_S = 5.0
 """Key frames look noisy, and come every few seconds: so long must all frames be."""
 HIGHEST_THRESHOLD = 7.0
 """A part of the frame that needs a higher one changes in ways that are not noise: waves, branches, a blinking lamp."""
+TURNS = 2
+"""Of this many frames, a past frame is registered with one; with every one is no better, and with one of four worse."""
 _SMOOTHING = 0.1
 _BURST = 1.5
 _CLOCK_S = 1e-3
@@ -44,11 +46,13 @@ class _Snapshot:
         self.to_now: Matrix = np.eye(3)
         self.gain, self.offset = 1.0, 0.0
 
-    def follow(self, ego: EgoMotion, now: Reference) -> None:
+    def follow(self, ego: EgoMotion) -> None:
         """A frame has passed."""
-        a, b, tx, c, d, ty = ego.matrix
-        step = np.array([[a, b, tx], [c, d, ty], [0.0, 0.0, 1.0]])
-        self.to_now, self.gain, self.offset = now.register(self.smoothed, step @ self.to_now)
+        self.to_now = np.vstack([np.reshape(ego.matrix, (2, 3)), [0.0, 0.0, 1.0]]) @ self.to_now
+
+    def register(self, now: Reference) -> None:
+        """Correct where the frame lies now, and how bright it is beside the present one."""
+        self.to_now, self.gain, self.offset = now.register(self.smoothed, self.to_now)
 
     def warped(self) -> Image:
         """The frame as it would look now, NaN where it was out of view."""
@@ -72,6 +76,7 @@ class MovingEvidence:
         self._snapshots: list[_Snapshot] = []
         self._usual: NDArray[np.float64] | None = None
         self._rest_until = -math.inf
+        self._seen = 0
 
     def see(self, picture: Picture, ego: EgoMotion, pts: float) -> Evidence | None:
         """Take in the next frame.
@@ -91,8 +96,11 @@ class MovingEvidence:
             self._snapshots, self._usual = [], None
         smoothed = smooth(now)
         reference = Reference(smoothed)
-        for shot in self._snapshots:  # the young ones as well: drift is taken out while it is small
-            shot.follow(ego, reference)
+        self._seen += 1
+        for number, shot in enumerate(self._snapshots):
+            shot.follow(ego)
+            if (number + self._seen) % TURNS == 0:  # the young ones as well: drift is taken out while it is small
+                shot.register(reference)
         past = [shot for shot in self._snapshots if self._old(shot, pts)][-PAST:]
         if not self._snapshots or self._old(self._snapshots[-1], pts):
             self._snapshots = [*self._snapshots[-PAST:], _Snapshot(now, smoothed, pts)]
