@@ -98,6 +98,14 @@ class Manifest(_Section, frozen=True):
     validation: Validation
     track_threshold: Annotated[float, Meta(gt=0, lt=1)] | None = None
 
+    def starts_track(self, threshold: float | None) -> float:
+        """Peak probability of a detection that may start a track.
+
+        Args:
+            threshold: that was asked for instead of the manifest's; it then stands for both.
+        """
+        return threshold if threshold is not None else self.track_threshold or self.threshold
+
 
 def locate(name_or_path: str) -> Path:
     """The safetensors file of shipped weights or of a path.

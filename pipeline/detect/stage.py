@@ -119,7 +119,7 @@ class DetectStage:
             max_detections=config.max_detections,
         )
         if evidence is not None:
-            sure = threshold if config.threshold is not None else self._backend.manifest.track_threshold or threshold
+            sure = self._backend.manifest.starts_track(config.threshold)
             motion = fusion.moving(
                 evidence,
                 _picture(packet),

@@ -60,8 +60,7 @@ class TrackStage:
         """
         if self._threshold is None:
             try:
-                manifest = nets.read_manifest(self._weights)
-                self._threshold = manifest.track_threshold or manifest.threshold
+                self._threshold = nets.read_manifest(self._weights).starts_track(None)
             except nets.WeightsError as error:
                 raise BackendError(str(error)) from None
 
