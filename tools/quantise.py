@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,8 +27,8 @@ def quantise(network: nn.Module, channels: int, inputs: Sequence[NDArray[np.floa
 
     Weights are quantised per output channel, activations per tensor, over the range that they reach on the inputs: a
     target is the rarest value of all, a range that leaves out the rare ones would clip it. In floating point stay
-    everything at the picture's own resolution (the first block, the last one, the fusion of the heads: one step there
-    decides a pixel of a mask), all maps of one channel (heads, gates of pixels) and all pooled vectors.
+    the first and the last convolutions and everything at the picture's own resolution (one step there decides a pixel
+    of a mask), all maps of one channel (heads, gates of pixels) and all pooled vectors.
 
     Args:
         network: in eval mode.
@@ -78,12 +78,38 @@ def _exact(model: openvino.Model) -> list[str]:
     sized = model.clone()
     channels = sized.input().get_partial_shape()[1].get_length()
     sized.reshape([1, channels, _SIDE, _SIDE])
-    names = []
+    names = _next_convolutions(sized.get_parameters(), _readers) | _next_convolutions(sized.get_results(), _sources)
     for op in sized.get_ordered_ops():
         shape = op.get_output_partial_shape(0) if op.get_output_size() else None
         if shape is None or shape.is_dynamic or len(shape) != 4 or op.get_type_name() == "Constant":
             continue
         _, maps, height, width = shape.to_shape()
         if (height, width) in ((_SIDE, _SIDE), (1, 1)) or maps == 1:
-            names.append(op.get_friendly_name())
-    return names
+            names.add(op.get_friendly_name())
+    return sorted(names)
+
+
+def _next_convolutions(
+    ops: Sequence[openvino.Node], beside: Callable[[openvino.Node], list[openvino.Node]]
+) -> set[str]:
+    """The convolutions that are met first on every way from some operations, onwards or back."""
+    found, ahead, seen = set(), list(ops), set()
+    while ahead:
+        op = ahead.pop()
+        name, kind = op.get_friendly_name(), op.get_type_name()
+        if name in seen or kind in ("Constant", "ShapeOf"):
+            continue
+        seen.add(name)
+        if kind == "Convolution":
+            found.add(name)
+        else:
+            ahead += beside(op)
+    return found
+
+
+def _readers(op: openvino.Node) -> list[openvino.Node]:
+    return [reader.get_node() for output in op.outputs() for reader in output.get_target_inputs()]
+
+
+def _sources(op: openvino.Node) -> list[openvino.Node]:
+    return [wanted.get_source_output().get_node() for wanted in op.inputs()]
