@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.capture.source import Picture
 from pipeline.detect.moving.config import MovingConfig
-from pipeline.detect.moving.residual import PAST, significance
+from pipeline.detect.moving.residual import FILTERED, PAST, significance
 from pipeline.detect.moving.stuck import StuckPixels
 from pipeline.detect.moving.threshold import spread, thresholds
 from pipeline.messages import EgoMotion
@@ -19,9 +19,9 @@ from pipeline.preprocess.registration import Image, Matrix, Reference, smooth
 
 LEAST_SIDE = 32
 """Px; smaller frames have too few peaks to tell noise from targets by."""
-LEAST_NOISE = 0.25
-"""Counts of a matched filter's noise. A coder that repeats whole blocks leaves less, and then what remains is not
-noise: key frames, trails, blocks drawn anew."""
+LEAST_NOISE = 0.82
+"""Counts of a frame's noise. A coder that repeats whole blocks leaves less, and then what remains is not noise: key
+frames, trails, blocks drawn anew."""
 REST_S = 5.0
 """Key frames look noisy, and come every few seconds: so long must all frames be."""
 HIGHEST_THRESHOLD = 7.0
@@ -64,7 +64,7 @@ class _Snapshot:
 
 
 class MovingEvidence:
-    """Compares the frames of one source with frames of the last second or so, brought onto them.
+    """Compares the frames of one source with up to three of the last second or so, brought onto them.
 
     Args:
         config: of this way of finding targets.
@@ -76,7 +76,7 @@ class MovingEvidence:
         self._snapshots: list[_Snapshot] = []
         self._usual: NDArray[np.float64] | None = None
         self._rest_until = -math.inf
-        self._seen = 0
+        self._seen = self._compared = 0
 
     def see(self, picture: Picture, ego: EgoMotion, pts: float) -> Evidence | None:
         """Take in the next frame.
@@ -87,7 +87,7 @@ class MovingEvidence:
             pts: media time in seconds.
 
         Returns:
-            none until there are three frames to compare with, and for frames that tell nothing.
+            none until there is a frame to compare with, and for frames that tell nothing.
         """
         if min(picture.shape) < LEAST_SIDE:
             return None
@@ -104,12 +104,14 @@ class MovingEvidence:
         past = [shot for shot in self._snapshots if self._old(shot, pts)][-PAST:]
         if not self._snapshots or self._old(self._snapshots[-1], pts):
             self._snapshots = [*self._snapshots[-PAST:], _Snapshot(now, smoothed, pts)]
-        if len(past) < PAST:
+        if not past:
             return None
+        if len(past) != self._compared:
+            self._compared, self._usual = len(past), None
         frames = [shot.warped() for shot in past]
         seen: NDArray[np.bool_] = np.isfinite(sum(frames))
         found, noise = significance(now, frames, seen)
-        if noise < LEAST_NOISE:
+        if noise < LEAST_NOISE * FILTERED[len(past)]:
             self._rest_until = pts + REST_S
         now_at = thresholds(found, self._config.false_peaks)
         self._usual = now_at if self._usual is None else _settle(self._usual, now_at)

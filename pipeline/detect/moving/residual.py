@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 
 import cv2
 import numpy as np
@@ -12,6 +13,8 @@ from pipeline.detect.components import MAD_TO_SIGMA
 from pipeline.preprocess.registration import Image
 
 PAST = 3
+FILTERED = {1: 0.355, 2: 0.211, 3: 0.304}
+"""By the number of past frames: deviation of what is matched with a target, where frames have white noise of 1."""
 TARGET_SIGMA = 1.0
 """Of the Gaussian that a point target is matched with, px: optics and detector of a good infrared camera."""
 SURROUND_SIGMA = 3.5
@@ -31,25 +34,24 @@ def contrast(picture: Image) -> Image:
 
 
 def significance(now: Image, past: Sequence[Image], seen: NDArray[np.bool_]) -> tuple[Image, float]:
-    """How many standard deviations each place has changed since three past frames.
+    """How many standard deviations each place has changed since some past frames.
 
-    The past is their median: a target in one of them leaves no hole. The deviation is the largest of three: of the
-    whole frame, of the neighbourhood (waves, leaves), and of the past frames from each other at that place (edges
-    that shake). The first two are read off absolute values, which a target hardly raises.
+    The past is their median: a target in one of three leaves no hole. Of two it is whatever lies between them, and
+    after a single one there is a hole, which stands still. The deviation is the largest of three: of the whole frame,
+    of the neighbourhood (waves, leaves), and of the past frames from each other at that place (edges that shake). The
+    first two are read off absolute values, which a target hardly raises.
 
     Args:
         now: (H, W), counts.
-        past: ``PAST`` frames (H, W) in the coordinates and the brightness of this one.
+        past: one to ``PAST`` frames (H, W) in the coordinates and the brightness of this one.
         seen: (H, W), where all of them have a value.
 
     Returns:
         (H, W), 0 or above, 0 where ``seen`` is not and up to 4 px from there; and the deviation of the whole frame,
         counts, 0 where there is nothing to compare.
     """
-    a, b, c = past
-    low, high = cv2.min(a, b), cv2.max(a, b)
-    change = now - cv2.max(low, cv2.min(high, c))
-    spread = np.asarray(cv2.max(high, c) - cv2.min(low, c))
+    change = now - _usual(now, past)
+    spread = np.asarray(reduce(np.maximum, past) - reduce(np.minimum, past))
     change[~seen] = spread[~seen] = 0
     inside = cv2.erode(seen.astype(np.uint8), np.ones((_MARGIN, _MARGIN), np.uint8), borderValue=1) > 0
     if not inside.any():
@@ -60,3 +62,12 @@ def significance(now: Image, past: Sequence[Image], seen: NDArray[np.bool_]) -> 
     local = _MEAN_TO_SIGMA * np.asarray(cv2.blur(found, (NEIGHBOURHOOD, NEIGHBOURHOOD)))
     sigma = np.maximum(np.maximum(local, _SHAKE * np.abs(contrast(spread))), max(noise, 1e-3))
     return np.where(inside, found / sigma, 0).astype(np.float32), noise
+
+
+def _usual(now: Image, past: Sequence[Image]) -> Image:
+    """Median of three past frames, or of two and the present one."""
+    if len(past) == 1:
+        return past[0]
+    first, second, third = (*past, now)[:PAST]
+    low, high = cv2.min(first, second), cv2.max(first, second)
+    return np.asarray(cv2.max(low, cv2.min(high, third)), np.float32)
