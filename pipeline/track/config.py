@@ -32,8 +32,8 @@ class TrackConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             ignored. None takes all that the detector passes on.
         confirm_hits, confirm_window: a track is confirmed at its M-th hit within N frames from its birth, and
             dropped as soon as that cannot happen any more.
-        motion_hits, moved_px: a track of detections that are due to motion needs so many, and to be so far from its
-            birth in coordinates of the scene.
+        motion_evidence, moved_px: a track of detections that are due to motion must be so much likelier a target than
+            a chain of chance detections (logarithm, nats), and be so far from its birth in coordinates of the scene.
         max_coast_s: a track without a hit for longer is dropped, also across a gap in the stream.
         clutter: what a track must show beyond that: that it is none of the things that stand in the scene.
         max_tracks: no births beyond this many live tracks; the best scores come first.
@@ -50,7 +50,7 @@ class TrackConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     low_score: Score | None = None
     confirm_hits: PositiveInt = 4
     confirm_window: PositiveInt = 5
-    motion_hits: PositiveInt = 10
+    motion_evidence: NonNegative = 40.0
     moved_px: NonNegative = 3.0
     max_coast_s: Positive = 0.5
     clutter: ClutterConfig = ClutterConfig()

@@ -23,7 +23,7 @@ def next_state(state: Ints, life: Table, matched: Flags, config: TrackConfig) ->
         life: (n,) with columns hits: frames with a detection since birth, this one and the birth included; new_hits:
             those at places that were empty before; known_hits: those at places that were not; still_hits: those that
             the network was sure of; age: frames since birth, the birth included; moved: px from where it was born, in
-            coordinates of the scene.
+            coordinates of the scene; evidence: that it is no chain of chance detections, nats.
         matched: (n,) a detection came in this frame.
         config: M is ``confirm_hits``; of what stands in the scene, only ``few`` are confirmed. What has been found for
             its motion has to move as well: what a coder, a wave or the wind changes stays where it is.
@@ -32,7 +32,7 @@ def next_state(state: Ints, life: Table, matched: Flags, config: TrackConfig) ->
     worthy = (life["new_hits"] >= config.clutter.new_hits) | (not config.clutter.enabled)
     worthy |= (life["known_hits"] == 0) & (np.count_nonzero(tentative & ~worthy) <= config.clutter.few)
     moves = (life["hits"] >= MOTION_SHARE * life["age"]) & (life["moved"] >= config.moved_px)
-    worthy &= (life["still_hits"] >= config.confirm_hits) | ((life["hits"] >= config.motion_hits) & moves)
+    worthy &= (life["still_hits"] >= config.confirm_hits) | ((life["evidence"] >= config.motion_evidence) & moves)
     return np.where(~tentative | ((life["hits"] >= config.confirm_hits) & worthy), known, TENTATIVE)
 
 

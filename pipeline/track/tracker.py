@@ -22,13 +22,15 @@ from pipeline.track import kalman
 from pipeline.track.association import Indices, assign, pairs
 from pipeline.track.clutter import ClutterMap, Flags
 from pipeline.track.config import TrackConfig
+from pipeline.track.evidence import MISS, ChanceDensity, hit
 from pipeline.track.kalman import Array
 from pipeline.track.lifecycle import hopeful, is_steady, next_state
 
 MIN_DT = 1e-3
 _LOOKS = ["score", "area", "bx", "by", "bw", "bh", "snr"]
 _COUNTS = ("hits", "new_hits", "known_hits", "still_hits", "age")
-_LIFE_DTYPE = np.dtype([(name, "<i8") for name in _COUNTS] + [("moved", "<f8"), ("unseen_s", "<f8")])
+_MEASURES = ("moved", "unseen_s", "evidence")
+_LIFE_DTYPE = np.dtype([(name, "<i8") for name in _COUNTS] + [(name, "<f8") for name in _MEASURES])
 
 
 class Tracker:
@@ -64,6 +66,7 @@ class Tracker:
     def reset(self, shape: tuple[int, int]) -> None:
         """Drop all tracks: the picture now, of this height and width, is no continuation of the last. Ids go on."""
         self._clutter = ClutterMap(self.config.clutter, shape)
+        self._chance = ChanceDensity(float(shape[0] * shape[1]))
         self._mean: Array = np.empty((0, 4))
         self._cov: Array = np.empty((0, 4, 4))
         self._births: Array = np.empty((0, 2))
@@ -100,6 +103,7 @@ class Tracker:
         self._clutter.move(dt, matrix, ego.ok)
         new, known = self._clutter.compare(positions)
         rows, columns = self._associate(positions, detections["score"])
+        self._weigh(rows, columns, positions, detections["score"] >= self._high)
         self._update(rows, detections[columns], positions[columns])
         self._age(rows, detections[columns], new[columns], known[columns])
         held = columns[is_steady(self._tracks["state"], self._life)[rows]]
@@ -132,6 +136,15 @@ class Tracker:
         waiting[rows] = False
         more_rows, more_columns = assign(near.only(low[near.columns] & waiting[near.rows]), config.gate)
         return np.concatenate([rows, more_rows]), np.concatenate([columns, more_columns])
+
+    def _weigh(self, rows: Indices, columns: Indices, positions: Array, high: Flags) -> None:
+        chance = high.copy()
+        chance[columns[self._tracks["state"][rows] != TENTATIVE]] = False
+        density = self._chance.see(np.count_nonzero(chance))
+        fit = kalman.innovation(self._mean[rows], self._cov[rows], positions[columns], self.config.measurement_sigma)
+        gain = np.full(len(self._life), MISS)
+        gain[rows] = hit(*fit, density)
+        self._life["evidence"] += gain
 
     def _update(self, rows: Indices, detections: Table, positions: Array) -> None:
         tracks, before = self._tracks, self._mean[:, :2].copy()

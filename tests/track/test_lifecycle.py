@@ -60,28 +60,28 @@ def test_what_stands_in_the_scene_is_not_confirmed_but_kept(state, hits, new_hit
 
 
 @pytest.mark.parametrize(
-    ("hits", "still_hits", "age", "moved", "after"),
+    ("hits", "still_hits", "age", "moved", "evidence", "after"),
     [
-        (3, 3, 3, 0.0, C),
-        (5, 2, 5, 9.0, T),  # too few for motion
-        (6, 2, 8, 2.9, T),  # not far enough
-        (6, 2, 8, 3.0, C),
-        (6, 0, 9, 9.0, T),  # missed too often
-        (9, 3, 90, 0.0, C),  # the network's own hits are enough
+        (3, 3, 3, 0.0, -9.0, C),
+        (6, 2, 8, 9.0, 19.9, T),  # may be chance
+        (6, 2, 8, 2.9, 90.0, T),  # not far enough
+        (6, 2, 8, 3.0, 20.0, C),
+        (6, 0, 9, 9.0, 90.0, T),  # missed too often
+        (9, 3, 90, 0.0, -9.0, C),  # the network's own hits are enough
     ],
 )
-def test_what_is_found_for_its_motion_has_to_move(hits, still_hits, age, moved, after):
+def test_what_is_found_for_its_motion_has_to_move(hits, still_hits, age, moved, evidence, after):
     config = TrackConfig(
-        confirm_hits=3, confirm_window=5, motion_hits=6, moved_px=3.0, clutter=ClutterConfig(enabled=False)
+        confirm_hits=3, confirm_window=5, motion_evidence=20.0, moved_px=3.0, clutter=ClutterConfig(enabled=False)
     )
-    life = lived(hits, still_hits=still_hits, age=age, moved=moved)
+    life = lived(hits, still_hits=still_hits, age=age, moved=moved, evidence=evidence)
     assert next_state(np.array([T]), life, np.array([True]), config).tolist() == [after]
 
 
-def lived(hits, new_hits=0, known_hits=0, still_hits=None, age=1, moved=0.0):
+def lived(hits, new_hits=0, known_hits=0, still_hits=None, age=1, moved=0.0, evidence=0.0):
     names = ("hits", "new_hits", "known_hits", "still_hits", "age")
-    values = (hits, new_hits, known_hits, hits if still_hits is None else still_hits, age, moved)
-    return np.array([values], [*((name, "<i8") for name in names), ("moved", "<f8")])
+    values = (hits, new_hits, known_hits, hits if still_hits is None else still_hits, age, moved, evidence)
+    return np.array([values], [*((name, "<i8") for name in names), ("moved", "<f8"), ("evidence", "<f8")])
 
 
 @pytest.mark.parametrize(

@@ -239,9 +239,27 @@ def test_what_is_found_for_its_motion_is_confirmed_once_it_has_moved_in_the_scen
     assert {int(t["state"][0]) for t in stands} == {TENTATIVE}
     flies = play([detections([[200 - 2 * t, 50 + 0.5 * t]], motion=6) for t in range(40)], ego=panning)
     confirmed = [int(t["state"][0]) for t in flies].index(CONFIRMED)
-    assert CONFIG.motion_hits - 1 <= confirmed <= CONFIG.motion_hits + 2
+    assert 3.0 / 0.5 <= confirmed <= 10
     sure = play([detections([[200 - 2 * t, 50]], motion=6 if t % 2 else 0) for t in range(40)], ego=panning)
     assert [int(t["state"][0]) for t in sure].index(CONFIRMED) == 4  # the network's third hit
+
+
+def test_chance_peaks_of_motion_are_never_confirmed_and_a_target_among_them_is():
+    rng = np.random.default_rng(0)
+    tracker, held = Tracker(CONFIG, shape=(256, 256)), []
+    for t in range(600):
+        chance, flies = rng.uniform(0, 256, (6, 2)).tolist(), t >= 300
+        place = [20 + 0.7 * (t - 300), 128 + 20 * np.sin(t / 20)]
+        if flies and rng.uniform() < 0.9:
+            chance.append((rng.normal(0, 0.3, 2) + place).tolist())
+        tracks = tracker.step(detections(chance, motion=6), DT, STILL)
+        tracks = tracks[tracks["state"] != TENTATIVE]
+        if flies:
+            held.append((np.hypot(tracks["x"] - place[0], tracks["y"] - place[1]) < 3).any())
+        else:
+            assert not len(tracks)
+    assert held.index(True) <= 12
+    assert np.mean(held) > 0.85
 
 
 def test_chance_peaks_of_motion_make_no_place_familiar():

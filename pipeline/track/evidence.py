@@ -1,0 +1,53 @@
+"""How much likelier a track is one target than a chain of chance detections: log likelihood ratios, in nats.
+
+Every frame adds a term (Sittler 1964; Blackman and Popoli, "Design and Analysis of Modern Tracking Systems", 1999,
+section 6.2). A chain of chance detections fits its own predictions badly, and where there are many of them, a fit is
+worth little.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from pipeline.track import kalman
+from pipeline.track.kalman import Array
+
+MISS = math.log(0.1)
+"""What a frame without a detection says of a target that is detected nine times in ten."""
+
+
+def hit(residual: Array, spread: Array, density: float) -> Array:
+    """What a detection says.
+
+    Args:
+        residual: (n, 2) px, innovations.
+        spread: (n, 2, 2) px^2, their covariances.
+        density: chance detections per px^2, above 0.
+
+    Returns:
+        (n,) nats.
+    """
+    likelihood: Array = -0.5 * kalman.misfit(residual, spread) - math.log(2 * np.pi) - math.log(density)
+    return likelihood
+
+
+class ChanceDensity:
+    """Running mean of how many detections come by chance per px^2.
+
+    Args:
+        area: of the pictures, px^2.
+    """
+
+    MEMORY = 5
+    LEAST = 0.5
+
+    def __init__(self, area: float) -> None:
+        self._area = area
+        self._mean: float | None = None
+
+    def see(self, count: int) -> float:
+        """Take in the detections of a frame that belong to no known target; returns the density."""
+        self._mean = float(count) if self._mean is None else self._mean + (count - self._mean) / self.MEMORY
+        return max(self._mean, self.LEAST) / self._area
