@@ -24,7 +24,8 @@ class DetectConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         device: ``auto`` (CUDA if there is one), ``cpu``, ``cuda`` or ``cuda:N``.
         precision: ``bf16`` is faster where the hardware has it, and not bit-equal to ``fp32``; ``int8`` and ``fp16``
             need an artefact. With ``auto`` the lowest that may be taken.
-        artefact: manifest of a network that ``tools.export`` made of these weights, to run instead of them.
+        artefact: manifest of a network that ``tools.export`` made of these weights, to run instead of them; or name
+            of a shipped one.
         threads: of the CPU for the network; none means all cores.
         batch_size: frames, of any sources, that a GPU gets at once; a CPU gets them one by one.
         window_ms: how long to wait for a full batch.

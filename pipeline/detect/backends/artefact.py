@@ -76,14 +76,23 @@ class Artefact(_Section, frozen=True):
     accuracy: Accuracy | None = None
 
 
+def locate(name_or_path: str | Path) -> Path:
+    """The manifest of a shipped exported network, or of a path."""
+    path = Path(name_or_path)
+    return path if path.suffix or path.parent != Path() else nets.manifest.FOLDER / f"{path}.json"
+
+
 def read(path: str | Path) -> Artefact:
     """The manifest of an exported network.
+
+    Args:
+        path: of the manifest, or name of a shipped one.
 
     Raises:
         BackendError: it is missing or malformed; names the file and the field.
     """
     try:
-        return msgspec.json.decode(Path(path).read_bytes(), type=Artefact)
+        return msgspec.json.decode(locate(path).read_bytes(), type=Artefact)
     except OSError as error:
         raise BackendError(f"detect.artefact: {path}: {error.strerror}") from None
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -96,7 +105,7 @@ def open_files(path: str | Path, fmt: Format, precision: Precision, weights: net
     What was hashed is what is returned: nobody can exchange a file in between.
 
     Args:
-        path: of the manifest.
+        path: of the manifest, or name of a shipped one.
         fmt: the library that will read them.
         precision: that is asked for.
         weights: that are asked for.
@@ -114,7 +123,7 @@ def open_files(path: str | Path, fmt: Format, precision: Precision, weights: net
         raise BackendError(f"detect.artefact: {path}: made from {made}, not from {weights.name} ({weights.sha256[:8]})")
     if len(artefact.files) != FILES[fmt]:
         raise BackendError(f"detect.artefact: {path}: files: {FILES[fmt]} needed, there are {len(artefact.files)}")
-    return [_checked(Path(path).parent / name, expected) for name, expected in artefact.files.items()]
+    return [_checked(locate(path).parent / name, expected) for name, expected in artefact.files.items()]
 
 
 def write(path: Path, artefact: Artefact, contents: Mapping[str, bytes]) -> Artefact:
