@@ -35,6 +35,8 @@ class TrackConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         motion_evidence, moved_px: a track of detections that are due to motion must be so much likelier a target than
             a chain of chance detections (logarithm, nats), and be so far from its birth in coordinates of the scene.
         max_coast_s: a track without a hit for longer is dropped, also across a gap in the stream.
+        remember_s: so long after its last detection, a target that is found and confirmed anew where it was to be
+            expected gets its old id again. Nothing is shown of it in between.
         clutter: what a track must show beyond that: that it is none of the things that stand in the scene.
         max_tracks: no births beyond this many live tracks; the best scores come first.
     """
@@ -53,6 +55,7 @@ class TrackConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     motion_evidence: NonNegative = 40.0
     moved_px: NonNegative = 3.0
     max_coast_s: Positive = 0.5
+    remember_s: NonNegative = 1.5
     clutter: ClutterConfig = ClutterConfig()
     max_tracks: PositiveInt = 256
 

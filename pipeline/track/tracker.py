@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.messages import (
     COASTING,
@@ -25,11 +24,12 @@ from pipeline.track.config import TrackConfig
 from pipeline.track.evidence import MISS, ChanceDensity, hit
 from pipeline.track.kalman import Array
 from pipeline.track.lifecycle import hopeful, is_steady, next_state
+from pipeline.track.memory import LostTargets
 
 MIN_DT = 1e-3
 _LOOKS = ["score", "area", "bx", "by", "bw", "bh", "snr"]
 _COUNTS = ("hits", "new_hits", "known_hits", "still_hits", "age")
-_MEASURES = ("moved", "unseen_s", "evidence")
+_MEASURES = ("moved", "unseen_s", "lived_s", "evidence")
 _LIFE_DTYPE = np.dtype([(name, "<i8") for name in _COUNTS] + [(name, "<f8") for name in _MEASURES])
 
 
@@ -67,6 +67,7 @@ class Tracker:
         """Drop all tracks: the picture now, of this height and width, is no continuation of the last. Ids go on."""
         self._clutter = ClutterMap(self.config.clutter, shape)
         self._chance = ChanceDensity(float(shape[0] * shape[1]))
+        self._lost = LostTargets(self.config.remember_s)
         self._mean: Array = np.empty((0, 4))
         self._cov: Array = np.empty((0, 4, 4))
         self._births: Array = np.empty((0, 2))
@@ -112,14 +113,20 @@ class Tracker:
         chance = np.setdiff1d(np.flatnonzero(detections["motion"] > 0), columns)
         self._clutter.add(np.delete(positions, np.concatenate([held, chance]), axis=0))
         self._give_up()
+        self._keep(np.argsort(self._tracks["id"]))  # a number from before may have come back
         self._start(np.delete(np.arange(len(detections)), columns), detections, positions, new, known)
         return self._in_image(dt, matrix)
 
     def _predict(self, dt: float, matrix: Affine, ego_sigma: float) -> None:
         config = self.config
         self._life["unseen_s"] += dt
+        self._life["lived_s"] += dt
+        self._lost.move(dt, matrix, ego_sigma)
         # Before association: no track may reach across a gap longer than it is allowed to coast.
-        self._keep(self._life["unseen_s"] <= config.max_coast_s)
+        over = self._life["unseen_s"] > config.max_coast_s
+        ended = over & (self._tracks["state"] != TENTATIVE)
+        self._lost.add(self._tracks["id"][ended], self._life["unseen_s"][ended], self._mean[ended], self._cov[ended])
+        self._keep(~over)
         self._births = _carry(self._births, matrix)
         mean, cov = kalman.warp(self._mean, self._cov, matrix)
         self._mean, self._cov = kalman.predict(mean, cov, dt, config.accel_sigma)
@@ -140,7 +147,7 @@ class Tracker:
     def _weigh(self, rows: Indices, columns: Indices, positions: Array, high: Flags) -> None:
         chance = high.copy()
         chance[columns[self._tracks["state"][rows] != TENTATIVE]] = False
-        density = self._chance.see(np.count_nonzero(chance))
+        density = self._chance.see(int(chance.sum()))
         fit = kalman.innovation(self._mean[rows], self._cov[rows], positions[columns], self.config.measurement_sigma)
         gain = np.full(len(self._life), MISS)
         gain[rows] = hit(*fit, density)
@@ -168,7 +175,16 @@ class Tracker:
         life["still_hits"][rows] += detections["motion"] == 0
         life["moved"] = np.hypot(*(self._mean[:, :2] - self._births).T)
         life["unseen_s"][matched] = 0.0
-        self._tracks["state"] = next_state(self._tracks["state"], life, matched, self.config)
+        before = self._tracks["state"].copy()
+        self._tracks["state"] = next_state(before, life, matched, self.config)
+        self._recognise((before == TENTATIVE) & (self._tracks["state"] != TENTATIVE))
+
+    def _recognise(self, confirmed: Flags) -> None:
+        """Give tracks confirmed in this frame the numbers of the lost targets that they continue."""
+        rows = np.flatnonzero(confirmed)
+        self._tracks["id"][rows] = self._lost.recall(
+            self._tracks["id"][rows], self._life["lived_s"][rows], self._mean[rows], self._cov[rows]
+        )
 
     def _give_up(self) -> None:
         life = self._life
@@ -204,7 +220,7 @@ class Tracker:
         tracks["vx"], tracks["vy"] = velocity[:, 0], velocity[:, 1]
         return tracks.copy()
 
-    def _keep(self, alive: NDArray[np.bool_]) -> None:
+    def _keep(self, alive: Flags | Indices) -> None:
         self._mean, self._cov, self._births = self._mean[alive], self._cov[alive], self._births[alive]
         self._tracks, self._life = self._tracks[alive], self._life[alive]
 
