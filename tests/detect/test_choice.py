@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import msgspec
 import pytest
 
+from pipeline.config import load
 from pipeline.detect.backends import artefact, available, choice, make_backend, select
 from pipeline.detect.backends.artefact import Accuracy
 from pipeline.detect.backends.parity import Tolerance
@@ -12,6 +14,9 @@ from pipeline.detect.config import DetectConfig
 from pipeline.detect.stage import DetectStage
 from pipeline.errors import BackendError
 from tests.detect.conftest import described_artefact
+
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
 
 @pytest.fixture
@@ -128,3 +133,10 @@ def test_a_missing_package_says_what_to_install(config, monkeypatch, name, packa
     without(monkeypatch, package)
     with pytest.raises(BackendError, match=rf"detect\.backend: {name} cannot be loaded.*pip install {package}"):
         make_backend(msgspec.structs.replace(config, backend=name))
+
+
+def test_the_edge_configuration_runs_the_shipped_int8_network():
+    pytest.importorskip("openvino")
+    backend, said = select(load(CONFIGS / "edge.yaml").detect)
+    assert (backend.name, backend.precision, backend.manifest.name) == ("openvino", "int8", "edge")
+    assert "fastest here that agrees with torch" in said
