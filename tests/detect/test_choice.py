@@ -15,7 +15,6 @@ from pipeline.detect.stage import DetectStage
 from pipeline.errors import BackendError
 from tests.detect.conftest import described_artefact
 
-
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
 
