@@ -151,6 +151,7 @@ def publish(
     most: int | None,
     device: torch.device,
     track_threshold: float | None = None,
+    threshold: float | None = None,
 ) -> tuple[Manifest, str]:
     """Score a run, choose its threshold and write weights and manifest.
 
@@ -163,6 +164,8 @@ def publish(
         most: pictures per validation set; none for all.
         device: where the network is scored.
         track_threshold: of the manifest; to be found on held-out videos.
+        threshold: of the manifest, one of ``THRESHOLDS``; none chooses it for the F1 in targets. What is to be
+            compared by IoU may want another.
 
     Returns:
         the manifest, and for people the scores at its threshold and the mean F1 at all of them, in Markdown.
@@ -177,12 +180,14 @@ def publish(
     counts = {source.folder: len(split_names(root, source)[0]) for source in sources}
     scores = validate(network, recipe, THRESHOLDS, most, device)
     f1 = mean_f1(scores)
-    chosen = choose(f1)
+    chosen = choose(f1) if threshold is None else THRESHOLDS.index(threshold)
     figures = {folder: score[chosen].summary() for folder, score in scores.items()}
     notes = [
         {"ema": "averaged weights of the last checkpoint", "best": "averaged weights of the best validation"}[weights],
         f"a run of {progress.seconds / 60:.0f} minutes",
-        f"threshold: the highest within {RESOLUTION} of the best mean F1 in targets over the sets that hold targets",
+        f"threshold: the highest within {RESOLUTION} of the best mean F1 in targets over the sets that hold targets"
+        if threshold is None
+        else "threshold: asked for",
     ]
     if progress.pretrained:
         notes.append(f"started from weights of sha256 {progress.pretrained}")
@@ -249,6 +254,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--config", type=Path, help="the run's recipe; default: configs/train/NETWORK.yaml")
     parser.add_argument("--pictures", type=count, help="most validation pictures a set; default: all")
     parser.add_argument(
+        "--threshold", type=float, choices=THRESHOLDS, help="probability; default: by the F1 in targets"
+    )
+    parser.add_argument(
         "--track-threshold", type=probability, help="peak probability that may start a track; default: the threshold"
     )
     parser.add_argument("--device", choices=DEVICES, default="auto", help="auto takes cuda if there is one")
@@ -273,6 +281,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.pictures,
             device,
             options.track_threshold,
+            options.threshold,
         )
     except PipelineError as error:
         sys.stderr.write(f"training.publish: {error}\n")

@@ -217,3 +217,14 @@ def test_a_run_without_targets_to_validate_on_is_refused(run, tmp_path, capsys):
 def test_names_and_folders_are_checked_before_the_work(run, tmp_path, capsys, more):
     assert publish(run, tmp_path, *more) == 2
     assert more[1] in capsys.readouterr().err
+
+
+def test_a_threshold_may_be_asked_for(run, tmp_path, capsys):
+    assert publish(run, tmp_path, "--pictures", "1", "--threshold", "0.35") == 0
+    manifest = nets.read_manifest(str(tmp_path / "mine.safetensors"))
+    assert manifest.threshold == 0.35
+    assert "threshold: asked for" in manifest.training.note
+    assert ">= 0.35" in manifest.validation.protocol
+    with pytest.raises(SystemExit, match="2"):
+        publish(run, tmp_path, "--threshold", "0.36")
+    assert "--threshold" in capsys.readouterr().err
