@@ -17,6 +17,9 @@ from training.config import DataConfig
 from training.paste import cut_out, paste
 from training.pool import Held
 
+RIM = 4
+"""Pixels within which an edge that only the crop has hides what a target is; live, the only edges are the frame's."""
+
 
 class Batch(NamedTuple):
     """What one optimiser step learns from.
@@ -25,7 +28,8 @@ class Batch(NamedTuple):
         pictures: (N, C, crop, crop), float32, in the network's units, with the statistics of the whole frame as in
             live use.
         masks: (N, 1, crop, crop), float32 in {0, 1}.
-        ignored: (N, 1, crop, crop), bool, where nobody can tell; never where the mask is 1.
+        ignored: (N, 1, crop, crop), bool, where nobody can tell: doubtful targets, and what is near a cut; never where
+            the mask is 1.
         names: of the pictures, as ``folder/name``.
     """
 
@@ -47,15 +51,15 @@ def draw_batch(training: list[list[Held]], config: DataConfig, norm: FrameZScore
     for index in rng.choice(len(training), size=size, p=weights / weights.sum()):
         source = config.sources[index]
         held = training[index][rng.integers(len(training[index]))]
-        crop, mask, ignored = draw_crop(held, config, source.scale, rng, margin)
+        crop, mask, ignored, cut = draw_crop(held, config, source.scale, rng, margin)
         if rng.random() < config.augment.paste:
             donor = training[index][rng.integers(len(training[index]))]
             if len(donor.boxes):
                 crop, mask = paste(crop, mask, cut_out(donor, rng), rng)
         chosen.append(held)
         crops.append(crop)
-        masks.append(mask)
-        unknown.append(ignored & ~mask)
+        masks.append(mask & ~cut)
+        unknown.append((ignored & ~mask) | cut)
         names.append(f"{source.folder}/{held.name}")
     pictures, mean, std = disturb(torch.stack(crops)[:, None], chosen, config.augment, rng)
     tops = pictures.new_tensor([held.top for held in chosen])
@@ -69,17 +73,19 @@ def draw_batch(training: list[list[Held]], config: DataConfig, norm: FrameZScore
 
 def draw_crop(
     held: Held, config: DataConfig, scale: tuple[float, float], rng: Generator, margin: int = 0
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """One crop at a random place, magnification and orientation, with ``margin`` px more on each side.
 
     Returns:
-        picture (side, side), float32, counts over the top of the bit depth; mask and ignored (side, side), bool;
-        with side = crop + 2 margin.
+        picture (side, side), float32, counts over the top of the bit depth; mask, ignored and cut (side, side),
+        bool; with side = crop + 2 margin. Cut is what lies within ``RIM`` of an edge of the crop that is none of the
+        frame.
     """
     magnification = math.exp(rng.uniform(math.log(scale[0]), math.log(scale[1])))
     side, inner = config.crop + 2 * margin, max(8, round(config.crop / magnification))
     edge = max(8, round(side / magnification))
-    left, top = (start - (edge - inner) // 2 for start in _place(held, inner, config.on_target, rng))
+    starts = _place(held, inner, config.on_target, rng)
+    left, top = (start - (edge - inner) // 2 for start in starts)
     picture = _cut(held.counts, left, top, edge) / held.top
     mask, ignored = (_cut(plane, left, top, edge) for plane in (held.mask, held.ignored))
     if edge != side:
@@ -87,10 +93,17 @@ def draw_crop(
         # A target smaller than one new pixel keeps its most covered pixels: it dims, but does not cease to exist.
         mask = (cover > 0.5 * cover.max().clamp(max=1)).float()
         ignored = _resize(ignored, side)
+    cut = torch.ones_like(mask)
+    columns, rows = (
+        slice(margin + RIM * (start > 0), side - margin - RIM * (start + inner != size))
+        for start, size in zip(starts, reversed(held.counts.shape), strict=True)
+    )
+    cut[rows, columns] = 0
     turns, flip = int(rng.integers(4)), bool(rng.integers(2))
     if flip:
-        picture, mask, ignored = picture.flip(1), mask.flip(1), ignored.flip(1)
-    return torch.rot90(picture, turns), torch.rot90(mask, turns) > 0, torch.rot90(ignored, turns) > 0
+        picture, mask, ignored, cut = (plane.flip(1) for plane in (picture, mask, ignored, cut))
+    mask, ignored, cut = (torch.rot90(plane, turns) > 0 for plane in (mask, ignored, cut))
+    return torch.rot90(picture, turns), mask, ignored, cut
 
 
 def _place(held: Held, edge: int, on_target: float, rng: Generator) -> tuple[int, int]:

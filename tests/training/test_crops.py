@@ -49,7 +49,7 @@ def test_a_held_picture_knows_its_levels_and_boxes():
 
 
 def test_an_undisturbed_crop_is_a_piece_of_the_picture_with_its_mask(samples, held):
-    crop, mask, _ = draw_crop(held[0], config(), (1.0, 1.0), np.random.default_rng(0))
+    crop, mask, *_ = draw_crop(held[0], config(), (1.0, 1.0), np.random.default_rng(0))
     pieces = [
         (picture, truth)
         for top in range(33)
@@ -70,7 +70,7 @@ def test_what_is_ignored_stays_with_its_pixels(scale):
     frame = hold(Sample("p", picture, np.zeros_like(picture), (picture == 200).astype(np.uint8)), CPU)
     rng, seen = np.random.default_rng(4), 0
     for _ in range(10):
-        crop, mask, ignored = draw_crop(frame, config(), (scale, scale), rng)
+        crop, mask, ignored, _ = draw_crop(frame, config(), (scale, scale), rng)
         level = counts(crop, frame)
         assert not mask.any()
         assert ignored[level >= 120].all()
@@ -79,6 +79,27 @@ def test_what_is_ignored_stays_with_its_pixels(scale):
     assert seen > 2
     batch = draw_batch([[frame]], config(crop=96, batch=1), FrameZScore(), rng, 1)
     assert torch.equal(batch.ignored, batch.pictures > 0)
+
+
+@pytest.mark.parametrize("edge", [32, 64, 96])
+def test_nothing_is_taught_within_four_pixels_of_an_edge_that_only_the_crop_has(edge):
+    """In a picture whose level tells the column, the frame's own left and right edges are taught, a cut is not."""
+    ramp = np.tile(np.arange(64, dtype=np.uint8) + 100, (64, 1))
+    frame = hold(Sample("p", ramp, np.full_like(ramp, 255), np.zeros_like(ramp)), CPU)
+    norm, rng = FrameZScore(), np.random.default_rng(8)
+    std = float(ramp.std())
+    for _ in range(20):
+        batch = draw_batch([[frame]], config(crop=edge), norm, rng, 1)
+        assert torch.equal(batch.ignored, batch.masks < 1)
+        level = batch.pictures[0, 0] * std + float(ramp.mean())
+        taught = batch.masks[0, 0] > 0
+        lines = level if (level[0, 0] - level[0, -1]).abs() > 1 else level.T  # the ramp runs along the rows
+        seen = (taught if lines is level else taught.T).any(0)
+        first, last = (round(float(lines[0, i])) - 100 for i in (0, -1))
+        for end, column in ((0, first), (-1, last)):
+            cut = column not in (0, 63) if edge < 64 else edge > 64 and end == (-1 if first == 0 else 0)
+            near = seen[:4] if end == 0 else seen[-4:]
+            assert near.tolist() == [not cut] * 4
 
 
 def test_a_crop_asked_to_hold_a_target_does(held):
@@ -91,7 +112,7 @@ def test_targets_survive_any_magnification(samples, held, scale):
     rng = np.random.default_rng(2)
     bright = (samples[2].picture.mean() + samples[2].picture.std()) / held[2].top
     for _ in range(20):
-        crop, mask, _ = draw_crop(held[2], config(on_target=1.0), (scale, scale), rng)
+        crop, mask, *_ = draw_crop(held[2], config(on_target=1.0), (scale, scale), rng)
         assert crop.shape == mask.shape == (32, 32)
         assert mask.dtype == torch.bool
         assert crop[mask].mean() > bright  # the squares are still where the mask says
@@ -99,7 +120,7 @@ def test_targets_survive_any_magnification(samples, held, scale):
 
 @pytest.mark.parametrize("edge", [96, 160])
 def test_a_frame_smaller_than_the_crop_is_filled_by_reflection(samples, held, edge):
-    crop, _, _ = draw_crop(held[0], config(crop=edge), (1.0, 1.0), np.random.default_rng(5))
+    crop, *_ = draw_crop(held[0], config(crop=edge), (1.0, 1.0), np.random.default_rng(5))
     filled = np.pad(samples[0].picture, (0, edge - 64), mode="reflect")
     assert any(np.array_equal(counts(crop, held[0]), view) for view in views(filled))
 
