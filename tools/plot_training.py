@@ -6,55 +6,18 @@ python -m tools.plot_training RUN [RUN ...] --out FILE.png
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 from matplotlib.figure import Figure
 
 from pipeline.errors import ConfigError
-from training.journal import LOG
+from training.journal import Record, read_log
 
 FIGURES = {"iou": "IoU", "pd": "Pd", "false_alarms_per_picture": "false alarms\nper picture"}
 SHARES = ("iou", "pd")
-
-Record = dict[str, Any]
-
-
-def read_log(run: Path) -> list[Record]:
-    """The events of a run in the order of their steps.
-
-    A run may still write, so a last line without its end is left out. After a resumption the steps since the
-    checkpoint come again; the later line counts.
-
-    Raises:
-        ConfigError: there is no log, it is none, or it holds neither a loss nor a validation.
-    """
-    path = run / LOG
-    records: list[Record] = []
-    try:
-        for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
-            if not line.endswith("\n"):
-                break
-            record = json.loads(line)
-            # At one step, the losses are written before the validation, as they sort.
-            while records and _place(records[-1]) >= _place(record):
-                records.pop()
-            records.append(record)
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError):
-        raise ConfigError(f"{path}: no log of a training run") from None
-    if not any(record["event"] in ("training", "validation") for record in records):
-        raise ConfigError(f"{path}: nothing to draw yet")
-    return records
-
-
-def _place(record: Record) -> tuple[int, str]:
-    return record["step"], record["event"]
 
 
 def smooth(values: Sequence[float]) -> list[float]:

@@ -10,6 +10,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.errors import ConfigError
+
+Record = dict[str, Any]
 LOG, BOARD, OVERLAYS = "log.jsonl", "tensorboard", "overlays"
 
 
@@ -41,6 +44,39 @@ class Journal:
         cv2.imwrite(str(folder / f"{name}.png"), picture)
         if self.board:
             self.board.add_image(name, picture[..., ::-1].copy(), step, dataformats="HWC")
+
+
+def read_log(run: Path) -> list[Record]:
+    """The events of a run in the order of their steps.
+
+    A run may still write, so a last line without its end is left out. After a resumption the steps since the
+    checkpoint come again; the later line counts.
+
+    Raises:
+        ConfigError: there is no log, it is none, or it holds neither a loss nor a validation.
+    """
+    path = run / LOG
+    records: list[Record] = []
+    try:
+        for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+            if not line.endswith("\n"):
+                break
+            record = json.loads(line)
+            # At one step, the losses are written before the validation, as they sort.
+            while records and _place(records[-1]) >= _place(record):
+                records.pop()
+            records.append(record)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError):
+        raise ConfigError(f"{path}: no log of a training run") from None
+    if not any(record["event"] in ("training", "validation") for record in records):
+        raise ConfigError(f"{path}: nothing to tell yet")
+    return records
+
+
+def _place(record: Record) -> tuple[int, str]:
+    return record["step"], record["event"]
 
 
 def _open_board(folder: Path) -> Any:

@@ -3,10 +3,10 @@ import json
 import cv2
 import pytest
 
-from pipeline.errors import ConfigError
 from tests.training.synthetic import write_recipe, write_set
-from tools.plot_training import draw, main, read_log, series, smooth
+from tools.plot_training import draw, main, series, smooth
 from training import train
+from training.journal import read_log
 
 
 def line(step, event, **facts):
@@ -34,23 +34,6 @@ def test_the_log_of_a_real_run(tmp_path):
     out = tmp_path / "runs.png"
     assert main([str(tmp_path / "run"), str(tmp_path / "run"), "--out", str(out)]) == 0
     assert cv2.imread(str(out)).std() > 10
-
-
-def test_a_line_being_written_is_left_out(tmp_path):
-    run = write(tmp_path / "run", line(20, "training", loss=0.5), line(40, "training", loss=0.4)[:-3])
-    assert [record["step"] for record in read_log(run)] == [20]
-
-
-def test_steps_taken_again_after_a_resumption_replace_the_old_ones(tmp_path):
-    first = [line(20, "training", loss=0.5), line(40, "training", loss=0.4), line(40, "validation", sets={})]
-    again = [line(40, "training", loss=0.45), line(60, "training", loss=0.35)]
-    run = write(tmp_path / "run", *first, line(60, "training", loss=0.3), *again)
-    assert [(r["step"], r["loss"]) for r in read_log(run)] == [(20, 0.5), (40, 0.45), (60, 0.35)]
-
-
-def test_losses_and_validation_of_one_step_are_both_kept(tmp_path):
-    run = write(tmp_path / "run", line(20, "training", loss=0.5), line(20, "validation", sets={}))
-    assert [record["event"] for record in read_log(run)] == ["training", "validation"]
 
 
 def test_smoothing_by_hand():
@@ -86,20 +69,6 @@ def test_a_line_per_run_and_a_column_per_set(tmp_path):
         [([9], [0.4]), ([], [])],
         [([9], [0.8]), ([8], [0.9])],
     ]
-
-
-@pytest.mark.parametrize(
-    ("lines", "message"),
-    [
-        ([], "nothing to draw yet"),
-        ([line(1, "other")], "nothing to draw yet"),
-        (["{\n"], "no log of a training run"),
-        (['{"event": "training"}\n', "[]\n"], "no log of a training run"),
-    ],
-)
-def test_a_log_that_is_none_is_refused(tmp_path, lines, message):
-    with pytest.raises(ConfigError, match=rf"run/log\.jsonl: {message}"):
-        read_log(write(tmp_path / "run", *lines))
 
 
 def test_wrong_usage_is_one_line(tmp_path, capsys):

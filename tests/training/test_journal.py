@@ -1,0 +1,47 @@
+import json
+
+import pytest
+
+from pipeline.errors import ConfigError
+from training.journal import read_log
+
+
+def line(step, event, **facts):
+    return json.dumps({"step": step, "seconds": step / 2, "event": event, **facts}) + "\n"
+
+
+def write(run, *lines):
+    run.mkdir()
+    (run / "log.jsonl").write_text("".join(lines))
+    return run
+
+
+def test_a_line_being_written_is_left_out(tmp_path):
+    run = write(tmp_path / "run", line(20, "training", loss=0.5), line(40, "training", loss=0.4)[:-3])
+    assert [record["step"] for record in read_log(run)] == [20]
+
+
+def test_steps_taken_again_after_a_resumption_replace_the_old_ones(tmp_path):
+    first = [line(20, "training", loss=0.5), line(40, "training", loss=0.4), line(40, "validation", sets={})]
+    again = [line(40, "training", loss=0.45), line(60, "training", loss=0.35)]
+    run = write(tmp_path / "run", *first, line(60, "training", loss=0.3), *again)
+    assert [(r["step"], r["loss"]) for r in read_log(run)] == [(20, 0.5), (40, 0.45), (60, 0.35)]
+
+
+def test_losses_and_validation_of_one_step_are_both_kept(tmp_path):
+    run = write(tmp_path / "run", line(20, "training", loss=0.5), line(20, "validation", sets={}))
+    assert [record["event"] for record in read_log(run)] == ["training", "validation"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ([], "nothing to tell yet"),
+        ([line(1, "other")], "nothing to tell yet"),
+        (["{\n"], "no log of a training run"),
+        (['{"event": "training"}\n', "[]\n"], "no log of a training run"),
+    ],
+)
+def test_a_log_that_is_none_is_refused(tmp_path, lines, message):
+    with pytest.raises(ConfigError, match=rf"run/log\.jsonl: {message}"):
+        read_log(write(tmp_path / "run", *lines))

@@ -1,0 +1,147 @@
+"""Train one recipe in several variants, each with several seeds, and compare what comes out.
+
+python -m training.study --config configs/studies/NAME.yaml
+
+Broken off and started again it goes on where it was: a run that came to its end is not repeated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct
+
+from pipeline.errors import ConfigError, PipelineError
+from pipeline.settings import convert_to, read_yaml
+from training import config
+from training.journal import LOG, Record, read_log
+
+FIGURES = {"iou": "IoU", "niou": "nIoU", "pd": "Pd", "fa": "Fa (1e-6)", "false_alarms_per_picture": "FA / picture"}
+UNITS = {"fa": 1e6}
+TABLE = "table.md"
+
+
+class Study(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is compared.
+
+    Attributes:
+        recipe: a file of configs/train, relative to this one.
+        seeds: one run of each variant for each.
+        settings: ``key.path: value`` laid over the recipe in all runs.
+        variants: what else is laid over it, by the name in the table.
+    """
+
+    recipe: str
+    variants: Annotated[dict[str, dict[str, Any]], Meta(min_length=1)]
+    seeds: Annotated[tuple[Annotated[int, Meta(ge=0)], ...], Meta(min_length=1)] = (0, 1, 2)
+    settings: dict[str, Any] = {}
+
+
+def load(path: Path) -> Study:
+    """The study in a YAML file; raises ConfigError, also where two variants would share a folder."""
+    study = convert_to(Study, read_yaml(path), str(path))
+    slugs = [slug(name) for name in study.variants]
+    for name, short in zip(study.variants, slugs, strict=True):
+        if not short or slugs.count(short) > 1:
+            raise ConfigError(f"{path}: variants: {name!r} makes no folder name of its own")
+    return study
+
+
+def slug(name: str) -> str:
+    """A folder name: letters, digits and single hyphens."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+def runs(study: Study) -> Iterator[tuple[str, int, list[str]]]:
+    """Variant, seed and settings of every run, seed by seed, so that a table is fair at any time."""
+    for seed in study.seeds:
+        for name, changes in study.variants.items():
+            settings = study.settings | changes | {"run.seed": seed}
+            yield name, seed, [f"{key}={json.dumps(value)}" for key, value in settings.items()]
+
+
+def last_validation(run: Path, steps: int) -> Record | None:
+    """What the log says at the run's end; none if it did not come to it."""
+    if not (run / LOG).is_file():
+        return None
+    last = read_log(run)[-1]
+    return last if last["event"] == "validation" and last["step"] >= steps else None
+
+
+def table(results: Mapping[str, Sequence[Record]]) -> str:
+    """Markdown: per variant and data set, mean and sample deviation over the seeds.
+
+    Args:
+        results: last validations of each variant, one per seed; a variant without any is left out.
+    """
+    lines = [
+        "| variant | set | seeds | " + " | ".join(FIGURES.values()) + " |",
+        "|---|---|---:|" + "---:|" * len(FIGURES),
+    ]
+    for name, records in results.items():
+        for data in records[0]["sets"] if records else ():
+            cells = [_cell(key, [record["sets"][data][key] for record in records]) for key in FIGURES]
+            lines.append(f"| {name} | {data} | {len(records)} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(key: str, values: Sequence[float | None]) -> str:
+    known = [UNITS.get(key, 1) * value for value in values if value is not None]
+    digits = 1 if key in UNITS else 3
+    if not known:
+        return "-"
+    spread = f" ± {stdev(known):.{digits}f}" if len(known) > 1 else ""
+    return f"{fmean(known):.{digits}f}{spread}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m training.study", description="Compare variants of a recipe.")
+    parser.add_argument("--config", type=Path, required=True, help="study, a YAML file of configs/studies")
+    parser.add_argument("--out", type=Path, help="folder of its runs and its table; default: runs/studies/NAME")
+    options = parser.parse_args(arguments)
+    out = options.out or Path("runs") / "studies" / options.config.stem
+    try:
+        study = load(options.config)
+        recipe = options.config.parent / study.recipe
+        planned = list(runs(study))
+        steps = [config.load(recipe, settings).run.steps for _, _, settings in planned]
+        results: dict[str, list[Record]] = {name: [] for name in study.variants}
+        for number, ((name, seed, settings), end) in enumerate(zip(planned, steps, strict=True), 1):
+            run = out / slug(name) / str(seed)
+            if (found := last_validation(run, end)) is None:
+                print(f"{number} of {len(planned)}: {name}, seed {seed}", flush=True)
+                code = _train(recipe, settings, run)
+                found = None if code else last_validation(run, end)
+                if found is None:
+                    raise ConfigError(f"{run}: the run failed, exit code {code}")
+            results[name].append(found)
+            (out / TABLE).write_text(table(results), encoding="utf-8")
+        print(table(results), end="")
+    except PipelineError as error:
+        print(f"study: {error}", file=sys.stderr)
+        return error.exit_code
+    except OSError as error:
+        print(f"study: {error.filename}: {error.strerror}", file=sys.stderr)
+        return ConfigError.exit_code
+    return 0
+
+
+def _train(recipe: Path, settings: Sequence[str], run: Path) -> int:
+    """One run from its beginning; returns its exit code."""
+    (run / LOG).unlink(missing_ok=True)
+    words = [word for setting in settings for word in ("--set", setting)]
+    command = [sys.executable, "-m", "training.train", "--config", str(recipe), "--out", str(run), *words]
+    return subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
