@@ -1,4 +1,4 @@
-"""A U-Net for small computers: all of its convolutions run at half the picture's resolution or less."""
+"""A U-Net for small computers: nearly all of its arithmetic is done at half the picture's resolution or less."""
 
 from __future__ import annotations
 
@@ -36,12 +36,34 @@ class Residual(nn.Module):
         return torch.relu(features + self.norm(self.conv(self.first(features))))
 
 
+class FullResolution(nn.Module):
+    """The last convolutions at the picture's own resolution, for outlines right to the pixel.
+
+    Args:
+        in_channels: of the picture.
+        channels: of the features.
+
+    Shape:
+        picture (N, in_channels, H, W), features (N, channels, H, W) -> logits (N, 1, H, W).
+    """
+
+    def __init__(self, in_channels: int, channels: int) -> None:
+        super().__init__()
+        self.stem = ConvBlock(in_channels, channels)
+        self.decoder = Residual(channels)
+        self.head = nn.Conv2d(channels, 1, 1)
+
+    def forward(self, picture: Tensor, features: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.decoder(self.stem(picture) + features))
+        return logits
+
+
 class EdgeUNet(nn.Module):
     """Residual U-Net between a folded input and an unfolded output: an eighth of MSHNet's arithmetic.
 
     Each 2x2 px of the picture become channels of one position (space to depth, nothing is lost), and each position
-    gives the logits of its four pixels (sub-pixel convolution: Shi et al., CVPR 2016). Skips are added, not
-    concatenated, after a 1x1 convolution of what comes from below. Frames of any height and width >= 32 are accepted:
+    gives the logits of its four pixels (sub-pixel convolution: Shi et al., CVPR 2016), or ``fine`` features of each for
+    a few last convolutions. Skips are added, not concatenated, after a 1x1 convolution of what comes from below. Frames of any height and width >= 32 are accepted:
     the picture is padded on the right and at the bottom by reflection to a multiple of 16 and the logits are cropped
     back, so no pixel is resampled.
 
@@ -49,6 +71,7 @@ class EdgeUNet(nn.Module):
         in_channels: channels of the input.
         widths: channels at strides 2, 4, 8, 16.
         blocks: residual blocks of the encoder at these strides; the decoder has one at each but the last.
+        fine: channels at the picture's own resolution; 0 for none there.
 
     Shape:
         input (N, in_channels, H, W), float.
@@ -56,14 +79,18 @@ class EdgeUNet(nn.Module):
         train: (logits, [head logits at strides 4 and 8]), the heads at the padded size divided by their stride.
 
     Raises:
-        ValueError: not four widths or blocks, one of them below 1, or H or W below 32.
+        ValueError: not four widths or blocks, one of them below 1, fine below 0, or H or W below 32.
     """
 
-    def __init__(self, in_channels: int = 1, widths: Sequence[int] = WIDTHS, blocks: Sequence[int] = BLOCKS) -> None:
+    def __init__(
+        self, in_channels: int = 1, widths: Sequence[int] = WIDTHS, blocks: Sequence[int] = BLOCKS, fine: int = 0
+    ) -> None:
         super().__init__()
         for name, values in (("widths", widths), ("blocks", blocks)):
             if len(values) != LEVELS or min(values) < 1:
                 raise ValueError(f"EdgeUNet: {name} must be {LEVELS} numbers of at least 1, got {list(values)}")
+        if fine < 0:
+            raise ValueError(f"EdgeUNet: fine must be at least 0, got {fine}")
         self.stem = ConvBlock(in_channels * FOLD**2, widths[0])
         self.encoders = nn.ModuleList(
             nn.Sequential(*(Residual(width) for _ in range(count))) for width, count in zip(widths, blocks, strict=True)
@@ -72,11 +99,13 @@ class EdgeUNet(nn.Module):
         self.up = nn.ModuleList(nn.Conv2d(coarse, fine, 1) for fine, coarse in pairwise(widths))
         self.decoders = nn.ModuleList(Residual(width) for width in widths[:-1])
         self.heads = nn.ModuleList(nn.Conv2d(width, 1, 1) for width in widths[1:-1])
-        self.head = nn.Conv2d(widths[0], FOLD**2, 1)
+        self.head = nn.Conv2d(widths[0], FOLD**2 * max(1, fine), 1)
+        self.fine = FullResolution(in_channels, fine) if fine else None
 
     def forward(self, picture: Tensor) -> Tensor | tuple[Tensor, list[Tensor]]:
         height, width = picture.shape[-2:]
-        features = self.stem(F.pixel_unshuffle(pad(picture, STRIDE, "EdgeUNet"), FOLD))
+        padded = pad(picture, STRIDE, "EdgeUNet")
+        features = self.stem(F.pixel_unshuffle(padded, FOLD))
 
         skips: list[Tensor] = []
         for encoder, down in zip(self.encoders[:-1], self.down, strict=True):
@@ -91,5 +120,6 @@ class EdgeUNet(nn.Module):
             if level and self.training:
                 heads.insert(0, self.heads[level - 1](features))
 
-        logits = F.pixel_shuffle(self.head(features), FOLD)[..., :height, :width]
+        unfolded = F.pixel_shuffle(self.head(features), FOLD)
+        logits = (unfolded if self.fine is None else self.fine(padded, unfolded))[..., :height, :width]
         return (logits, heads) if self.training else logits

@@ -7,10 +7,10 @@ import nets
 from tests.nets.cost import count
 
 
-@pytest.fixture(scope="module")
-def network():
+@pytest.fixture(scope="module", params=[0, 4], ids=["folded", "fine"])
+def network(request):
     torch.manual_seed(0)
-    return nets.build("edge_unet", widths=(4, 4, 8, 8)).eval().requires_grad_(False)
+    return nets.build("edge_unet", widths=(4, 4, 8, 8), fine=request.param).eval().requires_grad_(False)
 
 
 def test_costs_an_eighth_of_mshnet():
@@ -18,6 +18,12 @@ def test_costs_an_eighth_of_mshnet():
     assert parameters == pytest.approx(0.882e6, rel=0.005)
     assert macs == pytest.approx(0.722e9, rel=0.005)
     assert macs < count("mshnet", in_channels=3)[1] / 8
+
+
+def test_outlines_right_to_the_pixel_cost_half_as_much_again():
+    parameters, macs, _ = count("edge_unet", in_channels=3, fine=16)
+    assert parameters == pytest.approx(0.889e6, rel=0.005)
+    assert macs == pytest.approx(1.068e9, rel=0.005)
 
 
 def test_odd_sizes_are_padded_by_reflection_and_never_resampled(network):
@@ -31,6 +37,10 @@ def test_every_level_reaches_the_output(network):
     before = network(picture)
     for encoder in network.encoders:
         hook = encoder.register_forward_hook(lambda _, __, out: torch.zeros_like(out))
+        assert not torch.equal(network(picture), before)
+        hook.remove()
+    if network.fine:
+        hook = network.fine.stem.register_forward_hook(lambda _, __, out: torch.zeros_like(out))
         assert not torch.equal(network(picture), before)
         hook.remove()
 
@@ -54,3 +64,8 @@ def test_every_pixel_keeps_its_place():
 def test_what_makes_no_network_is_refused(option, values):
     with pytest.raises(ValueError, match=f"EdgeUNet: {option} must be 4 numbers of at least 1"):
         nets.build("edge_unet", **{option: values})
+
+
+def test_less_than_no_channels_are_refused():
+    with pytest.raises(ValueError, match="EdgeUNet: fine must be at least 0, got -1"):
+        nets.build("edge_unet", fine=-1)

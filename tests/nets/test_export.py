@@ -35,7 +35,7 @@ def session(model):
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
-@pytest.mark.parametrize("name", ["mshnet", "edge_unet", "unet", "gaussian_unet"])
+@pytest.mark.parametrize("name", ["mshnet", "edge_unet", "edge_unet_fine", "unet", "gaussian_unet"])
 def test_an_exported_network_takes_pictures_of_any_size(name):
     network = fold(awake(name))
     exported = session(to_onnx(network, 1))

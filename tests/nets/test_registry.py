@@ -10,6 +10,7 @@ from tests.nets.cost import count
 SMALL = {
     "mshnet": ("mshnet", {}),
     "edge_unet": ("edge_unet", {"widths": (4, 4, 8, 8)}),
+    "edge_unet_fine": ("edge_unet", {"widths": (4, 4, 8, 8), "fine": 4}),
     "unet": ("unet", {"width": 4}),
     "gaussian_unet": ("gaussian_unet", {"width": 4}),
     "sgem_unet": ("sgem_unet", {"width": 4}),
@@ -72,7 +73,7 @@ def test_training_mode_gives_logits_and_a_list_of_heads(name):
     logits, heads = awake(name).train()(torch.randn(2, 1, 33, 47))
     assert logits.shape == (2, 1, 33, 47)
     strides = [48 // head.shape[-1] for head in heads]  # padded to 48x48
-    assert strides == {"mshnet": [1, 2, 4, 8], "edge_unet": [4, 8]}.get(name, [])
+    assert strides == {"mshnet": [1, 2, 4, 8], "edge_unet": [4, 8]}.get(SMALL[name][0], [])
 
 
 def test_a_picture_does_not_depend_on_its_batch(network):
