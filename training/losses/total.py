@@ -27,6 +27,8 @@ LOCATIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 SURELY_NOT = -30.0
 """A logit that costs nothing on background, and has no gradient."""
+RIM = 3
+"""Pixels around a target that are no hard negatives: they would always be the hardest, and the masks too small."""
 
 
 def total_loss(
@@ -81,7 +83,8 @@ def map_loss(logits: Tensor, mask: Tensor, config: LossConfig, progress: float) 
 def hard_negatives(logits: Tensor, mask: Tensor, share: float) -> Tensor:
     """Mean cross-entropy of the background pixels that look most like targets (OHEM: Shrivastava et al., CVPR 2016).
 
-    Background outnumbers targets a thousand to one, so in a plain mean a false alarm weighs next to nothing.
+    Background outnumbers targets a thousand to one, so in a plain mean a false alarm weighs next to nothing. What lies
+    within ``RIM`` pixels of a target is left to the other terms.
 
     Args:
         logits: (N, 1, H, W), of any floating type.
@@ -89,9 +92,9 @@ def hard_negatives(logits: Tensor, mask: Tensor, share: float) -> Tensor:
         share: of the background pixels of the batch, above 0; at least one counts.
 
     Returns:
-        scalar, float32; 0 where there is no background.
+        scalar, float32; 0 where there is no such background.
     """
-    background = logits.float()[mask < 0.5]
+    background = logits.float()[F.max_pool2d(mask, 2 * RIM + 1, stride=1, padding=RIM) < 0.5]
     if not len(background):
         return 0.0 * logits.float().mean()
     hardest = background.topk(max(1, int(share * len(background)))).values

@@ -220,13 +220,15 @@ def test_a_coarse_pixel_with_a_target_and_its_rim_is_target():
 def test_hard_negatives_by_hand():
     logits, mask = torch.full((1, 1, 10, 10), -4.0), torch.zeros(1, 1, 10, 10)
     mask[..., :2, 0] = 1
-    logits[..., :2, 0] = 9.0  # targets do not count, however sure
+    logits[..., :5, :4] = 9.0  # targets do not count, however sure, nor what is within 3 px of one
     logits[..., 5, 5:7] = torch.tensor([2.0, 1.0])
-    # 98 background pixels: 2 % are one, 3 % are two.
+    # 80 other pixels: 2 % are one, 3 % are two.
     one, two = (hard_negatives(logits, mask, share) for share in (0.02, 0.03))
     assert one.item() == pytest.approx(2.126928, abs=1e-5)  # ln(1 + e^2)
     assert two.item() == pytest.approx((2.126928 + 1.313262) / 2, abs=1e-5)
-    whole = F.binary_cross_entropy_with_logits(logits[mask == 0], mask[mask == 0])
+    far = torch.ones(1, 1, 10, 10, dtype=torch.bool)
+    far[..., :5, :4] = False
+    whole = F.binary_cross_entropy_with_logits(logits[far], mask[far])
     assert hard_negatives(logits, mask, 1.0).item() == pytest.approx(whole.item(), rel=1e-5)
     assert hard_negatives(logits, torch.ones_like(mask), 0.5).item() == 0
     extra = total_loss(logits, [], mask, LossConfig(hard_weight=0.5, hard_share=0.02)) - total_loss(
