@@ -3,7 +3,10 @@ import json
 import pytest
 import yaml
 
+import nets
+from tests.conftest import ROOT
 from tests.training.synthetic import write_recipe, write_set
+from training import config
 from training.study import load, main, runs, table
 
 
@@ -25,6 +28,17 @@ def study(tmp_path):
     return write(
         tmp_path / "study.yaml", recipe="tiny.yaml", seeds=[0, 5], settings={"run.steps": 2}, variants=variants
     )
+
+
+def test_the_shipped_studies_can_be_run():
+    files = sorted((ROOT / "configs" / "studies").glob("*.yaml"))
+    assert files
+    for file in files:
+        study = load(file)
+        for _, seed, settings in runs(study):
+            recipe = config.load(file.parent / study.recipe, settings)
+            assert recipe.run.seed == seed
+            nets.build(recipe.network.name, **recipe.network.options)
 
 
 def test_every_variant_is_trained_with_every_seed_seed_by_seed(study):
