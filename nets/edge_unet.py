@@ -62,10 +62,10 @@ class EdgeUNet(nn.Module):
     """Residual U-Net between a folded input and an unfolded output: an eighth of MSHNet's arithmetic.
 
     Each 2x2 px of the picture become channels of one position (space to depth, nothing is lost), and each position
-    gives the logits of its four pixels (sub-pixel convolution: Shi et al., CVPR 2016), or ``fine`` features of each for
-    a few last convolutions. Skips are added, not concatenated, after a 1x1 convolution of what comes from below. Frames of any height and width >= 32 are accepted:
-    the picture is padded on the right and at the bottom by reflection to a multiple of 16 and the logits are cropped
-    back, so no pixel is resampled.
+    gives the logits of its four pixels (sub-pixel convolution: Shi et al., CVPR 2016), or ``fine`` features of each
+    for a few last convolutions. Skips are added, not concatenated, after a 1x1 convolution of what comes from below.
+    Frames of any height and width >= 32 are accepted: the picture is padded on the right and at the bottom by
+    reflection to a multiple of 16 and the logits are cropped back, so no pixel is resampled.
 
     Args:
         in_channels: channels of the input.
