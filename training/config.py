@@ -31,11 +31,14 @@ class NetworkConfig(_Section, frozen=True):
         name: known to ``nets.build``.
         options: of that network.
         pretrained: name or path of weights to start from; none starts from random ones.
+        partial: whether these may be of a network with other options; what fits by name and shape is taken, the rest
+            starts from random values.
     """
 
     name: str = "mshnet"
     options: dict[str, Any] = {}
     pretrained: str | None = None
+    partial: bool = False
 
 
 class SourceConfig(_Section, frozen=True):

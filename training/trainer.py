@@ -216,7 +216,9 @@ def build_network(recipe: TrainConfig) -> nn.Module:
     theirs = (manifest.architecture, manifest.options, manifest.input.normalisation)
     ours = (name, options, recipe.normalisation)
     for what, one, other in zip(("name", "options", "normalisation"), theirs, ours, strict=True):
-        if one != other:
+        if one != other and not (what == "options" and recipe.network.partial):
             raise ConfigError(f"network.pretrained: {pretrained} has another {what} than the recipe")
-    network.load_state_dict(weights.state_dict())
+    fresh = network.state_dict()
+    known = {key: value for key, value in weights.state_dict().items() if key in fresh}
+    network.load_state_dict(fresh | {key: value for key, value in known.items() if value.shape == fresh[key].shape})
     return network

@@ -159,6 +159,16 @@ def test_a_run_starts_from_published_weights(tmp_path, recipe):
         assert torch.equal(value, start.state_dict()[key]), key
 
 
+def test_a_run_takes_what_fits_from_weights_of_a_network_with_other_options(tmp_path, recipe):
+    settings = ["network.name=edge_unet", "network.options={in_channels: 3, fine: 4}", "normalisation.windows=[17, 49]"]
+    fresh = trainer(recipe, tmp_path / "run", settings).network.state_dict()
+    settings += ["network.pretrained=edge", "network.partial=true"]
+    start, published = trainer(recipe, tmp_path / "run", settings).network.state_dict(), nets.load("edge")[0]
+    taken = {key for key, value in published.state_dict().items() if torch.equal(value, start[key])}
+    assert set(published.state_dict()) - taken == {"head.weight", "head.bias"}
+    assert all(torch.equal(start[key], fresh[key]) for key in set(start) - taken)
+
+
 @pytest.mark.parametrize(
     ("settings", "complaint"),
     [
@@ -228,7 +238,7 @@ def test_two_processes_of_torchrun_average_their_gradients(tmp_path, recipe):
     for half in halves:
         batch = half.batch(0)
         half.network.train()
-        total_loss(*half.network(batch.pictures), batch.masks, one.loss, 0.0).backward()
+        total_loss(*half.network(batch.pictures), batch.masks, one.loss, 0.0, batch.ignored).backward()
     network, optimiser = halves[0].network, halves[0].optimiser
     for mine, theirs in zip(network.parameters(), halves[1].network.parameters(), strict=True):
         mine.grad = (mine.grad + theirs.grad) / 2
