@@ -28,6 +28,8 @@ class TrackConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         ego_sigma_lost: rms camera motion per frame while no estimate is trusted, px.
         high_score: detections from here on may start tracks; none means the detector's threshold if one is set, else
             what the weights' manifest says.
+        starts_per_min: so many tracks a minute may start for what the network finds in a source: the score needed
+            rises by itself where more would, never below ``high_score``. None keeps it there.
         low_score: detections from here on may keep a confirmed track seen in the frame before; lower ones are
             ignored. None takes all that the detector passes on.
         confirm_hits, confirm_window: a track is confirmed at its M-th hit within N frames from its birth, and
@@ -49,6 +51,7 @@ class TrackConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     ego_sigma: NonNegative = 0.5
     ego_sigma_lost: NonNegative = 8.0
     high_score: Score | None = None
+    starts_per_min: Positive | None = None
     low_score: Score | None = None
     confirm_hits: PositiveInt = 4
     confirm_window: PositiveInt = 5

@@ -25,6 +25,7 @@ from pipeline.track.evidence import MISS, ChanceDensity, hit
 from pipeline.track.kalman import Array
 from pipeline.track.lifecycle import hopeful, is_steady, next_state
 from pipeline.track.memory import LostTargets
+from pipeline.track.rate import StartScore
 
 MIN_DT = 1e-3
 _LOOKS = ["score", "area", "bx", "by", "bw", "bh", "snr"]
@@ -68,6 +69,7 @@ class Tracker:
         self._clutter = ClutterMap(self.config.clutter, shape)
         self._chance = ChanceDensity(float(shape[0] * shape[1]))
         self._lost = LostTargets(self.config.remember_s)
+        self._start_score = StartScore(self._high, self.config.starts_per_min)
         self._mean: Array = np.empty((0, 4))
         self._cov: Array = np.empty((0, 4, 4))
         self._births: Array = np.empty((0, 2))
@@ -114,7 +116,11 @@ class Tracker:
         self._clutter.add(np.delete(positions, np.concatenate([held, chance]), axis=0))
         self._give_up()
         self._keep(np.argsort(self._tracks["id"]))  # a number from before may have come back
-        self._start(np.delete(np.arange(len(detections)), columns), detections, positions, new, known)
+        free = np.delete(np.arange(len(detections)), columns)
+        found = detections["score"][free]
+        still = detections["motion"][free] == 0  # what motion finds is held to a rate before it comes here
+        enough = self._start_score.see(found[still], dt)
+        self._start(free[found >= np.where(still, enough, self._high)], detections, positions, new, known)
         return self._in_image(dt, matrix)
 
     def _predict(self, dt: float, matrix: Affine, ego_sigma: float) -> None:
@@ -192,7 +198,6 @@ class Tracker:
 
     def _start(self, free: Indices, detections: Table, positions: Array, new: Flags, known: Flags) -> None:
         config = self.config
-        free = free[detections["score"][free] >= self._high]
         best_first = np.argsort(-detections["score"][free], kind="stable")
         born = np.sort(free[best_first[: max(0, config.max_tracks - len(self._tracks))]])
         mean, cov = kalman.initiate(positions[born], config.measurement_sigma, config.birth_speed_sigma)

@@ -339,3 +339,19 @@ def test_births_follow_the_detectors_threshold_unless_told_otherwise(score, born
     frame = detections([[50, 50]], score=score)
     assert bool(len(Tracker(TrackConfig(), threshold=0.8).step(frame, DT, STILL))) is born
     assert len(Tracker(TrackConfig(high_score=0.3), threshold=0.8).step(frame, DT, STILL)) == 1
+
+
+def test_tracks_start_at_the_rate_that_is_wanted_and_the_surest_still_do():
+    rng, minutes = np.random.default_rng(5), 2
+    config = msgspec.structs.replace(CONFIG, starts_per_min=60.0)
+    trackers = Tracker(CONFIG), Tracker(config)
+    for frame in range(round(minutes * 60 / DT)):
+        glitter = detections(rng.uniform(0, 500, (4, 2)), score=rng.uniform(0.9, 0.999, 4))
+        target = detections([[20 + frame / 10, 250]], score=0.99999)
+        for tracker in trackers:
+            out = tracker.step(np.concatenate([glitter, target]) if frame >= 1000 else glitter, DT, STILL)
+            held = out[(out["state"] == CONFIRMED) & (np.hypot(out["x"] - 20 - frame / 10, out["y"] - 250) < 3)]
+            assert len(held) == (frame >= 1002)
+    free, wanted = (tracker.next_id - 1 for tracker in trackers)
+    assert free > 10_000
+    assert 0.8 * 60 * minutes < wanted < 60 * minutes + 40
