@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 from nets.normalisation import FrameZScore, normalise
 from training.augment import disturb
-from training.config import DataConfig
-from training.paste import cut_out, paste
+from training.config import DataConfig, SourceConfig
+from training.paste import cut_out, orientation, paste
 from training.pool import Held
 
 RIM = 4
@@ -51,11 +51,11 @@ def draw_batch(training: list[list[Held]], config: DataConfig, norm: FrameZScore
     for index in rng.choice(len(training), size=size, p=weights / weights.sum()):
         source = config.sources[index]
         held = training[index][rng.integers(len(training[index]))]
-        crop, mask, ignored, cut = draw_crop(held, config, source.scale, rng, margin)
+        crop, mask, ignored, cut = draw_crop(held, config, source, rng, margin)
         if rng.random() < config.augment.paste:
             donor = training[index][rng.integers(len(training[index]))]
             if len(donor.boxes):
-                crop, mask = paste(crop, mask, cut_out(donor, rng), rng)
+                crop, mask = paste(crop, mask, cut_out(donor, rng), source.turned, rng)
         chosen.append(held)
         crops.append(crop)
         masks.append(mask & ~cut)
@@ -72,16 +72,17 @@ def draw_batch(training: list[list[Held]], config: DataConfig, norm: FrameZScore
 
 
 def draw_crop(
-    held: Held, config: DataConfig, scale: tuple[float, float], rng: Generator, margin: int = 0
+    held: Held, config: DataConfig, source: SourceConfig, rng: Generator, margin: int = 0
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """One crop at a random place, magnification and orientation, with ``margin`` px more on each side.
+    """One crop at a random place, magnification and, if wanted, orientation, with ``margin`` px more on each side.
 
     Returns:
         picture (side, side), float32, counts over the top of the bit depth; mask, ignored and cut (side, side),
         bool; with side = crop + 2 margin. Cut is what lies within ``RIM`` of an edge of the crop that is none of the
         frame.
     """
-    magnification = math.exp(rng.uniform(math.log(scale[0]), math.log(scale[1])))
+    least, most = (math.log(end) for end in source.scale)
+    magnification = math.exp(rng.uniform(least, most))
     side, inner = config.crop + 2 * margin, max(8, round(config.crop / magnification))
     edge = max(8, round(side / magnification))
     starts = _place(held, inner, config.on_target, rng)
@@ -99,7 +100,7 @@ def draw_crop(
         for start, size in zip(starts, reversed(held.counts.shape), strict=True)
     )
     cut[rows, columns] = 0
-    turns, flip = int(rng.integers(4)), bool(rng.integers(2))
+    turns, flip = orientation(source.turned, rng)
     if flip:
         picture, mask, ignored, cut = (plane.flip(1) for plane in (picture, mask, ignored, cut))
     mask, ignored, cut = (torch.rot90(plane, turns) > 0 for plane in (mask, ignored, cut))

@@ -45,8 +45,13 @@ def cut_out(donor: Held, rng: Generator) -> CutOut:
     return CutOut((picture - around.median()) / spread * soft, mask)
 
 
-def paste(picture: Tensor, mask: Tensor, target: CutOut, rng: Generator) -> tuple[Tensor, Tensor]:
-    """Add a turned, flipped, slightly dimmed or brightened target where the crop holds none.
+def orientation(turned: bool, rng: Generator) -> tuple[int, bool]:
+    """Quarter turns, and whether mirrored first: one of eight at random, or as it is."""
+    return (int(rng.integers(4)), bool(rng.integers(2))) if turned else (0, False)
+
+
+def paste(picture: Tensor, mask: Tensor, target: CutOut, turned: bool, rng: Generator) -> tuple[Tensor, Tensor]:
+    """Add a slightly dimmed or brightened target where the crop holds none.
 
     The target keeps its contrast in standard deviations of the surroundings, so it is as easy or hard to see as it
     was. Targets larger than ``LARGEST`` px, and crops with no free place found, are left as they are.
@@ -55,9 +60,10 @@ def paste(picture: Tensor, mask: Tensor, target: CutOut, rng: Generator) -> tupl
         picture: (crop, crop), float32 in 0..1.
         mask: (crop, crop), bool.
         target: what to add.
+        turned: whether in a random orientation.
         rng: place, orientation and gain come from it.
     """
-    turns, flip = int(rng.integers(4)), bool(rng.integers(2))
+    turns, flip = orientation(turned, rng)
     contrast, shape = (torch.rot90(plane.flip(1) if flip else plane, turns) for plane in target)
     height, width = shape.shape
     gain = math.exp(rng.uniform(-GAIN, GAIN))

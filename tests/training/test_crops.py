@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -30,6 +31,10 @@ def config(**changes):
     return DataConfig(**({"sources": [SourceConfig(folder="tiny")], "crop": 32, "augment": PLAIN} | changes))
 
 
+def magnified(least, most):
+    return SourceConfig(folder="tiny", scale=(least, most))
+
+
 def views(plane):
     """The eight rotations and mirror images."""
     return [np.rot90(p, k) for p in (plane, plane[:, ::-1]) for k in range(4)]
@@ -49,7 +54,7 @@ def test_a_held_picture_knows_its_levels_and_boxes():
 
 
 def test_an_undisturbed_crop_is_a_piece_of_the_picture_with_its_mask(samples, held):
-    crop, mask, *_ = draw_crop(held[0], config(), (1.0, 1.0), np.random.default_rng(0))
+    crop, mask, *_ = draw_crop(held[0], config(), magnified(1.0, 1.0), np.random.default_rng(0))
     pieces = [
         (picture, truth)
         for top in range(33)
@@ -70,7 +75,7 @@ def test_what_is_ignored_stays_with_its_pixels(scale):
     frame = hold(Sample("p", picture, np.zeros_like(picture), (picture == 200).astype(np.uint8)), CPU)
     rng, seen = np.random.default_rng(4), 0
     for _ in range(10):
-        crop, mask, ignored, _ = draw_crop(frame, config(), (scale, scale), rng)
+        crop, mask, ignored, _ = draw_crop(frame, config(), magnified(scale, scale), rng)
         level = counts(crop, frame)
         assert not mask.any()
         assert ignored[level >= 120].all()
@@ -102,9 +107,30 @@ def test_nothing_is_taught_within_four_pixels_of_an_edge_that_only_the_crop_has(
             assert near.tolist() == [not cut] * 4
 
 
+@pytest.mark.parametrize(("turned", "orientations"), [(True, 8), (False, 1)])
+def test_crops_are_turned_and_mirrored_where_that_is_wanted(turned, orientations):
+    """Of a whole picture whose corners differ, each orientation has its own corners; a pasted target goes along."""
+    picture = np.full((64, 64), 20, np.uint8)
+    picture[:8, :8], picture[:8, -8:], picture[-8:, :8] = 200, 150, 100
+    picture[30:32, 30:33] = 250
+    mask = np.where(picture == 250, 255, 0).astype(np.uint8)
+    frame = hold(Sample("p", picture, mask, np.zeros_like(mask)), CPU)
+    augment = AugmentConfig(paste=1.0, gamma=0.0, blur=0.0, noise=0.0, jpeg=0.0)
+    recipe = config(crop=64, augment=augment, sources=[SourceConfig(folder="tiny", turned=turned)])
+    rng, seen, shapes = np.random.default_rng(9), set(), set()
+    for _ in range(60):
+        batch = draw_batch([[frame]], recipe, FrameZScore(), rng, 1)
+        view = batch.pictures[0, 0]
+        seen.add(tuple(torch.round(view[y, x], decimals=1).item() for y in (2, -3) for x in (2, -3)))
+        _, _, boxes, _ = cv2.connectedComponentsWithStats(batch.masks[0, 0].numpy().astype(np.uint8))
+        shapes |= {(w, h) for _, _, w, h, area in boxes[1:].tolist() if area == 6}  # the target, and what was pasted
+    assert len(seen) == orientations
+    assert shapes == ({(3, 2), (2, 3)} if turned else {(3, 2)})
+
+
 def test_a_crop_asked_to_hold_a_target_does(held):
     rng = np.random.default_rng(1)
-    assert all(draw_crop(held[1], config(on_target=1.0), (1.0, 1.0), rng)[1].any() for _ in range(50))
+    assert all(draw_crop(held[1], config(on_target=1.0), magnified(1.0, 1.0), rng)[1].any() for _ in range(50))
 
 
 @pytest.mark.parametrize("scale", [0.5, 0.7, 2.0])
@@ -112,7 +138,7 @@ def test_targets_survive_any_magnification(samples, held, scale):
     rng = np.random.default_rng(2)
     bright = (samples[2].picture.mean() + samples[2].picture.std()) / held[2].top
     for _ in range(20):
-        crop, mask, *_ = draw_crop(held[2], config(on_target=1.0), (scale, scale), rng)
+        crop, mask, *_ = draw_crop(held[2], config(on_target=1.0), magnified(scale, scale), rng)
         assert crop.shape == mask.shape == (32, 32)
         assert mask.dtype == torch.bool
         assert crop[mask].mean() > bright  # the squares are still where the mask says
@@ -120,7 +146,7 @@ def test_targets_survive_any_magnification(samples, held, scale):
 
 @pytest.mark.parametrize("edge", [96, 160])
 def test_a_frame_smaller_than_the_crop_is_filled_by_reflection(samples, held, edge):
-    crop, *_ = draw_crop(held[0], config(crop=edge), (1.0, 1.0), np.random.default_rng(5))
+    crop, *_ = draw_crop(held[0], config(crop=edge), magnified(1.0, 1.0), np.random.default_rng(5))
     filled = np.pad(samples[0].picture, (0, edge - 64), mode="reflect")
     assert any(np.array_equal(counts(crop, held[0]), view) for view in views(filled))
 

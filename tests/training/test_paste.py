@@ -30,7 +30,7 @@ def test_a_cut_out_holds_the_target_in_deviations_of_its_surroundings():
 
 def test_a_pasted_target_is_as_hard_to_see_as_before_and_the_mask_knows():
     picture, mask = field()
-    after, truth = paste(picture, mask, cut_out(donor(), np.random.default_rng(0)), np.random.default_rng(2))
+    after, truth = paste(picture, mask, cut_out(donor(), np.random.default_rng(0)), True, np.random.default_rng(2))
     assert truth.sum() == 9
     assert not mask.any()  # the arguments stay as they were
     added = (after - picture)[truth].mean() / 0.02
@@ -40,7 +40,7 @@ def test_a_pasted_target_is_as_hard_to_see_as_before_and_the_mask_knows():
 
 def test_nothing_is_pasted_on_a_target():
     picture, mask = field()
-    after, truth = paste(picture, ~mask, cut_out(donor(), np.random.default_rng(0)), np.random.default_rng(2))
+    after, truth = paste(picture, ~mask, cut_out(donor(), np.random.default_rng(0)), True, np.random.default_rng(2))
     assert torch.equal(after, picture)
     assert truth.all()
 
@@ -52,6 +52,6 @@ def test_large_targets_are_not_pasted(size):
         torch.device("cpu")
     )  # fmt: skip
     picture, mask = field()
-    after, truth = paste(picture, mask, cut_out(source, np.random.default_rng(0)), np.random.default_rng(2))
+    after, truth = paste(picture, mask, cut_out(source, np.random.default_rng(0)), True, np.random.default_rng(2))
     assert torch.equal(after, picture)
     assert not truth.any()
