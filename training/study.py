@@ -2,7 +2,7 @@
 
 python -m training.study --config configs/studies/NAME.yaml
 
-Broken off and started again it goes on where it was: a run that came to its end is not repeated.
+Broken off and started again it goes on where it was: a run of the same settings that came to its end is not repeated.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from msgspec import Meta, Struct
 from pipeline.errors import ConfigError, PipelineError
 from pipeline.settings import convert_to, read_yaml
 from training import config
+from training.config import TrainConfig
 from training.journal import LOG, Record, read_log
+from training.train import RECIPE
 
 FIGURES = {"iou": "IoU", "niou": "nIoU", "pd": "Pd", "fa": "Fa (1e-6)", "false_alarms_per_picture": "FA / picture"}
 UNITS = {"fa": 1e6}
@@ -68,12 +70,13 @@ def runs(study: Study) -> Iterator[tuple[str, int, list[str]]]:
             yield name, seed, [f"{key}={json.dumps(value)}" for key, value in settings.items()]
 
 
-def last_validation(run: Path, steps: int) -> Record | None:
-    """What the log says at the run's end; none if it did not come to it."""
-    if not (run / LOG).is_file():
+def last_validation(run: Path, recipe: TrainConfig) -> Record | None:
+    """What the log says at the end of a run of this very recipe; none if there is no such run, or no end."""
+    try:
+        last = read_log(run)[-1] if config.load(run / RECIPE) == recipe else None
+    except ConfigError:
         return None
-    last = read_log(run)[-1]
-    return last if last["event"] == "validation" and last["step"] >= steps else None
+    return last if last and last["event"] == "validation" and last["step"] >= recipe.run.steps else None
 
 
 def table(results: Mapping[str, Sequence[Record]]) -> str:
@@ -113,14 +116,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         study = load(options.config)
         recipe = options.config.parent / study.recipe
         planned = list(runs(study))
-        steps = [config.load(recipe, settings).run.steps for _, _, settings in planned]
+        recipes = [config.load(recipe, settings) for _, _, settings in planned]
         results: dict[str, list[Record]] = {name: [] for name in study.variants}
-        for number, ((name, seed, settings), end) in enumerate(zip(planned, steps, strict=True), 1):
+        for number, ((name, seed, settings), wanted) in enumerate(zip(planned, recipes, strict=True), 1):
             run = out / slug(name) / str(seed)
-            if (found := last_validation(run, end)) is None:
+            if (found := last_validation(run, wanted)) is None:
                 print(f"{number} of {len(planned)}: {name}, seed {seed}", flush=True)
                 code = _train(recipe, settings, run)
-                found = None if code else last_validation(run, end)
+                found = None if code else last_validation(run, wanted)
                 if found is None:
                     raise ConfigError(f"{run}: the run failed, exit code {code}")
             results[name].append(found)

@@ -79,6 +79,17 @@ def test_a_study_is_run_to_its_end_and_what_is_done_is_not_done_again(study, tmp
     assert again.splitlines()[1:] == first.splitlines()[4:]  # the same seed, the same figures
 
 
+def test_what_was_run_with_other_settings_is_done_again(study, tmp_path, capsys):
+    command = ["--config", str(study), "--out", str(tmp_path / "out")]
+    assert main(command) == 0
+    text = study.read_text()
+    study.write_text(text.replace("loss.overlap: dice", "loss.overlap: iou"))
+    capsys.readouterr()
+    assert main(command) == 0
+    told = [line for line in capsys.readouterr().out.splitlines() if " of 4: " in line]
+    assert told == ["2 of 4: Dice, small, seed 0", "4 of 4: Dice, small, seed 5"]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
