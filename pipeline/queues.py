@@ -36,7 +36,8 @@ from zmq.utils.monitor import recv_monitor_message
 
 from pipeline.account import CLOSED, CRASH, Account, Ledger
 from pipeline.messages import EndOfSource, Key, Packet, key_of, source_of
-from pipeline.receiver import Credit, Done, Got, Leave, Ready, prepare
+from pipeline.receiver import Credit, Done, Got, Leave, Mapped, Ready, prepare
+from pipeline.slots import Shelf
 from pipeline.wire import WireError, decode_struct, encode
 
 log = logging.getLogger(__name__)
@@ -55,7 +56,7 @@ class Policy(StrEnum):
     BOUNDED = "bounded"
 
 
-Control = Ready | Got | Credit | Done | Leave
+Control = Ready | Mapped | Got | Credit | Done | Leave
 _control: msgspec.msgpack.Decoder[Control] = msgspec.msgpack.Decoder(Control)
 
 
@@ -116,6 +117,7 @@ class Sender:
         self._only_here: set[Key] = set()
         self._identity = b""
         self._credits = 0
+        self._shelf = Shelf(endpoint.startswith("ipc:"))
         self._ways_ns: deque[int] = deque([0], maxlen=_WAYS)
         self._peers: set[int] = set()
         self._connection = _NONE
@@ -207,6 +209,7 @@ class Sender:
             self._lose(item, CLOSED)
         self._under_way.clear()
         self._waiting.clear()
+        self._shelf.serve(0)
         self.socket.disable_monitor()
         self._monitor.close(0)
         self.socket.close(0)
@@ -224,13 +227,17 @@ class Sender:
                 self._connection = int(part.get(zmq.SRCFD))
             self._forget_receiver()
             self._identity, self._credits = identity, said.credits
+            self._shelf.serve(said.credits)
         elif identity != self._identity:
             raise WireError("control message of a stranger")
         elif isinstance(said, Leave):
             self._forget_receiver()
+        elif isinstance(said, Mapped):
+            self._shelf.mapped(said.block)
         else:
             key = said.source, said.seq
             self._only_here.discard(key)
+            self._shelf.free(key)
             item = self._under_way.get(key)
             if item is None or isinstance(said, Got):
                 return  # what is not under way was given up, or an earlier life of this stage sent it
@@ -252,8 +259,9 @@ class Sender:
             queue = self._waiting.pop(source)
             item = queue[0]
             self._waiting[source] = queue
+            parts = self._shelf.put(key_of(item.packet.message), encode(item.packet))
             try:
-                self.socket.send_multipart([self._identity, *encode(item.packet)], zmq.NOBLOCK, copy=False)
+                self.socket.send_multipart([self._identity, *parts], zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 return
             except zmq.ZMQError as error:
@@ -317,3 +325,4 @@ class Sender:
         self._under_way.clear()
         self._worked_off.clear()
         self._identity, self._credits = b"", 0
+        self._shelf.serve(0)

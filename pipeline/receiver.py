@@ -11,6 +11,7 @@ from msgspec import Meta, Struct
 from zmq.utils.monitor import recv_monitor_message
 
 from pipeline.messages import Key, Packet, SessionName, SourceId, key_of, session_of
+from pipeline.slots import Window
 from pipeline.wire import MAX_HEADER_BYTES, MAX_PICTURE_BYTES, decode, encode_struct
 
 HEARTBEAT_MS = 1000
@@ -52,6 +53,12 @@ class Done(Struct, frozen=True, tag="done", forbid_unknown_fields=True):
     seq: int
 
 
+class Mapped(Struct, frozen=True, tag="mapped", forbid_unknown_fields=True):
+    """I can see this block of your memory: pictures may lie there."""
+
+    block: Annotated[int, Meta(ge=0)]
+
+
 class Leave(Struct, frozen=True, tag="leave", forbid_unknown_fields=True):
     """I am going away."""
 
@@ -87,6 +94,7 @@ class Receiver:
         self._ready = Ready(credits, session)
         self._last: dict[str, int] = {}
         self._in_hand: set[Key] = set()
+        self._window = Window(lambda block: self._say(Mapped(block)))
         self.duplicates = self.lost = 0
         self.socket = context.socket(zmq.DEALER)
         prepare(self.socket, max(MAX_HEADER_BYTES, MAX_PICTURE_BYTES))
@@ -109,7 +117,7 @@ class Receiver:
                 frames = self.socket.recv_multipart(zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 return None
-            packet = decode([frame.buffer for frame in frames], self._session)
+            packet = decode(self._window.take([frame.buffer for frame in frames]), self._session)
             self._session = session_of(packet.message)
             source, seq = key = key_of(packet.message)
             if seq > self._last.get(source, -1):
@@ -138,6 +146,7 @@ class Receiver:
             self.socket.disable_monitor()
             self._monitor.close(0)
             self.socket.close(200)
+            self._window.close()
 
     def _greet(self) -> None:
         """Introduce oneself on a new connection (ipc and tcp); heard twice on the same one, it counts once."""
@@ -149,7 +158,7 @@ class Receiver:
             else:
                 self.lost = self.lost or event  # the first tells why, the others follow from it
 
-    def _say(self, what: Ready | Got | Credit | Done | Leave) -> None:
+    def _say(self, what: Ready | Mapped | Got | Credit | Done | Leave) -> None:
         with contextlib.suppress(zmq.Again):
             self.socket.send(encode_struct(what), zmq.NOBLOCK)
 

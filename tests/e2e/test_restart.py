@@ -110,6 +110,20 @@ def test_all_stages_killed_in_turn_over_tcp(tmp_path: Path, runtime: Path) -> No
     assert video.get(cv2.CAP_PROP_FRAME_COUNT) > 0
 
 
+def test_deaths_lose_nothing_that_lies_in_shared_memory(tmp_path: Path, runtime: Path) -> None:
+    large = f"test://demo?width=512&height=256&frames={FRAMES}"  # 16 bit, so just large enough
+    run = start(large, *FAST, "--set=detect.weights=edge", *PROCESSES, *QUICK, "--out", str(tmp_path), runtime=runtime)
+    for i, stage in enumerate(("detect", "preprocess", "capture")):
+        wait_for_lines(tmp_path, 15 * i + 5, run)
+        kill(run, stage)
+    errors = finish(run)
+    assert run.returncode == 0, errors
+    assert_nothing_left(run.pid, runtime)
+    done = check_books(tmp_path)
+    assert set(done["restarts"]) == {"detect", "preprocess", "capture.demo"}
+    assert done["sources"]["demo"]["account"]["lost"] == {}
+
+
 def test_two_neighbours_killed_at_once_cost_at_most_what_was_between_them(tmp_path: Path, runtime: Path) -> None:
     pair = ("detect", "track")
     run = start(SCENE, *FAST, *PROCESSES, *QUICK, "--out", str(tmp_path), runtime=runtime)

@@ -90,6 +90,17 @@ def test_tracks_are_identical_over_runs_placements_and_company(tmp_path: Path, r
     ).read_bytes()
 
 
+def test_tracks_are_identical_when_pictures_lie_in_shared_memory(tmp_path: Path, runtime: Path) -> None:
+    large = "test://demo?width=512&height=256&frames=12"  # 16 bit, so just large enough
+    files = []
+    for name, placement in (("threads", []), ("processes", PROCESSES)):
+        args = [large, *FAST, "--set=detect.weights=edge", *placement, "--out", str(tmp_path / name)]
+        assert front_door(*args, runtime=runtime).returncode == 0
+        assert record(tmp_path / name)["drained"] is True
+        files.append([(tmp_path / name / "demo" / f).read_bytes() for f in ("tracks.jsonl", "detections.jsonl")])
+    assert files[0] == files[1]
+
+
 def test_rendered_16_bit_folder_gives_the_tracks_of_the_scene_itself(tmp_path: Path, runtime: Path) -> None:
     from tools.render_scene import main as render
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import zmq
 
+from pipeline import slots
 from pipeline.queues import MAX_CRASHES, Policy, Sender
 from pipeline.receiver import Receiver
 from tests.conftest import ROOT, wait_until
@@ -17,9 +18,11 @@ from tests.messages import SESSION, end
 from tests.pipeline.queue_ends import finish, frame, pump_until, seqs, taking
 
 
-@pytest.fixture(params=["ipc", "tcp"])
-def endpoint(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return {"ipc": f"ipc://{tmp_path}/q", "tcp": "tcp://127.0.0.1:*"}[request.param]
+@pytest.fixture(params=["ipc", "ipc, slots", "tcp"])
+def endpoint(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param == "ipc, slots":
+        monkeypatch.setattr(slots, "LEAST_BYTES", 1)
+    return "tcp://127.0.0.1:*" if request.param == "tcp" else f"ipc://{tmp_path}/q"
 
 
 HOLDS = """

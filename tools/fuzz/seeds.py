@@ -31,7 +31,8 @@ from pipeline.messages import (
     Tracked,
 )
 from pipeline.opencv import require
-from pipeline.receiver import Credit, Done, Got, Leave, Ready
+from pipeline.receiver import Credit, Done, Got, Leave, Mapped, Ready
+from pipeline.slots import Offer, Place
 from pipeline.wire import encode, encode_struct
 from tools.fuzz.mutate import join
 
@@ -83,7 +84,10 @@ def wire() -> list[bytes]:
         Packet(Tracked(header=deep, ego=ego, detections=detections, tracks=tracks), np.ones((2, 3), np.uint16)),
         Packet(EndOfSource(session=SESSION, source="a", reason="failed", error="é", captured=9, dropped={"stale": 2})),
     ]
-    return [join([bytes(part) for part in encode(packet)]) for packet in packets]
+    plain = [[bytes(part) for part in encode(packet)] for packet in packets]
+    offered = [*plain[0], encode_struct(Offer(pid=1, fd=1, block=1, size=4096))]
+    placed = [*plain[0][:2], b"", encode_struct(Place(block=1, offset=0, size=6))]
+    return [join(parts) for parts in [*plain, offered, placed]]
 
 
 def control() -> list[bytes]:
@@ -96,6 +100,7 @@ def control() -> list[bytes]:
     )  # fmt: skip
     messages = [
         Ready(2),
+        Mapped(1),
         Got("a", 1),
         Credit("a", 1),
         Done("a", 1),
@@ -112,7 +117,7 @@ def queue() -> list[bytes]:
     talks = [
         [Ready(2), Got("a", 0), Credit("a", 0), Done("a", 0), Got("a", 1), Done("a", 1), Leave()],
         [Ready(4), Done("a", 0), Done("a", 1), Done("a", 2), Done("a", -1)],
-        [Ready(1), Ready(3), Credit("a", 0), Done("b", 1), Done("a", 0)],
+        [Ready(1), Ready(3), Mapped(1), Credit("a", 0), Done("b", 1), Done("a", 0)],
     ]
     return [join([encode_struct(word) for word in talk]) for talk in talks]
 

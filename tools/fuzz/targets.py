@@ -35,7 +35,8 @@ from pipeline.messages import (
     Packet,
 )
 from pipeline.queues import Sender
-from pipeline.receiver import Credit, Done, Got, Leave, Ready
+from pipeline.receiver import Credit, Done, Got, Leave, Mapped, Ready
+from pipeline.slots import Window
 from pipeline.wire import WireError, decode, decode_struct, encode, encode_struct
 from tools.evaluate_video import read_labels
 from tools.fuzz import formats, seeds, words
@@ -50,7 +51,7 @@ _SECRET = "hunter2"  # noqa: S105
 _SUFFIXES = {formats.PNG: ".png", b"\xff\xd8": ".jpg", b"BM": ".bmp", b"RIFF": ".avi", b"\x1a\x45\xdf\xa3": ".mkv"}
 _sender_numbers = itertools.count()
 _decoders: list[msgspec.msgpack.Decoder[Any]] = [
-    msgspec.msgpack.Decoder(Ready | Got | Credit | Done | Leave),
+    msgspec.msgpack.Decoder(Ready | Mapped | Got | Credit | Done | Leave),
     msgspec.msgpack.Decoder(StageState),
     msgspec.msgpack.Decoder(Stop),
 ]
@@ -58,11 +59,14 @@ _decoders: list[msgspec.msgpack.Decoder[Any]] = [
 
 def check_wire(data: bytes) -> None:
     """A message of several parts: what is accepted survives another journey."""
+    window = Window(lambda block: None)
     try:
-        packet = decode(split(data), seeds.SESSION)
+        packet = decode(window.take(split(data)), seeds.SESSION)
     except WireError as error:
         assert len(str(error)) <= LONGEST_WIRE_ERROR, "the error repeats what was sent"
         raise
+    finally:
+        window.close()
     again = decode([bytes(part) for part in encode(packet)], seeds.SESSION)
     assert again.message == packet.message
     if packet.picture is not None:
