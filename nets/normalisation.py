@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import cv2
@@ -82,29 +83,32 @@ def normalise(counts: Tensor, mean: Tensor, gain: Tensor, norm: FrameZScore) -> 
     frame = (counts - mean.view(-1, 1, 1, 1)) * gain
     channels = torch.empty(len(frame), norm.channels, *frame.shape[2:], device=frame.device)
     channels[:, :1] = frame
-    # Double precision: where the ground is hot, the sky's noise is a millionth of the squares it is told from.
-    exact = frame.double()
-    squares = exact.square()
     for channel, side in enumerate(norm.windows, start=1):
-        local = _box_mean(exact, side)
-        variance = _box_mean(squares, side).addcmul_(local, local, value=-1).float()
+        local = _box_mean(frame, side)
+        variance = _box_mean(frame, side, of_squares=True).addcmul_(local, local, value=-1).float()
         spread = torch.maximum(variance.clamp_(min=0).sqrt_(), gain * norm.min_std)
-        channels[:, channel : channel + 1] = (exact - local).float() / spread
+        channels[:, channel : channel + 1] = (frame - local).float() / spread
     return channels.clamp_(-norm.clip, norm.clip)
 
 
-def _box_mean(picture: Tensor, side: int) -> Tensor:
-    """Mean over a square around each pixel, of what of it lies in the picture; (N, 1, H, W) float64."""
+def _box_mean(picture: Tensor, side: int, *, of_squares: bool = False) -> Tensor:
+    """Mean over a square around each pixel, of what of it lies in the picture; (N, 1, H, W) float64.
+
+    Double precision: where the ground is hot, the sky's noise is a millionth of the squares it is told from.
+    """
     height, width = picture.shape[2:]
     rows, columns = (_inside(length, side, picture.device) for length in (height, width))
-    sums = _filtered(picture, side) if picture.device.type == "cpu" else _cumulated(picture, side)
+    if picture.device.type == "cpu":
+        sums = _filtered(picture, side, cv2.sqrBoxFilter if of_squares else cv2.boxFilter)
+    else:
+        sums = _cumulated(picture.double().square() if of_squares else picture.double(), side)
     return sums.mul_((1.0 / rows)[:, None] * (1.0 / columns))
 
 
-def _filtered(picture: Tensor, side: int) -> Tensor:
+def _filtered(picture: Tensor, side: int, box: Callable[..., Any]) -> Tensor:
     """Sums over squares by OpenCV's running sums, a tenth of the time of cumulated ones on a CPU."""
-    box, outside = (side, side), cv2.BORDER_CONSTANT
-    planes = [cv2.boxFilter(p, cv2.CV_64F, box, normalize=False, borderType=outside) for p in picture[:, 0].numpy()]
+    size, outside = (side, side), cv2.BORDER_CONSTANT
+    planes = [box(p, cv2.CV_64F, size, normalize=False, borderType=outside) for p in picture[:, 0].numpy()]
     return torch.from_numpy(np.stack(planes))[:, None]
 
 

@@ -86,7 +86,7 @@ class Reference:
         move = np.eye(3)
         move[:2, :2] = linear
         move[:2, 2] = self._centre - linear @ self._centre + (dx, dy)
-        return move @ to_now, 1 + gain, offset - gain * middle
+        return move @ to_now, float(1 + gain), float(offset - gain * middle)
 
 
 def _trust(left: NDArray[np.float64], seen: NDArray[np.bool_]) -> NDArray[np.float64]:

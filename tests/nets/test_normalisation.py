@@ -1,5 +1,6 @@
 from fractions import Fraction
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -116,5 +117,6 @@ def test_box_mean_is_that_of_the_pixels_in_the_picture_of_any_size(height, width
 @settings(max_examples=30, deadline=None)
 @given(height=st.integers(1, 40), width=st.integers(1, 40), side=st.sampled_from([3, 17, 49]), seed=st.integers(0, 99))
 def test_sums_of_a_cpu_are_those_of_a_gpu(height, width, side, seed):
-    picture = torch.from_numpy(np.random.default_rng(seed).normal(size=(2, 1, height, width)))
-    torch.testing.assert_close(_filtered(picture, side), _cumulated(picture, side), rtol=0, atol=1e-10)
+    picture = torch.from_numpy(np.random.default_rng(seed).normal(size=(2, 1, height, width)).astype(np.float32))
+    for box, values in ((cv2.boxFilter, picture.double()), (cv2.sqrBoxFilter, picture.double().square())):
+        torch.testing.assert_close(_filtered(picture, side, box), _cumulated(values, side), rtol=0, atol=1e-10)
