@@ -13,6 +13,7 @@ from nets.normalisation import FrameZScore
 from pipeline.errors import ConfigError
 from pipeline.settings import convert_to, read_yaml, with_setting
 from training.losses.config import LossConfig
+from training.teacher import TeacherConfig
 
 Probability = Annotated[float, Meta(ge=0, le=1)]
 Positive = Annotated[float, Meta(gt=0)]
@@ -162,6 +163,7 @@ class TrainConfig(_Section, frozen=True):
     network: NetworkConfig = NetworkConfig()
     normalisation: FrameZScore = FrameZScore()
     loss: LossConfig = LossConfig()
+    teacher: TeacherConfig = TeacherConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
     run: RunConfig = RunConfig()
 

@@ -20,11 +20,13 @@ from training.crops import Batch, draw_batch
 from training.data import Sample, load_sources
 from training.distributed import World
 from training.journal import Journal
+from training.losses.distillation import distillation
 from training.losses.total import total_loss
 from training.metrics.strict import StrictScore
 from training.optimisation import AveragedWeights, build_optimiser, learning_rate
 from training.pool import hold
 from training.side_by_side import sheet, side_by_side
+from training.teacher import Teacher
 
 STATE, BEST, AVERAGED = "state.safetensors", "best.safetensors", "ema.safetensors"
 OVERLAYS = 6
@@ -41,7 +43,7 @@ class Trainer:
         report: receives one line of text for people now and then.
 
     Raises:
-        ConfigError: network, weights to start from or data cannot be had.
+        ConfigError: network, weights to start from, teacher or data cannot be had.
     """
 
     def __init__(
@@ -55,6 +57,11 @@ class Trainer:
         torch.manual_seed(recipe.run.seed)
         self.network = build_network(recipe).to(world.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.parallel = world.wrap(self.network)
+        self.teacher = (
+            Teacher(weights, recipe.normalisation, world.device, recipe.run.precision == "bfloat16")
+            if (weights := recipe.teacher.weights)
+            else None
+        )
         self.averaged = AveragedWeights(self.network, recipe.optimiser.ema)
         self.optimiser = build_optimiser(self.network, recipe.optimiser)
         training, self.validation = load_sources(Path(recipe.data.root), recipe.data.sources)
@@ -112,9 +119,13 @@ class Trainer:
         batch = self.batch(self.progress.step)
         self.network.train()
         bfloat16 = recipe.run.precision == "bfloat16"
+        pictures = batch.pictures.contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.world.device.type, torch.bfloat16, enabled=bfloat16):
-            logits, heads = self.parallel(batch.pictures.contiguous(memory_format=torch.channels_last))
-        loss: Tensor = total_loss(logits, heads, batch.masks, recipe.loss, done, batch.ignored)
+            logits, heads = self.parallel(pictures)
+        loss = total_loss(logits, heads, batch.masks, recipe.loss, done, batch.ignored)
+        if self.teacher is not None:
+            taught = distillation(logits, self.teacher.logits(pictures))
+            loss = torch.lerp(loss, taught, recipe.teacher.weight)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), recipe.optimiser.clip_norm)
@@ -218,7 +229,7 @@ def build_network(recipe: TrainConfig) -> nn.Module:
     for what, one, other in zip(("name", "options", "normalisation"), theirs, ours, strict=True):
         if one != other and not (what == "options" and recipe.network.partial):
             raise ConfigError(f"network.pretrained: {pretrained} has another {what} than the recipe")
-    fresh = network.state_dict()
-    known = {key: value for key, value in weights.state_dict().items() if key in fresh}
-    network.load_state_dict(fresh | {key: value for key, value in known.items() if value.shape == fresh[key].shape})
+    fresh, old = network.state_dict(), weights.state_dict()
+    fitting = {key: value for key, value in old.items() if key in fresh and value.shape == fresh[key].shape}
+    network.load_state_dict(fresh | fitting)
     return network

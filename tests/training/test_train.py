@@ -169,11 +169,24 @@ def test_a_run_takes_what_fits_from_weights_of_a_network_with_other_options(tmp_
     assert all(torch.equal(start[key], fresh[key]) for key in set(start) - taken)
 
 
+def test_a_pupil_comes_closer_to_its_teacher(tmp_path, recipe):
+    settings = ["network.name=edge_unet", "network.options={in_channels: 3}", "normalisation.windows=[17, 49]"]
+    settings += ["teacher.weights=edge", "teacher.weight=1.0", "run.steps=30", "optimiser.lr=3.0e-3"]
+    run = trainer(recipe, tmp_path / "run", settings)
+    losses = []
+    while run.part_done() < 1:
+        losses.append(float(run.step()))
+    assert sum(losses[-5:]) < 0.5 * sum(losses[:5])
+    assert not any(parameter.requires_grad for parameter in run.teacher._network.parameters())
+
+
 @pytest.mark.parametrize(
     ("settings", "complaint"),
     [
         (["network.pretrained=nothing"], "network.pretrained: no shipped weights named 'nothing'"),
         (["network.pretrained=mshnet"], "network.pretrained: mshnet has another options than the recipe"),
+        (["teacher.weights=nothing"], "teacher.weights: no shipped weights named 'nothing'"),
+        (["teacher.weights=mshnet"], "teacher.weights: mshnet has another normalisation than the recipe"),
     ],
 )
 def test_weights_that_cannot_be_started_from_are_refused(tmp_path, recipe, capsys, settings, complaint):
