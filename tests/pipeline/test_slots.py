@@ -57,14 +57,20 @@ def check(got: list[Packet], count: int) -> None:
         assert (packet.picture == packet.message.header.seq).all()  # type: ignore[union-attr]
 
 
-def test_large_pictures_go_through_slots_and_stay_as_they_were(queue: tuple[Sender, Receiver]) -> None:
-    sender, receiver = queue
+def carry(sender: Sender, receiver: Receiver, packets: list[Packet]) -> list[Packet]:
+    """What arrives of some frames of source a, one after the other, up to its end."""
     with taking(receiver, {"a"}) as got:
-        for seq in range(40):
-            sender.offer(large(seq))
+        for packet in packets:
+            sender.offer(packet)
             sender.pump(0.01)
         finish(sender, {"a"})
-    check(got, 40)  # kept to the end, long after their slots were used again
+    return got
+
+
+def test_large_pictures_go_through_slots_and_stay_as_they_were(queue: tuple[Sender, Receiver]) -> None:
+    sender, receiver = queue
+    packets = [large(seq) for seq in range(40)]
+    check(carry(sender, receiver, packets), 40)  # all kept to the end, long after their slots were used again
     assert sender._shelf.placed >= 30
     assert receiver.duplicates == 0
 
@@ -73,11 +79,7 @@ def test_small_pictures_and_other_transports_keep_to_the_socket(context: zmq.Con
     for endpoint, packets in ((f"ipc://{tmp_path}/q", small), ("tcp://127.0.0.1:*", large), ("inproc://q", large)):
         sender = Sender(context, endpoint)
         receiver = Receiver(context, sender.endpoint, SESSION)
-        with taking(receiver, {"a"}) as got:
-            for seq in range(5):
-                sender.offer(packets(seq))
-            finish(sender, {"a"})
-        check(got, 5)
+        check(carry(sender, receiver, [packets(seq) for seq in range(5)]), 5)
         assert sender._shelf.placed == 0
         receiver.close()
         sender.close()
@@ -86,11 +88,7 @@ def test_small_pictures_and_other_transports_keep_to_the_socket(context: zmq.Con
 def test_pictures_of_many_sizes_share_a_queue(queue: tuple[Sender, Receiver]) -> None:
     sender, receiver = queue
     sides = [32, SIDE, 2 * SIDE, 400, SIDE, 3 * SIDE, 32, 2 * SIDE] * 4
-    with taking(receiver, {"a"}) as got:
-        for seq, side in enumerate(sides):
-            sender.offer(large(seq, side))
-            sender.pump(0.02)
-        finish(sender, {"a"})
+    got = carry(sender, receiver, [large(seq, side) for seq, side in enumerate(sides)])
     check(got, len(sides))
     assert [p.picture.shape[0] for p in got if p.picture is not None] == sides
     assert sender._shelf.placed > 0
@@ -157,11 +155,7 @@ def test_without_memory_pictures_take_the_socket(
 
     monkeypatch.setattr(os, "posix_fallocate", full)
     sender, receiver = queue
-    with taking(receiver, {"a"}) as got:
-        for seq in range(5):
-            sender.offer(large(seq))
-        finish(sender, {"a"})
-    check(got, 5)
+    check(carry(sender, receiver, [large(seq) for seq in range(5)]), 5)
     assert sender._shelf.placed == 0
     assert caplog.text.count("no shared memory") == 1
 
@@ -171,11 +165,7 @@ def test_a_receiver_that_cannot_map_gets_pictures_all_the_same(
 ) -> None:
     monkeypatch.setattr(slots.os, "getpid", lambda: 2**31 - 1)  # nobody has it open there
     sender, receiver = queue
-    with taking(receiver, {"a"}) as got:
-        for seq in range(8):
-            sender.offer(large(seq))
-        finish(sender, {"a"})
-    check(got, 8)
+    check(carry(sender, receiver, [large(seq) for seq in range(8)]), 8)
     assert sender._shelf.placed == 0
 
 
