@@ -37,7 +37,7 @@ from zmq.utils.monitor import recv_monitor_message
 from pipeline.account import CLOSED, CRASH, Account, Ledger
 from pipeline.messages import EndOfSource, Key, Packet, key_of, source_of
 from pipeline.receiver import Credit, Done, Got, Leave, Mapped, Ready, prepare
-from pipeline.slots import Shelf
+from pipeline.slots import LEAST_BYTES, Shelf
 from pipeline.wire import WireError, decode_struct, encode
 
 log = logging.getLogger(__name__)
@@ -88,6 +88,7 @@ class Sender:
         configure: sets options of the socket before it is bound.
         refusal: what a second receiver is told while the first is there (ipc and tcp); None lets it take the
             first one's place.
+        slot_bytes: smallest picture that another process of this machine gets by shared memory.
 
     Attributes:
         rejected: control messages that made no sense.
@@ -105,6 +106,7 @@ class Sender:
         session: str | None = None,
         configure: Callable[[zmq.Socket[bytes]], None] = lambda socket: None,
         refusal: Packet | None = None,
+        slot_bytes: int = LEAST_BYTES,
     ) -> None:
         self._session, self._refusal = session, refusal
         self._policies = dict(policies or {})
@@ -117,7 +119,7 @@ class Sender:
         self._only_here: set[Key] = set()
         self._identity = b""
         self._credits = 0
-        self._shelf = Shelf(endpoint.startswith("ipc:"))
+        self._shelf = Shelf(endpoint.startswith("ipc:"), slot_bytes)
         self._ways_ns: deque[int] = deque([0], maxlen=_WAYS)
         self._peers: set[int] = set()
         self._connection = _NONE

@@ -29,7 +29,7 @@ from pipeline.wire import MAX_PICTURE_BYTES, Buffer, WireError, decode_struct, e
 
 log = logging.getLogger(__name__)
 LEAST_BYTES = 1 << 18
-"""Smaller pictures travel through the socket: there the way costs as much as they do."""
+"""Of a picture that gains by it; a smaller one costs no more than its message."""
 
 _SEALS = ("F_SEAL_SHRINK", "F_SEAL_GROW", "F_SEAL_SEAL")
 _AVAILABLE = hasattr(os, "memfd_create") and all(hasattr(fcntl, seal) for seal in _SEALS)
@@ -79,17 +79,18 @@ class Shelf:
 
     Args:
         local: the receiver is another process of this machine; if not, nothing is ever put into a slot.
+        least_bytes: smaller pictures travel through the socket.
 
     Attributes:
         placed: pictures that went through a slot.
     """
 
-    def __init__(self, local: bool) -> None:
+    def __init__(self, local: bool, least_bytes: int = LEAST_BYTES) -> None:
         self._block: _Block | None = None
         self._mapped = False
         self._count = 0
         self._held: dict[Key, int] = {}
-        self._available = local and _AVAILABLE
+        self._available, self._least_bytes = local and _AVAILABLE, least_bytes
         self.placed = 0
 
     def serve(self, credits: int) -> None:
@@ -102,7 +103,7 @@ class Shelf:
 
     def put(self, key: Key, parts: list[Buffer]) -> list[Buffer]:
         """The parts of a message as they are to be sent: the picture in a slot if that is worth it and can be."""
-        if len(parts) < 3 or not self._available or (size := memoryview(parts[2]).nbytes) < LEAST_BYTES:
+        if len(parts) < 3 or not self._available or (size := memoryview(parts[2]).nbytes) < self._least_bytes:
             return parts
         if not self._held and (self._block is None or size > self._block.slot_bytes):
             self._make(size)

@@ -6,23 +6,31 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 import zmq
 
-from pipeline import slots
 from pipeline.queues import MAX_CRASHES, Policy, Sender
 from pipeline.receiver import Receiver
+from pipeline.slots import LEAST_BYTES
 from tests.conftest import ROOT, wait_until
 from tests.messages import SESSION, end
 from tests.pipeline.queue_ends import finish, frame, pump_until, seqs, taking
 
 
+class Way(NamedTuple):
+    endpoint: str
+    slot_bytes: int = LEAST_BYTES
+
+    def sender(self, context: zmq.Context, **settings: Any) -> Sender:
+        return Sender(context, self.endpoint, slot_bytes=self.slot_bytes, **settings)
+
+
 @pytest.fixture(params=["ipc", "ipc, slots", "tcp"])
-def endpoint(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    if request.param == "ipc, slots":
-        monkeypatch.setattr(slots, "LEAST_BYTES", 1)
-    return "tcp://127.0.0.1:*" if request.param == "tcp" else f"ipc://{tmp_path}/q"
+def way(request: pytest.FixtureRequest, tmp_path: Path) -> Way:
+    ipc = f"ipc://{tmp_path}/q"
+    return {"ipc": Way(ipc), "ipc, slots": Way(ipc, slot_bytes=1), "tcp": Way("tcp://127.0.0.1:*")}[request.param]
 
 
 HOLDS = """
@@ -48,8 +56,8 @@ def kill_one_that_holds_two(sender: Sender) -> None:
     pump_until(sender, lambda: sender._identity == b"")
 
 
-def test_killed_receiver_costs_nothing_the_first_time(context: zmq.Context, endpoint: str) -> None:
-    sender = Sender(context, endpoint)
+def test_killed_receiver_costs_nothing_the_first_time(context: zmq.Context, way: Way) -> None:
+    sender = way.sender(context)
     for seq in range(5):
         sender.offer(frame("a", seq))
     kill_one_that_holds_two(sender)
@@ -65,8 +73,8 @@ def test_killed_receiver_costs_nothing_the_first_time(context: zmq.Context, endp
     sender.close()
 
 
-def test_frames_that_were_there_at_two_deaths_are_given_up(context: zmq.Context, endpoint: str) -> None:
-    sender = Sender(context, endpoint)
+def test_frames_that_were_there_at_two_deaths_are_given_up(context: zmq.Context, way: Way) -> None:
+    sender = way.sender(context)
     packets = [frame("a", seq) for seq in range(5)]
     for packet in packets:
         sender.offer(packet)
@@ -85,8 +93,8 @@ def test_frames_that_were_there_at_two_deaths_are_given_up(context: zmq.Context,
 
 
 @pytest.mark.parametrize("policy", [Policy.LATEST, Policy.BOUNDED])
-def test_live_sources_do_not_look_back(context: zmq.Context, endpoint: str, policy: Policy) -> None:
-    sender = Sender(context, endpoint, policies={"a": policy}, staleness_s=60)
+def test_live_sources_do_not_look_back(context: zmq.Context, way: Way, policy: Policy) -> None:
+    sender = way.sender(context, policies={"a": policy}, staleness_s=60)
     receiver = Receiver(context, sender.endpoint, SESSION, credits=2)
     pump_until(sender, lambda: sender._credits == 2)
     for seq in range(2):
@@ -106,8 +114,8 @@ def test_live_sources_do_not_look_back(context: zmq.Context, endpoint: str, poli
     sender.close()
 
 
-def test_end_of_a_source_always_comes_again(context: zmq.Context, endpoint: str) -> None:
-    sender = Sender(context, endpoint, policies={"a": Policy.LATEST})
+def test_end_of_a_source_always_comes_again(context: zmq.Context, way: Way) -> None:
+    sender = way.sender(context, policies={"a": Policy.LATEST})
     sender.offer(end("a"))
     for _ in range(MAX_CRASHES + 1):
         receiver = Receiver(context, sender.endpoint, SESSION)
@@ -118,20 +126,20 @@ def test_end_of_a_source_always_comes_again(context: zmq.Context, endpoint: str)
     sender.close()
 
 
-def bound_again(context: zmq.Context, address: str) -> Sender:
+def bound_again(context: zmq.Context, way: Way) -> Sender:
     """ZeroMQ lets go of an address a moment after the socket is closed; a process that dies does so at once."""
     deadline = time.monotonic() + 20
     while True:
         try:
-            return Sender(context, address)
+            return way.sender(context)
         except zmq.ZMQError as error:
             if error.errno != zmq.EADDRINUSE or time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
 
 
-def test_receiver_finds_the_next_sender_and_takes_nothing_twice(context: zmq.Context, endpoint: str) -> None:
-    first = Sender(context, endpoint)
+def test_receiver_finds_the_next_sender_and_takes_nothing_twice(context: zmq.Context, way: Way) -> None:
+    first = way.sender(context)
     address = first.endpoint
     receiver = Receiver(context, address, SESSION, credits=3)
     for seq in range(3):
@@ -149,7 +157,7 @@ def test_receiver_finds_the_next_sender_and_takes_nothing_twice(context: zmq.Con
     pump_until(first, lambda: first.account("a").delivered == 1)
     first.close()
 
-    second = bound_again(context, address)  # knows of frame 0 only that it is done
+    second = bound_again(context, way._replace(endpoint=address))  # knows of frame 0 only that it is done
     for seq in range(1, 6):
         second.offer(frame("a", seq))
     fresh = []

@@ -21,6 +21,8 @@ from pipeline.graph import free_ports
 from pipeline.messages import EndOfSource, Packet
 from pipeline.queues import Sender
 from pipeline.receiver import Receiver
+from pipeline.slots import LEAST_BYTES
+from pipeline.wire import MAX_PICTURE_BYTES
 from tools.benchmark.job import Unmeasured
 
 try:
@@ -65,14 +67,15 @@ def inproc() -> Iterator[Carry]:
 
 
 @contextmanager
-def to_process(endpoint: str) -> Iterator[Carry]:
+def to_process(endpoint: str, slot_bytes: int = MAX_PICTURE_BYTES + 1) -> Iterator[Carry]:
     """Our queue to another process.
 
     Args:
         endpoint: ipc or tcp, to bind.
+        slot_bytes: smallest picture that goes through shared memory, which only ipc has.
     """
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    with _credit_queue(context, endpoint) as (sender, bound):
+    with _credit_queue(context, endpoint, slot_bytes) as (sender, bound):
         far_end = _spawn.Process(target=_receive, args=(bound,), daemon=True)
         far_end.start()
         yield _with_credits(sender)
@@ -130,7 +133,8 @@ def carriers(folder: Path) -> dict[str, Callable[[], AbstractContextManager[Carr
     return {
         "memcpy": memcpy,
         "queue inproc": inproc,
-        "queue ipc": lambda: to_process(f"ipc://{folder}/queue"),
+        "queue ipc, slots": lambda: to_process(f"ipc://{folder}/slots", slot_bytes=1),
+        "queue ipc, socket": lambda: to_process(f"ipc://{folder}/socket"),
         "queue tcp": lambda: to_process("tcp://127.0.0.1:*"),
         "multiprocessing.Queue": mp_queue,
         "imagezmq": image_zmq,
@@ -138,8 +142,10 @@ def carriers(folder: Path) -> dict[str, Callable[[], AbstractContextManager[Carr
 
 
 @contextmanager
-def _credit_queue(context: zmq.Context[zmq.Socket[bytes]], endpoint: str) -> Iterator[tuple[Sender, str]]:
-    sender = Sender(context, endpoint, session=SESSION)
+def _credit_queue(
+    context: zmq.Context[zmq.Socket[bytes]], endpoint: str, slot_bytes: int = LEAST_BYTES
+) -> Iterator[tuple[Sender, str]]:
+    sender = Sender(context, endpoint, session=SESSION, slot_bytes=slot_bytes)
     try:
         yield sender, sender.endpoint
     finally:

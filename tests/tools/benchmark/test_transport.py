@@ -9,7 +9,7 @@ from tools.benchmark.job import Context
 from tools.benchmark.transport import Scope, jobs
 
 TINY = Scope(sizes=((64, 48),), types=("uint8", "uint16"), times=3, budget_s=0.0)
-OURS = ["queue inproc", "queue ipc", "queue tcp"]
+OURS = ["queue inproc", "queue ipc, slots", "queue ipc, socket", "queue tcp"]
 
 
 def test_all_ways_carry(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
