@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -17,10 +19,11 @@ from training.distributed import join
 from training.trainer import STATE, Trainer
 
 RECIPE = "recipe.yaml"
+INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+    """Command line; returns the exit code: 130 if interrupted, after a checkpoint."""
     parser = argparse.ArgumentParser(prog="python -m training.train", description="Train a network from a recipe.")
     parser.add_argument("--config", type=Path, help="recipe, a YAML file of configs/train")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a value of the recipe")
@@ -49,11 +52,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
             trainer = Trainer(recipe, out, world, time.monotonic, lambda line: print(line, flush=True))
             if options.resume:
                 trainer.resume()
-            trainer.run()
+            with _heeding_signals(trainer):
+                trainer.run()
+        if trainer.stopping:
+            print(f"training: interrupted; go on with --resume {out}", file=sys.stderr)
+            return INTERRUPTED
     except PipelineError as error:
         print(f"training: {error}", file=sys.stderr)
         return error.exit_code
     return 0
+
+
+@contextmanager
+def _heeding_signals(trainer: Trainer) -> Iterator[None]:
+    """The first signal ends the run in good order, the second at once."""
+
+    def stop(number: int, frame: object) -> None:
+        trainer.stopping = True
+        signal.signal(number, signal.SIG_DFL)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 if __name__ == "__main__":

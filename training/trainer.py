@@ -42,6 +42,9 @@ class Trainer:
         clock: seconds, monotonic; what the time budget is measured with.
         report: receives one line of text for people now and then.
 
+    Attributes:
+        stopping: set to end the run after the present step, with a checkpoint.
+
     Raises:
         ConfigError: network, weights to start from, teacher or data cannot be had.
     """
@@ -70,6 +73,7 @@ class Trainer:
         start = recipe.network.pretrained
         self.progress = Progress(pretrained=nets.read_manifest(start).sha256 if start else "")
         self.unread: list[Tensor] = []
+        self.stopping = False
 
     def resume(self) -> None:
         """Go on from the run's last checkpoint."""
@@ -78,7 +82,7 @@ class Trainer:
         )
 
     def run(self) -> None:
-        """Train to the end of the recipe, with checkpoints on the way and a last validation.
+        """Train to the end of the recipe, with checkpoints on the way and a last validation, or until ``stopping``.
 
         Raises:
             StageError: a loss is not finite; the last checkpoint stays as it was.
@@ -94,8 +98,11 @@ class Trainer:
                 self.validate(run.validate_pictures)
                 self.progress.seconds = self.world.agree(self.clock() - before)
                 self.progress.validated_at = self.progress.seconds
-            if self.progress.seconds - self.progress.saved_at >= 60 * run.checkpoint_minutes:
+            stopping = bool(self.world.agree(self.stopping))
+            if stopping or self.progress.seconds - self.progress.saved_at >= 60 * run.checkpoint_minutes:
                 self.save()
+            if stopping:
+                return
         self.validate(run.validate_pictures)
         self.save()
 

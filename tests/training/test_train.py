@@ -2,6 +2,7 @@ import json
 import os
 import re
 import resource
+import signal
 import subprocess
 import sys
 
@@ -142,6 +143,22 @@ def test_wrong_runs_are_refused_in_one_line(tmp_path, recipe, capsys, arguments,
     assert main(["--config", str(recipe), "--out", str(tmp_path / "run"), *arguments]) == 2
     error = capsys.readouterr().err
     assert re.match(rf"training: .*{message}.*\n$", error)
+
+
+@pytest.mark.parametrize("word", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_loses_no_step(tmp_path, recipe, word):
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "training.train", "--config", str(recipe), "--out", str(out)]
+    settings = ["--set", "run.steps=100000", "--set", "run.log_steps=1"]
+    with subprocess.Popen(command + settings, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        lines = [run.stdout.readline() for _ in range(3)]
+        assert lines[2].startswith("step 3 "), lines
+        run.send_signal(word)
+        rest, errors = run.communicate(timeout=120)
+    assert run.returncode == 130
+    assert errors == f"training: interrupted; go on with --resume {out}\n"
+    steps = [int(line.split()[1]) for line in rest.splitlines()]
+    assert checkpoint.read_progress(out / "state.safetensors").step == max([3, *steps])
 
 
 @pytest.mark.parametrize("content", [None, b"no tensors"])
