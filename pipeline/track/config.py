@@ -34,6 +34,8 @@ class TrackConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             ignored. None takes all that the detector passes on.
         confirm_hits, confirm_window: a track is confirmed at its M-th hit within N frames from its birth, and
             dropped as soon as that cannot happen any more.
+        clear_snr: a hit of the network counts in full from this signal-to-noise ratio on, and in proportion below: a
+            track of half of it needs twice the hits. 0 counts all in full.
         motion_evidence, moved_px: a track of detections that are due to motion must be so much likelier a target than
             a chain of chance detections (logarithm, nats), and be so far from its birth in coordinates of the scene.
         max_coast_s: a track without a hit for longer is dropped, also across a gap in the stream.
@@ -55,6 +57,7 @@ class TrackConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     low_score: Score | None = None
     confirm_hits: PositiveInt = 4
     confirm_window: PositiveInt = 5
+    clear_snr: NonNegative = 10.0
     motion_evidence: NonNegative = 40.0
     moved_px: NonNegative = 3.0
     max_coast_s: Positive = 0.5

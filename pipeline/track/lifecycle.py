@@ -13,6 +13,7 @@ Flags = NDArray[np.bool_]
 STEADY_HITS = 25
 STEADY_SHARE = 0.8
 MOTION_SHARE = 0.75
+_ROUNDING = 1e-9
 
 
 def next_state(state: Ints, life: Table, matched: Flags, config: TrackConfig) -> Ints:
@@ -21,9 +22,9 @@ def next_state(state: Ints, life: Table, matched: Flags, config: TrackConfig) ->
     Args:
         state: (n,) before this frame.
         life: (n,) with columns hits: frames with a detection since birth, this one and the birth included; new_hits:
-            those at places that were empty before; known_hits: those at places that were not; still_hits: those that
-            the network was sure of; age: frames since birth, the birth included; moved: px from where it was born, in
-            coordinates of the scene; evidence: that it is no chain of chance detections, nats.
+            those at places that were empty before; known_hits: those at places that were not; clear_hits: those of the
+            network, each by its ``clearness``; age: frames since birth, the birth included; moved: px from where it
+            was born, in coordinates of the scene; evidence: that it is no chain of chance detections, nats.
         matched: (n,) a detection came in this frame.
         config: M is ``confirm_hits``; of what stands in the scene, only ``few`` are confirmed. What has been found for
             its motion has to move as well: what a coder, a wave or the wind changes stays where it is.
@@ -32,8 +33,25 @@ def next_state(state: Ints, life: Table, matched: Flags, config: TrackConfig) ->
     worthy = (life["new_hits"] >= config.clutter.new_hits) | (not config.clutter.enabled)
     worthy |= (life["known_hits"] == 0) & (np.count_nonzero(tentative & ~worthy) <= config.clutter.few)
     moves = (life["hits"] >= MOTION_SHARE * life["age"]) & (life["moved"] >= config.moved_px)
-    worthy &= (life["still_hits"] >= config.confirm_hits) | ((life["evidence"] >= config.motion_evidence) & moves)
+    worthy &= (life["clear_hits"] >= config.confirm_hits - _ROUNDING) | (
+        (life["evidence"] >= config.motion_evidence) & moves
+    )
     return np.where(~tentative | ((life["hits"] >= config.confirm_hits) & worthy), known, TENTATIVE)
+
+
+def clearness(detections: Table, clear_snr: float) -> NDArray[np.float64]:
+    """How much each detection of the network tells: 1 from ``clear_snr`` on, in proportion below; 0 of motion alone.
+
+    A network is as sure of a tree top as of a target. What stands out of its surroundings less than targets do is
+    asked for more hits, and clutter that flickers does not have them.
+
+    Args:
+        detections: (n,) rows of ``DETECTION_DTYPE``.
+        clear_snr: 0 takes all for clear.
+    """
+    contrast = np.abs(detections["snr"])
+    told = np.minimum(1.0, contrast / clear_snr) if clear_snr else np.ones_like(contrast)
+    return np.where(detections["motion"] == 0, told, 0.0)
 
 
 def hopeful(state: Ints, hits: Ints, age: Ints, config: TrackConfig) -> Flags:

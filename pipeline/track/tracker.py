@@ -23,14 +23,14 @@ from pipeline.track.clutter import ClutterMap, Flags
 from pipeline.track.config import TrackConfig
 from pipeline.track.evidence import MISS, ChanceDensity, hit
 from pipeline.track.kalman import Array
-from pipeline.track.lifecycle import hopeful, is_steady, next_state
+from pipeline.track.lifecycle import clearness, hopeful, is_steady, next_state
 from pipeline.track.memory import LostTargets
 from pipeline.track.rate import StartScore
 
 MIN_DT = 1e-3
 _LOOKS = ["score", "area", "bx", "by", "bw", "bh", "snr"]
-_COUNTS = ("hits", "new_hits", "known_hits", "still_hits", "age")
-_MEASURES = ("moved", "unseen_s", "lived_s", "evidence")
+_COUNTS = ("hits", "new_hits", "known_hits", "age")
+_MEASURES = ("moved", "unseen_s", "lived_s", "evidence", "clear_hits")
 _LIFE_DTYPE = np.dtype([(name, "<i8") for name in _COUNTS] + [(name, "<f8") for name in _MEASURES])
 
 
@@ -178,7 +178,7 @@ class Tracker:
         life["hits"] += matched
         life["new_hits"][rows] += new
         life["known_hits"][rows] += known
-        life["still_hits"][rows] += detections["motion"] == 0
+        life["clear_hits"][rows] += clearness(detections, self.config.clear_snr)
         life["moved"] = np.hypot(*(self._mean[:, :2] - self._births).T)
         life["unseen_s"][matched] = 0.0
         before = self._tracks["state"].copy()
@@ -207,7 +207,7 @@ class Tracker:
             tracks[name] = detections[name][born]
         life["hits"] = life["age"] = 1
         life["new_hits"], life["known_hits"] = new[born], known[born]
-        life["still_hits"] = detections["motion"][born] == 0
+        life["clear_hits"] = clearness(detections[born], config.clear_snr)
         fresh = np.full(len(born), TENTATIVE)
         seen = np.ones(len(born), bool)
         tracks["state"] = next_state(fresh, life, seen, config)

@@ -24,7 +24,7 @@ def messages(count=60, pan=0.0):
     ego = EgoMotion(matrix=(1, 0, -pan, 0, 1, 0), inliers=50, ok=True, method="flow")
     for t in range(count):
         spots = [(x - pan * t, y) for x, y in [*POSTS, (20.0 + 3.0 * t, 30.0)]]
-        table = rows(DETECTION_DTYPE, *({"x": x, "y": y, "score": 0.95} for x, y in spots))
+        table = rows(DETECTION_DTYPE, *({"x": x, "y": y, "score": 0.95, "snr": 20} for x, y in spots))
         yield Detected(header=frame_header((128, 256), seq=t), ego=ego, detections=table.tobytes())
 
 

@@ -26,7 +26,7 @@ POSTS = np.array([[40.0, 200.0], [160.0, 210.0], [300.0, 190.0]])
 def rows(points):
     table = np.zeros(len(points), DETECTION_DTYPE)
     table["x"], table["y"] = np.asarray(points, float).reshape(-1, 2).T
-    table["score"] = 0.9
+    table["score"], table["snr"] = 0.9, 20
     return table
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.messages import COASTING, CONFIRMED, TENTATIVE
+from pipeline.messages import COASTING, CONFIRMED, DETECTION_DTYPE, TENTATIVE
 from pipeline.track.clutter import ClutterConfig
 from pipeline.track.config import TrackConfig
-from pipeline.track.lifecycle import hopeful, is_steady, next_state
+from pipeline.track.lifecycle import clearness, hopeful, is_steady, next_state
+from tests.messages import rows
 
 T, C, K, GONE = TENTATIVE, CONFIRMED, COASTING, None
 
@@ -60,7 +61,7 @@ def test_what_stands_in_the_scene_is_not_confirmed_but_kept(state, hits, new_hit
 
 
 @pytest.mark.parametrize(
-    ("hits", "still_hits", "age", "moved", "evidence", "after"),
+    ("hits", "clear_hits", "age", "moved", "evidence", "after"),
     [
         (3, 3, 3, 0.0, -9.0, C),
         (6, 2, 8, 9.0, 19.9, T),  # may be chance
@@ -70,18 +71,27 @@ def test_what_stands_in_the_scene_is_not_confirmed_but_kept(state, hits, new_hit
         (9, 3, 90, 0.0, -9.0, C),  # the network's own hits are enough
     ],
 )
-def test_what_is_found_for_its_motion_has_to_move(hits, still_hits, age, moved, evidence, after):
+def test_what_is_found_for_its_motion_has_to_move(hits, clear_hits, age, moved, evidence, after):
     config = TrackConfig(
         confirm_hits=3, confirm_window=5, motion_evidence=20.0, moved_px=3.0, clutter=ClutterConfig(enabled=False)
     )
-    life = lived(hits, still_hits=still_hits, age=age, moved=moved, evidence=evidence)
+    life = lived(hits, clear_hits=clear_hits, age=age, moved=moved, evidence=evidence)
     assert next_state(np.array([T]), life, np.array([True]), config).tolist() == [after]
 
 
-def lived(hits, new_hits=0, known_hits=0, still_hits=None, age=1, moved=0.0, evidence=0.0):
-    names = ("hits", "new_hits", "known_hits", "still_hits", "age")
-    values = (hits, new_hits, known_hits, hits if still_hits is None else still_hits, age, moved, evidence)
-    return np.array([values], [*((name, "<i8") for name in names), ("moved", "<f8"), ("evidence", "<f8")])
+@pytest.mark.parametrize(
+    ("snr", "motion", "clear_snr", "told"),
+    [(20, 0, 10, 1), (10, 0, 10, 1), (2.5, 0, 10, 0.25), (-5, 0, 10, 0.5), (0, 0, 10, 0), (0, 0, 0, 1), (20, 7, 10, 0)],
+)
+def test_a_hit_tells_as_much_as_it_stands_out(snr, motion, clear_snr, told):
+    detection = rows(DETECTION_DTYPE, {"snr": snr, "motion": motion})
+    assert clearness(detection, clear_snr).tolist() == [told]
+
+
+def lived(hits, new_hits=0, known_hits=0, clear_hits=None, age=1, moved=0.0, evidence=0.0):
+    counts, measures = ("hits", "new_hits", "known_hits", "age"), ("clear_hits", "moved", "evidence")
+    values = (hits, new_hits, known_hits, age, hits if clear_hits is None else clear_hits, moved, evidence)
+    return np.array([values], [*((name, "<i8") for name in counts), *((name, "<f8") for name in measures)])
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from tests.messages import KNOWN, frame_header, rows
 
 
 def detected(seq, *spots):
-    table = rows(DETECTION_DTYPE, *({"x": x, "y": y, "score": 0.9} for x, y in spots))
+    table = rows(DETECTION_DTYPE, *({"x": x, "y": y, "score": 0.9, "snr": 20} for x, y in spots))
     header = frame_header((64, 80), source="a", seq=seq)
     return Packet(Detected(header=header, ego=KNOWN, detections=table.tobytes()), np.zeros((64, 80), np.uint8))
 

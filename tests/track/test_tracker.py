@@ -26,7 +26,7 @@ def detections(points, score=0.9, **columns):
     rows = np.zeros(len(points), DETECTION_DTYPE)
     rows["x"], rows["y"] = points.T
     rows["bx"], rows["by"], rows["bw"], rows["bh"] = points[:, 0] - 2, points[:, 1] - 2, 4, 4
-    rows["score"], rows["area"], rows["snr"] = score, 9, 5
+    rows["score"], rows["area"], rows["snr"] = score, 9, 20
     for name, values in columns.items():
         rows[name] = values
     return rows
@@ -355,3 +355,10 @@ def test_tracks_start_at_the_rate_that_is_wanted_and_the_surest_still_do():
     free, wanted = (tracker.next_id - 1 for tracker in trackers)
     assert free > 10_000
     assert 0.8 * 60 * minutes < wanted < 60 * minutes + 40
+
+
+@pytest.mark.parametrize(("snr", "confirmed_at"), [(20, 3), (10, 3), (5, 6), (2.5, 12)])
+def test_what_hardly_stands_out_needs_more_hits(snr, confirmed_at):
+    out = play([detections([[10, 50]], snr=snr) for t in range(20)])
+    states = [int(t["state"][0]) for t in out]
+    assert states.index(CONFIRMED) == confirmed_at - 1

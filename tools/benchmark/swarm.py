@@ -76,6 +76,6 @@ def _detect(points: NDArray[np.float64], size: NDArray[np.float64], spec: SwarmS
     x, y = np.concatenate(places).T
     table = np.zeros(len(x), DETECTION_DTYPE)
     table["x"], table["y"], table["score"] = x, y, rng.uniform(0.91, 1, len(x))
-    table["area"], table["bw"], table["bh"], table["snr"] = 9, 3, 3, 8
+    table["area"], table["bw"], table["bh"], table["snr"] = 9, 3, 3, 20
     table["bx"], table["by"] = np.rint(x) - 1, np.rint(y) - 1
     return rng.permutation(table)
