@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import tempfile
@@ -48,7 +49,7 @@ class SrtRelay:
         try:
             self._hand_over(url, config)
             deadline = time.monotonic() + config.open_timeout_s
-            while not socket.exists():
+            while not _listens(socket):
                 if self._process.poll() is not None:
                     raise SourceError(f"{name}: {self.reason() or 'no SRT stream'}")
                 if time.monotonic() > deadline:
@@ -81,3 +82,14 @@ class SrtRelay:
             self._process.wait()
         self._errors.close()
         self._folder.cleanup()
+
+
+def _listens(socket: Path) -> bool:
+    """Whether a Unix socket takes connections: from being bound, when it appears, until then it refuses them."""
+    if not socket.exists():
+        return False
+    try:
+        sockets = Path("/proc/net/unix").read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError:  # not Linux
+        return True
+    return re.search(rf" 00010000 .* {re.escape(str(socket))}$", sockets, re.MULTILINE) is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
 import signal
 import socket
@@ -25,6 +26,8 @@ assert all(Gst.ElementFactory.find(name) for name in ("x264enc", "rtph264pay", "
 """
 SOURCE = ("-re", "-f", "lavfi", "-i", "testsrc2=s=160x128:r=25", "-pix_fmt", "yuv420p")
 ENCODER = ("-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-g", "10", "-f", "mpegts")
+# Runs a command again whenever it ends, for as long as the tests run.
+AGAIN = ("sh", "-c", 'while kill -0 $PPID; do "$@"; done', "again")
 
 
 def free_port(kind: int = socket.SOCK_STREAM) -> int:
@@ -35,7 +38,7 @@ def free_port(kind: int = socket.SOCK_STREAM) -> int:
 
 
 class Server:
-    """A server process that can be killed, frozen and started again."""
+    """A server process, with its children, that can be killed, frozen and started again."""
 
     def __init__(self, *command: str, ready: bool = False) -> None:
         self._command, self._ready = command, ready
@@ -43,7 +46,9 @@ class Server:
         self.listens_on: int | None = None
 
     def start(self) -> None:
-        self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        self._process = subprocess.Popen(
+            self._command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, process_group=0
+        )
         if self._ready:
             assert self._process.stdout is not None
             assert self._process.stdout.readline() == b"ready\n"
@@ -54,17 +59,19 @@ class Server:
 
     def kill(self) -> None:
         if self._process is not None:
-            self._process.kill()
+            self._signal(signal.SIGKILL)
             self._process.communicate()
             self._process = None
 
     def freeze(self) -> None:
-        assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
+        self._signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
         assert self._process is not None
-        self._process.send_signal(signal.SIGCONT)
+        os.killpg(self._process.pid, number)
 
     @property
     def running(self) -> bool:
@@ -78,11 +85,16 @@ class Server:
         self.kill()
 
 
-def ffmpeg_server(*output: str) -> Server:
-    """ffmpeg sending a test picture, 160x128 px, 25 fps, in real time."""
+def ffmpeg_server(*output: str, again: bool = False) -> Server:
+    """ffmpeg sending a test picture, 160x128 px, 25 fps, in real time.
+
+    Args:
+        output: where to, with options.
+        again: ffmpeg is run again whenever it ends, because nobody answers or because it is cut off.
+    """
     if FFMPEG is None:
         pytest.skip("the ffmpeg program is not installed")
-    return Server(FFMPEG, "-v", "error", "-nostdin", *SOURCE, *ENCODER, *output)
+    return Server(*(AGAIN if again else ()), FFMPEG, "-v", "error", "-nostdin", *SOURCE, *ENCODER, *output)
 
 
 def needs_srt() -> None:

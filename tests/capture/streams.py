@@ -13,8 +13,9 @@ from pipeline.capture.factory import open_source
 from pipeline.errors import SourceError
 from tests.conftest import wait_until
 
+# Quick to see a loss; on a busy machine opening takes its time.
 QUICK = CaptureConfig(
-    open_timeout_s=5, read_timeout_s=0.7, reconnect=ReconnectConfig(initial_s=0.05, max_s=0.2, give_up_s=30)
+    open_timeout_s=15, read_timeout_s=0.7, reconnect=ReconnectConfig(initial_s=0.05, max_s=0.2, give_up_s=60)
 )
 # What is done to a server: the blow, then the remedy.
 DIES = ("kill", "start")
@@ -39,12 +40,12 @@ class Reading:
             self.error = error
 
     def wait_for(self, count):
-        wait_until(lambda: len(self.grabs) >= count or not self.thread.is_alive())
-        assert self.error is None
+        wait_until(lambda: len(self.grabs) >= count or not self.thread.is_alive(), seconds=60)
+        assert self.error is None, str(self.error)
 
     def close(self):
         self.source.close()
-        self.thread.join(10)
+        self.thread.join(20)
         assert not self.thread.is_alive()
         wait_until(lambda: self.source.state == "closed")
 

@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from pipeline.capture.config import CaptureConfig
+from pipeline.capture.srt import SrtRelay
 from tests.capture.servers import ffmpeg_server, free_port, needs_srt
 from tests.capture.streams import DIES, FREEZES_AND_IS_RESTARTED, error_of, reading, survives
+
+# In place of ffmpeg: as slow between binding its socket and listening on it as ffmpeg may be on a busy machine.
+LATE = f"""#!{sys.executable}
+import socket, sys, time
+with socket.socket(socket.AF_UNIX) as late:
+    late.bind(sys.argv[-1].removeprefix("unix:"))
+    time.sleep(0.5)
+    late.listen()
+    time.sleep(60)
+"""
 
 
 def relays():
@@ -28,7 +41,9 @@ def relays():
 def test_srt(fate):
     needs_srt()
     port = free_port(socket.SOCK_DGRAM)
-    server = ffmpeg_server(f"srt://127.0.0.1:{port}?mode=caller&passphrase=long-secret&pbkeylen=16")
+    # A call lasts 3 s and is over for good when it is cut off; a relay that is slow to listen, or given up and
+    # followed by another, must be called again.
+    server = ffmpeg_server(f"srt://127.0.0.1:{port}?mode=caller&passphrase=long-secret&pbkeylen=16", again=True)
     survives(server, f"srt://127.0.0.1:{port}?mode=listener&passphrase=long-secret", *fate)
     assert relays() == []
 
@@ -46,6 +61,15 @@ def test_srt_passphrase_is_not_shown_and_the_relay_leaves_nothing(tmp_path, monk
         assert it.source.name == f"srt://127.0.0.1:{port}?passphrase=***"
     assert relays() == []
     assert list(tmp_path.iterdir()) == []
+
+
+def test_srt_relay_is_there_once_its_socket_listens(tmp_path, monkeypatch):
+    program = tmp_path / "ffmpeg"
+    program.write_text(LATE)
+    program.chmod(0o700)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with closing(SrtRelay("srt://127.0.0.1:9", "srt", CaptureConfig())) as relay, socket.socket(socket.AF_UNIX) as it:
+        it.connect(relay.address.removeprefix("unix:"))
 
 
 def test_srt_without_server():
