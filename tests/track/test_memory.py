@@ -8,7 +8,7 @@ import pytest
 from pipeline.messages import CONFIRMED, TENTATIVE, EgoMotion
 from pipeline.track.memory import LostTargets
 from pipeline.track.tracker import Tracker
-from tests.track.test_tracker import CONFIG, DT, STILL, detections
+from tests.track.scenes import CONFIG, DT, STILL, detections
 
 
 def shown(frames, ego=STILL):

@@ -10,43 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.messages import COASTING, CONFIRMED, DETECTION_DTYPE, TENTATIVE, TRACK_DTYPE, EgoMotion
-from pipeline.track.clutter import ClutterConfig
-from pipeline.track.config import TrackConfig
+from pipeline.messages import COASTING, CONFIRMED, TENTATIVE, TRACK_DTYPE, EgoMotion
 from pipeline.track.tracker import Tracker
-
-DT = 1 / 30
-STILL = EgoMotion(ok=True)
-CONFIG = TrackConfig(high_score=0.5, low_score=0.2, confirm_hits=3, clutter=ClutterConfig(enabled=False))
-
-
-def detections(points, score=0.9, **columns):
-    """Rows of detections at (n, 2) points, with a 4 x 4 box around each."""
-    points = np.asarray(points, float).reshape(-1, 2)
-    rows = np.zeros(len(points), DETECTION_DTYPE)
-    rows["x"], rows["y"] = points.T
-    rows["bx"], rows["by"], rows["bw"], rows["bh"] = points[:, 0] - 2, points[:, 1] - 2, 4, 4
-    rows["score"], rows["area"], rows["snr"] = score, 9, 20
-    for name, values in columns.items():
-        rows[name] = values
-    return rows
-
-
-def play(frames, config=CONFIG, dt=DT, ego=STILL):
-    tracker = Tracker(config)
-    return [tracker.step(frame, dt, ego) for frame in frames]
-
-
-def wander(seed, frames=60, targets=5, missed=0.1, clutter=2):
-    """Detections (frames of (n, 2)) of targets that fly straight, with misses, noise and clutter."""
-    rng = np.random.default_rng(seed)
-    start, velocity = rng.uniform(100, 400, (targets, 2)), rng.uniform(-2, 2, (targets, 2))
-    scene = []
-    for t in range(frames):
-        seen = rng.random(targets) >= missed
-        points = (start + velocity * t)[seen] + rng.normal(0, 0.4, (seen.sum(), 2))
-        scene.append(np.concatenate([points, rng.uniform(0, 500, (rng.poisson(clutter), 2))]))
-    return scene
+from tests.track.scenes import CONFIG, DT, STILL, detections, play, wander
 
 
 def test_a_straight_target_is_confirmed_and_its_velocity_found():
@@ -169,110 +135,6 @@ def test_a_clock_that_stands_or_runs_back_leaves_sane_tracks(dt):
     assert abs(out["vx"][0] - 60) < 20
 
 
-def camera(t):
-    """Where the world lies in picture t: turned and shifted, (2, 3)."""
-    angle = 0.05 * math.sin(0.3 * t)
-    c, s = math.cos(angle), math.sin(angle)
-    return np.array([[c, -s, 25 * math.sin(0.7 * t)], [s, c, 15 * math.cos(1.1 * t)]])
-
-
-def ego_between(before, after, ok=True):
-    """Exact motion from one picture's coordinates to the next one's."""
-    linear = after[:, :2] @ np.linalg.inv(before[:, :2])
-    (a, b), (c, d) = linear.tolist()
-    tx, ty = (after[:, 2] - linear @ before[:, 2]).tolist()
-    return EgoMotion(matrix=(a, b, tx, c, d, ty), inliers=50, ok=ok, method="flow")
-
-
-def test_a_shaking_camera_changes_nothing_but_coordinates():
-    frames = wander(3)
-    still, shaking = Tracker(CONFIG), Tracker(CONFIG)
-    for t, points in enumerate(frames):
-        pose = camera(t)
-        ego = ego_between(camera(t - 1), pose)
-        expected = still.step(detections(points, score=0.6 + points[:, 0] % 1 * 0.3), DT, STILL)
-        seen = points @ pose[:, :2].T + pose[:, 2]
-        got = shaking.step(detections(seen, score=0.6 + points[:, 0] % 1 * 0.3), DT, ego)
-        # Births are numbered by place in the picture, so tracks are paired by where they are.
-        xy = np.stack([expected["x"], expected["y"]], axis=1) @ pose[:, :2].T + pose[:, 2]
-        assert len(got) == len(expected)
-        gap = np.hypot(xy[:, None, 0] - got["x"], xy[:, None, 1] - got["y"])
-        assert gap.min(axis=1, initial=0 if not len(got) else np.inf).max(initial=0) < 1e-8
-        pairs = gap.argmin(axis=1) if len(got) else np.empty(0, int)
-        assert (got["state"][pairs] == expected["state"]).all()
-
-
-def test_image_velocity_is_the_rate_at_which_the_picture_position_changes():
-    """A target at rest in the world under a steady pan moves in the picture with the pan."""
-    tracker = Tracker(CONFIG)
-    pan = EgoMotion(matrix=(1, 0, 5.0, 0, 1, -2.0), ok=True)
-    for t in range(30):
-        out = tracker.step(detections([[10 + 5 * t, 200 - 2 * t]]), DT, pan if t else STILL)
-    assert (out["vx"][0], out["vy"][0]) == pytest.approx((150, -60), abs=0.5)
-
-
-def test_a_matrix_that_is_not_trusted_is_not_used():
-    frames = wander(4)
-    wild = EgoMotion(matrix=(1.3, 0.4, 300.0, -0.4, 1.3, -200.0), ok=False)
-    for a, b in zip(
-        play([detections(p) for p in frames], ego=wild),
-        play([detections(p) for p in frames], ego=EgoMotion()),
-        strict=True,
-    ):
-        assert a.tobytes() == b.tobytes()
-
-
-def test_without_an_estimate_the_gate_is_wide_enough_for_a_jolt():
-    def jolt(ok):
-        tracker = Tracker(CONFIG)
-        for _ in range(30):
-            tracker.step(detections([[100, 100]]), DT, STILL)
-        return tracker.step(detections([[112, 109]]), DT, EgoMotion(ok=ok))["id"].tolist()
-
-    assert jolt(ok=False) == [1]
-    assert jolt(ok=True) == [1, 2]
-
-
-def test_what_is_found_for_its_motion_is_confirmed_once_it_has_moved_in_the_scene():
-    panning = EgoMotion(matrix=(1, 0, -2.0, 0, 1, 0), ok=True)
-    stands = play([detections([[200 - 2 * t, 50]], motion=6) for t in range(40)], ego=panning)
-    assert {int(t["state"][0]) for t in stands} == {TENTATIVE}
-    flies = play([detections([[200 - 2 * t, 50 + 0.5 * t]], motion=6) for t in range(40)], ego=panning)
-    confirmed = [int(t["state"][0]) for t in flies].index(CONFIRMED)
-    assert 3.0 / 0.5 <= confirmed <= 10
-    sure = play([detections([[200 - 2 * t, 50]], motion=6 if t % 2 else 0) for t in range(40)], ego=panning)
-    assert [int(t["state"][0]) for t in sure].index(CONFIRMED) == 4  # the network's third hit
-
-
-def test_chance_peaks_of_motion_are_never_confirmed_and_a_target_among_them_is():
-    rng = np.random.default_rng(0)
-    tracker, held = Tracker(CONFIG, shape=(256, 256)), []
-    for t in range(600):
-        chance, flies = rng.uniform(0, 256, (6, 2)).tolist(), t >= 300
-        place = [20 + 0.7 * (t - 300), 128 + 20 * np.sin(t / 20)]
-        if flies and rng.uniform() < 0.9:
-            chance.append((rng.normal(0, 0.3, 2) + place).tolist())
-        tracks = tracker.step(detections(chance, motion=6), DT, STILL)
-        tracks = tracks[tracks["state"] != TENTATIVE]
-        if flies:
-            held.append((np.hypot(tracks["x"] - place[0], tracks["y"] - place[1]) < 3).any())
-        else:
-            assert not len(tracks)
-    assert held.index(True) <= 12
-    assert np.mean(held) > 0.85
-
-
-def test_chance_peaks_of_motion_make_no_place_familiar():
-    config = msgspec.structs.replace(CONFIG, clutter=ClutterConfig(recent_s=(0.2, 0.5), old_s=(0.6, 10.0)))
-    rng = np.random.default_rng(0)
-    for motion, confirmed in ((6, True), (0, False)):
-        tracker = Tracker(config, shape=(100, 100))
-        for _ in range(120):
-            tracker.step(detections(rng.uniform(0, 100, (8, 2)), score=0.3, motion=motion), DT, STILL)
-        out = [tracker.step(detections([[10 + 2 * t, 50]]), DT, STILL) for t in range(20)]
-        assert bool((out[-1]["state"] == CONFIRMED).any()) is confirmed
-
-
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 50), data=st.data())
 def test_the_order_of_detections_is_without_effect(seed, data):
@@ -296,15 +158,6 @@ def test_ids_start_at_one_and_are_never_reused_even_after_a_reset():
     assert tracker.step(detections([[10, 10], [90, 90]]), DT, STILL)["id"].tolist() == [1, 2]
     tracker.reset((480, 640))
     assert tracker.step(detections([[10, 10]]), DT, STILL)["id"].tolist() == [3]
-
-
-def test_beyond_the_largest_number_of_tracks_only_the_best_detections_start_one():
-    config = msgspec.structs.replace(CONFIG, max_tracks=2)
-    points = [[10, 10], [100, 10], [200, 10], [300, 10]]
-    tracker = Tracker(config)
-    out = tracker.step(detections(points, score=[0.6, 0.9, 0.7, 0.8]), DT, STILL)
-    assert sorted(out["x"].tolist()) == [100, 300]
-    assert len(tracker.step(detections(points), DT, STILL)) == 2
 
 
 def test_two_hundred_targets_are_all_held():
@@ -332,33 +185,3 @@ def test_bad_input_is_refused():
         tracker.step(detections([]), math.nan, STILL)
     with pytest.raises(ValueError, match="centroid is not finite"):
         tracker.step(detections([[math.inf, 0]]), DT, STILL)
-
-
-@pytest.mark.parametrize(("score", "born"), [(0.79, False), (0.8, True)])
-def test_births_follow_the_detectors_threshold_unless_told_otherwise(score, born):
-    frame = detections([[50, 50]], score=score)
-    assert bool(len(Tracker(TrackConfig(), threshold=0.8).step(frame, DT, STILL))) is born
-    assert len(Tracker(TrackConfig(high_score=0.3), threshold=0.8).step(frame, DT, STILL)) == 1
-
-
-def test_tracks_start_at_the_rate_that_is_wanted_and_the_surest_still_do():
-    rng, minutes = np.random.default_rng(5), 2
-    config = msgspec.structs.replace(CONFIG, starts_per_min=60.0)
-    trackers = Tracker(CONFIG), Tracker(config)
-    for frame in range(round(minutes * 60 / DT)):
-        glitter = detections(rng.uniform(0, 500, (4, 2)), score=rng.uniform(0.9, 0.999, 4))
-        target = detections([[20 + frame / 10, 250]], score=0.99999)
-        for tracker in trackers:
-            out = tracker.step(np.concatenate([glitter, target]) if frame >= 1000 else glitter, DT, STILL)
-            held = out[(out["state"] == CONFIRMED) & (np.hypot(out["x"] - 20 - frame / 10, out["y"] - 250) < 3)]
-            assert len(held) == (frame >= 1002)
-    free, wanted = (tracker.next_id - 1 for tracker in trackers)
-    assert free > 10_000
-    assert 0.8 * 60 * minutes < wanted < 60 * minutes + 40
-
-
-@pytest.mark.parametrize(("snr", "confirmed_at"), [(20, 3), (10, 3), (5, 6), (2.5, 12)])
-def test_what_hardly_stands_out_needs_more_hits(snr, confirmed_at):
-    out = play([detections([[10, 50]], snr=snr) for t in range(20)])
-    states = [int(t["state"][0]) for t in out]
-    assert states.index(CONFIRMED) == confirmed_at - 1

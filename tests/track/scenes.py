@@ -1,0 +1,43 @@
+"""Detections of made-up scenes, and the tracker run over them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pipeline.messages import DETECTION_DTYPE, EgoMotion
+from pipeline.track.clutter import ClutterConfig
+from pipeline.track.config import TrackConfig
+from pipeline.track.tracker import Tracker
+
+DT = 1 / 30
+STILL = EgoMotion(ok=True)
+CONFIG = TrackConfig(high_score=0.5, low_score=0.2, confirm_hits=3, clutter=ClutterConfig(enabled=False))
+
+
+def detections(points, score=0.9, **columns):
+    """Rows of detections at (n, 2) points, with a 4 x 4 box around each."""
+    points = np.asarray(points, float).reshape(-1, 2)
+    rows = np.zeros(len(points), DETECTION_DTYPE)
+    rows["x"], rows["y"] = points.T
+    rows["bx"], rows["by"], rows["bw"], rows["bh"] = points[:, 0] - 2, points[:, 1] - 2, 4, 4
+    rows["score"], rows["area"], rows["snr"] = score, 9, 20
+    for name, values in columns.items():
+        rows[name] = values
+    return rows
+
+
+def play(frames, config=CONFIG, dt=DT, ego=STILL):
+    tracker = Tracker(config)
+    return [tracker.step(frame, dt, ego) for frame in frames]
+
+
+def wander(seed, frames=60, targets=5, missed=0.1, clutter=2):
+    """Detections (frames of (n, 2)) of targets that fly straight, with misses, noise and clutter."""
+    rng = np.random.default_rng(seed)
+    start, velocity = rng.uniform(100, 400, (targets, 2)), rng.uniform(-2, 2, (targets, 2))
+    scene = []
+    for t in range(frames):
+        seen = rng.random(targets) >= missed
+        points = (start + velocity * t)[seen] + rng.normal(0, 0.4, (seen.sum(), 2))
+        scene.append(np.concatenate([points, rng.uniform(0, 500, (rng.poisson(clutter), 2))]))
+    return scene

@@ -1,0 +1,92 @@
+"""What may start a track, and what may confirm one."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import pytest
+
+from pipeline.messages import CONFIRMED, TENTATIVE, EgoMotion
+from pipeline.track.clutter import ClutterConfig
+from pipeline.track.config import TrackConfig
+from pipeline.track.tracker import Tracker
+from tests.track.scenes import CONFIG, DT, STILL, detections, play
+
+
+def test_what_is_found_for_its_motion_is_confirmed_once_it_has_moved_in_the_scene():
+    panning = EgoMotion(matrix=(1, 0, -2.0, 0, 1, 0), ok=True)
+    stands = play([detections([[200 - 2 * t, 50]], motion=6) for t in range(40)], ego=panning)
+    assert {int(t["state"][0]) for t in stands} == {TENTATIVE}
+    flies = play([detections([[200 - 2 * t, 50 + 0.5 * t]], motion=6) for t in range(40)], ego=panning)
+    confirmed = [int(t["state"][0]) for t in flies].index(CONFIRMED)
+    assert 3.0 / 0.5 <= confirmed <= 10
+    sure = play([detections([[200 - 2 * t, 50]], motion=6 if t % 2 else 0) for t in range(40)], ego=panning)
+    assert [int(t["state"][0]) for t in sure].index(CONFIRMED) == 4  # the network's third hit
+
+
+def test_chance_peaks_of_motion_are_never_confirmed_and_a_target_among_them_is():
+    rng = np.random.default_rng(0)
+    tracker, held = Tracker(CONFIG, shape=(256, 256)), []
+    for t in range(600):
+        chance, flies = rng.uniform(0, 256, (6, 2)).tolist(), t >= 300
+        place = [20 + 0.7 * (t - 300), 128 + 20 * np.sin(t / 20)]
+        if flies and rng.uniform() < 0.9:
+            chance.append((rng.normal(0, 0.3, 2) + place).tolist())
+        tracks = tracker.step(detections(chance, motion=6), DT, STILL)
+        tracks = tracks[tracks["state"] != TENTATIVE]
+        if flies:
+            held.append((np.hypot(tracks["x"] - place[0], tracks["y"] - place[1]) < 3).any())
+        else:
+            assert not len(tracks)
+    assert held.index(True) <= 12
+    assert np.mean(held) > 0.85
+
+
+def test_chance_peaks_of_motion_make_no_place_familiar():
+    config = msgspec.structs.replace(CONFIG, clutter=ClutterConfig(recent_s=(0.2, 0.5), old_s=(0.6, 10.0)))
+    rng = np.random.default_rng(0)
+    for motion, confirmed in ((6, True), (0, False)):
+        tracker = Tracker(config, shape=(100, 100))
+        for _ in range(120):
+            tracker.step(detections(rng.uniform(0, 100, (8, 2)), score=0.3, motion=motion), DT, STILL)
+        out = [tracker.step(detections([[10 + 2 * t, 50]]), DT, STILL) for t in range(20)]
+        assert bool((out[-1]["state"] == CONFIRMED).any()) is confirmed
+
+
+def test_beyond_the_largest_number_of_tracks_only_the_best_detections_start_one():
+    config = msgspec.structs.replace(CONFIG, max_tracks=2)
+    points = [[10, 10], [100, 10], [200, 10], [300, 10]]
+    tracker = Tracker(config)
+    out = tracker.step(detections(points, score=[0.6, 0.9, 0.7, 0.8]), DT, STILL)
+    assert sorted(out["x"].tolist()) == [100, 300]
+    assert len(tracker.step(detections(points), DT, STILL)) == 2
+
+
+@pytest.mark.parametrize(("score", "born"), [(0.79, False), (0.8, True)])
+def test_births_follow_the_detectors_threshold_unless_told_otherwise(score, born):
+    frame = detections([[50, 50]], score=score)
+    assert bool(len(Tracker(TrackConfig(), threshold=0.8).step(frame, DT, STILL))) is born
+    assert len(Tracker(TrackConfig(high_score=0.3), threshold=0.8).step(frame, DT, STILL)) == 1
+
+
+def test_tracks_start_at_the_rate_that_is_wanted_and_the_surest_still_do():
+    rng, minutes = np.random.default_rng(5), 2
+    config = msgspec.structs.replace(CONFIG, starts_per_min=60.0)
+    trackers = Tracker(CONFIG), Tracker(config)
+    for frame in range(round(minutes * 60 / DT)):
+        glitter = detections(rng.uniform(0, 500, (4, 2)), score=rng.uniform(0.9, 0.999, 4))
+        target = detections([[20 + frame / 10, 250]], score=0.99999)
+        for tracker in trackers:
+            out = tracker.step(np.concatenate([glitter, target]) if frame >= 1000 else glitter, DT, STILL)
+            held = out[(out["state"] == CONFIRMED) & (np.hypot(out["x"] - 20 - frame / 10, out["y"] - 250) < 3)]
+            assert len(held) == (frame >= 1002)
+    free, wanted = (tracker.next_id - 1 for tracker in trackers)
+    assert free > 10_000
+    assert 0.8 * 60 * minutes < wanted < 60 * minutes + 40
+
+
+@pytest.mark.parametrize(("snr", "confirmed_at"), [(20, 3), (10, 3), (5, 6), (2.5, 12)])
+def test_what_hardly_stands_out_needs_more_hits(snr, confirmed_at):
+    out = play([detections([[10, 50]], snr=snr) for t in range(20)])
+    states = [int(t["state"][0]) for t in out]
+    assert states.index(CONFIRMED) == confirmed_at - 1
