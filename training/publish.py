@@ -11,15 +11,11 @@ fewest false alarms on pictures without targets, the sets that have no F1.
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-import msgspec
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -28,20 +24,19 @@ from torch import nn
 import nets
 from nets.manifest import FOLDER, SUFFIX, Input, Manifest, Training, Validation, stored
 from pipeline.errors import ConfigError, PipelineError
-from training import checkpoint, config, predict
-from training.config import SourceConfig, TrainConfig
+from training import checkpoint, predict
+from training.config import TrainConfig
 from training.data import read_source, split_names
 from training.device import DEVICES, exact_float32, open_device
-from training.journal import LOG
 from training.metrics.strict import StrictScore
 from training.metrics.sweep import COLUMNS, markdown, sweep
+from training.provenance import changes, commit, describe_split, steps
 from training.trainer import AVERAGED, BEST, STATE
 
 THRESHOLDS = tuple(k / 100 for k in range(20, 91, 5))
 RESOLUTION = 0.005
 FILES = {"ema": AVERAGED, "best": BEST}
 CONFIGS = Path("configs/train")
-MACHINE = ("data.root", "run.device", "run.threads")  # where a run took place, not what was learnt
 
 
 def load_weights(run: Path, recipe: TrainConfig, weights: str, device: torch.device) -> nn.Module:
@@ -62,6 +57,32 @@ def load_weights(run: Path, recipe: TrainConfig, weights: str, device: torch.dev
         raise ConfigError(f"{path}: {' '.join(str(error).split())[:200]}") from None
     network.eval().requires_grad_(False)
     return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def blend(network: nn.Module, recipe: TrainConfig, weights: str) -> str:
+    """Move a network halfway to other weights of its kind, such as those that its run was started from.
+
+    What a run has learnt and what it has forgotten lie on the same way, and the first half of it often has most of the
+    one and little of the other (WiSE-FT: Wortsman et al., CVPR 2022).
+
+    Returns:
+        sha256 of the weights.
+
+    Raises:
+        ConfigError: they cannot be read, or are of another network or input.
+    """
+    try:
+        other, manifest = nets.load(weights)
+    except nets.WeightsError as error:
+        raise ConfigError(f"--blend: {error}") from None
+    theirs = (manifest.architecture, manifest.options, manifest.input.normalisation)
+    if theirs != (recipe.network.name, recipe.network.options, recipe.normalisation):
+        raise ConfigError(f"--blend: {weights} is another network than the run's, or sees pictures otherwise")
+    for ours, other_tensor in zip(network.state_dict().values(), other.state_dict().values(), strict=True):
+        if ours.is_floating_point():
+            ours.lerp_(other_tensor.to(ours), 0.5)
+    network.load_state_dict(stored(network))
+    return manifest.sha256
 
 
 def validate(
@@ -96,52 +117,6 @@ def choose(values: Sequence[float]) -> int:
     return max(k for k, value in enumerate(values) if value >= max(values) - RESOLUTION)
 
 
-def changes(recipe: TrainConfig, file: Path) -> list[str]:
-    """What the run changed in the recipe file, as ``key.path=value``; only what bears on the result."""
-    ours, theirs = (_flat(msgspec.to_builtins(tree)) for tree in (recipe, config.load(file)))
-    different = sorted(key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key))
-    return [f"{key}={json.dumps(ours.get(key))}" for key in different if key not in MACHINE]
-
-
-def commit() -> str:
-    """The checkout's commit, with ``-dirty`` after it if tracked files differ; ``uncommitted`` outside a checkout."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return "uncommitted"
-    return done.stdout.strip()
-
-
-def steps(run: Path, weights: str) -> int:
-    """Optimiser steps behind the weights: of the last checkpoint, or of the best validation in the log."""
-    if weights == "ema":
-        return checkpoint.read_progress(run / STATE).step
-    try:
-        records = [json.loads(line) for line in (run / LOG).read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{run / LOG}: {error}") from None
-    validations = [record for record in records if record["event"] == "validation"]
-    if not validations:
-        raise ConfigError(f"{run / LOG}: no validation")
-    # The trainer keeps the first of equals.
-    return int(max(validations, key=lambda record: record["mean_iou"])["step"])
-
-
-def describe_split(sources: Sequence[SourceConfig]) -> str:
-    """How training and validation were told apart, in words."""
-    hashed = [f"{s.folder} {s.validation:g} of {s.split or 'all pictures'}" for s in sources if _share(s)]
-    listed = [f"{s.folder} {s.validation}" for s in sources if isinstance(s.validation, str)]
-    return (
-        f"held out for validation, never trained on: by sha256 of set/name (neighbouring frames of one recording may "
-        f"lie on both sides) {', '.join(hashed) or 'nothing'}; by list {', '.join(listed) or 'nothing'}"
-    )
-
-
-def _share(source: SourceConfig) -> float:
-    return 0.0 if isinstance(source.validation, str) else source.validation
-
-
 def publish(
     run: Path,
     name: str,
@@ -152,6 +127,7 @@ def publish(
     device: torch.device,
     track_threshold: float | None = None,
     threshold: float | None = None,
+    blended: str | None = None,
 ) -> tuple[Manifest, str]:
     """Score a run, choose its threshold and write weights and manifest.
 
@@ -166,6 +142,7 @@ def publish(
         track_threshold: of the manifest; to be found on held-out videos.
         threshold: of the manifest, one of ``THRESHOLDS``; none chooses it for the F1 in targets. What is to be
             compared by IoU may want another.
+        blended: weights to ``blend`` it with, if any.
 
     Returns:
         the manifest, and for people the scores at its threshold and the mean F1 at all of them, in Markdown.
@@ -177,6 +154,7 @@ def publish(
     changed, progress, step = changes(recipe, file), checkpoint.read_progress(run / STATE), steps(run, weights)
     root, sources = Path(recipe.data.root), recipe.data.sources
     network = load_weights(run, recipe, weights, device)
+    other = blend(network, recipe, blended) if blended else ""
     counts = {source.folder: len(split_names(root, source)[0]) for source in sources}
     scores = validate(network, recipe, THRESHOLDS, most, device)
     f1 = mean_f1(scores)
@@ -191,6 +169,8 @@ def publish(
     ]
     if progress.pretrained:
         notes.append(f"started from weights of sha256 {progress.pretrained}")
+    if other:
+        notes.append(f"mean of these and the weights of sha256 {other}")
     if changed:
         notes.append("changed in the recipe: " + ", ".join(changed))
     capped = f", at most {most} pictures a set" if most else ""
@@ -236,20 +216,13 @@ def probability(text: str) -> float:
     return float(text)
 
 
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        path = f"{prefix}{key}"
-        flat |= _flat(value, f"{path}.") if isinstance(value, dict) else {path: value}
-    return flat
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m training.publish", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--run", type=Path, required=True, help="folder of the run")
     parser.add_argument("--name", required=True, help="of the deployed weights")
     parser.add_argument("--weights", choices=tuple(FILES), default="ema", help="last averaged weights, or the best")
+    parser.add_argument("--blend", metavar="WEIGHTS", help="publish the mean of the run's weights and these")
     parser.add_argument("--out", type=Path, default=FOLDER, help="folder to write to")
     parser.add_argument("--config", type=Path, help="the run's recipe; default: configs/train/NETWORK.yaml")
     parser.add_argument("--pictures", type=count, help="most validation pictures a set; default: all")
@@ -282,6 +255,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             device,
             options.track_threshold,
             options.threshold,
+            options.blend,
         )
     except PipelineError as error:
         sys.stderr.write(f"training.publish: {error}\n")

@@ -11,7 +11,8 @@ from tests.conftest import ROOT
 from tests.training.synthetic import write_recipe, write_set
 from training import train
 from training.metrics.strict import StrictScore
-from training.publish import THRESHOLDS, changes, choose, commit, main, mean_f1, steps
+from training.provenance import changes, commit, steps
+from training.publish import THRESHOLDS, choose, main, mean_f1
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +58,32 @@ def test_the_table_is_that_of_the_manifest(run, tmp_path, capsys):
     row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("| tiny"))
     assert [cell.strip() for cell in row.split("|")[2:4]] == [str(figures["pictures"]), str(figures["targets"])]
     assert float(row.split("|")[4]) == pytest.approx(figures["iou"], abs=5e-4)
+
+
+def test_the_mean_of_a_run_and_other_weights(run, tmp_path, capsys):
+    assert publish(run, tmp_path, "--pictures", "1") == 0
+    mine = load_file(tmp_path / "mine.safetensors")
+    other = {key: value + 1 if value.is_floating_point() else value for key, value in mine.items()}
+    network, manifest = nets.load(str(tmp_path / "mine.safetensors"))
+    network.load_state_dict(other)
+    saved = nets.save(tmp_path / "other.safetensors", network, manifest)
+    assert publish(run, tmp_path, "--pictures", "1", "--blend", str(tmp_path / "other.safetensors")) == 0
+    mean = load_file(tmp_path / "mine.safetensors")
+    for key, value in mine.items():
+        expected = value.float() + 0.5 * value.is_floating_point()
+        torch.testing.assert_close(mean[key].float(), expected, rtol=1e-3, atol=2e-3)
+    note = nets.read_manifest(str(tmp_path / "mine.safetensors")).training.note
+    assert f"mean of these and the weights of sha256 {saved.sha256}" in note
+
+
+@pytest.mark.parametrize(
+    ("weights", "complaint"),
+    [("nothing", "no shipped weights named 'nothing'"), ("mshnet", "mshnet is another network than the run's")],
+)
+def test_weights_that_cannot_be_blended_with(run, tmp_path, capsys, weights, complaint):
+    assert publish(run, tmp_path, "--pictures", "1", "--blend", weights) == 2
+    assert f"--blend: {complaint}" in capsys.readouterr().err
+    assert not (tmp_path / "mine.safetensors").exists()
 
 
 def test_changes_made_on_resuming_are_told(run, tmp_path):

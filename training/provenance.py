@@ -1,0 +1,73 @@
+"""How deployed weights came to be, for their manifest: what was changed, from which commit, in how many steps."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from pipeline.errors import ConfigError
+from training import checkpoint, config
+from training.config import SourceConfig, TrainConfig
+from training.journal import LOG
+from training.trainer import STATE
+
+MACHINE = ("data.root", "run.device", "run.threads")  # where a run took place, not what was learnt
+
+
+def changes(recipe: TrainConfig, file: Path) -> list[str]:
+    """What the run changed in the recipe file, as ``key.path=value``; only what bears on the result."""
+    ours, theirs = (_flat(msgspec.to_builtins(tree)) for tree in (recipe, config.load(file)))
+    different = sorted(key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key))
+    return [f"{key}={json.dumps(ours.get(key))}" for key in different if key not in MACHINE]
+
+
+def commit() -> str:
+    """The checkout's commit, with ``-dirty`` after it if tracked files differ; ``uncommitted`` outside a checkout."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "uncommitted"
+    return done.stdout.strip()
+
+
+def steps(run: Path, weights: str) -> int:
+    """Optimiser steps behind the weights: of the last checkpoint, or of the best validation in the log."""
+    if weights == "ema":
+        return checkpoint.read_progress(run / STATE).step
+    try:
+        records = [json.loads(line) for line in (run / LOG).read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{run / LOG}: {error}") from None
+    validations = [record for record in records if record["event"] == "validation"]
+    if not validations:
+        raise ConfigError(f"{run / LOG}: no validation")
+    # The trainer keeps the first of equals.
+    return int(max(validations, key=lambda record: record["mean_iou"])["step"])
+
+
+def describe_split(sources: Sequence[SourceConfig]) -> str:
+    """How training and validation were told apart, in words."""
+    hashed = [f"{s.folder} {s.validation:g} of {s.split or 'all pictures'}" for s in sources if _share(s)]
+    listed = [f"{s.folder} {s.validation}" for s in sources if isinstance(s.validation, str)]
+    return (
+        f"held out for validation, never trained on: by sha256 of set/name (neighbouring frames of one recording may "
+        f"lie on both sides) {', '.join(hashed) or 'nothing'}; by list {', '.join(listed) or 'nothing'}"
+    )
+
+
+def _share(source: SourceConfig) -> float:
+    return 0.0 if isinstance(source.validation, str) else source.validation
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        path = f"{prefix}{key}"
+        flat |= _flat(value, f"{path}.") if isinstance(value, dict) else {path: value}
+    return flat
