@@ -13,10 +13,11 @@ import msgspec
 from pipeline.errors import ConfigError
 from training import checkpoint, config
 from training.config import SourceConfig, TrainConfig
-from training.journal import LOG
+from training.journal import LOG, read_log
 from training.trainer import STATE
 
-MACHINE = ("data.root", "run.device", "run.threads")  # where a run took place, not what was learnt
+# Where a run took place, not what was learnt; the weights that it was started from are told by their hash.
+MACHINE = ("data.root", "network.pretrained", "run.device", "run.threads")
 
 
 def changes(recipe: TrainConfig, file: Path) -> list[str]:
@@ -40,11 +41,7 @@ def steps(run: Path, weights: str) -> int:
     """Optimiser steps behind the weights: of the last checkpoint, or of the best validation in the log."""
     if weights == "ema":
         return checkpoint.read_progress(run / STATE).step
-    try:
-        records = [json.loads(line) for line in (run / LOG).read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{run / LOG}: {error}") from None
-    validations = [record for record in records if record["event"] == "validation"]
+    validations = [record for record in read_log(run) if record["event"] == "validation"]
     if not validations:
         raise ConfigError(f"{run / LOG}: no validation")
     # The trainer keeps the first of equals.

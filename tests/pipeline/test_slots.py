@@ -96,17 +96,13 @@ def test_pictures_of_many_sizes_share_a_queue(queue: tuple[Sender, Receiver]) ->
 
 TAKES = """
 import sys, zmq
-from pipeline.messages import EndOfSource
+from pipeline.messages import Frame
 from pipeline.receiver import Receiver
+from tests.pipeline.queue_ends import take
 receiver = Receiver(zmq.Context(), sys.argv[1], "test")
-while True:
-    packet = receiver.receive(1.0)
-    if packet is None:
-        continue
-    receiver.done(packet)
-    if isinstance(packet.message, EndOfSource):
-        break
-    print(packet.message.header.seq, int(packet.picture.min()), int(packet.picture.max()))
+for packet in take(receiver, {"a"}):
+    if isinstance(packet.message, Frame):
+        print(packet.message.header.seq, int(packet.picture.min()), int(packet.picture.max()))
 receiver.close()
 """
 
