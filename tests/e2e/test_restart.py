@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import subprocess
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,21 @@ def kill(run: subprocess.Popen[str], stage: str) -> None:
     os.kill(victim, signal.SIGKILL)
 
 
+def kill_in_turn(
+    run: subprocess.Popen[str], stages: Sequence[str], out: Path, runtime: Path
+) -> tuple[str, dict[str, Any]]:
+    """Kill one stage after the other, ten frames apart; what the run said, and its record at the end."""
+    for i, stage in enumerate(stages):
+        wait_for_lines(out, 10 * i + 5, run)
+        kill(run, stage)
+    errors = finish(run)
+    assert run.returncode == 0, errors
+    assert_nothing_left(run.pid, runtime)
+    done = check_books(out)
+    assert set(done["restarts"]) == set(map(named, stages))
+    return errors, done
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_killed_stage_is_replaced_and_no_frame_is_missing(tmp_path: Path, runtime: Path, stage: str) -> None:
     run = start(SCENE, *FAST, *PROCESSES, *QUICK, "--out", str(tmp_path), runtime=runtime)
@@ -96,14 +112,7 @@ def test_killed_stage_is_replaced_and_no_frame_is_missing(tmp_path: Path, runtim
 def test_all_stages_killed_in_turn_over_tcp(tmp_path: Path, runtime: Path) -> None:
     settings = ["--set", "queue.transport=tcp", "--set", "sinks.overlay=true", "--set", "detect.threads=1"]
     run = start(SCENE, *settings, *PROCESSES, *QUICK, "--out", str(tmp_path), runtime=runtime)
-    for i, stage in enumerate(reversed(STAGES)):
-        wait_for_lines(tmp_path, 10 * i + 5, run)
-        kill(run, stage)
-    errors = finish(run)
-    assert run.returncode == 0, errors
-    assert_nothing_left(run.pid, runtime)
-    done = check_books(tmp_path)
-    assert set(done["restarts"]) == set(map(named, STAGES))
+    errors, done = kill_in_turn(run, STAGES[::-1], tmp_path, runtime)
     assert len(errors.splitlines()) == sum(map(len, done["restarts"].values()))
     assert sum(done["sources"]["demo"]["account"]["lost"].values()) <= 2 * CREDITS * len(STAGES)
     video = cv2.VideoCapture(str(tmp_path / "demo" / "overlay.2.mp4"))
@@ -113,14 +122,7 @@ def test_all_stages_killed_in_turn_over_tcp(tmp_path: Path, runtime: Path) -> No
 def test_deaths_lose_nothing_that_lies_in_shared_memory(tmp_path: Path, runtime: Path) -> None:
     large = f"test://demo?width=512&height=256&frames={FRAMES}"  # 16 bit, so just large enough
     run = start(large, *FAST, "--set=detect.weights=edge", *PROCESSES, *QUICK, "--out", str(tmp_path), runtime=runtime)
-    for i, stage in enumerate(("detect", "preprocess", "capture")):
-        wait_for_lines(tmp_path, 15 * i + 5, run)
-        kill(run, stage)
-    errors = finish(run)
-    assert run.returncode == 0, errors
-    assert_nothing_left(run.pid, runtime)
-    done = check_books(tmp_path)
-    assert set(done["restarts"]) == {"detect", "preprocess", "capture.demo"}
+    _, done = kill_in_turn(run, ("detect", "preprocess", "capture"), tmp_path, runtime)
     assert done["sources"]["demo"]["account"]["lost"] == {}
 
 
