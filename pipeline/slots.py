@@ -135,14 +135,16 @@ class Shelf:
         self._drop()
         slot_bytes = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
         whole = slot_bytes * self._count
-        fd = os.memfd_create("irst-slots", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        fd = -1
         try:
+            fd = os.memfd_create("irst-slots", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
             os.posix_fallocate(fd, 0, whole)  # now, or a full machine would kill the process at the first write
             for seal in _SEALS:
                 fcntl.fcntl(fd, fcntl.F_ADD_SEALS, getattr(fcntl, seal))
             memory = mmap.mmap(fd, whole)
         except OSError as error:
-            os.close(fd)
+            if fd >= 0:
+                os.close(fd)
             self._available = False
             log.warning("no shared memory of %d bytes (%s): pictures go through the socket", whole, error)
             return

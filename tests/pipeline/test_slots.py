@@ -143,13 +143,14 @@ def test_nothing_is_left_open(context: zmq.Context, tmp_path: Path) -> None:
     assert blocks() == 0
 
 
+@pytest.mark.parametrize("call", ["memfd_create", "posix_fallocate"])
 def test_without_memory_pictures_take_the_socket(
-    queue: tuple[Sender, Receiver], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    queue: tuple[Sender, Receiver], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, call: str
 ) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "posix_fallocate", full)
+    monkeypatch.setattr(os, call, full)
     sender, receiver = queue
     check(carry(sender, receiver, [large(seq) for seq in range(5)]), 5)
     assert sender._shelf.placed == 0
