@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,19 +13,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from training.config import AugmentConfig
-from training.pool import Held
+from training.pool import Pool
 
 BLUR_KERNEL = 9
 
 
 def disturb(
-    pictures: Tensor, held: Sequence[Held], config: AugmentConfig, rng: Generator
+    pictures: Tensor, pool: Pool, chosen: NDArray[np.int64], config: AugmentConfig, rng: Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Disturb every crop by itself.
 
     Args:
         pictures: (N, 1, crop, crop), float32 in 0..1, counts over the top of the bit depth.
-        held: the N frames that they were cut from.
+        pool: what they were cut from.
+        chosen: (N,), which pictures of it.
         config: probabilities and strengths.
         rng: every choice comes from it; the noise itself from a torch generator that it seeds.
 
@@ -36,38 +36,29 @@ def disturb(
     """
     size, device = len(pictures), pictures.device
     exponents = np.exp(rng.uniform(-config.gamma, config.gamma, size))
-    facts = [_statistics(frame, float(exponent)) for frame, exponent in zip(held, exponents, strict=True)]
-    mean, std = (torch.stack(values) for values in zip(*facts, strict=True))
-
+    mean, std = pool.statistics(chosen, exponents)
     pictures = pictures.pow(_column(exponents, device))
-    chosen = np.flatnonzero(rng.random(size) < config.blur)
-    if chosen.size:
-        sigma = torch.from_numpy(rng.uniform(*config.blur_sigma, (chosen.size, 1)).astype(np.float32)).to(device)
-        pictures[chosen] = gaussian_blur2d(pictures[chosen], (BLUR_KERNEL, BLUR_KERNEL), sigma.expand(-1, 2))
+
+    blurred = np.flatnonzero(rng.random(size) < config.blur)
+    if blurred.size:
+        sigma = torch.from_numpy(rng.uniform(*config.blur_sigma, (blurred.size, 1)).astype(np.float32)).to(device)
+        pictures[blurred] = gaussian_blur2d(pictures[blurred], (BLUR_KERNEL, BLUR_KERNEL), sigma.expand(-1, 2))
     levels = np.where(rng.random(size) < config.noise, rng.uniform(0, config.noise_std, size), 0)
     generator = torch.Generator(device).manual_seed(int(rng.integers(2**63)))
     noise = torch.randn(pictures.shape, generator=generator, device=device)
-    tops = _column(np.array([frame.top for frame in held]), device)
+    tops = _column(pool.top[chosen], device)
     pictures = pictures + noise * _column(levels, device) * std.view(-1, 1, 1, 1)
     pictures = (pictures * tops).round().div(tops).clamp(0, 1)
-    eight_bit = np.array([frame.top == np.iinfo(np.uint8).max for frame in held])
-    chosen = np.flatnonzero((rng.random(size) < config.jpeg) & eight_bit)
-    if chosen.size:
-        quality = torch.from_numpy(rng.uniform(*config.jpeg_quality, chosen.size).astype(np.float32)).to(device)
-        coded = jpeg_codec_differentiable(pictures[chosen].expand(-1, 3, -1, -1), quality)
-        pictures[chosen] = (coded[:, 1:2] * tops[chosen]).round().div(tops[chosen]).clamp(0, 1)
+    coded = np.flatnonzero((rng.random(size) < config.jpeg) & (pool.top[chosen] == np.iinfo(np.uint8).max))
+    if coded.size:
+        quality = torch.from_numpy(rng.uniform(*config.jpeg_quality, coded.size).astype(np.float32)).to(device)
+        grey = jpeg_codec_differentiable(pictures[coded].expand(-1, 3, -1, -1), quality)[:, 1:2]
+        pictures[coded] = (grey * tops[coded]).round().div(tops[coded]).clamp(0, 1)
 
     # The crop is told statistics that are a little off, as if the rest of the frame were another.
     shift = torch.from_numpy(rng.uniform(-config.offset, config.offset, size).astype(np.float32)).to(device)
     stretch = torch.from_numpy(np.exp(rng.uniform(-config.gain, config.gain, size)).astype(np.float32)).to(device)
     return pictures, mean + shift * std, std * stretch
-
-
-def _statistics(frame: Held, exponent: float) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of a whole frame under a response curve, over the top of its bit depth."""
-    curve = frame.levels.pow(exponent)
-    mean = (frame.share * curve).sum()
-    return mean, (frame.share * (curve - mean).square()).sum().sqrt()
 
 
 def _column(values: NDArray[Any], device: torch.device) -> Tensor:

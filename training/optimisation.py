@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +32,7 @@ def build_optimiser(network: nn.Module, config: OptimiserConfig) -> torch.optim.
     groups = [{"params": kernels, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
     if config.name == "adagrad":
         return torch.optim.Adagrad(groups, lr=config.lr)
-    return torch.optim.AdamW(groups, lr=config.lr)
+    return torch.optim.AdamW(groups, lr=config.lr, fused=True)
 
 
 class AveragedWeights:
@@ -43,15 +44,19 @@ class AveragedWeights:
     def __init__(self, network: nn.Module, decay: float) -> None:
         self.decay = decay
         self.network = copy.deepcopy(network).eval().requires_grad_(False)
+        pairs = list(zip(self.network.state_dict().values(), network.state_dict().values(), strict=True))
+        self._floats = [pair for pair in pairs if pair[1].is_floating_point()]
+        self._counts = [pair for pair in pairs if not pair[1].is_floating_point()]
 
     @torch.no_grad()
-    def update(self, network: nn.Module, step: int) -> None:
+    def update(self, step: int) -> None:
         """Move towards the network after optimiser step ``step`` (from 0)."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        averages, values = self.network.state_dict(), network.state_dict()
-        floats = [key for key, value in values.items() if value.is_floating_point()]
-        mine: list[Tensor] = [averages[key] for key in floats]
-        torch._foreach_lerp_(mine, [values[key] for key in floats], 1 - decay)
-        for key, value in values.items():
-            if not value.is_floating_point():
-                averages[key].copy_(value)
+        averages, values = _columns(self._floats)
+        torch._foreach_lerp_(averages, values, 1 - decay)
+        if self._counts:
+            torch._foreach_copy_(*_columns(self._counts))
+
+
+def _columns(pairs: Sequence[tuple[Tensor, Tensor]]) -> tuple[list[Tensor], list[Tensor]]:
+    return [one for one, _ in pairs], [other for _, other in pairs]

@@ -2,81 +2,160 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from numpy.random import Generator
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from training.pool import Held
+from training.config import DataConfig
+from training.placement import Placement, Turns, orientations
+from training.pool import Pool
+from training.resample import covered, lines, resample
 
 MARGIN = 3
 LARGEST = 32
+SIDE = LARGEST + 2 * MARGIN
 ATTEMPTS = 8
 GAIN = 0.25
 
 
-class CutOut(NamedTuple):
-    """A target without its background.
+class CutOuts(NamedTuple):
+    """N targets without their background, each in the top-left corner of a square.
 
     Attributes:
-        contrast: (h, w), float32, target less the median of its surroundings, fading to 0 around it; in standard
-            deviations of these surroundings.
-        mask: (h, w), bool.
+        contrast: (N, SIDE, SIDE), float32, target less the median of its surroundings, fading to 0 around it; in
+            standard deviations of these surroundings.
+        masks: (N, SIDE, SIDE), bool.
+        height, width: (N,), int64, of the target with the margin around it.
     """
 
     contrast: Tensor
-    mask: Tensor
+    masks: Tensor
+    height: Tensor
+    width: Tensor
 
 
-def cut_out(donor: Held, rng: Generator) -> CutOut:
-    """A random target of a frame that holds one."""
-    x, y, w, h = (int(v) for v in donor.boxes[rng.integers(len(donor.boxes))])
-    window = (slice(max(0, y - MARGIN), y + h + MARGIN), slice(max(0, x - MARGIN), x + w + MARGIN))
-    mask, picture = donor.mask[window], donor.counts[window].float() / donor.top
-    near = F.max_pool2d(mask[None, None].float(), 3, 1, 1)
-    around = picture[near[0, 0] == 0]
-    if around.numel() < 2:  # a target that fills its frame has no surroundings
-        return CutOut(torch.zeros_like(picture), torch.zeros_like(mask))
-    soft = F.avg_pool2d(near, 3, 1, 1, count_include_pad=False)[0, 0]
-    spread = around.std().clamp(min=1 / donor.top)
-    return CutOut((picture - around.median()) / spread * soft, mask)
+def paste_targets(
+    pictures: Tensor, masks: Tensor, pool: Pool, placement: Placement, config: DataConfig, rng: Generator
+) -> tuple[Tensor, Tensor]:
+    """Give each crop, with the recipe's probability, a target more, of a random picture of its set.
 
-
-def orientation(turned: bool, rng: Generator) -> tuple[int, bool]:
-    """Quarter turns, and whether mirrored first: one of eight at random, or as it is."""
-    return (int(rng.integers(4)), bool(rng.integers(2))) if turned else (0, False)
-
-
-def paste(picture: Tensor, mask: Tensor, target: CutOut, turned: bool, rng: Generator) -> tuple[Tensor, Tensor]:
-    """Add a slightly dimmed or brightened target where the crop holds none.
-
-    The target keeps its contrast in standard deviations of the surroundings, so it is as easy or hard to see as it
-    was. Targets larger than ``LARGEST`` px, and crops with no free place found, are left as they are.
+    It is as large as it would be in a crop of that magnification. Targets that would then be larger than ``LARGEST``
+    px, pictures that hold none, and crops with no free place found, leave the crop as it is.
 
     Args:
-        picture: (crop, crop), float32 in 0..1.
-        mask: (crop, crop), bool.
-        target: what to add.
-        turned: whether in a random orientation.
-        rng: place, orientation and gain come from it.
+        pictures: (N, side, side), float32 in 0..1.
+        masks: (N, side, side), bool.
+        pool: the pictures.
+        placement: what the crops were cut from.
+        config: the probability, and which sets may be turned.
+        rng: every choice comes from it.
+
+    Returns:
+        pictures and masks.
     """
-    turns, flip = orientation(turned, rng)
-    contrast, shape = (torch.rot90(plane.flip(1) if flip else plane, turns) for plane in target)
-    height, width = shape.shape
-    gain = math.exp(rng.uniform(-GAIN, GAIN))
-    rows, columns = picture.shape[0] - height + 1, picture.shape[1] - width + 1
-    if max(height, width) > LARGEST or min(rows, columns) < 1:
-        return picture, mask
-    for _ in range(ATTEMPTS):
-        top, left = int(rng.integers(rows)), int(rng.integers(columns))
-        window = (slice(top, top + height), slice(left, left + width))
-        if not mask[window].any():
-            picture, mask = picture.clone(), mask.clone()
-            spread = picture[window].std(correction=0)
-            picture[window] = (picture[window] + gain * spread * contrast).clamp(0, 1)
-            mask[window] |= shape
-            break
-    return picture, mask
+    size, source = len(pictures), placement.source
+    donors = pool.first[source] + (rng.random(size) * pool.count[source]).astype(np.int64)
+    held = pool.boxes_of[donors]
+    wanted = (rng.random(size) < config.augment.paste) & (held > 0)
+    chosen = pool.first_box[donors] + (rng.random(size) * held).astype(np.int64)
+    turns = orientations(rng, np.array([source.turned for source in config.sources])[source])
+    gain, places = np.exp(rng.uniform(-GAIN, GAIN, size)), rng.random((2, size, ATTEMPTS))
+    if not wanted.any():
+        return pictures, masks
+    boxes = pool.boxes[np.where(wanted, chosen, 0)]
+    wanted &= (boxes[:, 2:].max(1) + 2 * MARGIN) * np.maximum(placement.magnification, 1) <= SIDE
+    cut = cut_outs(pool, donors, boxes, placement.magnification, turns)
+    tops, lefts = pool.to_device(places.astype(np.float32))
+    return paste(pictures, masks, cut, pool.to_device(wanted), pool.to_device(gain.astype(np.float32)), tops, lefts)
+
+
+def cut_outs(
+    pool: Pool,
+    pictures: NDArray[np.int64],
+    boxes: NDArray[np.int64],
+    magnification: NDArray[np.float64],
+    turns: Turns,
+) -> CutOuts:
+    """Targets (N,) of pictures by their boxes (N, 4), magnified and turned; see :class:`CutOuts`."""
+    corner, size = boxes[:, :2] - MARGIN, boxes[:, 2:] + 2 * MARGIN
+    picture, target, _ = pool.windows(pictures, corner[:, 0], corner[:, 1], SIDE).unbind(1)
+    line = torch.arange(SIDE, device=pool.device)
+    frame = np.stack([pool.width[pictures], pool.height[pictures]], 1)
+    least, most = (pool.to_device(end) for end in (np.maximum(0, -corner), np.minimum(size, frame - corner)))
+    along, down = ((line >= least[:, k, None]) & (line < most[:, k, None]) for k in (0, 1))
+    seen = down[:, :, None] & along[:, None, :]
+    masks = (target > 0) & seen
+
+    near = F.max_pool2d(masks[:, None].float(), 3, 1, 1)[:, 0]
+    soft = F.avg_pool2d(near[:, None], 3, 1, 1)[:, 0] * seen
+    around = seen & (near == 0)
+    pixels = around.sum((1, 2))
+    order = picture.masked_fill(~around, torch.inf).flatten(1).sort(1).values
+    median = order.gather(1, ((pixels - 1).clamp(min=0) // 2)[:, None])[:, :, None]
+    mean = (picture * around).sum((1, 2)) / pixels.clamp(min=1)
+    variance = ((picture - mean.view(-1, 1, 1)) * around).square().sum((1, 2)) / (pixels - 1).clamp(min=1)
+    spread = torch.maximum(variance.sqrt(), 1 / pool.to_device(pool.top[pictures])).view(-1, 1, 1)
+    # A target that fills its frame has no surroundings, and no contrast.
+    contrast = torch.where((pixels > 1).view(-1, 1, 1), (picture - median) / spread * soft, 0.0)
+
+    old = np.minimum(size, SIDE)
+    new = np.clip(np.rint(old * magnification[:, None]), 1, SIDE).astype(np.int64)
+    across, upside, transposed = map(pool.to_device, turns)
+    columns, rows = (
+        lines(pool.to_device(old[:, k]), pool.to_device(new[:, k]), SIDE, SIDE, mirrored)
+        for k, mirrored in ((0, across), (1, upside))
+    )
+    contrast, share = resample(torch.stack([contrast, masks.float()], 1), rows, columns, transposed).unbind(1)
+    width, height = (np.where(turns.transposed, new[:, 1 - k], new[:, k]) for k in (0, 1))
+    return CutOuts(contrast, covered(share), pool.to_device(height), pool.to_device(width))
+
+
+def paste(
+    pictures: Tensor, masks: Tensor, cut: CutOuts, wanted: Tensor, gain: Tensor, tops: Tensor, lefts: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Add targets, slightly dimmed or brightened, where crops hold none.
+
+    A target keeps its contrast in standard deviations of the surroundings, so it is as easy or hard to see as it was.
+
+    Args:
+        pictures: (N, side, side), float32 in 0..1.
+        masks: (N, side, side), bool.
+        cut: N targets.
+        wanted: (N,), bool, whether to add it.
+        gain: (N,), factor of the contrast.
+        tops: (N, K), in 0..1, rows to try, as parts of the room that there is.
+        lefts: likewise columns.
+
+    Returns:
+        pictures and masks.
+    """
+    side = pictures.shape[1]
+    room = [(side - length + 1)[:, None] for length in (cut.height, cut.width)]
+    top, left = ((part * space.clamp(min=1)).long() for part, space in zip((tops, lefts), room, strict=True))
+    # Sums over all rectangles from the top-left corner: the targets in a window are four of them.
+    sums = F.pad(masks.int().cumsum(1).cumsum(2), (1, 0, 1, 0)).flatten(1)
+    ends = [(top, left), (top + cut.height[:, None], left + cut.width[:, None])]
+    corners = {(i, j): ends[i][0] * (side + 1) + ends[j][1] for i in (0, 1) for j in (0, 1)}
+    inside = {key: sums.gather(1, place.clamp(max=sums.shape[1] - 1)) for key, place in corners.items()}
+    free = inside[1, 1] - inside[0, 1] - inside[1, 0] + inside[0, 0] == 0
+    first = free.int().argmax(1, keepdim=True)
+    wanted = wanted & free.any(1) & (room[0][:, 0] > 0) & (room[1][:, 0] > 0)
+
+    line = torch.arange(side, device=pictures.device)
+    row, column = (line - start.gather(1, first) for start in (top, left))
+    down, along = ((p >= 0) & (p < length[:, None]) for p, length in ((row, cut.height), (column, cut.width)))
+    window = down[:, :, None] & along[:, None, :] & wanted.view(-1, 1, 1)
+    place = row.clamp(0, SIDE - 1)[:, :, None] * SIDE + column.clamp(0, SIDE - 1)[:, None, :]
+    contrast, shape = (
+        part.flatten(1).gather(1, place.flatten(1)).view_as(pictures) for part in (cut.contrast, cut.masks)
+    )
+    pixels = window.sum((1, 2)).clamp(min=1).view(-1, 1, 1)
+    mean = (pictures * window).sum((1, 2), keepdim=True) / pixels
+    spread = (((pictures - mean) * window).square().sum((1, 2), keepdim=True) / pixels).sqrt()
+    added = (pictures + gain.view(-1, 1, 1) * spread * contrast).clamp(0, 1)
+    return torch.where(window, added, pictures), masks | (window & shape)

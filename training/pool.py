@@ -1,55 +1,121 @@
-"""Training pictures held on the device, with what drawing crops from them needs."""
+"""Training pictures held on the device, end to end in one line of memory, with what drawing crops from them needs."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from itertools import chain
 
 import cv2
 import numpy as np
 import torch
-from msgspec import Struct
 from numpy.typing import NDArray
 from torch import Tensor
 
 from training.data import Sample
 
+TARGET, UNKNOWN = 1, 2
+"""Labels of pixels; 0 is background."""
 
-class Held(Struct, frozen=True, eq=False):
-    """One training picture.
+
+class Pool:
+    """All training pictures of a run. Any set of windows of any of them is read by one indexing operation.
+
+    Args:
+        sources: the pictures of each data set, none of them empty.
+        device: where the pixels are to lie; what crops are chosen by stays with the CPU.
 
     Attributes:
-        name: file name without suffix.
-        counts: (H, W), uint8 or uint16, on the device.
-        mask: (H, W), bool, on the device.
-        ignored: (H, W), bool, on the device; see ``Sample``.
-        top: largest count of the bit depth.
-        levels: (L,), float32, the counts that occur, over ``top``; on the device.
-        share: (L,), float32, part of the pixels with each of them; on the device.
-        boxes: (K, 4), x, y, width and height of the 8-connected targets, px.
+        names: of the P pictures, set after set.
+        first, count: (S,), int64, of each set: its first picture, and how many it has.
+        height, width: (P,), int64, px.
+        top: (P,), float32, largest count of the bit depth.
+        boxes: (B, 4), int64, x, y, width and height of all 8-connected targets, px, picture after picture.
+        first_box, boxes_of: (P,), int64, of each picture: its first target, and how many it has.
+        device: where the pixels lie.
     """
 
-    name: str
-    counts: Tensor
-    mask: Tensor
-    ignored: Tensor
-    top: int
-    levels: Tensor
-    share: Tensor
-    boxes: NDArray[np.int64]
+    def __init__(self, sources: Sequence[Sequence[Sample]], device: torch.device) -> None:
+        samples = list(chain.from_iterable(sources))
+        self.device = device
+        self.names = [sample.name for sample in samples]
+        self.count = np.array([len(source) for source in sources])
+        self.first = _starts(self.count)
+        self.height, self.width = (np.array([sample.picture.shape[axis] for sample in samples]) for axis in (0, 1))
+        self.top = np.array([np.iinfo(sample.picture.dtype).max for sample in samples], np.float32)
+        found = [cv2.connectedComponentsWithStats(sample.mask, connectivity=8)[2][1:, :4] for sample in samples]
+        self.boxes = np.concatenate(found).astype(np.int64)
+        self.boxes_of = np.array([len(boxes) for boxes in found])
+        self.first_box = _starts(self.boxes_of)
+        self._start = _starts(self.height * self.width)
+        # torch has next to no arithmetic of 16 bit without a sign, so all counts lie around 0 of one with it.
+        self._counts = _joined(
+            [sample.picture.ravel().astype(np.int32) - 2**15 for sample in samples], np.int16, device
+        )
+        labels = [
+            (sample.mask > 0) * TARGET + ((sample.mask == 0) & (sample.ignored > 0)) * UNKNOWN for sample in samples
+        ]
+        self._labels = _joined([label.ravel() for label in labels], np.uint8, device)
+        spectra = [np.unique(sample.picture, return_counts=True) for sample in samples]
+        self._levels = _joined([s[0] / top for s, top in zip(spectra, self.top, strict=True)], np.float32, device)
+        self._share = _joined([s[1] / s[1].sum() for s in spectra], np.float32, device)
+        self._levels_of = np.array([len(s[0]) for s in spectra])
+        self._first_level = _starts(self._levels_of)
+
+    def windows(
+        self, pictures: NDArray[np.int64], left: NDArray[np.int64], top: NDArray[np.int64], side: int
+    ) -> Tensor:
+        """Squares of pictures, filled by reflection, the border's pixels not repeated, where they leave the frame.
+
+        Args:
+            pictures: (N,), which.
+            left: (N,), their first columns.
+            top: (N,), their first rows.
+            side: px, of all squares.
+
+        Returns:
+            (N, 3, side, side), float32: counts over the top of the bit depth; 1 on targets; 1 where nobody can tell.
+        """
+        rows, columns = (
+            _reflected(self.to_device(start)[:, None] + torch.arange(side, device=self.device), self.to_device(size))
+            for start, size in ((top, self.height[pictures]), (left, self.width[pictures]))
+        )
+        rows = rows * self.to_device(self.width[pictures])[:, None] + self.to_device(self._start[pictures])[:, None]
+        places = rows[:, :, None] + columns[:, None, :]
+        counts, labels = self._counts[places].float() + 2**15, self._labels[places]
+        level = counts / self.to_device(self.top[pictures]).view(-1, 1, 1)
+        return torch.stack([level, (labels == TARGET).float(), (labels == UNKNOWN).float()], dim=1)
+
+    def statistics(self, pictures: NDArray[np.int64], exponents: NDArray[np.float64]) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation (N,) of whole frames under response curves, over the top of the bit depth.
+
+        Args:
+            pictures: (N,), which.
+            exponents: (N,), of each: what its counts over the top are raised to.
+        """
+        lengths = self.to_device(self._levels_of[pictures])[:, None]
+        line = torch.arange(int(self._levels_of[pictures].max()), device=self.device)
+        places = self.to_device(self._first_level[pictures])[:, None] + torch.minimum(line, lengths - 1)
+        share = self._share[places] * (line < lengths)
+        curve = self._levels[places] ** self.to_device(exponents.astype(np.float32))[:, None]
+        mean = (share * curve).sum(1)
+        return mean, (share * (curve - mean[:, None]).square()).sum(1).sqrt()
+
+    def to_device(self, values: NDArray[np.generic]) -> Tensor:
+        """A small array as a tensor beside the pixels."""
+        return torch.from_numpy(values).to(self.device, non_blocking=True)
 
 
-def hold(sample: Sample, device: torch.device) -> Held:
-    """Put a decoded picture on the device."""
-    top = int(np.iinfo(sample.picture.dtype).max)
-    pixels: NDArray[Any] = np.bincount(sample.picture.ravel(), minlength=top + 1)
-    levels = np.flatnonzero(pixels)
-    return Held(
-        sample.name,
-        torch.from_numpy(sample.picture).to(device),
-        torch.from_numpy(sample.mask > 0).to(device),
-        torch.from_numpy(sample.ignored > 0).to(device),
-        top,
-        torch.from_numpy((levels / top).astype(np.float32)).to(device),
-        torch.from_numpy((pixels[levels] / sample.picture.size).astype(np.float32)).to(device),
-        cv2.connectedComponentsWithStats(sample.mask, connectivity=8)[2][1:, :4].astype(np.int64),
-    )
+def _starts(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where each of several stretches begins that lie end to end."""
+    return np.cumsum(lengths) - lengths
+
+
+def _joined(parts: Sequence[NDArray[np.generic]], dtype: type[np.generic], device: torch.device) -> Tensor:
+    return torch.from_numpy(np.concatenate([part.astype(dtype) for part in parts])).to(device)
+
+
+def _reflected(places: Tensor, sizes: Tensor) -> Tensor:
+    """Indices (N, L) into lines of ``sizes`` (N,) that are mirrored at their ends, their last pixels not repeated."""
+    period = (2 * (sizes - 1)).clamp(min=1)[:, None]
+    places = places % period
+    return torch.minimum(places, period - places)

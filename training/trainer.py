@@ -24,7 +24,7 @@ from training.losses.distillation import distillation
 from training.losses.total import total_loss
 from training.metrics.strict import StrictScore
 from training.optimisation import AveragedWeights, build_optimiser, learning_rate
-from training.pool import hold
+from training.pool import Pool
 from training.side_by_side import sheet, side_by_side
 from training.teacher import Teacher
 
@@ -66,9 +66,10 @@ class Trainer:
             else None
         )
         self.averaged = AveragedWeights(self.network, recipe.optimiser.ema)
+        self.objective = torch.compile(self._objective) if recipe.run.compile else self._objective
         self.optimiser = build_optimiser(self.network, recipe.optimiser)
         training, self.validation = load_sources(Path(recipe.data.root), recipe.data.sources)
-        self.training = [[hold(sample, world.device) for sample in samples] for samples in training]
+        self.pool = Pool(training, world.device)
         self.journal = Journal(out) if self.leads else None
         start = recipe.network.pretrained
         self.progress = Progress(pretrained=nets.read_manifest(start).sha256 if start else "")
@@ -116,7 +117,7 @@ class Trainer:
         """This process's crops of a step; they follow from (seed, step, rank) alone."""
         rng = np.random.default_rng([self.recipe.run.seed, step, self.world.rank])
         data = self.recipe.data
-        return draw_batch(self.training, data, self.recipe.normalisation, rng, data.batch // self.world.size)
+        return draw_batch(self.pool, data, self.recipe.normalisation, rng, data.batch // self.world.size)
 
     def step(self) -> Tensor:
         """One optimiser step; returns its loss, a scalar still on the device."""
@@ -125,21 +126,26 @@ class Trainer:
             group["lr"] = learning_rate(done, recipe.optimiser)
         batch = self.batch(self.progress.step)
         self.network.train()
-        bfloat16 = recipe.run.precision == "bfloat16"
-        pictures = batch.pictures.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self.world.device.type, torch.bfloat16, enabled=bfloat16):
-            logits, heads = self.parallel(pictures)
-        loss = total_loss(logits, heads, batch.masks, recipe.loss, done, batch.ignored)
-        if self.teacher is not None:
-            taught = distillation(logits, self.teacher.logits(pictures))
-            loss = torch.lerp(loss, taught, recipe.teacher.weight)
+        loss = self.objective(batch.pictures, batch.masks, batch.ignored, done >= recipe.loss.warm_up)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), recipe.optimiser.clip_norm)
         self.optimiser.step()
-        self.averaged.update(self.network, self.progress.step)
+        self.averaged.update(self.progress.step)
         self.progress.step += 1
         return loss.detach()
+
+    def _objective(self, pictures: Tensor, masks: Tensor, ignored: Tensor, warm: bool) -> Tensor:
+        """The loss of a batch; a function of its own so that it can be compiled as a whole."""
+        recipe = self.recipe
+        pictures = pictures.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self.world.device.type, torch.bfloat16, enabled=recipe.run.precision == "bfloat16"):
+            logits, heads = self.parallel(pictures)
+        loss = total_loss(logits, heads, masks, recipe.loss, warm, ignored)
+        if self.teacher is not None:
+            taught = distillation(logits, self.teacher.logits(pictures))
+            loss = torch.lerp(loss, taught, recipe.teacher.weight)
+        return loss
 
     def validate(self, most: int) -> None:
         """Score the averaged weights on at most ``most`` held-out pictures a set; keep them if they are the best."""

@@ -5,7 +5,7 @@ import torch
 from training.augment import disturb
 from training.config import AugmentConfig
 from training.data import Sample
-from training.pool import hold
+from training.pool import Pool
 
 NOTHING = {"gamma": 0.0, "blur": 0.0, "noise": 0.0, "jpeg": 0.0}
 
@@ -15,13 +15,17 @@ def frame(dtype=np.uint8, size=64, seed=0):
     top = np.iinfo(dtype).max
     picture = (rng.uniform(0.2, 0.6, (size, size)) * top).astype(dtype)
     none = np.zeros((size, size), np.uint8)
-    return hold(Sample("p", picture, none, none), torch.device("cpu"))
+    return Sample("p", picture, none, none)
+
+
+def top(frame):
+    return np.iinfo(frame.picture.dtype).max
 
 
 def disturbed(frames, seed=0, **settings):
-    pictures = torch.stack([f.counts.float() / f.top for f in frames])[:, None]
-    config = AugmentConfig(**NOTHING | settings)
-    return pictures.clone(), *disturb(pictures, frames, config, np.random.default_rng(seed))
+    pictures = torch.stack([torch.from_numpy(f.picture.astype(np.float32)) / top(f) for f in frames])[:, None]
+    pool, config = Pool([frames], torch.device("cpu")), AugmentConfig(**NOTHING | settings)
+    return pictures.clone(), *disturb(pictures, pool, np.arange(len(frames)), config, np.random.default_rng(seed))
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -30,7 +34,7 @@ def test_without_disturbance_nothing_changes_and_the_statistics_are_the_frames(d
     before, after, mean, std = disturbed(frames)
     assert torch.allclose(before, after, atol=1e-6)
     for k, one in enumerate(frames):
-        counts = one.counts.numpy().astype(np.float64) / one.top
+        counts = one.picture.astype(np.float64) / top(one)
         assert mean[k].item() == pytest.approx(counts.mean(), rel=1e-4)
         assert std[k].item() == pytest.approx(counts.std(), rel=1e-4)
 
@@ -40,9 +44,9 @@ def test_disturbed_crops_stay_whole_counts_in_the_range_of_the_camera(dtype):
     everything = {"gamma": 1.0, "blur": 1.0, "noise": 1.0, "noise_std": 3.0, "jpeg": 1.0}
     frames = [frame(dtype, seed=k) for k in range(4)]
     _, after, _, _ = disturbed(frames, **everything)
-    counts = after.double() * frames[0].top
+    counts = after.double() * top(frames[0])
     assert counts.min() >= 0
-    assert counts.max() <= frames[0].top
+    assert counts.max() <= top(frames[0])
     assert (counts - counts.round()).abs().max() < 0.01
 
 

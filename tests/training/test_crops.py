@@ -2,15 +2,14 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from nets.normalisation import FrameZScore, frame_statistics, normalise
 from tests.training.synthetic import write_set
 from training.config import AugmentConfig, DataConfig, SourceConfig
-from training.crops import _cut, draw_batch, draw_crop
+from training.crops import cut_crops, draw_batch
 from training.data import Sample, read_sample
-from training.pool import hold
+from training.placement import place
+from training.pool import Pool
 
 PLAIN = AugmentConfig(gamma=0.0, blur=0.0, noise=0.0, jpeg=0.0)
 CPU = torch.device("cpu")
@@ -23,16 +22,24 @@ def samples(request, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def held(samples):
-    return [hold(sample, CPU) for sample in samples]
+def pool(samples):
+    return Pool([samples], CPU)
+
+
+def pool_of(*pictures, masks=None, ignored=None):
+    none = [np.zeros(picture.shape, np.uint8) for picture in pictures]
+    columns = zip(pictures, masks or none, ignored or none, strict=True)
+    return Pool([[Sample(f"p{k}", *planes) for k, planes in enumerate(columns)]], CPU)
 
 
 def config(**changes):
     return DataConfig(**({"sources": [SourceConfig(folder="tiny")], "crop": 32, "augment": PLAIN} | changes))
 
 
-def magnified(least, most):
-    return SourceConfig(folder="tiny", scale=(least, most))
+def crops(pool, rng, size=1, scale=1.0, **changes):
+    recipe = config(sources=[SourceConfig(folder="tiny", scale=(scale, scale))], **changes)
+    placement = place(pool, recipe, rng, size, margin=0)
+    return placement.picture, cut_crops(pool, placement, recipe.crop, margin=0)
 
 
 def views(plane):
@@ -40,49 +47,39 @@ def views(plane):
     return [np.rot90(p, k) for p in (plane, plane[:, ::-1]) for k in range(4)]
 
 
-def counts(crop, frame):
-    return np.rint(crop.numpy().astype(np.float64) * frame.top)
+def counts(crop, sample):
+    return np.rint(crop.numpy().astype(np.float64) * np.iinfo(sample.picture.dtype).max)
 
 
-def test_a_held_picture_knows_its_levels_and_boxes():
-    picture, mask = np.array([[0, 0, 51], [255, 0, 0]], np.uint8), np.array([[0, 0, 1], [0, 1, 0]], np.uint8)
-    frame = hold(Sample("p", picture, mask, np.zeros_like(mask)), CPU)
-    assert frame.levels.tolist() == pytest.approx([0, 0.2, 1])
-    assert frame.share.tolist() == pytest.approx([4 / 6, 1 / 6, 1 / 6])
-    assert frame.boxes.tolist() == [[1, 0, 2, 2]]
-    assert frame.top == 255
-
-
-def test_an_undisturbed_crop_is_a_piece_of_the_picture_with_its_mask(samples, held):
-    crop, mask, *_ = draw_crop(held[0], config(), magnified(1.0, 1.0), np.random.default_rng(0))
-    pieces = [
-        (picture, truth)
-        for top in range(33)
-        for left in range(33)
-        for picture, truth in zip(
-            views(samples[0].picture[top : top + 32, left : left + 32]),
-            views(samples[0].mask[top : top + 32, left : left + 32]),
-            strict=True,
-        )
-    ]
-    assert any(np.array_equal(counts(crop, held[0]), p) and np.array_equal(mask.numpy(), t > 0) for p, t in pieces)
+def test_undisturbed_crops_are_pieces_of_their_pictures_with_their_masks(samples, pool):
+    chosen, cut = crops(pool, np.random.default_rng(0), size=6)
+    for index, crop, mask in zip(chosen, cut.pictures, cut.masks, strict=True):
+        sample = samples[index]
+        pieces = [
+            (picture, truth)
+            for top in range(33)
+            for left in range(33)
+            for picture, truth in zip(
+                views(sample.picture[top : top + 32, left : left + 32]),
+                views(sample.mask[top : top + 32, left : left + 32]),
+                strict=True,
+            )
+        ]
+        assert any(np.array_equal(counts(crop, sample), p) and np.array_equal(mask.numpy(), t > 0) for p, t in pieces)
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.6, 1.7])
 def test_what_is_ignored_stays_with_its_pixels(scale):
     picture = np.full((96, 96), 40, np.uint8)
     picture[30:60, 40:52] = 200
-    frame = hold(Sample("p", picture, np.zeros_like(picture), (picture == 200).astype(np.uint8)), CPU)
-    rng, seen = np.random.default_rng(4), 0
-    for _ in range(10):
-        crop, mask, ignored, _ = draw_crop(frame, config(), magnified(scale, scale), rng)
-        level = counts(crop, frame)
-        assert not mask.any()
-        assert ignored[level >= 120].all()
-        assert not ignored[level == 40].any()
-        seen += int(ignored.any())
-    assert seen > 2
-    batch = draw_batch([[frame]], config(crop=96, batch=1), FrameZScore(), rng, 1)
+    pool, rng = pool_of(picture, ignored=[(picture == 200).astype(np.uint8)]), np.random.default_rng(4)
+    _, cut = crops(pool, rng, size=20, scale=scale)
+    level = np.rint(cut.pictures.numpy() * 255)
+    assert not cut.masks.any()
+    assert cut.ignored[level >= 120].all()
+    assert not cut.ignored[level == 40].any()
+    assert cut.ignored.flatten(1).any(1).sum() > 2
+    batch = draw_batch(pool, config(crop=96, batch=1), FrameZScore(), rng, 1)
     assert torch.equal(batch.ignored, batch.pictures > 0)
 
 
@@ -90,11 +87,11 @@ def test_what_is_ignored_stays_with_its_pixels(scale):
 def test_nothing_is_taught_within_four_pixels_of_an_edge_that_only_the_crop_has(edge):
     """In a picture whose level tells the column, the frame's own left and right edges are taught, a cut is not."""
     ramp = np.tile(np.arange(64, dtype=np.uint8) + 100, (64, 1))
-    frame = hold(Sample("p", ramp, np.full_like(ramp, 255), np.zeros_like(ramp)), CPU)
+    pool = pool_of(ramp, masks=[np.full_like(ramp, 255)])
     norm, rng = FrameZScore(), np.random.default_rng(8)
     std = float(ramp.std())
     for _ in range(20):
-        batch = draw_batch([[frame]], config(crop=edge), norm, rng, 1)
+        batch = draw_batch(pool, config(crop=edge), norm, rng, 1)
         assert torch.equal(batch.ignored, batch.masks < 1)
         level = batch.pictures[0, 0] * std + float(ramp.mean())
         taught = batch.masks[0, 0] > 0
@@ -114,12 +111,12 @@ def test_crops_are_turned_and_mirrored_where_that_is_wanted(turned, orientations
     picture[:8, :8], picture[:8, -8:], picture[-8:, :8] = 200, 150, 100
     picture[30:32, 30:33] = 250
     mask = np.where(picture == 250, 255, 0).astype(np.uint8)
-    frame = hold(Sample("p", picture, mask, np.zeros_like(mask)), CPU)
+    pool = pool_of(picture, masks=[mask])
     augment = AugmentConfig(paste=1.0, gamma=0.0, blur=0.0, noise=0.0, jpeg=0.0)
     recipe = config(crop=64, augment=augment, sources=[SourceConfig(folder="tiny", turned=turned)])
     rng, seen, shapes = np.random.default_rng(9), set(), set()
     for _ in range(60):
-        batch = draw_batch([[frame]], recipe, FrameZScore(), rng, 1)
+        batch = draw_batch(pool, recipe, FrameZScore(), rng, 1)
         view = batch.pictures[0, 0]
         seen.add(tuple(torch.round(view[y, x], decimals=1).item() for y in (2, -3) for x in (2, -3)))
         _, _, boxes, _ = cv2.connectedComponentsWithStats(batch.masks[0, 0].numpy().astype(np.uint8))
@@ -128,42 +125,42 @@ def test_crops_are_turned_and_mirrored_where_that_is_wanted(turned, orientations
     assert shapes == ({(3, 2), (2, 3)} if turned else {(3, 2)})
 
 
-def test_a_crop_asked_to_hold_a_target_does(held):
-    rng = np.random.default_rng(1)
-    assert all(draw_crop(held[1], config(on_target=1.0), magnified(1.0, 1.0), rng)[1].any() for _ in range(50))
+def test_crops_asked_to_hold_a_target_do(pool):
+    _, cut = crops(pool, np.random.default_rng(1), size=50, on_target=1.0)
+    assert cut.masks.flatten(1).any(1).all()
 
 
 @pytest.mark.parametrize("scale", [0.5, 0.7, 2.0])
-def test_targets_survive_any_magnification(samples, held, scale):
-    rng = np.random.default_rng(2)
-    bright = (samples[2].picture.mean() + samples[2].picture.std()) / held[2].top
-    for _ in range(20):
-        crop, mask, *_ = draw_crop(held[2], config(on_target=1.0), magnified(scale, scale), rng)
-        assert crop.shape == mask.shape == (32, 32)
-        assert mask.dtype == torch.bool
+def test_targets_survive_any_magnification(samples, pool, scale):
+    chosen, cut = crops(pool, np.random.default_rng(2), size=20, scale=scale, on_target=1.0)
+    assert cut.pictures.shape == cut.masks.shape == (20, 32, 32)
+    assert cut.masks.dtype == torch.bool
+    for index, crop, mask in zip(chosen, cut.pictures, cut.masks, strict=True):
+        picture = samples[index].picture
+        bright = (picture.mean() + picture.std()) / np.iinfo(picture.dtype).max
         assert crop[mask].mean() > bright  # the squares are still where the mask says
 
 
 @pytest.mark.parametrize("edge", [96, 160])
-def test_a_frame_smaller_than_the_crop_is_filled_by_reflection(samples, held, edge):
-    crop, *_ = draw_crop(held[0], config(crop=edge), magnified(1.0, 1.0), np.random.default_rng(5))
-    filled = np.pad(samples[0].picture, (0, edge - 64), mode="reflect")
-    assert any(np.array_equal(counts(crop, held[0]), view) for view in views(filled))
+def test_a_frame_smaller_than_the_crop_is_filled_by_reflection(samples, pool, edge):
+    (index,), cut = crops(pool, np.random.default_rng(5), crop=edge)
+    filled = np.pad(samples[index].picture, (0, edge - 64), mode="reflect")
+    assert any(np.array_equal(counts(cut.pictures[0], samples[index]), view) for view in views(filled))
 
 
-def test_a_batch_depends_on_its_generator_alone(held):
+def test_a_batch_depends_on_its_generator_alone(pool):
     disturbed = config(augment=AugmentConfig(paste=1.0, blur=1.0, noise=1.0, jpeg=1.0, gain=0.2, offset=0.2))
-    one, same = (draw_batch([held], disturbed, FrameZScore(), np.random.default_rng([7, 1]), 3) for _ in range(2))
+    one, same = (draw_batch(pool, disturbed, FrameZScore(), np.random.default_rng([7, 1]), 3) for _ in range(2))
     assert torch.equal(one.pictures, same.pictures)
     assert torch.equal(one.masks, same.masks)
     assert one.names == same.names
-    other = draw_batch([held], disturbed, FrameZScore(), np.random.default_rng([7, 2]), 3)
+    other = draw_batch(pool, disturbed, FrameZScore(), np.random.default_rng([7, 2]), 3)
     assert not torch.equal(one.pictures, other.pictures)
 
 
-def test_a_batch_is_what_the_network_sees_in_live_use(samples, held):
+def test_a_batch_is_what_the_network_sees_in_live_use(samples, pool):
     norm = FrameZScore(windows=(9,))
-    batch = draw_batch([held], config(crop=64), norm, np.random.default_rng(0), 3)
+    batch = draw_batch(pool, config(crop=64), norm, np.random.default_rng(0), 3)
     assert batch.pictures.shape == (3, 2, 64, 64)
     assert batch.masks.shape == (3, 1, 64, 64)
     assert set(batch.masks.unique().tolist()) == {0.0, 1.0}
@@ -173,10 +170,10 @@ def test_a_batch_is_what_the_network_sees_in_live_use(samples, held):
         assert any(np.allclose(picture[0], np.clip(view, -10, 10), atol=1e-3) for view in views(z))
 
 
-def test_neighbourhoods_reach_beyond_the_crop(samples, held):
+def test_neighbourhoods_reach_beyond_the_crop(samples, pool):
     """The local z-scores of a crop are those of the whole frame, not of the crop alone."""
     norm = FrameZScore(windows=(5, 9))
-    batch = draw_batch([held], config(on_target=0.0), norm, np.random.default_rng(3), 6)
+    batch = draw_batch(pool, config(on_target=0.0), norm, np.random.default_rng(3), 6)
     assert batch.pictures.shape == (6, 3, 32, 32)
     checked = 0
     for name, picture in zip(batch.names, batch.pictures, strict=True):
@@ -194,16 +191,12 @@ def test_neighbourhoods_reach_beyond_the_crop(samples, held):
     assert checked
 
 
-@given(start=st.integers(-200, 200), length=st.integers(1, 100), size=st.integers(2, 70))
-def test_a_square_that_leaves_the_frame_is_filled_by_reflection(start, length, size):
-    line = torch.arange(size, dtype=torch.uint8)
-    expected = np.pad(np.arange(size), (1000, 1000), mode="reflect")[1000 + start : 1000 + start + length]
-    assert _cut(line[None].expand(2, -1), start, 0, length)[0].tolist() == expected.tolist()
-
-
-def test_sets_are_drawn_by_their_weights(held):
-    none = np.zeros((64, 64), np.uint8)
-    empty = [hold(Sample("e", frame.counts.numpy(), none, none), CPU) for frame in held]
+def test_sets_are_drawn_by_their_weights(samples):
+    empty = [Sample(f"e{s.name}", s.picture, np.zeros_like(s.mask), s.ignored) for s in samples]
     sources = [SourceConfig(folder="a", weight=3.0), SourceConfig(folder="b", weight=1.0)]
-    batch = draw_batch([held, empty], config(sources=sources), FrameZScore(), np.random.default_rng(6), 400)
+    pool, rng = Pool([samples, empty[:3]], CPU), np.random.default_rng(6)
+    batch = draw_batch(pool, config(sources=sources, crop=64), FrameZScore(), rng, 400)
     assert sum(name.startswith("a/") for name in batch.names) / 400 == pytest.approx(0.75, abs=0.07)
+    for name, mask in zip(batch.names, batch.masks, strict=True):
+        assert mask.any() == name.startswith("a/p")
+    assert set(batch.names) == {f"a/p{k}" for k in range(4)} | {f"b/ep{k}" for k in range(3)}

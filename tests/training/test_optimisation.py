@@ -44,7 +44,7 @@ def test_averaged_weights_by_hand():
             network.weight.fill_(value)
             network.running_mean.fill_(value)
             network.num_batches_tracked.fill_(step + 1)
-        averaged.update(network, step)
+        averaged.update(step)
     # Decay 1/10 at step 0, then min(0.15, 2/11) = 0.15.
     first = 0.1 * 1.0 + 0.9 * 10
     state = averaged.network.state_dict()

@@ -268,7 +268,7 @@ def test_two_processes_of_torchrun_average_their_gradients(tmp_path, recipe):
     for half in halves:
         batch = half.batch(0)
         half.network.train()
-        total_loss(*half.network(batch.pictures), batch.masks, one.loss, 0.0, batch.ignored).backward()
+        total_loss(*half.network(batch.pictures), batch.masks, one.loss, False, batch.ignored).backward()
     network, optimiser = halves[0].network, halves[0].optimiser
     for mine, theirs in zip(network.parameters(), halves[1].network.parameters(), strict=True):
         mine.grad = (mine.grad + theirs.grad) / 2

@@ -23,8 +23,9 @@ class LossConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         location: what measures the distance of predicted from true targets.
         location_weight: of the location term.
         hard_weight: of the hard negatives: the mean cross-entropy of the background pixels where it is largest.
-        hard_share: which part of the background they are.
-        warm_up: part of the run, from its start, in which the scale weight is 1 and there is no location term.
+        hard_share: which part of all pixels they are.
+        warm_up: part of the run, from its start, in which the scale weight is 1 and there are neither location term nor
+            hard negatives: before the network knows targets, these are noise.
     """
 
     cross_entropy: Share = 0.3

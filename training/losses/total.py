@@ -36,7 +36,7 @@ def total_loss(
     heads: Sequence[Tensor],
     mask: Tensor,
     config: LossConfig,
-    progress: float = 1.0,
+    warm: bool = True,
     ignored: Tensor | None = None,
 ) -> Tensor:
     """Mean loss of the fused logits and of every head against the mask max-pooled to the head's size.
@@ -46,7 +46,7 @@ def total_loss(
         heads: (N, 1, H / s, W / s) with whole strides s; none for a network of one output.
         mask: (N, 1, H, W) in {0, 1}.
         config: the recipe's loss.
-        progress: part of the run that is done, 0 to 1.
+        warm: whether the run's warm-up is over; see :class:`LossConfig`.
         ignored: (N, 1, H, W), bool, background pixels whose logits do not count; a coarser pixel is ignored if one
             of its pixels is and none is target.
 
@@ -60,13 +60,12 @@ def total_loss(
         counted = scores
         if ignored is not None:
             counted = scores.masked_fill(F.max_pool2d(ignored.to(mask.dtype), stride) > truth, SURELY_NOT)
-        losses.append(map_loss(counted, truth, config, progress))
+        losses.append(map_loss(counted, truth, config, warm))
     return torch.stack(losses).mean()
 
 
-def map_loss(logits: Tensor, mask: Tensor, config: LossConfig, progress: float) -> Tensor:
+def map_loss(logits: Tensor, mask: Tensor, config: LossConfig, warm: bool = True) -> Tensor:
     """The loss of one map (N, 1, H, W) against its mask, a scalar; see :class:`LossConfig`."""
-    warm = progress >= config.warm_up
     if config.overlap == "scale":
         overlap = scale_iou(logits, mask, config.scale if warm else None, config.detach)
     else:
@@ -75,7 +74,7 @@ def map_loss(logits: Tensor, mask: Tensor, config: LossConfig, progress: float) 
     loss = config.cross_entropy * entropy + (1 - config.cross_entropy) * overlap
     if warm and config.location != "none":
         loss = loss + config.location_weight * LOCATIONS[config.location](logits, mask)
-    if config.hard_weight:
+    if warm and config.hard_weight:
         loss = loss + config.hard_weight * hard_negatives(logits, mask, config.hard_share)
     return loss
 
@@ -89,13 +88,13 @@ def hard_negatives(logits: Tensor, mask: Tensor, share: float) -> Tensor:
     Args:
         logits: (N, 1, H, W), of any floating type.
         mask: the same shape, in {0, 1}.
-        share: of the background pixels of the batch, above 0; at least one counts.
+        share: of the pixels of the batch, above 0; at least one counts.
 
     Returns:
-        scalar, float32; 0 where there is no such background.
+        scalar, float32; 0 to 1e-13 where there is no such background.
     """
-    background = logits.float()[F.max_pool2d(mask, 2 * RIM + 1, stride=1, padding=RIM) < 0.5]
-    if not len(background):
-        return 0.0 * logits.float().mean()
-    hardest = background.topk(max(1, int(share * len(background)))).values
+    near = F.max_pool2d(mask, 2 * RIM + 1, stride=1, padding=RIM) > 0.5
+    background = logits.float().masked_fill(near, SURELY_NOT)
+    # Of all pixels, so that nothing waits for the device to count those of the background, which are nearly all.
+    hardest = background.flatten().topk(max(1, int(share * background.numel()))).values
     return F.softplus(hardest).mean()

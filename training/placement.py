@@ -1,0 +1,113 @@
+"""Where training crops are cut, at which magnification, and how they are turned: all of a batch's choices at once."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from training.config import DataConfig
+from training.pool import Pool
+
+LEAST_EDGE = 8
+"""Smallest square that a crop may be magnified from, px."""
+
+Whole = NDArray[np.int64]
+
+
+class Turns(NamedTuple):
+    """One of the eight orientations of a square each: mirrored across, upside down, transposed; (N,), bool, in turn."""
+
+    across: NDArray[np.bool_]
+    upside: NDArray[np.bool_]
+    transposed: NDArray[np.bool_]
+
+
+class Placement(NamedTuple):
+    """N crops.
+
+    Attributes:
+        source, picture: (N,), which set, and which picture of the pool.
+        magnification: (N,), crop pixels over picture pixels.
+        edge: (N,), side of the square that the crop shows, margin included, px of the picture.
+        left, top: (N,), its first column and row.
+        cut_left, cut_right, cut_top, cut_bottom: (N,), bool: whether that edge of the crop is none of the frame's.
+        turns: orientation.
+    """
+
+    source: Whole
+    picture: Whole
+    magnification: NDArray[np.float64]
+    edge: Whole
+    left: Whole
+    top: Whole
+    cut_left: NDArray[np.bool_]
+    cut_right: NDArray[np.bool_]
+    cut_top: NDArray[np.bool_]
+    cut_bottom: NDArray[np.bool_]
+    turns: Turns
+
+
+def place(pool: Pool, config: DataConfig, rng: Generator, size: int, margin: int) -> Placement:
+    """Choose ``size`` crops of pictures drawn from the sources by their weights.
+
+    A crop lies inside its frame where it fits. One that is to hold a target has it anywhere but in its outermost
+    pixels; all others lie anywhere.
+
+    Args:
+        pool: the pictures.
+        config: side, weights, magnifications.
+        rng: every choice comes from it.
+        size: N.
+        margin: what is cut more on each side of a crop, px of the crop.
+    """
+    weights = np.array([source.weight for source in config.sources])
+    scales = np.log([source.scale for source in config.sources])
+    source = rng.choice(len(weights), size, p=weights / weights.sum())
+    picture = pool.first[source] + _below(rng, pool.count[source])
+    magnification = np.exp(rng.uniform(scales[source, 0], scales[source, 1]))
+    inner = np.maximum(LEAST_EDGE, np.rint(config.crop / magnification).astype(np.int64))
+    edge = np.maximum(LEAST_EDGE, np.rint((config.crop + 2 * margin) / magnification).astype(np.int64))
+
+    held = pool.boxes_of[picture]
+    wanted = (rng.random(size) < config.on_target) & (held > 0)
+    starts = []
+    box = (
+        pool.boxes[np.where(wanted, pool.first_box[picture] + _below(rng, np.maximum(held, 1)), 0)]
+        if held.any()
+        else None
+    )
+    rim = np.minimum(4, inner // 4)
+    for axis, length in ((0, pool.width[picture]), (1, pool.height[picture])):
+        start = _below(rng, np.maximum(1, length - inner + 1))
+        if box is not None:
+            middle = np.rint(box[:, axis] + box[:, axis + 2] / 2).astype(np.int64)
+            start = np.where(wanted, middle - rim - _below(rng, inner - 2 * rim), start)
+        starts.append(np.clip(start, 0, np.maximum(0, length - inner)))
+    left, top = starts
+    outer = (edge - inner) // 2
+    return Placement(
+        source,
+        picture,
+        magnification,
+        edge,
+        left - outer,
+        top - outer,
+        left > 0,
+        left + inner != pool.width[picture],
+        top > 0,
+        top + inner != pool.height[picture],
+        orientations(rng, np.array([source.turned for source in config.sources])[source]),
+    )
+
+
+def orientations(rng: Generator, turned: NDArray[np.bool_]) -> Turns:
+    """One of the eight for each that may be ``turned``, as it is for the others."""
+    return Turns(*(rng.integers(2, size=(3, len(turned))).astype(bool) & turned))
+
+
+def _below(rng: Generator, ends: Whole) -> Whole:
+    """A whole number from 0 to below each end."""
+    return (rng.random(len(ends)) * ends).astype(np.int64)
