@@ -54,7 +54,8 @@ class SourceConfig(_Section, frozen=True):
         weight: share of the training crops, relative to the other sets.
         scale: range of the random magnification (log-uniform) of the crops.
         turned: whether crops are turned and mirrored at random. Not where all masks are off to the same side of their
-            targets: which side that is cannot be told of a turned picture.
+            targets: which side that is cannot be told of a turned picture. ``transposed`` swaps rows and columns at
+            random and no more, for masks that are off as much to the one side as up or down.
         validation: fraction kept out of training, by a hash of the name; or a text file of names, below the folder.
     """
 
@@ -65,7 +66,7 @@ class SourceConfig(_Section, frozen=True):
     ignored: str | None = None
     weight: Positive = 1.0
     scale: tuple[Positive, Positive] = (1.0, 1.0)
-    turned: bool = True
+    turned: bool | Literal["transposed"] = True
     validation: Annotated[float, Meta(ge=0, lt=1)] | Annotated[str, Meta(min_length=1)] = 0.0
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -132,11 +134,11 @@ def load_sources(root: Path, sources: Sequence[SourceConfig]) -> tuple[list[list
         ConfigError: see ``split_names`` and ``read_sample``.
     """
     training, validation = [], {}
-    for source in sources:
-        split: tuple[list[Sample], list[Sample]] = ([], [])
-        for part, chosen in zip(split, split_names(root, source), strict=True):
-            part.extend(read_source(root, source, name) for name in chosen)
-        training.append(split[0])
-        if split[1]:
-            validation[source.folder] = split[1]
+    with ThreadPoolExecutor() as threads:
+        for source in sources:
+            read = partial(read_source, root, source)
+            train, held = (list(threads.map(read, chosen)) for chosen in split_names(root, source))
+            training.append(train)
+            if held:
+                validation[source.folder] = held
     return training, validation

@@ -63,7 +63,7 @@ def paste_targets(
     held = pool.boxes_of[donors]
     wanted = (rng.random(size) < config.augment.paste) & (held > 0)
     chosen = pool.first_box[donors] + (rng.random(size) * held).astype(np.int64)
-    turns = orientations(rng, np.array([source.turned for source in config.sources])[source])
+    turns = orientations(rng, [config.sources[k] for k in source])
     gain, places = np.exp(rng.uniform(-GAIN, GAIN, size)), rng.random((2, size, ATTEMPTS))
     if not wanted.any():
         return pictures, masks

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from training.config import DataConfig
+from training.config import DataConfig, SourceConfig
 from training.pool import Pool
 
 LEAST_EDGE = 8
@@ -99,13 +100,16 @@ def place(pool: Pool, config: DataConfig, rng: Generator, size: int, margin: int
         left + inner != pool.width[picture],
         top > 0,
         top + inner != pool.height[picture],
-        orientations(rng, np.array([source.turned for source in config.sources])[source]),
+        orientations(rng, [config.sources[k] for k in source]),
     )
 
 
-def orientations(rng: Generator, turned: NDArray[np.bool_]) -> Turns:
-    """One of the eight for each that may be ``turned``, as it is for the others."""
-    return Turns(*(rng.integers(2, size=(3, len(turned))).astype(bool) & turned))
+def orientations(rng: Generator, sources: Sequence[SourceConfig]) -> Turns:
+    """One of the orientations that the recipe allows for each."""
+    flips = rng.integers(2, size=(3, len(sources))).astype(bool)
+    mirrored = np.array([source.turned is True for source in sources])
+    transposed = np.array([source.turned is not False for source in sources])
+    return Turns(flips[0] & mirrored, flips[1] & mirrored, flips[2] & transposed)
 
 
 def _below(rng: Generator, ends: Whole) -> Whole:

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nets.normalisation import Picture
 from training.data import Sample
 
 TARGET, UNKNOWN = 1, 2
@@ -55,7 +56,7 @@ class Pool:
             (sample.mask > 0) * TARGET + ((sample.mask == 0) & (sample.ignored > 0)) * UNKNOWN for sample in samples
         ]
         self._labels = _joined([label.ravel() for label in labels], np.uint8, device)
-        spectra = [np.unique(sample.picture, return_counts=True) for sample in samples]
+        spectra = [_spectrum(sample.picture) for sample in samples]
         self._levels = _joined([s[0] / top for s, top in zip(spectra, self.top, strict=True)], np.float32, device)
         self._share = _joined([s[1] / s[1].sum() for s in spectra], np.float32, device)
         self._levels_of = np.array([len(s[0]) for s in spectra])
@@ -103,6 +104,13 @@ class Pool:
     def to_device(self, values: NDArray[np.generic]) -> Tensor:
         """A small array as a tensor beside the pixels."""
         return torch.from_numpy(values).to(self.device, non_blocking=True)
+
+
+def _spectrum(picture: Picture) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The counts that occur, and how often each does."""
+    pixels = np.bincount(picture.ravel())
+    levels = np.flatnonzero(pixels)
+    return levels, pixels[levels]
 
 
 def _starts(lengths: NDArray[np.int64]) -> NDArray[np.int64]:

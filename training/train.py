@@ -48,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 raise ConfigError(f"{out}: {error.strerror}") from None
         if recipe.run.threads:
             torch.set_num_threads(recipe.run.threads)
+        torch.backends.cudnn.benchmark = True  # all batches are of one size
         with join(recipe.run.device) as world:
             trainer = Trainer(recipe, out, world, time.monotonic, lambda line: print(line, flush=True))
             if options.resume:

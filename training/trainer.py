@@ -89,6 +89,8 @@ class Trainer:
             StageError: a loss is not finite; the last checkpoint stays as it was.
             ConfigError: a checkpoint cannot be written.
         """
+        if self.recipe.run.compile:
+            self._compile()
         run, before = self.recipe.run, self.clock() - self.progress.seconds
         while self.part_done() < 1:
             self.unread.append(self.step())
@@ -146,6 +148,17 @@ class Trainer:
             taught = distillation(logits, self.teacher.logits(pictures))
             loss = torch.lerp(loss, taught, recipe.teacher.weight)
         return loss
+
+    def _compile(self) -> None:
+        """Compile forward and backward pass, before the time budget begins to run, and leave no trace of it."""
+        self.report("compiling")
+        before = {key: value.clone() for key, value in self.network.state_dict().items()}
+        self.network.train()
+        batch = self.batch(self.progress.step)
+        for warm in {self.part_done() >= self.recipe.loss.warm_up, True}:
+            self.objective(batch.pictures, batch.masks, batch.ignored, warm).backward()  # type: ignore[no-untyped-call]
+        self.network.load_state_dict(before)
+        self.optimiser.zero_grad(set_to_none=True)
 
     def validate(self, most: int) -> None:
         """Score the averaged weights on at most ``most`` held-out pictures a set; keep them if they are the best."""

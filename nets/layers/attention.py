@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from nets.layers.blocked import blocked_conv2d
 from nets.layers.gaussian import GaussianConv2d
 from nets.layers.pinwheel import OrientedPinwheelConv2d, PinwheelConv2d
 
@@ -33,7 +34,7 @@ class ChannelAttention(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         mean = features.mean(dim=(2, 3), keepdim=True)
-        peak = features.amax(dim=(2, 3), keepdim=True)
+        peak = _places_peak(features, self.training)
         gate = self.excite(torch.relu(self.squeeze(mean))) + self.excite(torch.relu(self.squeeze(peak)))
         return torch.sigmoid(gate)
 
@@ -50,8 +51,25 @@ class SpatialAttention(nn.Module):
         self.conv = nn.Conv2d(2, 1, kernel_size, padding=kernel_size // 2, bias=False)
 
     def forward(self, features: Tensor) -> Tensor:
-        pooled = torch.cat([features.mean(dim=1, keepdim=True), features.amax(dim=1, keepdim=True)], dim=1)
-        return torch.sigmoid(self.conv(pooled))
+        pooled = torch.cat([features.mean(dim=1, keepdim=True), _channels_peak(features, self.training)], dim=1)
+        gate = blocked_conv2d(pooled, self.conv.weight) if pooled.is_cuda else self.conv(pooled)
+        return torch.sigmoid(gate)
+
+
+# In training maxima are taken by their place: the gradient of ``amax`` compares all values with the maximum again,
+# which takes long, and finds none equal where a compiler has kept the one in more bits than the other.
+
+
+def _channels_peak(features: Tensor, training: bool) -> Tensor:
+    """(N, C, H, W) -> (N, 1, H, W)."""
+    return features.max(1, keepdim=True).values if training else features.amax(1, keepdim=True)
+
+
+def _places_peak(features: Tensor, training: bool) -> Tensor:
+    """(N, C, H, W) -> (N, C, 1, 1)."""
+    if not training:
+        return features.amax((2, 3), keepdim=True)
+    return features.flatten(2).max(2).values[..., None, None]
 
 
 class ShapedSpatialAttention(nn.Module):
@@ -72,7 +90,7 @@ class ShapedSpatialAttention(nn.Module):
         self.conv = conv
 
     def forward(self, features: Tensor) -> Tensor:
-        return torch.sigmoid(self.conv(features.mean(dim=1, keepdim=True) + features.amax(dim=1, keepdim=True)))
+        return torch.sigmoid(self.conv(features.mean(dim=1, keepdim=True) + _channels_peak(features, self.training)))
 
 
 SPATIAL_ATTENTIONS: dict[str, Callable[[], nn.Module]] = {

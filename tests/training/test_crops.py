@@ -104,7 +104,7 @@ def test_nothing_is_taught_within_four_pixels_of_an_edge_that_only_the_crop_has(
             assert near.tolist() == [not cut] * 4
 
 
-@pytest.mark.parametrize(("turned", "orientations"), [(True, 8), (False, 1)])
+@pytest.mark.parametrize(("turned", "orientations"), [(True, 8), (False, 1), ("transposed", 2)])
 def test_crops_are_turned_and_mirrored_where_that_is_wanted(turned, orientations):
     """Of a whole picture whose corners differ, each orientation has its own corners; a pasted target goes along."""
     picture = np.full((64, 64), 20, np.uint8)
