@@ -128,8 +128,8 @@ def _pooled(level: Tensor, side: int) -> tuple[Tensor, Tensor]:
     exact, half = level.double(), side // 2
     both = torch.cat([exact, exact.square()], 1)
     both = F.avg_pool2d(both, (1, side), 1, (0, half), divisor_override=1)
-    values, squares = F.avg_pool2d(both, (side, 1), 1, (half, 0), divisor_override=1).split(1, dim=1)
-    return values, squares
+    both = F.avg_pool2d(both, (side, 1), 1, (half, 0), divisor_override=1)
+    return both[:, :1], both[:, 1:]
 
 
 def _inside(length: int, side: int, device: torch.device) -> Tensor:
