@@ -69,11 +69,13 @@ class DetectStage:
     def close(self) -> None:
         """Let go of the network."""
         self._aside.shutdown()
+        self._facts = dict(self.facts())
         self._backend = None
 
     def facts(self) -> Mapping[str, str]:
-        """Weights, hash, backend, why it was chosen, device and precision."""
-        return self._facts
+        """Weights, hash, backend, why it was chosen, device and precision; what has gone otherwise than configured."""
+        notice = self._backend.notice if self._backend is not None else ""
+        return self._facts | {"notice": notice} if notice else self._facts
 
     def reports(self) -> Mapping[str, SourceReport]:
         """Not the last stage."""
@@ -88,7 +90,7 @@ class DetectStage:
         maps: dict[int, Maps] = {}
         for (height, width, _), members in groups.items():
             layout = tiles(height, width, self._config.tile, self._config.tile_overlap)
-            parts = np.stack([tile.cut(_picture(packet)) for packet in members for tile in layout])
+            parts = [tile.cut(_picture(packet)) for packet in members for tile in layout]
             intensities = [_prepared(packet).intensity for packet in members for _ in layout]
             assert self._backend is not None
             found = self._backend.infer(parts, intensities)
