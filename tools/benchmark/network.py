@@ -3,7 +3,8 @@
 The published one is MSHNet in PyTorch, eager, in fp32: three channels, every batch norm and all four heads computed,
 contiguous memory, PyTorch's own defaults. It gets its input ready, normalised and on the device, and its output stays
 there. The backends are what the pipeline runs: they take raw counts and give probabilities in the memory of the CPU,
-so normalisation, sigmoid and the way to the device and back count against them.
+so normalisation, sigmoid and the way to the device and back count against them. On a GPU, what they take from raw
+counts to logits, both on the device, is told as well: there they are beside the published network on equal terms.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from tools.benchmark.job import Context, Findings, Job, Part
 from tools.benchmark.timing import interleave, summarise
 
 PUBLISHED = "published"
+ON_DEVICE = ", on the device"
 CHANNELS = 3
 GPU_LOAD = (8192, 2000)
 """Side of the matrices and 1e6 bytes that are copied: less does not fill a large GPU."""
@@ -65,7 +67,7 @@ class Forward(Struct, frozen=True, kw_only=True):
 
     Attributes:
         size: width x height.
-        backend: name and precision, and the manifest's file where it was exported.
+        backend: name and precision, and the manifest's file where it was exported; on the device without the ways.
         ms: of a batch, median.
         spread: distance of the quartiles, as a share of the median.
         frames_per_s: pictures.
@@ -85,7 +87,9 @@ class Forward(Struct, frozen=True, kw_only=True):
     first_s: float
 
 
-def candidates(base: DetectConfig, artefacts: Sequence[str]) -> Iterator[tuple[str, DetectConfig]]:
+def candidates(
+    base: DetectConfig, artefacts: Sequence[str], only: Sequence[str] = ()
+) -> Iterator[tuple[str, DetectConfig]]:
     """Every backend and precision that can run here, from the weights and from exported files, with its name.
 
     Compiled torch is left out on a CPU, where every size takes minutes to compile.
@@ -93,11 +97,13 @@ def candidates(base: DetectConfig, artefacts: Sequence[str]) -> Iterator[tuple[s
     Args:
         base: what they share.
         artefacts: manifests of exported networks.
+        only: names with precisions, to leave out all others; none leaves out none.
 
     Raises:
         BackendError: device or artefact cannot be used.
     """
-    plain = [config for config in available(base) if config.backend != "compiled" or _device() == "cuda"]
+    found = [config for config in available(base) if config.backend != "compiled" or _device() == "cuda"]
+    plain = [config for config in found if not only or f"{config.backend} {config.precision}" in only]
     exported = [c for file in artefacts for c in available(replace(base, artefact=file)) if c.artefact]
     for config in plain:
         yield f"{config.backend} {config.precision}", config
@@ -142,7 +148,7 @@ def jobs(scope: Scope, context: Context) -> list[Job]:
     def job(size: Size, batch: int) -> Job:
         return Job(
             f"network {size[0]}x{size[1]} batch {batch}",
-            lambda: _compare(size, batch, base, context.artefacts, scope, hardware()),
+            lambda: _compare(size, batch, base, context, scope, hardware()),
         )
 
     return [Job("hardware", machine), *(job(size, batch) for size in scope.sizes for batch in scope.batches)]
@@ -155,7 +161,7 @@ def picture(size: Size) -> NDArray[np.uint16]:
 
 
 def _compare(
-    size: Size, batch: int, base: DetectConfig, artefacts: Sequence[str], scope: Scope, hardware: limits.Limits
+    size: Size, batch: int, base: DetectConfig, context: Context, scope: Scope, hardware: limits.Limits
 ) -> Findings:
     config = replace(base, batch_size=batch)
     label = f"{size[0]}x{size[1]}, batch {batch}"
@@ -168,11 +174,14 @@ def _compare(
     ways: dict[str, Callable[[], object]] = {PUBLISHED: _published_way(config.weights, frame, batch, device, threads)}
     missing = []
     precisions = {PUBLISHED: "fp32"}
-    for name, choice in candidates(config, artefacts):
-        precisions[name] = choice.precision
+    for name, choice in candidates(config, context.artefacts, context.backends):
+        precisions[name] = precisions[name + ON_DEVICE] = choice.precision
         torch.set_num_threads(threads)
         try:
-            ways[name] = _backend_way(make_backend(choice), frame, batch)
+            backend = make_backend(choice)
+            ways[name] = _backend_way(backend, frame, batch)
+            if device == "cuda":
+                ways[name + ON_DEVICE] = _device_way(backend, frame, batch)
         except PipelineError as error:
             missing.append(f"{label}, {name}: {one_line(error)}")
     first: dict[str, float] = {}
@@ -234,6 +243,19 @@ def _backend_way(backend: Backend, frame: NDArray[np.uint16], batch: int) -> Cal
     def run() -> None:
         torch.set_num_threads(threads)
         backend.infer(pictures, intensities)
+
+    return run
+
+
+def _device_way(backend: Backend, frame: NDArray[np.uint16], batch: int) -> Callable[[], object]:
+    intensity = measure(frame, backend.manifest.input.normalisation)
+    counts = torch.from_numpy(np.repeat(frame[None], batch, axis=0)).cuda()
+    facts = torch.tensor([[intensity.mean, intensity.gain]] * batch, device="cuda")
+
+    @torch.inference_mode()
+    def run() -> None:
+        backend.forward(counts, facts)
+        torch.cuda.synchronize()
 
     return run
 

@@ -32,6 +32,7 @@ class Scope(Struct, frozen=True, kw_only=True):
         warm_up_s: from the last camera's first result on, not watched.
         streams, sizes, targets: values along which cost is followed, the others being those of the first.
         growth_s: that each of them is watched.
+        cameras: numbers to try, and nothing else; none searches, and follows the growth.
     """
 
     size: Size = (640, 512)
@@ -42,6 +43,7 @@ class Scope(Struct, frozen=True, kw_only=True):
     sizes: tuple[Size, ...] = ((160, 128), (320, 256), (640, 512), (1280, 1024))
     targets: tuple[int, ...] = (1, 8, 64)
     growth_s: float = 5.0
+    cameras: tuple[int, ...] = ()
 
 
 class Cameras(Struct, frozen=True, kw_only=True):
@@ -91,8 +93,12 @@ class Growth(Struct, frozen=True, kw_only=True):
 
 
 def jobs(scope: Scope, context: Context) -> list[Job]:
-    """The number of cameras, then one for each axis."""
+    """The number of cameras, then one for each axis; or one for each number of cameras that is asked for."""
     config = load(context)
+    if scope.cameras:
+        return [
+            Job(f"{count} cameras", partial(some_cameras, count, scope, config, context)) for count in scope.cameras
+        ]
     small = scope.sizes[0]
     axes: dict[str, list[tuple[str, int, Size, int]]] = {
         "streams": [(str(count), count, small, 6) for count in scope.streams],
@@ -118,6 +124,11 @@ def cameras(scope: Scope, config: Config, context: Context) -> Findings:
 
     greatest(holds, MOST_CAMERAS)
     return Findings({"cameras": [rows[count] for count in sorted(rows)]})
+
+
+def some_cameras(count: int, scope: Scope, config: Config, context: Context) -> Findings:
+    """Try one number."""
+    return Findings({"cameras": [try_cameras(count, scope, config, context)]})
 
 
 def greatest(holds: Callable[[int], bool], most: int) -> int:

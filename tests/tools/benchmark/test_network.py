@@ -21,6 +21,7 @@ def test_every_backend_that_can_run_here_is_tried() -> None:
     found = dict(candidates(DetectConfig(threads=3), []))
     assert found["torch fp32"] == DetectConfig(threads=3)
     assert not any("auto" in name for name in found)
+    assert [name for name, _ in candidates(DetectConfig(), [], ["torch fp32"])] == ["torch fp32"]
 
 
 def test_backends_that_cannot_run_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
