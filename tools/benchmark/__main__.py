@@ -10,7 +10,7 @@ the published one), streams (how many cameras, and how cost grows). What is comp
 told. ``--config`` and ``--set`` are settings of run_stream.py; they count for the parts pipeline and streams, and
 where there is a GPU, ``configs/gpu.yaml`` is the default. ``--artefact`` adds networks that ``tools.export`` has made
 to the part network. Narrower than a part would choose: ``--sizes`` of pictures (of the cameras: the last one), and for
-the part network ``--batches`` and ``--backends`` ("compiled bf16"); ``--cameras`` leaves of streams these numbers alone.
+the part network ``--batches`` and ``--backends`` ("compiled bf16"); ``--cameras`` leaves of streams these alone.
 
 Prints Markdown, and at its end what could not be measured. Exit code: 0; 1 where a part has no figures at all; 2
 wrong usage.

@@ -204,7 +204,8 @@ class _ObservedRun(Supervisor):
         """The stage that a thread or process of this name belongs to; all cameras together are one."""
         if name.startswith(("capture.", "read ")):
             return "capture"
-        return name if name in self.watches else OTHERS
+        stage = name.partition("_")[0]  # its pool of threads counts them
+        return stage if stage in self.watches else OTHERS
 
 
 class _RecordedSinks(ThreadChild):

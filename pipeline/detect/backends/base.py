@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
@@ -15,6 +13,7 @@ from torch import Tensor, nn
 
 import nets
 from nets.normalisation import FrameZScore, normalise
+from pipeline.cores import usable_cores
 from pipeline.detect.backends import passage
 from pipeline.detect.config import DetectConfig, Precision
 from pipeline.errors import BackendError
@@ -203,8 +202,3 @@ def only_on_cpu(config: DetectConfig, name: str) -> None:
 def threads(config: DetectConfig) -> int:
     """CPU threads for the network."""
     return config.threads or usable_cores()
-
-
-def usable_cores() -> int:
-    """Cores that this process may run on, which ``taskset`` and containers make fewer than there are."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
