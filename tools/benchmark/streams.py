@@ -60,6 +60,8 @@ class Cameras(Struct, frozen=True, kw_only=True):
         dropped: frames while watched.
         p99_ms: age of tracks.
         cores: busy on average, those of the cameras included.
+        busiest: stage that had the least time to spare, the one that holds up the others where they are too many.
+        busy: share of the time in which it was at work.
     """
 
     cameras: int
@@ -72,6 +74,8 @@ class Cameras(Struct, frozen=True, kw_only=True):
     dropped: int
     p99_ms: float
     cores: float
+    busiest: str
+    busy: float
 
 
 class Growth(Struct, frozen=True, kw_only=True):
@@ -149,6 +153,7 @@ def try_cameras(count: int, scope: Scope, config: Config, context: Context) -> C
     address = f"test://demo?width={width}&height={height}&frames=25&loop=1&live=1&fps={scope.pace:g}"
     seen = watch(address, count, scope.seconds, scope, config, context)
     dropped = sum(seen.dropped.values())
+    busiest = max(seen.busy, key=lambda stage: seen.busy[stage])
     paced = min(seen.captured.values()) >= SLACK * scope.pace * seen.seconds - 1
     return Cameras(
         cameras=count,
@@ -161,6 +166,8 @@ def try_cameras(count: int, scope: Scope, config: Config, context: Context) -> C
         dropped=dropped,
         p99_ms=percentile([passage.track_ms for passage in seen.passages], 99),
         cores=_cpu_ms(seen) * len(seen.passages) / 1000 / seen.seconds,
+        busiest=busiest,
+        busy=seen.busy[busiest],
     )
 
 

@@ -12,7 +12,8 @@ from pipeline.detect.config import DetectConfig
 from pipeline.errors import BackendError
 from tools.benchmark import network
 from tools.benchmark.job import Context
-from tools.benchmark.network import PUBLISHED, Scope, candidates, jobs, published
+from tools.benchmark.network import PUBLISHED, Scope, candidates, jobs
+from tools.benchmark.ways import published
 
 TINY = Scope(sizes=((64, 48),), batches=(2,), budget_s=0.0, matrix_side=64, copied_mb=1)
 

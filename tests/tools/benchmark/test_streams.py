@@ -51,3 +51,5 @@ def test_just_the_numbers_that_are_asked_for(context: Context) -> None:
     (job,) = jobs(replace(TINY, cameras=(2,)), context)
     (row,) = job.run().rows["cameras"]
     assert row.cameras == 2
+    assert row.busiest in ("preprocess", "detect", "track", "sinks")
+    assert 0 < row.busy <= 1
