@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import cv2
@@ -12,6 +11,7 @@ import torch
 from msgspec import Meta, Struct
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
 Picture = NDArray[np.unsignedinteger[Any]]
 
@@ -79,61 +79,60 @@ def normalise(counts: Tensor, mean: Tensor, gain: Tensor, norm: FrameZScore) -> 
     Returns:
         (N, norm.channels, H, W) in [-clip, clip].
     """
-    gain = gain.view(-1, 1, 1, 1)
-    frame = (counts - mean.view(-1, 1, 1, 1)) * gain
-    channels = torch.empty(len(frame), norm.channels, *frame.shape[2:], device=frame.device)
-    channels[:, :1] = frame
+    mean, gain = mean.view(-1, 1, 1, 1), gain.view(-1, 1, 1, 1)
+    channels = torch.empty(len(counts), norm.channels, *counts.shape[2:], device=counts.device)
+    channels[:, :1] = (counts - mean) * gain
+    level = counts - mean.round()
     for channel, side in enumerate(norm.windows, start=1):
-        local = _box_mean(frame, side)
-        variance = _box_mean(frame, side, of_squares=True).addcmul_(local, local, value=-1).float()
-        spread = torch.maximum(variance.clamp_(min=0).sqrt_(), gain * norm.min_std)
-        channels[:, channel : channel + 1] = (frame - local).float() / spread
+        local, squares = _box_means(level, side)
+        variance = squares.addcmul_(local, local, value=-1).float()
+        spread = variance.clamp_(min=norm.min_std**2).sqrt_()
+        channels[:, channel : channel + 1] = (level - local).float() / spread
     return channels.clamp_(-norm.clip, norm.clip)
 
 
-def _box_mean(picture: Tensor, side: int, *, of_squares: bool = False) -> Tensor:
-    """Mean over a square around each pixel, of what of it lies in the picture; (N, 1, H, W) float64.
+def _box_means(level: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """Means of the values and of their squares over a square around each pixel, of what of it lies in the picture.
 
-    Double precision: where the ground is hot, the sky's noise is a millionth of the squares it is told from.
+    Double precision: where the ground is hot, the sky's noise is a millionth of the squares it is told from. Whole
+    numbers of 16 bits have exact sums in it, whoever takes them, and in whatever order.
+
+    Args:
+        level: (N, 1, H, W), float32.
+        side: of the square, odd.
+
+    Returns:
+        two of (N, 1, H, W), float64.
     """
-    height, width = picture.shape[2:]
-    rows, columns = (_inside(length, side, picture.device) for length in (height, width))
-    if picture.device.type == "cpu":
-        sums = _filtered(picture, side, cv2.sqrBoxFilter if of_squares else cv2.boxFilter)
-    else:
-        sums = _cumulated(picture.double().square() if of_squares else picture.double(), side)
-    return sums.mul_((1.0 / rows)[:, None] * (1.0 / columns))
+    rows, columns = (_inside(length, side, level.device) for length in level.shape[2:])
+    share = (1.0 / rows)[:, None] * (1.0 / columns)
+    # OpenCV's running sums take a tenth of the time on a CPU; a compiler cannot see into them.
+    on_cpu = level.device.type == "cpu" and not torch.compiler.is_compiling()
+    values, squares = (_filtered if on_cpu else _pooled)(level, side)
+    return values.mul_(share), squares.mul_(share)
 
 
-def _filtered(picture: Tensor, side: int, box: Callable[..., Any]) -> Tensor:
-    """Sums over squares by OpenCV's running sums, a tenth of the time of cumulated ones on a CPU."""
-    size, outside = (side, side), cv2.BORDER_CONSTANT
-    planes = [box(p, cv2.CV_64F, size, normalize=False, borderType=outside) for p in picture[:, 0].numpy()]
-    return torch.from_numpy(np.stack(planes))[:, None]
+def _filtered(level: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """Sums over squares, of the values (N, 1, H, W) and of their squares, float64, by OpenCV."""
+    size, outside, planes = (side, side), cv2.BORDER_CONSTANT, level[:, 0].numpy()
+    values = [cv2.boxFilter(p, cv2.CV_64F, size, normalize=False, borderType=outside) for p in planes]
+    squares = [cv2.sqrBoxFilter(p, cv2.CV_64F, size, normalize=False, borderType=outside) for p in planes]
+    return torch.from_numpy(np.stack(values))[:, None], torch.from_numpy(np.stack(squares))[:, None]
 
 
-def _cumulated(picture: Tensor, side: int) -> Tensor:
-    """The same on any device."""
-    return _line_sum(_line_sum(picture, side, dim=-1), side, dim=-2)
+def _pooled(level: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """The same on any device: along the rows, then along the columns.
+
+    Sums of so few neighbours keep all cores of a GPU at work, where running sums go down a column one by one.
+    """
+    exact, half = level.double(), side // 2
+    both = torch.cat([exact, exact.square()], 1)
+    both = F.avg_pool2d(both, (1, side), 1, (0, half), divisor_override=1)
+    both = F.avg_pool2d(both, (side, 1), 1, (half, 0), divisor_override=1)
+    return both[:, :1], both[:, 1:]
 
 
 def _inside(length: int, side: int, device: torch.device) -> Tensor:
     """How many pixels of a window lie in a line of that length, by the place of its middle; (length,) float64."""
     place, half = torch.arange(length, device=device), side // 2
     return ((place + half + 1).clamp(max=length) - (place - half).clamp(min=0)).double()
-
-
-def _line_sum(picture: Tensor, side: int, dim: int) -> Tensor:
-    length, half = picture.shape[dim], side // 2
-    sums = picture.cumsum(dim)
-    zero, whole = torch.zeros_like(sums.narrow(dim, 0, 1)), sums.narrow(dim, length - 1, 1)
-    # Lengthened beyond both edges, so that two slices give all windows: slices cost a fraction of gathering.
-    sums = torch.cat([_widen(zero, half + 1, dim), sums, _widen(whole, half, dim)], dim)
-    return sums.narrow(dim, side, length) - sums.narrow(dim, 0, length)
-
-
-def _widen(line: Tensor, length: int, dim: int) -> Tensor:
-    """One row or column as a view of many."""
-    shape = list(line.shape)
-    shape[dim] = length
-    return line.expand(shape)

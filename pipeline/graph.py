@@ -21,6 +21,7 @@ from pipeline.account import Ledger
 from pipeline.capture.factory import is_live, open_source
 from pipeline.capture.stage import CaptureLoop, resume
 from pipeline.config import Config, Where
+from pipeline.cores import usable_cores
 from pipeline.errors import PipelineError, one_line
 from pipeline.journal import Journal
 from pipeline.link import Link, StageState
@@ -41,7 +42,7 @@ class StagePlan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         session: name of the run.
         sources: ids of the sources that come through; for capture, its own.
         inputs, output: endpoints of its queues.
-        credits: frames under way to it from each input, or its batch size if that is more.
+        credits: frames under way to it from each input, or its input's share of its batch if that is more.
         control: endpoint of the supervisor's switchboard.
         journal: file for the numbers that outlive the stage.
         attempt: times that the stage has died before.
@@ -187,7 +188,7 @@ def _loop(plan: StagePlan, context: zmq.Context[zmq.Socket[bytes]], link: Link) 
         return CaptureLoop(plan.name, source, id_, plan.session, plan.policy, door, link, context, row)
     stage = _build(plan, link, journal)
     output = Sender(context, plan.output, session=plan.session) if plan.output is not None else None
-    credits = max(plan.credits, stage.batch_size)
+    credits = max(plan.credits, -(-stage.batch_size // len(plan.inputs)))
     inputs = [Receiver(context, endpoint, plan.session, credits) for endpoint in plan.inputs]
     return StageLoop(plan.name, stage, inputs, output, link, plan.sources, plan.session)
 
@@ -198,7 +199,9 @@ def _build(plan: StagePlan, link: Link, journal: Journal) -> Stage:
     if plan.role == "preprocess":
         from pipeline.preprocess.stage import PreprocessStage
 
-        return PreprocessStage(config.detect.weights, config.preprocess.ego_motion)
+        return PreprocessStage(
+            config.detect.weights, config.preprocess.ego_motion, threads=min(len(plan.sources), usable_cores())
+        )
     if plan.role == "detect":
         from pipeline.detect.stage import DetectStage
 

@@ -39,6 +39,7 @@ def run_record(config: Config, addresses: Mapping[str, str], version: str, outco
         "chosen": detect.get("chosen"),
         "precision": detect.get("precision"),
         "device": detect.get("device"),
+        "notice": detect.get("notice"),
         "sources": {
             id_: {"address": redact(address)} | ({} if outcome is None else _source(outcome, id_))
             for id_, address in addresses.items()

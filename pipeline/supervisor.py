@@ -35,7 +35,7 @@ class Supervisor:
         config: of the run.
         sources: (id, address) of every source.
         out: output folder, if any.
-        warn: told, in one line, of every stage that is started again.
+        warn: told, in one line, of every stage that is started again, and of what it does otherwise than configured.
 
     Attributes:
         source_ids: of all sources.
@@ -67,6 +67,7 @@ class Supervisor:
         self._watches = {plan.name: Watch(plan, config.supervisor) for plan in plans}
         self._journals = {plan.name: Journal(Path(plan.journal), plan.sources) for plan in plans}
         self._errors: dict[str, str] = {}
+        self._noticed: set[str] = set()
         self._earlier_reports: dict[str, SourceReport] = {}
         live = [id_ for id_, address in sources if is_live(address)]
         self._paces = Paces(config.supervisor, live)
@@ -160,6 +161,9 @@ class Supervisor:
             if state.stage not in self._watches:
                 continue
             self._watches[state.stage].hear(state)
+            if (notice := state.facts.get("notice", "")) and notice not in self._noticed:
+                self._noticed.add(notice)
+                self._warn(f"stage {state.stage}: {notice}")
             if state.error and state.stage not in self._errors:
                 self._errors[state.stage] = state.error
             if state.state == "failed" or state.wants_stop:

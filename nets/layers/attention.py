@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from nets.layers.blocked import blocked_conv2d
+from nets.layers.blocked import WideConv2d
 from nets.layers.gaussian import GaussianConv2d
 from nets.layers.pinwheel import OrientedPinwheelConv2d, PinwheelConv2d
 
@@ -48,12 +48,11 @@ class SpatialAttention(nn.Module):
 
     def __init__(self, kernel_size: int = 7) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(2, 1, kernel_size, padding=kernel_size // 2, bias=False)
+        self.conv = WideConv2d(2, 1, kernel_size, padding=kernel_size // 2, bias=False)
 
     def forward(self, features: Tensor) -> Tensor:
         pooled = torch.cat([features.mean(dim=1, keepdim=True), _channels_peak(features, self.training)], dim=1)
-        gate = blocked_conv2d(pooled, self.conv.weight) if pooled.is_cuda else self.conv(pooled)
-        return torch.sigmoid(gate)
+        return torch.sigmoid(self.conv(pooled))
 
 
 # In training maxima are taken by their place: the gradient of ``amax`` compares all values with the maximum again,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.cores import usable_cores
 from pipeline.detect.backends import Backend, Maps, select
 from pipeline.detect.components import find
 from pipeline.detect.config import DetectConfig
@@ -33,8 +34,8 @@ class DetectStage:
         self._backend: Backend | None = None
         self._facts: dict[str, str] = {}
         self._moving: dict[str, MovingEvidence] = {}
-        # One thread, so that the frames of a source keep their order: motion is looked for while the network runs.
-        self._aside = ThreadPoolExecutor(1, "motion")
+        # Motion is looked for while the network runs, in the frames of each source one after another.
+        self._aside = ThreadPoolExecutor(min(config.batch_size, usable_cores()), "detect")
         self._masks: dict[tuple[str, int, int], NDArray[np.bool_]] = {}
 
     def open(self) -> None:
@@ -57,23 +58,30 @@ class DetectStage:
     def process(self, packets: Sequence[Packet]) -> Iterator[Packet]:
         """Detect in a batch of frames; packets leave in the order they came."""
         frames = [packet for packet in packets if not isinstance(packet.message, EndOfSource)]
-        moving = {id(packet): self._aside.submit(self._evidence, packet) for packet in frames}
+        by_source: dict[str, list[Packet]] = {}
+        for packet in frames:
+            by_source.setdefault(_prepared(packet).header.source, []).append(packet)
+        moving = [self._aside.submit(self._all_evidence, members) for members in by_source.values()]
         maps = self._probabilities(frames)
+        evidence = {key: found for part in moving for key, found in part.result().items()}
+        detected = iter(self._each(lambda frame: self._detected(frame, maps[id(frame)], evidence[id(frame)]), frames))
         for packet in packets:
             if isinstance(packet.message, EndOfSource):
                 self._moving.pop(packet.message.source, None)
                 yield packet
                 continue
-            yield self._detected(packet, maps[id(packet)], moving[id(packet)].result())
+            yield next(detected)
 
     def close(self) -> None:
         """Let go of the network."""
         self._aside.shutdown()
+        self._facts = dict(self.facts())
         self._backend = None
 
     def facts(self) -> Mapping[str, str]:
-        """Weights, hash, backend, why it was chosen, device and precision."""
-        return self._facts
+        """Weights, hash, backend, why it was chosen, device and precision; what has gone otherwise than configured."""
+        notice = self._backend.notice if self._backend is not None else ""
+        return self._facts | {"notice": notice} if notice else self._facts
 
     def reports(self) -> Mapping[str, SourceReport]:
         """Not the last stage."""
@@ -88,7 +96,7 @@ class DetectStage:
         maps: dict[int, Maps] = {}
         for (height, width, _), members in groups.items():
             layout = tiles(height, width, self._config.tile, self._config.tile_overlap)
-            parts = np.stack([tile.cut(_picture(packet)) for packet in members for tile in layout])
+            parts = [tile.cut(_picture(packet)) for packet in members for tile in layout]
             intensities = [_prepared(packet).intensity for packet in members for _ in layout]
             assert self._backend is not None
             found = self._backend.infer(parts, intensities)
@@ -96,6 +104,14 @@ class DetectStage:
                 part = found[i * len(layout) : (i + 1) * len(layout)]
                 maps[id(packet)] = stitch(layout, list(part))
         return maps
+
+    def _each(self, do: Callable[[Packet], Packet], frames: Sequence[Packet]) -> Iterable[Packet]:
+        """Of every frame; a single one is not worth a thread."""
+        return map(do, frames) if len(frames) == 1 else self._aside.map(do, frames)
+
+    def _all_evidence(self, frames: Sequence[Packet]) -> dict[int, Evidence | None]:
+        """What moves in frames of one source, in their order."""
+        return {id(packet): self._evidence(packet) for packet in frames}
 
     def _evidence(self, packet: Packet) -> Evidence | None:
         """What moves in the frame: once for each, in their order."""

@@ -59,6 +59,8 @@ def tiles(height: int, width: int, tile: int, overlap: int) -> list[Tile]:
 
 def stitch(layout: Sequence[Tile], maps: Sequence[NDArray[T]]) -> NDArray[T]:
     """Put the maps (h, w) of the tiles together to one of the whole picture (H, W)."""
+    if len(layout) == 1:
+        return maps[0]
     last = layout[-1]
     whole = np.empty((last.rows.stop, last.columns.stop), maps[0].dtype)
     for (rows, columns), part in zip(layout, maps, strict=True):

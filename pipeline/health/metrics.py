@@ -36,7 +36,8 @@ class _Run(Collector):
         """All metrics of the run."""
         status = self._status
         info = InfoMetricFamily("irst_run", "What runs")
-        facts = {key: value for key, value in status.facts.items() if value and key != "chosen"}  # that is a sentence
+        sentences = ("chosen", "notice")
+        facts = {key: value for key, value in status.facts.items() if value and key not in sentences}
         info.add_metric([], {"version": __version__, **facts})
         yield info
         yield StateSetMetricFamily("irst_state", "How the run is", {state: state == status.state for state in STATES})

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import nets
 from pipeline.errors import BackendError
 from pipeline.link import SourceReport
-from pipeline.messages import EndOfSource, Frame, Packet, Prepared
+from pipeline.messages import EndOfSource, Frame, Packet, Prepared, source_of
 from pipeline.preprocess.ego_motion import EgoMotionConfig, EgoMotionEstimator
 from pipeline.preprocess.intensity import measure
 
@@ -18,14 +19,16 @@ class PreprocessStage:
     Args:
         weights: name or path of the weights, whose manifest says how intensity is normalised.
         ego_motion: settings of the estimator; there is one estimator per source.
+        threads: sources whose frames are measured at once.
     """
 
-    batch_size = 1
     window_s = 0.0
 
-    def __init__(self, weights: str, ego_motion: EgoMotionConfig) -> None:
+    def __init__(self, weights: str, ego_motion: EgoMotionConfig, threads: int = 1) -> None:
         self._weights, self._config = weights, ego_motion
         self._estimators: dict[str, EgoMotionEstimator] = {}
+        self.batch_size = threads
+        self._pool = ThreadPoolExecutor(threads, "preprocess")
 
     def open(self) -> None:
         """Read the manifest.
@@ -39,7 +42,23 @@ class PreprocessStage:
             raise BackendError(str(error)) from None
 
     def process(self, packets: Sequence[Packet]) -> Iterator[Packet]:
-        """Measure each frame."""
+        """Measure each frame; packets leave in the order they came."""
+        by_source: dict[str, list[Packet]] = {}
+        for packet in packets:
+            by_source.setdefault(source_of(packet.message), []).append(packet)
+        if len(by_source) == 1:
+            yield from self._measured(packets)
+            return
+        measured = {
+            source: self._pool.submit(lambda part: list(self._measured(part)), part)
+            for source, part in by_source.items()
+        }
+        ready = {source: iter(part.result()) for source, part in measured.items()}
+        for packet in packets:
+            yield next(ready[source_of(packet.message)])
+
+    def _measured(self, packets: Sequence[Packet]) -> Iterator[Packet]:
+        """Packets of one source, in their order."""
         for packet in packets:
             if isinstance(packet.message, EndOfSource):
                 self._estimators.pop(packet.message.source, None)
@@ -54,7 +73,8 @@ class PreprocessStage:
             yield Packet(Prepared(header=header, intensity=intensity, ego=ego), packet.picture)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Let go of the threads."""
+        self._pool.shutdown()
 
     def facts(self) -> Mapping[str, str]:
         """Nothing to say."""

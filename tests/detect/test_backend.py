@@ -11,8 +11,9 @@ import torch
 
 import nets
 from nets.normalisation import FrameZScore
+from pipeline.cores import usable_cores
 from pipeline.detect.backends import make_backend, network_input
-from pipeline.detect.backends.base import threads, usable_cores
+from pipeline.detect.backends.base import threads
 from pipeline.detect.config import DetectConfig
 from pipeline.errors import BackendError, one_line
 from pipeline.messages import Intensity

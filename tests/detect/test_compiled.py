@@ -12,7 +12,7 @@ from nets.manifest import Input, Training, Validation
 from nets.normalisation import FrameZScore
 from nets.registry import ARCHITECTURES
 from pipeline.detect.backends import make_backend
-from pipeline.detect.backends.parity import TOLERANCES, compare
+from pipeline.detect.backends.parity import TOLERANCES, compare, rendered
 from pipeline.detect.config import DetectConfig
 
 
@@ -61,6 +61,16 @@ def test_a_compiled_network_says_the_same(tiny, device):
     assert TOLERANCES["fp32"].holds(found), found
     logits = reference.logits(pictures[0][None], [_intensity(reference, pictures[0])])
     assert logits.min() < -1 < 1 < logits.max()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_whole_compiled_network_agrees_on_a_gpu(precision):
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    reference = make_backend(DetectConfig(device="cpu"))
+    compiled = make_backend(DetectConfig(device="cuda", backend="compiled", precision=precision, batch_size=4))
+    found = compare(reference, compiled, rendered())
+    assert TOLERANCES[precision].holds(found), found
 
 
 def _intensity(backend, picture):

@@ -1,13 +1,13 @@
 from fractions import Fraction
 
-import cv2
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nets.normalisation import FrameZScore, _box_mean, _cumulated, _filtered, frame_statistics, normalise
+from nets import normalisation
+from nets.normalisation import FrameZScore, _box_means, _filtered, _pooled, frame_statistics, normalise
 
 
 def test_statistics_by_hand():
@@ -101,22 +101,50 @@ def test_a_window_over_an_even_patch_is_held_down_by_the_floor():
     assert seen[1, 20, 4] == pytest.approx(0.0, abs=1e-3)
 
 
+def pictures(height, width, seed):
+    """Two level pictures, as far from zero as 16 bits go."""
+    levels = np.random.default_rng(seed).integers(-65535, 65536, (2, 1, height, width))
+    return torch.from_numpy(levels.astype(np.float32))
+
+
+@pytest.mark.parametrize("sums", [_filtered, _pooled])
 @settings(max_examples=30, deadline=None)
 @given(height=st.integers(1, 40), width=st.integers(1, 40), side=st.sampled_from([3, 17, 49]), seed=st.integers(0, 99))
-def test_box_mean_is_that_of_the_pixels_in_the_picture_of_any_size(height, width, side, seed):
-    picture = torch.from_numpy(np.random.default_rng(seed).normal(size=(2, 1, height, width)))
-    expected = torch.empty_like(picture)
-    half = side // 2
+def test_sums_over_squares_of_any_picture_are_exact_on_a_cpu_and_on_a_gpu(sums, height, width, side, seed):
+    level, half = pictures(height, width, seed), side // 2
+    whole, expected = level.long(), torch.empty(2, *level.shape, dtype=torch.long)
     for y in range(height):
         for x in range(width):
-            part = picture[..., max(0, y - half) : y + half + 1, max(0, x - half) : x + half + 1]
-            expected[..., y, x] = part.mean(dim=(-2, -1))
-    torch.testing.assert_close(_box_mean(picture, side), expected, rtol=1e-12, atol=1e-12)
+            part = whole[..., max(0, y - half) : y + half + 1, max(0, x - half) : x + half + 1]
+            expected[0, ..., y, x] = part.sum(dim=(-2, -1))
+            expected[1, ..., y, x] = part.square().sum(dim=(-2, -1))
+    found = torch.stack(sums(level, side))
+    assert found.dtype == torch.float64
+    assert torch.equal(found.long(), expected)
 
 
-@settings(max_examples=30, deadline=None)
-@given(height=st.integers(1, 40), width=st.integers(1, 40), side=st.sampled_from([3, 17, 49]), seed=st.integers(0, 99))
-def test_sums_of_a_cpu_are_those_of_a_gpu(height, width, side, seed):
-    picture = torch.from_numpy(np.random.default_rng(seed).normal(size=(2, 1, height, width)).astype(np.float32))
-    for box, values in ((cv2.boxFilter, picture.double()), (cv2.sqrBoxFilter, picture.double().square())):
-        torch.testing.assert_close(_filtered(picture, side, box), _cumulated(values, side), rtol=0, atol=1e-10)
+def test_means_are_those_of_the_pixels_in_the_picture():
+    level = torch.tensor([[[[1.0, 2.0, 6.0]]]])
+    values, squares = _box_means(level, 3)
+    assert values.tolist() == [[[[pytest.approx(1.5), pytest.approx(3.0), pytest.approx(4.0)]]]]
+    assert squares.tolist() == [[[[pytest.approx(2.5), pytest.approx(41 / 3), pytest.approx(20.0)]]]]
+
+
+def test_a_quiet_sky_above_hot_ground_is_seen_in_its_own_noise():
+    # The noise is a millionth of the squares that it is told from: single precision would drown it.
+    picture = np.random.default_rng(6).integers(999, 1003, (64, 64)).astype(np.uint16)
+    picture[40:] = 65000
+    seen = network_input(picture, FrameZScore(windows=(17,), min_std=0.5))[1, :32]
+    counts = picture.astype(np.float64)
+    for y, x in ((8, 8), (20, 31), (31, 50)):
+        square = counts[y - 8 : y + 9, x - 8 : x + 9]
+        assert seen[y, x] == pytest.approx((counts[y, x] - square.mean()) / square.std(), abs=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_gpu_makes_of_a_picture_what_a_cpu_makes(monkeypatch, dtype):
+    picture = np.random.default_rng(7).integers(0, np.iinfo(dtype).max + 1, (50, 70), dtype)
+    norm = FrameZScore(windows=(17, 49))
+    on_cpu = network_input(picture, norm)
+    monkeypatch.setattr(normalisation, "_filtered", _pooled)
+    assert np.array_equal(network_input(picture, norm), on_cpu)

@@ -57,6 +57,19 @@ def test_the_end_of_a_source_passes_after_its_frames_and_ends_its_memory(stage):
     assert outs[3].ego == UNKNOWN
 
 
+def test_sources_side_by_side_give_what_they_give_one_by_one(stage):
+    together = PreprocessStage("mshnet", EgoMotionConfig(), threads=3)
+    together.open()
+    batches = [
+        [frame(view(3 * i, 0), "a", i), frame(view(0, -2 * i), "b", 2 * i), frame(view(0, i), "b", 2 * i + 1)]
+        for i in range(3)
+    ]
+    batches.append([end("b"), frame(view(9, 9), "a", 3), end("a")])
+    for batch in batches:
+        assert [out.message for out in together.process(batch)] == prepared(stage, *batch)
+    together.close()
+
+
 def test_weights_that_are_not_there_end_the_start():
     with pytest.raises(BackendError, match="no shipped weights named 'nothing'"):
         PreprocessStage("nothing", EgoMotionConfig()).open()

@@ -1,14 +1,16 @@
 """Measure how fast everything is, side by side in one run.
 
     python -m tools.benchmark [--quick] [--only PART,PART] [--config FILE] [--set KEY=VALUE ...]
-                              [--artefact FILE ...] [--json FILE]
+                              [--artefact FILE ...] [--sizes WxH,WxH] [--batches N,N] [--backends NAME,NAME]
+                              [--cameras N,N] [--json FILE]
 
 Parts: network (every backend against the published network), pipeline (the whole against the network alone, latency,
 where time goes), transport (our queue against others), tracker (ours against others), training (our recipe against
 the published one), streams (how many cameras, and how cost grows). What is compared takes turns, and medians are
 told. ``--config`` and ``--set`` are settings of run_stream.py; they count for the parts pipeline and streams, and
 where there is a GPU, ``configs/gpu.yaml`` is the default. ``--artefact`` adds networks that ``tools.export`` has made
-to the part network.
+to the part network. Narrower than a part would choose: ``--sizes`` of pictures (of the cameras: the last one), and for
+the part network ``--batches`` and ``--backends`` ("compiled bf16"); ``--cameras`` leaves of streams these alone.
 
 Prints Markdown, and at its end what could not be measured. Exit code: 0; 1 where a part has no figures at all; 2
 wrong usage.
@@ -17,15 +19,17 @@ wrong usage.
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 from tqdm import tqdm
 
 from pipeline.errors import ConfigError, PipelineError, one_line
@@ -68,8 +72,38 @@ class Record(Struct, frozen=True, kw_only=True):
     parts: dict[str, PartResult]
 
 
+class Narrow(NamedTuple):
+    """What is measured instead of what the parts would choose; empty leaves it to them.
+
+    Attributes:
+        sizes: width and height of the pictures.
+        batches: pictures at once.
+        backends: each a name with its precision.
+        cameras: numbers to try.
+    """
+
+    sizes: tuple[tuple[int, int], ...] = ()
+    batches: tuple[int, ...] = ()
+    backends: tuple[str, ...] = ()
+    cameras: tuple[int, ...] = ()
+
+    def scope(self, scope: Any) -> Any:
+        """A part's scope with those of its fields exchanged that are given here."""
+        given = {name: getattr(self, name) for name in ("sizes", "batches", "cameras")}
+        given["size"] = self.sizes[-1:] and self.sizes[-1]
+        return replace(scope, **{name: value for name, value in given.items() if value and hasattr(scope, name)})
+
+
+FREE = Narrow()
+
+
 def measure(
-    parts: Sequence[Part], quick: bool, config: Path | None, settings: Sequence[str], artefacts: Sequence[str] = ()
+    parts: Sequence[Part],
+    quick: bool,
+    config: Path | None,
+    settings: Sequence[str],
+    artefacts: Sequence[str] = (),
+    narrow: Narrow = FREE,
 ) -> Record:
     """Run the jobs of some parts, one after another.
 
@@ -80,8 +114,9 @@ def measure(
     if config is None and where.gpu:
         config = GPU_CONFIG
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
-        context = Context(where.usable_cores, settings, config, Path(folder), artefacts)
-        plan = [(part, job) for part in parts for job in part.jobs(part.quick if quick else part.full, context)]
+        context = Context(where.usable_cores, settings, config, Path(folder), artefacts, narrow.backends)
+        scopes = [(part, narrow.scope(part.quick if quick else part.full)) for part in parts]
+        plan = [(part, job) for part, scope in scopes for job in part.jobs(scope, context)]
         results = {part.name: PartResult() for part in parts}
         with tqdm(plan, unit=" steps", disable=None) as progress:
             for part, job in progress:
@@ -120,7 +155,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool."""
     args = _parse(argv)
     try:
-        record = measure([PARTS[name] for name in args.only], args.quick, args.config, args.settings, args.artefact)
+        narrow = Narrow(args.sizes, args.batches, args.backends, args.cameras)
+        parts = [PARTS[name] for name in args.only]
+        record = measure(parts, args.quick, args.config, args.settings, args.artefact, narrow)
         sys.stdout.write(report(record) + "\n")
         if args.json is not None:
             try:
@@ -153,6 +190,12 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--artefact", action="append", default=[], metavar="FILE", help="manifest of an exported network"
     )
+    parser.add_argument("--sizes", type=_sizes, default=(), metavar="WxH,WxH", help="of pictures")
+    parser.add_argument("--batches", type=_numbers, default=(), metavar="N,N", help="pictures at once")
+    parser.add_argument(
+        "--backends", type=lambda text: tuple(text.split(",")), default=(), metavar="NAME,NAME", help="with precision"
+    )
+    parser.add_argument("--cameras", type=_numbers, default=(), metavar="N,N", help="numbers to try")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
     return parser.parse_args(argv)
 
@@ -162,6 +205,19 @@ def _names(text: str) -> list[str]:
     if unknown := [name for name in names if name not in PARTS]:
         raise argparse.ArgumentTypeError(f"unknown part {unknown[0]!r}; there are {', '.join(PARTS)}")
     return list(dict.fromkeys(names))
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    if not re.fullmatch(r"[1-9]\d{0,3}(,[1-9]\d{0,3})*", text):
+        raise argparse.ArgumentTypeError(f"not whole numbers from 1 to 9999 with commas: {text!r}")
+    return tuple(int(number) for number in text.split(","))
+
+
+def _sizes(text: str) -> tuple[tuple[int, int], ...]:
+    pairs = [_numbers(size.replace("x", ",")) for size in text.split(",")]
+    if any(len(pair) != 2 for pair in pairs):
+        raise argparse.ArgumentTypeError(f"not sizes like 640x512 with commas: {text!r}")
+    return tuple((width, height) for width, height in pairs)
 
 
 if __name__ == "__main__":

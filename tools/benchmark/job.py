@@ -26,6 +26,7 @@ class Context(NamedTuple):
         config: YAML file of the pipeline, if any.
         folder: for temporary files.
         artefacts: manifests of exported networks, to measure beside the weights.
+        backends: that the part network is kept to, each a name with its precision; all where there are none.
     """
 
     threads: int
@@ -33,6 +34,7 @@ class Context(NamedTuple):
     config: Path | None
     folder: Path
     artefacts: Sequence[str] = ()
+    backends: Sequence[str] = ()
 
 
 class Findings(NamedTuple):

@@ -11,7 +11,7 @@ import psutil
 import torch
 from msgspec import Struct
 
-from pipeline.detect.backends.base import usable_cores
+from pipeline.cores import usable_cores
 
 PACKAGES = (
     *("torch", "openvino", "onnxruntime", "tensorrt", "numpy", "opencv-python", "pyzmq", "kornia"),

@@ -3,7 +3,8 @@
 The published one is MSHNet in PyTorch, eager, in fp32: three channels, every batch norm and all four heads computed,
 contiguous memory, PyTorch's own defaults. It gets its input ready, normalised and on the device, and its output stays
 there. The backends are what the pipeline runs: they take raw counts and give probabilities in the memory of the CPU,
-so normalisation, sigmoid and the way to the device and back count against them.
+so normalisation, sigmoid and the way to the device and back count against them. On a GPU, what they take from raw
+counts to logits, both on the device, is told as well: there they are beside the published network on equal terms.
 """
 
 from __future__ import annotations
@@ -13,32 +14,26 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from pathlib import Path
 
-import numpy as np
 import psutil
 import torch
 from msgspec import Struct
 from msgspec.structs import replace
-from numpy.typing import NDArray
-from torch import nn
 
 import nets
-from nets.normalisation import FrameZScore
-from pipeline.capture.scene import Scene, SceneSpec
-from pipeline.detect.backends import Backend, available, make_backend, network_input
+from pipeline.detect.backends import available, make_backend
 from pipeline.detect.backends.choice import BACKENDS
 from pipeline.detect.config import DetectConfig
 from pipeline.errors import PipelineError, one_line
-from pipeline.preprocess.intensity import measure
 from tools.benchmark import limits
 from tools.benchmark.cost import Layer, layers, least_seconds
 from tools.benchmark.job import Context, Findings, Job, Part
 from tools.benchmark.timing import interleave, summarise
+from tools.benchmark.ways import CHANNELS, Size, backend_way, device_way, picture, published_way
 
 PUBLISHED = "published"
-CHANNELS = 3
+ON_DEVICE = ", on the device"
 GPU_LOAD = (8192, 2000)
 """Side of the matrices and 1e6 bytes that are copied: less does not fill a large GPU."""
-Size = tuple[int, int]
 
 
 class Scope(Struct, frozen=True, kw_only=True):
@@ -65,7 +60,7 @@ class Forward(Struct, frozen=True, kw_only=True):
 
     Attributes:
         size: width x height.
-        backend: name and precision, and the manifest's file where it was exported.
+        backend: name and precision, and the manifest's file where it was exported; on the device without the ways.
         ms: of a batch, median.
         spread: distance of the quartiles, as a share of the median.
         frames_per_s: pictures.
@@ -85,7 +80,9 @@ class Forward(Struct, frozen=True, kw_only=True):
     first_s: float
 
 
-def candidates(base: DetectConfig, artefacts: Sequence[str]) -> Iterator[tuple[str, DetectConfig]]:
+def candidates(
+    base: DetectConfig, artefacts: Sequence[str], only: Sequence[str] = ()
+) -> Iterator[tuple[str, DetectConfig]]:
     """Every backend and precision that can run here, from the weights and from exported files, with its name.
 
     Compiled torch is left out on a CPU, where every size takes minutes to compile.
@@ -93,11 +90,13 @@ def candidates(base: DetectConfig, artefacts: Sequence[str]) -> Iterator[tuple[s
     Args:
         base: what they share.
         artefacts: manifests of exported networks.
+        only: names with precisions, to leave out all others; none leaves out none.
 
     Raises:
         BackendError: device or artefact cannot be used.
     """
-    plain = [config for config in available(base) if config.backend != "compiled" or _device() == "cuda"]
+    found = [config for config in available(base) if config.backend != "compiled" or _device() == "cuda"]
+    plain = [config for config in found if not only or f"{config.backend} {config.precision}" in only]
     exported = [c for file in artefacts for c in available(replace(base, artefact=file)) if c.artefact]
     for config in plain:
         yield f"{config.backend} {config.precision}", config
@@ -118,16 +117,6 @@ def left_out(base: DetectConfig, artefacts: Sequence[str]) -> Iterator[str]:
             yield f"{name}: {one_line(error)}"
 
 
-def published(weights: str, device: str) -> nn.Module:
-    """MSHNet as published, with the weights of that name where they are of this architecture, else with random ones."""
-    manifest = nets.read_manifest(weights)
-    if (manifest.architecture, manifest.options) == ("mshnet", {"in_channels": CHANNELS}):
-        network, _ = nets.load(weights)
-    else:
-        network = nets.build("mshnet", in_channels=CHANNELS).eval().requires_grad_(False)
-    return network.to(device).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload, no-any-return]
-
-
 def jobs(scope: Scope, context: Context) -> list[Job]:
     """The limits of the machine, then a job for each size and batch."""
     device = _device()
@@ -142,20 +131,14 @@ def jobs(scope: Scope, context: Context) -> list[Job]:
     def job(size: Size, batch: int) -> Job:
         return Job(
             f"network {size[0]}x{size[1]} batch {batch}",
-            lambda: _compare(size, batch, base, context.artefacts, scope, hardware()),
+            lambda: _compare(size, batch, base, context, scope, hardware()),
         )
 
     return [Job("hardware", machine), *(job(size, batch) for size in scope.sizes for batch in scope.batches)]
 
 
-def picture(size: Size) -> NDArray[np.uint16]:
-    """A frame of the demo scene, (H, W)."""
-    width, height = size
-    return Scene(SceneSpec(name="demo", width=width, height=height, frames=1)).frame(0)
-
-
 def _compare(
-    size: Size, batch: int, base: DetectConfig, artefacts: Sequence[str], scope: Scope, hardware: limits.Limits
+    size: Size, batch: int, base: DetectConfig, context: Context, scope: Scope, hardware: limits.Limits
 ) -> Findings:
     config = replace(base, batch_size=batch)
     label = f"{size[0]}x{size[1]}, batch {batch}"
@@ -165,28 +148,30 @@ def _compare(
         return Findings({}, [f"{label}: {reason}"])
     frame = picture(size)
     threads = config.threads or 1
-    ways: dict[str, Callable[[], object]] = {PUBLISHED: _published_way(config.weights, frame, batch, device, threads)}
+    ways: dict[str, Callable[[], object]] = {PUBLISHED: published_way(config.weights, frame, batch, device, threads)}
     missing = []
     precisions = {PUBLISHED: "fp32"}
-    for name, choice in candidates(config, artefacts):
-        precisions[name] = choice.precision
+    for name, choice in candidates(config, context.artefacts, context.backends):
+        precisions[name] = precisions[name + ON_DEVICE] = choice.precision
         torch.set_num_threads(threads)
         try:
-            ways[name] = _backend_way(make_backend(choice), frame, batch)
+            backend = make_backend(choice)
+            ways[name] = backend_way(backend, frame, batch)
+            if device == "cuda":
+                ways[name + ON_DEVICE] = device_way(backend, frame, batch)
         except PipelineError as error:
             missing.append(f"{label}, {name}: {one_line(error)}")
     first: dict[str, float] = {}
     for name, way in list(ways.items()):
-        start = time.perf_counter()
         try:
-            way()
+            first[name] = _duration(way)
         except (torch.OutOfMemoryError, PipelineError) as error:
             missing.append(f"{label}, {name}: {one_line(error)}")
             del ways[name]
             continue
-        first[name] = time.perf_counter() - start
-        if first[name] > scope.longest_s and name == PUBLISHED:
-            return Findings({}, [f"{label}: one pass takes {first[name]:.0f} s"])
+        # The first pass may have had libraries to load.
+        if name == PUBLISHED and first[name] > scope.longest_s and (again := _duration(way)) > scope.longest_s:
+            return Findings({}, [f"{label}: one pass takes {again:.0f} s"])
     seconds = interleave(ways, scope.budget_s)
     reference = summarise(seconds[PUBLISHED]).median if PUBLISHED in seconds else float("nan")
     rows = []
@@ -208,34 +193,11 @@ def _compare(
     return Findings({"forward": rows}, missing)
 
 
-def _published_way(
-    weights: str, frame: NDArray[np.uint16], batch: int, device: str, threads: int
-) -> Callable[[], object]:
-    network = published(weights, device)
-    norm = FrameZScore(windows=(17, 49))
-    ready = network_input(frame[None], [measure(frame, norm)], norm, torch.device(device)).expand(batch, -1, -1, -1)
-    ready = ready.contiguous()
-
-    def run() -> None:
-        torch.set_num_threads(threads)
-        with torch.no_grad():
-            network(ready)
-        if device == "cuda":
-            torch.cuda.synchronize()
-
-    return run
-
-
-def _backend_way(backend: Backend, frame: NDArray[np.uint16], batch: int) -> Callable[[], object]:
-    threads = torch.get_num_threads()  # as the backend has chosen; the next one may choose otherwise
-    pictures = np.repeat(frame[None], batch, axis=0)
-    intensities = [measure(frame, backend.manifest.input.normalisation)] * batch
-
-    def run() -> None:
-        torch.set_num_threads(threads)
-        backend.infer(pictures, intensities)
-
-    return run
+def _duration(way: Callable[[], object]) -> float:
+    """Seconds."""
+    start = time.perf_counter()
+    way()
+    return time.perf_counter() - start
 
 
 def _too_large(work: list[Layer], batch: int, device: str, scope: Scope, hardware: limits.Limits) -> str:

@@ -63,12 +63,14 @@ class Moment(NamedTuple):
         at_ns: monotonic.
         cpu_s: spent so far, by stage and for ``OTHERS``; the supervisor's own are left out.
         captured, dropped: frames so far, by source.
+        idle_s: that stages have said they had nothing to do, or could not pass on what they had.
     """
 
     at_ns: int
     cpu_s: Mapping[str, float]
     captured: Mapping[str, int]
     dropped: Mapping[str, int]
+    idle_s: Mapping[str, float] = {}
 
 
 class Observation(NamedTuple):
@@ -106,6 +108,15 @@ class Observation(NamedTuple):
     def captured(self) -> dict[str, int]:
         """Frames captured in between, by source."""
         return {source: count - self.begin.captured[source] for source, count in self.end.captured.items()}
+
+    @property
+    def busy(self) -> dict[str, float]:
+        """Share of the time in which each stage but capture was at work; they tell it every quarter of a second."""
+        return {
+            stage: max(0.0, 1 - (idle_s - self.begin.idle_s[stage]) / self.seconds)
+            for stage, idle_s in self.end.idle_s.items()
+            if stage in self.begin.idle_s
+        }
 
     def cpu_ms_per_frame(self) -> dict[str, float]:
         """CPU time by stage; stages that began or ended in between are left out."""
@@ -181,6 +192,7 @@ class _ObservedRun(Supervisor):
             self._cpu_s(),
             {source: account.entered for source, account in accounts.items()},
             {source: total(account.dropped) + total(account.lost) for source, account in accounts.items()},
+            {name: state.idle_s for name, state in self.states.items() if not name.startswith("capture.")},
         )
 
     def _cpu_s(self) -> dict[str, float]:
@@ -204,7 +216,8 @@ class _ObservedRun(Supervisor):
         """The stage that a thread or process of this name belongs to; all cameras together are one."""
         if name.startswith(("capture.", "read ")):
             return "capture"
-        return name if name in self.watches else OTHERS
+        stage = name.partition("_")[0]  # its pool of threads counts them
+        return stage if stage in self.watches else OTHERS
 
 
 class _RecordedSinks(ThreadChild):

@@ -32,6 +32,7 @@ class Scope(Struct, frozen=True, kw_only=True):
         warm_up_s: from the last camera's first result on, not watched.
         streams, sizes, targets: values along which cost is followed, the others being those of the first.
         growth_s: that each of them is watched.
+        cameras: numbers to try, and nothing else; none searches, and follows the growth.
     """
 
     size: Size = (640, 512)
@@ -42,6 +43,7 @@ class Scope(Struct, frozen=True, kw_only=True):
     sizes: tuple[Size, ...] = ((160, 128), (320, 256), (640, 512), (1280, 1024))
     targets: tuple[int, ...] = (1, 8, 64)
     growth_s: float = 5.0
+    cameras: tuple[int, ...] = ()
 
 
 class Cameras(Struct, frozen=True, kw_only=True):
@@ -58,6 +60,8 @@ class Cameras(Struct, frozen=True, kw_only=True):
         dropped: frames while watched.
         p99_ms: age of tracks.
         cores: busy on average, those of the cameras included.
+        busiest: stage that had the least time to spare, the one that holds up the others where they are too many.
+        busy: share of the time in which it was at work.
     """
 
     cameras: int
@@ -70,6 +74,8 @@ class Cameras(Struct, frozen=True, kw_only=True):
     dropped: int
     p99_ms: float
     cores: float
+    busiest: str
+    busy: float
 
 
 class Growth(Struct, frozen=True, kw_only=True):
@@ -91,8 +97,12 @@ class Growth(Struct, frozen=True, kw_only=True):
 
 
 def jobs(scope: Scope, context: Context) -> list[Job]:
-    """The number of cameras, then one for each axis."""
+    """The number of cameras, then one for each axis; or one for each number of cameras that is asked for."""
     config = load(context)
+    if scope.cameras:
+        return [
+            Job(f"{count} cameras", partial(some_cameras, count, scope, config, context)) for count in scope.cameras
+        ]
     small = scope.sizes[0]
     axes: dict[str, list[tuple[str, int, Size, int]]] = {
         "streams": [(str(count), count, small, 6) for count in scope.streams],
@@ -120,6 +130,11 @@ def cameras(scope: Scope, config: Config, context: Context) -> Findings:
     return Findings({"cameras": [rows[count] for count in sorted(rows)]})
 
 
+def some_cameras(count: int, scope: Scope, config: Config, context: Context) -> Findings:
+    """Try one number."""
+    return Findings({"cameras": [try_cameras(count, scope, config, context)]})
+
+
 def greatest(holds: Callable[[int], bool], most: int) -> int:
     """Greatest number from 0 to ``most`` that holds, if all below one that holds do; each is tried at most once."""
     low, high = 0, 1
@@ -138,6 +153,7 @@ def try_cameras(count: int, scope: Scope, config: Config, context: Context) -> C
     address = f"test://demo?width={width}&height={height}&frames=25&loop=1&live=1&fps={scope.pace:g}"
     seen = watch(address, count, scope.seconds, scope, config, context)
     dropped = sum(seen.dropped.values())
+    busiest = max(seen.busy, key=lambda stage: seen.busy[stage])
     paced = min(seen.captured.values()) >= SLACK * scope.pace * seen.seconds - 1
     return Cameras(
         cameras=count,
@@ -150,6 +166,8 @@ def try_cameras(count: int, scope: Scope, config: Config, context: Context) -> C
         dropped=dropped,
         p99_ms=percentile([passage.track_ms for passage in seen.passages], 99),
         cores=_cpu_ms(seen) * len(seen.passages) / 1000 / seen.seconds,
+        busiest=busiest,
+        busy=seen.busy[busiest],
     )
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,11 +13,14 @@ from torch import Tensor, nn
 
 import nets
 from nets.normalisation import FrameZScore, normalise
+from pipeline.cores import usable_cores
+from pipeline.detect.backends import passage
 from pipeline.detect.config import DetectConfig, Precision
 from pipeline.errors import BackendError
 from pipeline.messages import Intensity
 
 Maps = NDArray[np.float32]
+Pictures = NDArray[Any] | Sequence[NDArray[Any]]
 CPU = torch.device("cpu")
 
 
@@ -40,6 +41,7 @@ class Backend(ABC):
         precision: that it runs.
         device: where it runs, for people.
         size: (H, W) of the only pictures that it takes; none if it takes all.
+        notice: what has gone otherwise than configured, in one line; empty if nothing has.
 
     Raises:
         BackendError: weights, device, precision, artefact or library cannot be used.
@@ -48,6 +50,7 @@ class Backend(ABC):
     name: ClassVar[str]
     precisions: ClassVar[tuple[Precision, ...]]
     size: tuple[int, int] | None = None
+    notice: str = ""
 
     def __init__(self, config: DetectConfig, manifest: nets.Manifest, device: torch.device = CPU, batch: int = 1):
         if config.precision not in self.precisions:
@@ -57,6 +60,7 @@ class Backend(ABC):
         self.precision: Precision = config.precision
         self.device = str(device) if device.type == "cpu" else f"{device} ({torch.cuda.get_device_name(device)})"
         self._on, self._batch = device, batch
+        self._streams = passage.streams(device) if device.type == "cuda" else None
 
     @abstractmethod
     def run(self, batch: Tensor) -> Tensor:
@@ -65,35 +69,73 @@ class Backend(ABC):
         The result is valid until the next call.
         """
 
-    def infer(self, pictures: NDArray[Any], intensities: list[Intensity]) -> Maps:
+    def normalise(self, counts: Tensor, mean: Tensor, gain: Tensor) -> Tensor:
+        """See ``nets.normalisation.normalise``; as the weights want it."""
+        return normalise(counts, mean, gain, self.manifest.input.normalisation)
+
+    def forward(self, counts: Tensor, facts: Tensor) -> Tensor:
+        """Logits (B, 1, H, W), float32, of raw counts, all on the device; valid until the next call.
+
+        Args:
+            counts: (B, H, W), uint8 or uint16.
+            facts: (B, 2), float32, mean and gain of each picture's frame.
+        """
+        # Torch has little arithmetic on uint16; the upload stays two bytes a pixel as int32 would not.
+        return self.run(self.normalise(counts.to(torch.float32)[:, None], facts[:, 0], facts[:, 1]))
+
+    def infer(self, pictures: Pictures, intensities: list[Intensity]) -> Maps:
         """Probability of a target at every pixel.
 
         The map of a picture does not depend, to the last bit, on the other pictures of the batch.
 
         Args:
-            pictures: (N, H, W) uint8 or uint16, raw counts.
+            pictures: (N, H, W) uint8 or uint16, raw counts, or N of (H, W).
             intensities: of each picture's frame.
 
         Returns:
             (N, H, W) float32 in 0..1.
+
+        Raises:
+            BackendError: the memory of the device does not hold a batch of one.
         """
         return self._maps(pictures, intensities, torch.sigmoid)
 
-    def logits(self, pictures: NDArray[Any], intensities: list[Intensity]) -> Maps:
+    def logits(self, pictures: Pictures, intensities: list[Intensity]) -> Maps:
         """The same before the sigmoid."""
-        return self._maps(pictures, intensities, lambda logits: logits)
+        return self._maps(pictures, intensities, torch.clone)
+
+    def shrink(self, batch: int) -> None:
+        """Take smaller batches from now on, and give up what is kept for those of the present size."""
+        self._batch = batch
+        if self._on.type == "cuda":
+            torch.cuda.empty_cache()
 
     @torch.inference_mode()
-    def _maps(self, pictures: NDArray[Any], intensities: list[Intensity], last: Callable[[Tensor], Tensor]) -> Maps:
-        maps = np.empty(pictures.shape, np.float32)
-        norm = self.manifest.input.normalisation
-        for start in range(0, len(pictures), self._batch):
-            stop = min(start + self._batch, len(pictures))
-            batch = network_input(pictures[start:stop], intensities[start:stop], norm, self._on)
-            if fill := self._batch - len(batch):
-                batch = torch.cat([batch, batch[:1].expand(fill, -1, -1, -1)])
-            maps[start:stop] = last(self.run(batch)[: stop - start, 0]).cpu().numpy()
-        return maps
+    def _maps(self, pictures: Pictures, intensities: list[Intensity], last: Callable[[Tensor], Tensor]) -> Maps:
+        def forward(counts: Tensor, facts: Tensor) -> Tensor:
+            return last(self.forward(counts, facts))[:, 0]
+
+        while True:
+            try:
+                if self._streams is None:
+                    return passage.here(forward, list(pictures), intensities, self._batch)
+                with torch.cuda.device(self._on):
+                    return passage.there_and_back(forward, list(pictures), intensities, self._batch, self._streams)
+            except torch.OutOfMemoryError as error:
+                reason = str(error).split(". ")[0]
+            self._halve(reason)  # not above: the error holds on to what there is no memory for
+
+    def _halve(self, reason: str) -> None:
+        """Go on with batches of half the size, in which the last bit of a map may be another.
+
+        Raises:
+            BackendError: they are of one picture.
+        """
+        if self._batch == 1:
+            raise BackendError(f"detect.device: {self.device} has no memory for a single picture: {reason}")
+        before = self._batch
+        self.shrink(before // 2)
+        self.notice = f"{self.device} has no memory for {before} pictures at once, goes on with {self._batch}"
 
 
 def network_input(
@@ -110,7 +152,6 @@ def network_input(
     Returns:
         (N, C, H, W) float32 in -clip..clip.
     """
-    # Torch has little arithmetic on uint16; the upload stays two bytes a pixel as int32 would not.
     counts = torch.from_numpy(np.ascontiguousarray(pictures)).to(device).to(torch.float32)[:, None]
     facts = torch.tensor([(i.mean, i.gain) for i in intensities], dtype=torch.float32, device=device)
     return normalise(counts, facts[:, 0], facts[:, 1], norm)
@@ -161,8 +202,3 @@ def only_on_cpu(config: DetectConfig, name: str) -> None:
 def threads(config: DetectConfig) -> int:
     """CPU threads for the network."""
     return config.threads or usable_cores()
-
-
-def usable_cores() -> int:
-    """Cores that this process may run on, which ``taskset`` and containers make fewer than there are."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1

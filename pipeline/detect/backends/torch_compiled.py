@@ -1,19 +1,31 @@
-"""The network compiled by PyTorch: folded, channels last, on a GPU as one CUDA graph."""
+"""The network compiled by PyTorch: folded, channels last, on a GPU as one CUDA graph from raw counts to logits."""
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nets.fold import fold
+from nets.on_gpu import for_gpu
 from pipeline.detect.backends.base import Backend, load, threads, torch_device
 from pipeline.detect.config import DetectConfig
 from pipeline.errors import BackendError
 
 _MAX_SHAPES = 64
 """Sizes of pictures that a run may hold; each is compiled for itself."""
+_WARM_UPS = 2
+
+
+class Recording(NamedTuple):
+    """A CUDA graph, what it reads and what it writes: see ``Backend.forward``."""
+
+    graph: torch.cuda.CUDAGraph
+    counts: Tensor
+    facts: Tensor
+    logits: Tensor
 
 
 class CompiledBackend(Backend):
@@ -35,14 +47,23 @@ class CompiledBackend(Backend):
         network, manifest = load(config)
         on_cpu = device.type == "cpu"
         super().__init__(config, manifest, device, batch=1 if on_cpu else config.batch_size)
-        self._dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
-        network = fold(network).to(device, self._dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
+        network = fold(network).to(device, dtype)
         if on_cpu:
             torch.set_num_threads(threads(config))
+        else:
+            network = for_gpu(network)
         torch._dynamo.config.recompile_limit = _MAX_SHAPES
-        # Constant weights may be laid out as each convolution likes them best.
-        options: dict[str, Any] = {"freezing": True, "triton.cudagraphs": not on_cpu}
-        self._network = torch.compile(network, fullgraph=True, dynamic=False, options=options)
+        # On a CPU, constant weights may be laid out as each convolution likes them best. On a GPU they are channels
+        # last already, and frozen ones would keep what is compiled out of the cache on disk. Nor may stopwatches choose
+        # between kernels that differ in their last bits.
+        options: dict[str, Any] = {"freezing": True} if on_cpu else {"deterministic": True}
+        compiler = partial(torch.compile, fullgraph=True, dynamic=False, options=options)
+        self._network = compiler(_Typed(network.to(memory_format=torch.channels_last), dtype))  # type: ignore[call-overload]
+        if not on_cpu:
+            self.normalise = compiler(super().normalise)  # type: ignore[method-assign]
+        self._recordings: dict[tuple[Any, ...], Recording] = {}
+        self._pool: Any = None
 
     def run(self, batch: Tensor) -> Tensor:
         """See ``Backend``; the first call for a shape compiles.
@@ -50,12 +71,58 @@ class CompiledBackend(Backend):
         Raises:
             BackendError: it cannot be compiled here.
         """
-        torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
-        exact = torch.backends.cudnn.flags(benchmark=False, deterministic=True, allow_tf32=False)
         try:
-            with exact:
-                logits: Tensor = self._network(batch.to(self._dtype, memory_format=torch.channels_last))  # type: ignore[no-untyped-call]
+            with torch.backends.cudnn.flags(benchmark=False, deterministic=True, allow_tf32=False):
+                logits: Tensor = self._network(batch)
         except torch._dynamo.exc.TorchDynamoException as error:
             reason = str(error).strip().split("\n")[0]
             raise BackendError(f"detect.backend: compiled cannot run {self.manifest.name}: {reason}") from None
+        return logits
+
+    def forward(self, counts: Tensor, facts: Tensor) -> Tensor:
+        """See ``Backend``; on a GPU, where one graph is launched at a time, a thousand launches become one."""
+        if self._on.type == "cpu":
+            return super().forward(counts, facts)
+        key = (*counts.shape, counts.dtype)
+        if key not in self._recordings:
+            self._recordings[key] = self._record(counts, facts)
+        recording = self._recordings[key]
+        recording.counts.copy_(counts)
+        recording.facts.copy_(facts)
+        recording.graph.replay()
+        return recording.logits
+
+    def shrink(self, batch: int) -> None:
+        """See ``Backend``."""
+        self._recordings.clear()
+        self._pool = None
+        super().shrink(batch)
+
+    def _record(self, counts: Tensor, facts: Tensor) -> Recording:
+        """Compile for one shape, and record what is launched."""
+        counts, facts = counts.clone(), facts.clone()
+        aside = torch.cuda.Stream(self._on)  # type: ignore[no-untyped-call]
+        aside.wait_stream(torch.cuda.current_stream(self._on))
+        with torch.cuda.stream(aside):
+            for _ in range(_WARM_UPS):
+                super().forward(counts, facts)
+        torch.cuda.current_stream(self._on).wait_stream(aside)
+        # Graphs run one after another, and each one's logits are read before the next: they may share their memory.
+        self._pool = self._pool or torch.cuda.graph_pool_handle()
+        graph = torch.cuda.CUDAGraph()
+        # Other threads may go on using CUDA meanwhile.
+        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+            logits = super().forward(counts, facts)
+        return Recording(graph, counts, facts, logits)
+
+
+class _Typed(nn.Module):
+    """A network in its own precision and channels last, between input and output in float32 as they come."""
+
+    def __init__(self, network: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.network, self._dtype = network, dtype
+
+    def forward(self, batch: Tensor) -> Tensor:
+        logits: Tensor = self.network(batch.to(self._dtype, memory_format=torch.channels_last))
         return logits.float()

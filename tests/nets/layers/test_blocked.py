@@ -16,7 +16,10 @@ def test_it_is_the_convolution(reach, channels, out, height, width):
     torch.manual_seed(0)
     features = torch.randn(2, channels, height, width, dtype=torch.float64)
     weight = torch.randn(out, channels, 2 * reach + 1, 2 * reach + 1, dtype=torch.float64)
-    torch.testing.assert_close(blocked_conv2d(features, weight), F.conv2d(features, weight, padding=reach))
+    bias = torch.randn(out, dtype=torch.float64)
+    for added in (None, bias):
+        expected = F.conv2d(features, weight, added, padding=reach)
+        torch.testing.assert_close(blocked_conv2d(features, weight, added), expected)
 
 
 def test_its_gradients_are_those_of_the_convolution():

@@ -72,7 +72,15 @@ def test_every_part_states_all_it_measures(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "complaint"), [(["--only", "network,disk"], "unknown part 'disk'"), (["--set", "x.y=1"], "`x`")]
+    ("words", "complaint"),
+    [
+        (["--only", "network,disk"], "unknown part 'disk'"),
+        (["--set", "x.y=1"], "`x`"),
+        (["--sizes", "640"], "not sizes like 640x512"),
+        (["--sizes", "640x512x3"], "not sizes like 640x512"),
+        (["--batches", "0"], "not whole numbers from 1"),
+        (["--cameras", "1,,2"], "not whole numbers from 1"),
+    ],
 )
 def test_wrong_usage_is_named(words: list[str], complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
     try:
@@ -90,6 +98,25 @@ def test_a_real_part_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[st
     fields = {"targets", "tracker", "hota", "assa", "mota", "switches", "us", "p99_us", "times_ours"}
     assert {tuple(sorted(row)) for row in rows} == {tuple(sorted(fields))}
     assert "| targets | tracker | hota |" in capsys.readouterr().out
+
+
+def test_what_is_measured_can_be_narrowed(tmp_path: Path) -> None:
+    words = ["--sizes", "64x48,96x64", "--batches", "2,8", "--backends", "torch fp32", "--cameras", "3,5"]
+    args = tool._parse(words)
+    narrow = tool.Narrow(args.sizes, args.batches, args.backends, args.cameras)
+    context = Context(1, [], None, tmp_path)
+    labels = {
+        name: [job.label for job in part.jobs(narrow.scope(part.quick), context)] for name, part in tool.PARTS.items()
+    }
+    sizes = ("64x48", "96x64")
+    assert labels["network"] == ["hardware", *(f"network {size} batch {batch}" for size in sizes for batch in (2, 8))]
+    assert labels["pipeline"][:-1] == [f"{kind} {size}" for size in sizes for kind in ("efficiency", "latency")]
+    assert labels["streams"] == ["3 cameras", "5 cameras"]
+    assert narrow.scope(tool.PARTS["streams"].quick).size == (96, 64)
+    for name in ("tracker", "training"):
+        assert narrow.scope(tool.PARTS[name].quick) == tool.PARTS[name].quick
+    for part in tool.PARTS.values():
+        assert tool.Narrow().scope(part.full) == part.full
 
 
 @pytest.mark.usefixtures("fake")

@@ -12,7 +12,8 @@ from pipeline.detect.config import DetectConfig
 from pipeline.errors import BackendError
 from tools.benchmark import network
 from tools.benchmark.job import Context
-from tools.benchmark.network import PUBLISHED, Scope, candidates, jobs, published
+from tools.benchmark.network import PUBLISHED, Scope, candidates, jobs
+from tools.benchmark.ways import published
 
 TINY = Scope(sizes=((64, 48),), batches=(2,), budget_s=0.0, matrix_side=64, copied_mb=1)
 
@@ -21,6 +22,7 @@ def test_every_backend_that_can_run_here_is_tried() -> None:
     found = dict(candidates(DetectConfig(threads=3), []))
     assert found["torch fp32"] == DetectConfig(threads=3)
     assert not any("auto" in name for name in found)
+    assert [name for name, _ in candidates(DetectConfig(), [], ["torch fp32"])] == ["torch fp32"]
 
 
 def test_backends_that_cannot_run_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

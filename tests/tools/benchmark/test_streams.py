@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from tools.benchmark.job import Context
 from tools.benchmark.streams import Scope, greatest, jobs
@@ -44,3 +45,11 @@ def test_cameras_and_growth(context: Context, monkeypatch: pytest.MonkeyPatch) -
     for rows in by_axis:
         assert rows[0].times_first == 1
         assert all(row.cpu_ms > 0 and row.frames_per_s > 0 for row in rows)
+
+
+def test_just_the_numbers_that_are_asked_for(context: Context) -> None:
+    (job,) = jobs(replace(TINY, cameras=(2,)), context)
+    (row,) = job.run().rows["cameras"]
+    assert row.cameras == 2
+    assert row.busiest in ("preprocess", "detect", "track", "sinks")
+    assert 0 < row.busy <= 1

@@ -1,0 +1,156 @@
+"""Batches on their way: what is filled up, what is halved, and on a GPU the way there and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from pipeline.config import load
+from pipeline.detect.backends import Backend, make_backend, passage
+from pipeline.detect.backends.torch_eager import TorchBackend
+from pipeline.detect.config import DetectConfig
+from pipeline.detect.stage import DetectStage
+from pipeline.errors import BackendError
+from pipeline.messages import Intensity
+from pipeline.report import run_record
+from pipeline.supervisor import Supervisor
+from tests.detect.test_backend import backend, infer, noise
+from tests.detect.test_stage import prepared
+
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+
+
+def test_every_batch_is_filled_up_with_its_first_picture():
+    seen: list[tuple[list[int], list[float]]] = []
+
+    def forward(counts: Tensor, facts: Tensor) -> Tensor:
+        seen.append((counts[:, 0, 0].tolist(), facts[:, 0].tolist()))
+        return counts.float() * facts[:, 1, None, None]
+
+    pictures = [np.full((2, 3), value, np.uint16) for value in (10, 20, 30, 40, 65_535)]
+    intensities = [Intensity(mean=float(k), gain=2.0) for k in range(5)]
+    maps = passage.here(forward, pictures, intensities, 3)
+    assert seen == [([10, 20, 30], [0, 1, 2]), ([40, 65_535, 40], [3, 4, 3])]
+    assert maps.dtype == np.float32
+    assert maps[:, 1, 2].tolist() == [20, 40, 60, 80, 131_070]
+
+
+class Cramped(Backend):
+    """Has memory for so many pictures; its logits are the network's input."""
+
+    name = "torch"
+    precisions = ("fp32",)
+
+    def __init__(self, weights: str, batch: int, room: int) -> None:
+        config = DetectConfig(weights=weights, device="cpu")
+        super().__init__(config, make_backend(config).manifest, batch=batch)
+        self.room, self.tried = room, []
+
+    def run(self, batch: Tensor) -> Tensor:
+        self.tried.append(len(batch))
+        if len(batch) > self.room:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB. More words.")
+        return batch[:, :1]
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_said(weights):
+    cramped = Cramped(weights, batch=12, room=4)
+    pictures = noise(5, 40, 48)
+    expected = infer(Cramped(weights, batch=1, room=1), pictures)
+    assert np.array_equal(infer(cramped, pictures), expected)
+    assert cramped.tried == [12, 6, 3, 3]
+    assert cramped.notice == "cpu has no memory for 6 pictures at once, goes on with 3"
+    infer(cramped, pictures)
+    assert cramped.tried[4:] == [3, 3]
+
+
+def test_a_device_without_room_for_one_picture_cannot_be_used(weights):
+    with pytest.raises(BackendError, match=r"no memory for a single picture: CUDA out of memory$"):
+        infer(Cramped(weights, batch=2, room=0), noise(1, 40, 48))
+
+
+def test_the_stage_says_what_went_otherwise(weights):
+    stage = DetectStage(DetectConfig(weights=weights, device="cpu", threads=1))
+    stage.open()
+    assert "notice" not in stage.facts()
+    stage._backend = Cramped(weights, batch=2, room=1)
+    list(stage.process([prepared(noise(48, 64))]))
+    notice = "cpu has no memory for 2 pictures at once, goes on with 1"
+    assert stage.facts()["notice"] == notice
+    stage.close()
+    assert stage.facts()["notice"] == notice
+
+
+@needs_cuda
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_maps_of_a_gpu_are_those_of_a_cpu(weights, dtype):
+    runner = backend(weights, device="cuda", batch_size=4)
+    for shape in ((48, 64), (75, 130), (48, 64)):
+        pictures = noise(9, *shape, dtype=dtype)  # two whole batches and a part: all of the way overlaps
+        expected = infer(backend(weights), pictures)
+        assert np.ptp(expected) > 0.5
+        assert np.abs(infer(runner, pictures) - expected).max() <= 1e-3
+
+
+@needs_cuda
+@pytest.mark.parametrize("name", ["torch", "compiled"])
+def test_maps_of_a_gpu_do_not_depend_on_the_batch_or_on_what_came_before(weights, name):
+    runner = backend(weights, backend=name, device="cuda", batch_size=4)
+    pictures = noise(9, 48, 64)
+    alone = [infer(runner, p[None])[0] for p in pictures]
+    infer(runner, noise(1, 33, 47, seed=9))
+    together = infer(runner, pictures)
+    infer(runner, noise(9, 48, 64, seed=5))  # must not write into maps that were given out
+    assert np.array_equal(together, np.stack(alone))
+    assert not np.array_equal(alone[0], alone[1])
+
+
+@needs_cuda
+def test_a_gpu_out_of_memory_goes_on_with_smaller_batches(weights):
+    runner = backend(weights, device="cuda", batch_size=64)
+    pictures = noise(64, 256, 256)
+    few = [infer(runner, p[None])[0] for p in pictures[:2]]
+    torch.cuda.empty_cache()
+    total = torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + (1 << 30)) / total)
+    try:
+        maps = infer(runner, pictures)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert "goes on with" in runner.notice
+    assert np.abs(maps[:2] - np.stack(few)).max() <= 1e-3
+
+
+def test_a_run_warns_once_of_what_went_otherwise(weights, tmp_path, monkeypatch):
+    run, tried = TorchBackend.run, []
+
+    def cramped(self: TorchBackend, batch: Tensor) -> Tensor:
+        tried.append(len(batch))
+        if len(batch) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return run(self, batch)
+
+    monkeypatch.setattr(TorchBackend, "run", cramped)
+    monkeypatch.setattr(TorchBackend, "__init__", with_batches(TorchBackend.__init__, 2))
+    warnings: list[str] = []
+    config = load(None, [f"detect.weights={weights}", "detect.device=cpu", "sinks.overlay=false"])
+    address = "test://demo?width=64&height=48&frames=3"
+    outcome = Supervisor(config, [("a", address)], tmp_path / "out", warnings.append).run()
+    assert not outcome.errors
+    assert outcome.accounts["a"].delivered == 3
+    notice = "cpu has no memory for 2 pictures at once, goes on with 1"
+    assert warnings == [f"stage detect: {notice}"]
+    assert run_record(config, {"a": address}, "1", outcome)["notice"] == notice
+    assert tried == [2, 1, 1, 1]
+
+
+def with_batches(init: Callable[..., None], batch: int) -> Callable[..., None]:
+    def made(self: Backend, config: DetectConfig) -> None:
+        init(self, config)
+        self._batch = batch
+
+    return made

@@ -1,0 +1,81 @@
+"""The ways of the part network: the published network, and backends with and without the way to the device and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+import nets
+from nets.normalisation import FrameZScore
+from pipeline.capture.scene import Scene, SceneSpec
+from pipeline.detect.backends import Backend, network_input
+from pipeline.preprocess.intensity import measure
+
+CHANNELS = 3
+Size = tuple[int, int]
+
+
+def published(weights: str, device: str) -> nn.Module:
+    """MSHNet as published, with the weights of that name where they are of this architecture, else with random ones."""
+    manifest = nets.read_manifest(weights)
+    if (manifest.architecture, manifest.options) == ("mshnet", {"in_channels": CHANNELS}):
+        network, _ = nets.load(weights)
+    else:
+        network = nets.build("mshnet", in_channels=CHANNELS).eval().requires_grad_(False)
+    return network.to(device).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload, no-any-return]
+
+
+def picture(size: Size) -> NDArray[np.uint16]:
+    """A frame of the demo scene, (H, W)."""
+    width, height = size
+    return Scene(SceneSpec(name="demo", width=width, height=height, frames=1)).frame(0)
+
+
+def published_way(
+    weights: str, frame: NDArray[np.uint16], batch: int, device: str, threads: int
+) -> Callable[[], object]:
+    """One pass of the published network over a batch of a frame, its input ready and on the device."""
+    network = published(weights, device)
+    norm = FrameZScore(windows=(17, 49))
+    ready = network_input(frame[None], [measure(frame, norm)], norm, torch.device(device)).expand(batch, -1, -1, -1)
+    ready = ready.contiguous()
+
+    def run() -> None:
+        torch.set_num_threads(threads)
+        with torch.no_grad():
+            network(ready)
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    return run
+
+
+def backend_way(backend: Backend, frame: NDArray[np.uint16], batch: int) -> Callable[[], object]:
+    """A batch of a frame, from raw counts to maps in the memory of the CPU."""
+    threads = torch.get_num_threads()  # as the backend has chosen; the next one may choose otherwise
+    pictures = np.repeat(frame[None], batch, axis=0)
+    intensities = [measure(frame, backend.manifest.input.normalisation)] * batch
+
+    def run() -> None:
+        torch.set_num_threads(threads)
+        backend.infer(pictures, intensities)
+
+    return run
+
+
+def device_way(backend: Backend, frame: NDArray[np.uint16], batch: int) -> Callable[[], object]:
+    """The same from raw counts on a GPU to logits there."""
+    intensity = measure(frame, backend.manifest.input.normalisation)
+    counts = torch.from_numpy(np.repeat(frame[None], batch, axis=0)).cuda()
+    facts = torch.tensor([[intensity.mean, intensity.gain]] * batch, device="cuda")
+
+    @torch.inference_mode()
+    def run() -> None:
+        backend.forward(counts, facts)
+        torch.cuda.synchronize()
+
+    return run
