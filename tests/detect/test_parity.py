@@ -29,6 +29,11 @@ def test_figures_by_hand():
     assert found == Parity(pictures=2, max_logit=12.0, components=2 / 5, iou=1 / 5)
 
 
+def test_how_surely_a_pixel_is_background_does_not_matter():
+    assert parity([(maps() - 5.0, maps() - 90.0)], 0.0).max_logit == 0
+    assert parity([(maps() - 3.0, maps() - 90.0)], 0.0).max_logit == 2.0
+
+
 def test_nothing_found_by_either_is_agreement():
     assert parity([(maps(), maps())], 0.0) == Parity(pictures=1, max_logit=0.0, components=1.0, iou=1.0)
 
