@@ -142,7 +142,6 @@ class RunConfig(_Section, frozen=True):
         validate_minutes, checkpoint_minutes: training time between two of them.
         validate_pictures: most pictures per set in the validations during training.
         precision: arithmetic of the network's forward pass; the loss is always float32.
-        compile: whether forward pass and loss are compiled for the device, which takes a minute and pays on a GPU.
         threads: CPU threads; 0 leaves the choice to torch.
     """
 
@@ -154,7 +153,6 @@ class RunConfig(_Section, frozen=True):
     validate_pictures: Count = 30
     precision: Literal["float32", "bfloat16"] = "bfloat16"
     device: str = "auto"
-    compile: bool = False
     threads: Annotated[int, Meta(ge=0)] = 0
     seed: Annotated[int, Meta(ge=0)] = 0
 

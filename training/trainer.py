@@ -66,7 +66,6 @@ class Trainer:
             else None
         )
         self.averaged = AveragedWeights(self.network, recipe.optimiser.ema)
-        self.objective = torch.compile(self._objective) if recipe.run.compile else self._objective
         self.optimiser = build_optimiser(self.network, recipe.optimiser)
         training, self.validation = load_sources(Path(recipe.data.root), recipe.data.sources)
         self.pool = Pool(training, world.device)
@@ -89,8 +88,6 @@ class Trainer:
             StageError: a loss is not finite; the last checkpoint stays as it was.
             ConfigError: a checkpoint cannot be written.
         """
-        if self.recipe.run.compile:
-            self._compile()
         run, before = self.recipe.run, self.clock() - self.progress.seconds
         while self.part_done() < 1:
             self.unread.append(self.step())
@@ -128,7 +125,7 @@ class Trainer:
             group["lr"] = learning_rate(done, recipe.optimiser)
         batch = self.batch(self.progress.step)
         self.network.train()
-        loss = self.objective(batch.pictures, batch.masks, batch.ignored, done >= recipe.loss.warm_up)
+        loss = self._loss(batch, warm=done >= recipe.loss.warm_up)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), recipe.optimiser.clip_norm)
@@ -137,28 +134,16 @@ class Trainer:
         self.progress.step += 1
         return loss.detach()
 
-    def _objective(self, pictures: Tensor, masks: Tensor, ignored: Tensor, warm: bool) -> Tensor:
-        """The loss of a batch; a function of its own so that it can be compiled as a whole."""
+    def _loss(self, batch: Batch, warm: bool) -> Tensor:
         recipe = self.recipe
-        pictures = pictures.contiguous(memory_format=torch.channels_last)
+        pictures = batch.pictures.contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.world.device.type, torch.bfloat16, enabled=recipe.run.precision == "bfloat16"):
             logits, heads = self.parallel(pictures)
-        loss = total_loss(logits, heads, masks, recipe.loss, warm, ignored)
+        loss = total_loss(logits, heads, batch.masks, recipe.loss, warm, batch.ignored)
         if self.teacher is not None:
             taught = distillation(logits, self.teacher.logits(pictures))
             loss = torch.lerp(loss, taught, recipe.teacher.weight)
         return loss
-
-    def _compile(self) -> None:
-        """Compile forward and backward pass, before the time budget begins to run, and leave no trace of it."""
-        self.report("compiling")
-        before = {key: value.clone() for key, value in self.network.state_dict().items()}
-        self.network.train()
-        batch = self.batch(self.progress.step)
-        for warm in {self.part_done() >= self.recipe.loss.warm_up, True}:
-            self.objective(batch.pictures, batch.masks, batch.ignored, warm).backward()  # type: ignore[no-untyped-call]
-        self.network.load_state_dict(before)
-        self.optimiser.zero_grad(set_to_none=True)
 
     def validate(self, most: int) -> None:
         """Score the averaged weights on at most ``most`` held-out pictures a set; keep them if they are the best."""
