@@ -1,0 +1,19 @@
+import numpy as np
+import pytest
+import torch
+
+import nets
+from training import predict
+
+
+@pytest.mark.parametrize("name", ["mshnet", "mshnet-irstd1k", "mshnet-nudt", "edge"])
+@pytest.mark.parametrize("size", [2, 3, 5])
+@pytest.mark.parametrize("noise", [3.0, 30.0])
+def test_shipped_weights_see_a_bright_square_before_even_noise(name, size, noise):
+    """Weights can be better on every held-out picture and yet pass over this one."""
+    network, manifest = nets.load(name)
+    picture = np.random.default_rng(0).normal(8000, noise, (96, 128))
+    picture[40 : 40 + size, 60 : 60 + size] += max(20 * noise, 400)
+    norm = manifest.input.normalisation
+    found = predict.probabilities(network, picture.astype(np.uint16), norm, torch.device("cpu"))
+    assert found[40 : 40 + size, 60 : 60 + size].max() >= manifest.threshold
