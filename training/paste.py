@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from training.config import DataConfig
-from training.placement import Placement, Turns, orientations
+from training.placement import Placement, Turns, below, orientations
 from training.pool import Pool
 from training.resample import covered, lines, resample
 
@@ -59,10 +59,10 @@ def paste_targets(
         pictures and masks.
     """
     size, source = len(pictures), placement.source
-    donors = pool.first[source] + (rng.random(size) * pool.count[source]).astype(np.int64)
+    donors = pool.first[source] + below(rng, pool.count[source])
     held = pool.boxes_of[donors]
     wanted = (rng.random(size) < config.augment.paste) & (held > 0)
-    chosen = pool.first_box[donors] + (rng.random(size) * held).astype(np.int64)
+    chosen = pool.first_box[donors] + below(rng, held)
     turns = orientations(rng, [config.sources[k] for k in source])
     gain, places = np.exp(rng.uniform(-GAIN, GAIN, size)), rng.random((2, size, ATTEMPTS))
     if not wanted.any():

@@ -67,7 +67,7 @@ def place(pool: Pool, config: DataConfig, rng: Generator, size: int, margin: int
     weights = np.array([source.weight for source in config.sources])
     scales = np.log([source.scale for source in config.sources])
     source = rng.choice(len(weights), size, p=weights / weights.sum())
-    picture = pool.first[source] + _below(rng, pool.count[source])
+    picture = pool.first[source] + below(rng, pool.count[source])
     magnification = np.exp(rng.uniform(scales[source, 0], scales[source, 1]))
     inner = np.maximum(LEAST_EDGE, np.rint(config.crop / magnification).astype(np.int64))
     edge = np.maximum(LEAST_EDGE, np.rint((config.crop + 2 * margin) / magnification).astype(np.int64))
@@ -76,16 +76,16 @@ def place(pool: Pool, config: DataConfig, rng: Generator, size: int, margin: int
     wanted = (rng.random(size) < config.on_target) & (held > 0)
     starts = []
     box = (
-        pool.boxes[np.where(wanted, pool.first_box[picture] + _below(rng, np.maximum(held, 1)), 0)]
+        pool.boxes[np.where(wanted, pool.first_box[picture] + below(rng, np.maximum(held, 1)), 0)]
         if held.any()
         else None
     )
     rim = np.minimum(4, inner // 4)
     for axis, length in ((0, pool.width[picture]), (1, pool.height[picture])):
-        start = _below(rng, np.maximum(1, length - inner + 1))
+        start = below(rng, np.maximum(1, length - inner + 1))
         if box is not None:
             middle = np.rint(box[:, axis] + box[:, axis + 2] / 2).astype(np.int64)
-            start = np.where(wanted, middle - rim - _below(rng, inner - 2 * rim), start)
+            start = np.where(wanted, middle - rim - below(rng, inner - 2 * rim), start)
         starts.append(np.clip(start, 0, np.maximum(0, length - inner)))
     left, top = starts
     outer = (edge - inner) // 2
@@ -112,6 +112,6 @@ def orientations(rng: Generator, sources: Sequence[SourceConfig]) -> Turns:
     return Turns(flips[0] & mirrored, flips[1] & mirrored, flips[2] & transposed)
 
 
-def _below(rng: Generator, ends: Whole) -> Whole:
+def below(rng: Generator, ends: Whole) -> Whole:
     """A whole number from 0 to below each end."""
     return (rng.random(len(ends)) * ends).astype(np.int64)
