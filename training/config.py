@@ -56,6 +56,7 @@ class SourceConfig(_Section, frozen=True):
         turned: whether crops are turned and mirrored at random. Not where all masks are off to the same side of their
             targets: which side that is cannot be told of a turned picture. ``transposed`` swaps rows and columns at
             random and no more, for masks that are off as much to the one side as up or down.
+        simulated: probability of a simulated target in a crop. Not where masks are off: simulated ones never are.
         validation: fraction kept out of training, by a hash of the name; or a text file of names, below the folder.
     """
 
@@ -67,6 +68,7 @@ class SourceConfig(_Section, frozen=True):
     weight: Positive = 1.0
     scale: tuple[Positive, Positive] = (1.0, 1.0)
     turned: bool | Literal["transposed"] = True
+    simulated: Probability = 0.0
     validation: Annotated[float, Meta(ge=0, lt=1)] | Annotated[str, Meta(min_length=1)] = 0.0
 
 

@@ -15,6 +15,7 @@ from training.paste import paste_targets
 from training.placement import Placement, place
 from training.pool import Pool
 from training.resample import covered, lines, resample
+from training.simulate import simulate_targets
 
 RIM = 4
 """Pixels within which an edge that only the crop has hides what a target is; live, the only edges are the frame's."""
@@ -63,11 +64,12 @@ def draw_batch(pool: Pool, config: DataConfig, norm: FrameZScore, rng: Generator
     placement = place(pool, config, rng, size, margin)
     crops = cut_crops(pool, placement, config.crop, margin)
     pictures, masks = paste_targets(crops.pictures, crops.masks, pool, placement, config, rng)
-    doubt = (crops.ignored & ~masks) | crops.cut
     pictures, mean, std = disturb(pictures[:, None], pool, placement.picture, config.augment, rng)
+    pictures, masks = simulate_targets(pictures[:, 0], masks, pool, placement, config, rng)
+    doubt = (crops.ignored & ~masks) | crops.cut
     tops = pool.to_device(pool.top[placement.picture])
     gain = 1 / (std * tops).clamp(min=norm.min_std)
-    whole = normalise(pictures * tops.view(-1, 1, 1, 1), mean * tops, gain, norm)
+    whole = normalise(pictures[:, None] * tops.view(-1, 1, 1, 1), mean * tops, gain, norm)
     inner = (..., slice(margin, margin + config.crop), slice(margin, margin + config.crop))
     return Batch(
         whole[inner].contiguous(),

@@ -71,7 +71,9 @@ def paste_targets(
     wanted &= (boxes[:, 2:].max(1) + 2 * MARGIN) * np.maximum(placement.magnification, 1) <= SIDE
     cut = cut_outs(pool, donors, boxes, placement.magnification, turns)
     tops, lefts = pool.to_device(places.astype(np.float32))
-    return paste(pictures, masks, cut, pool.to_device(wanted), pool.to_device(gain.astype(np.float32)), tops, lefts)
+    strength = pool.to_device(gain.astype(np.float32))
+    count = 1 / pool.to_device(pool.top[placement.picture]).view(-1, 1, 1)
+    return paste(pictures, masks, cut, pool.to_device(wanted), strength, tops, lefts, count)
 
 
 def cut_outs(
@@ -116,9 +118,16 @@ def cut_outs(
 
 
 def paste(
-    pictures: Tensor, masks: Tensor, cut: CutOuts, wanted: Tensor, gain: Tensor, tops: Tensor, lefts: Tensor
+    pictures: Tensor,
+    masks: Tensor,
+    cut: CutOuts,
+    wanted: Tensor,
+    gain: Tensor,
+    tops: Tensor,
+    lefts: Tensor,
+    least: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Add targets, slightly dimmed or brightened, where crops hold none.
+    """Add targets, dimmed or brightened, where crops hold none.
 
     A target keeps its contrast in standard deviations of the surroundings, so it is as easy or hard to see as it was.
 
@@ -130,6 +139,7 @@ def paste(
         gain: (N,), factor of the contrast.
         tops: (N, K), in 0..1, rows to try, as parts of the room that there is.
         lefts: likewise columns.
+        least: (N, 1, 1), standard deviation that surroundings have at least: a count, or even ones would hide a target.
 
     Returns:
         pictures and masks.
@@ -157,5 +167,5 @@ def paste(
     pixels = window.sum((1, 2)).clamp(min=1).view(-1, 1, 1)
     mean = (pictures * window).sum((1, 2), keepdim=True) / pixels
     spread = (((pictures - mean) * window).square().sum((1, 2), keepdim=True) / pixels).sqrt()
-    added = (pictures + gain.view(-1, 1, 1) * spread * contrast).clamp(0, 1)
+    added = (pictures + gain.view(-1, 1, 1) * torch.maximum(spread, least) * contrast).clamp(0, 1)
     return torch.where(window, added, pictures), masks | (window & shape)

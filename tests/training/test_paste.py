@@ -9,6 +9,7 @@ from training.pool import Pool
 
 YES = torch.tensor([True])
 PLACES = torch.tensor([[0.3, 0.8]])
+COUNT = torch.full((1, 1, 1), 1 / 255)
 
 
 def donor(contrast=60, size=(3, 3), at=(20, 30), shape=(64, 64)):
@@ -82,7 +83,7 @@ def test_a_target_is_magnified_as_the_crop_is(magnification, area):
 
 def test_a_pasted_target_is_as_hard_to_see_as_before_and_the_mask_knows():
     picture, mask = field()
-    after, truth = paste(picture, mask, cut_out(donor()), YES, torch.tensor([1.2]), PLACES, PLACES)
+    after, truth = paste(picture, mask, cut_out(donor()), YES, torch.tensor([1.2]), PLACES, PLACES, COUNT)
     assert truth.sum() == 9
     assert not mask.any()  # the arguments stay as they were
     added = ((after - picture)[truth].mean() / 0.02).item()
@@ -95,7 +96,7 @@ def test_a_pasted_target_is_as_hard_to_see_as_before_and_the_mask_knows():
 def test_a_place_that_is_taken_is_passed_over():
     picture, mask = field()
     mask[0, 20, 20] = True  # in the window of the first place, [12, 21), not of the second
-    after, truth = paste(picture, mask, cut_out(donor()), YES, torch.ones(1), PLACES, PLACES)
+    after, truth = paste(picture, mask, cut_out(donor()), YES, torch.ones(1), PLACES, PLACES, COUNT)
     place = int(0.8 * 40)
     assert truth[0].nonzero()[1].tolist() == [place + 3, place + 3]
     assert truth.sum() == 10
@@ -105,7 +106,7 @@ def test_a_place_that_is_taken_is_passed_over():
 def test_nothing_is_pasted_where_no_place_is_free_or_it_is_not_wanted():
     picture, mask = field()
     for full, wanted in ((~mask, YES), (mask, ~YES)):
-        after, truth = paste(picture, full, cut_out(donor()), wanted, torch.ones(1), PLACES, PLACES)
+        after, truth = paste(picture, full, cut_out(donor()), wanted, torch.ones(1), PLACES, PLACES, COUNT)
         assert torch.equal(after, picture)
         assert torch.equal(truth, full)
 
@@ -118,7 +119,7 @@ def test_a_target_without_surroundings_has_no_contrast():
 
 def test_a_target_that_has_no_room_in_the_crop_is_left_out():
     picture, mask = field(side=10)
-    after, truth = paste(picture, mask, cut_out(donor(size=(8, 8))), YES, torch.ones(1), PLACES, PLACES)
+    after, truth = paste(picture, mask, cut_out(donor(size=(8, 8))), YES, torch.ones(1), PLACES, PLACES, COUNT)
     assert torch.equal(after, picture)
     assert not truth.any()
     assert SIDE >= 14
