@@ -115,9 +115,12 @@ def _box_means(level: Tensor, side: int) -> tuple[Tensor, Tensor]:
 def _filtered(level: Tensor, side: int) -> tuple[Tensor, Tensor]:
     """Sums over squares, of the values (N, 1, H, W) and of their squares, float64, by OpenCV."""
     size, outside, planes = (side, side), cv2.BORDER_CONSTANT, level[:, 0].numpy()
-    values = [cv2.boxFilter(p, cv2.CV_64F, size, normalize=False, borderType=outside) for p in planes]
-    squares = [cv2.sqrBoxFilter(p, cv2.CV_64F, size, normalize=False, borderType=outside) for p in planes]
-    return torch.from_numpy(np.stack(values))[:, None], torch.from_numpy(np.stack(squares))[:, None]
+    sums = np.empty((2, *planes.shape))
+    for plane, values, squares in zip(planes, *sums, strict=True):
+        cv2.boxFilter(plane, cv2.CV_64F, size, values, normalize=False, borderType=outside)
+        cv2.sqrBoxFilter(plane, cv2.CV_64F, size, squares, normalize=False, borderType=outside)
+    values, squares = torch.from_numpy(sums)[:, :, None]
+    return values, squares
 
 
 def _pooled(level: Tensor, side: int) -> tuple[Tensor, Tensor]:

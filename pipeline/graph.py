@@ -23,6 +23,7 @@ from pipeline.capture.stage import CaptureLoop, resume
 from pipeline.config import Config, Where
 from pipeline.cores import usable_cores
 from pipeline.errors import PipelineError, one_line
+from pipeline.heap import keep_freed_memory
 from pipeline.journal import Journal
 from pipeline.link import Link, StageState
 from pipeline.queues import Policy, Sender
@@ -157,6 +158,7 @@ def run(plan: StagePlan, context: zmq.Context[zmq.Socket[bytes]], unwanted: Call
         context: ZeroMQ context; threads share that of the supervisor.
         unwanted: the stage has to leave, as far as its process knows.
     """
+    keep_freed_memory()
     link = Link(context, plan.control, plan.name, unwanted)
     try:
         loop = _loop(plan, context, link)

@@ -17,6 +17,7 @@ from pipeline.capture.factory import open_source
 from pipeline.config import Config
 from pipeline.detect.stage import DetectStage
 from pipeline.errors import BackendError, ConfigError
+from pipeline.heap import keep_freed_memory
 from pipeline.messages import Detected, Packet, Tracked
 from pipeline.preprocess.stage import PreprocessStage
 from pipeline.track.stage import TrackStage
@@ -45,6 +46,7 @@ def detect(
     Yields:
         what is detected in a frame at each threshold.
     """
+    keep_freed_memory()
     source = open_source(address, config.capture)
     preprocess = PreprocessStage(config.detect.weights, config.preprocess.ego_motion)
     sweep = _Sweep(config.detect)

@@ -14,6 +14,7 @@ import msgspec
 import torch
 
 from pipeline.errors import ConfigError, PipelineError
+from pipeline.heap import keep_freed_memory
 from training import checkpoint, config
 from training.distributed import join
 from training.trainer import STATE, Trainer
@@ -46,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 (out / RECIPE).write_bytes(msgspec.yaml.encode(recipe))
             except OSError as error:
                 raise ConfigError(f"{out}: {error.strerror}") from None
+        keep_freed_memory()
         if recipe.run.threads:
             torch.set_num_threads(recipe.run.threads)
         torch.backends.cudnn.benchmark = True  # all batches are of one size

@@ -1,0 +1,33 @@
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT
+
+FRAMES = """
+import resource, sys
+import numpy as np
+from pipeline.heap import keep_freed_memory
+if sys.argv[1] == "keep":
+    keep_freed_memory()
+def frame():
+    return sum(float(array[0]) for array in [np.ones(1 << 19) for _ in range(4)])
+for _ in range(3):
+    frame()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(20):
+    frame()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def faults(how):
+    done = subprocess.run([sys.executable, "-c", FRAMES, how], cwd=ROOT, capture_output=True, text=True, check=True)
+    return int(done.stdout)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other C libraries have no such choice")
+def test_the_arrays_of_a_frame_take_the_memory_of_those_before():
+    """Four arrays of 4 MiB a frame: 1,024 pages each, or a few huge ones."""
+    assert faults("keep") <= faults("leave") / 10
