@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 Image = NDArray[np.float32]
 Matrix = NDArray[np.float64]
 
-SAMPLES = 12_000
-"""As many pixels are compared, at most, on a regular grid."""
+SAMPLES = 6_000
+"""As many pixels are compared, at most, on a regular grid. Twice as many hold no more targets, and make matrices for
+which BLAS wakes threads, which then go on spinning on the network's cores."""
 REACH_PX = 2.0
 """Farther than this a linear model of the picture does not reach; such a correction is not taken."""
 _SMOOTH = 1.2

@@ -51,10 +51,11 @@ def thresholds(picture: NDArray[np.float32], rate: float) -> NDArray[np.float64]
     height, width = picture.shape
     rows, columns = grid(picture.shape)
     highest = cv2.dilate(picture, np.ones((5, 5), np.uint8))
-    y, x = np.nonzero((picture == highest) & (picture >= _LEAST_PEAK))
+    peaks = np.flatnonzero((picture == highest) & (picture >= _LEAST_PEAK))
+    y, x = np.divmod(peaks, width)
     cell = (y * rows // height) * columns + x * columns // width
     order = np.argsort(cell, kind="stable")
-    parts = np.split(picture[y, x][order], np.searchsorted(cell[order], np.arange(1, rows * columns)))
+    parts = np.split(picture.ravel()[peaks[order]], np.searchsorted(cell[order], np.arange(1, rows * columns)))
     share = rate / (rows * columns)
     return np.array([threshold_for(part, share) for part in parts]).reshape(rows, columns)
 
