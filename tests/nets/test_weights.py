@@ -4,6 +4,7 @@ import torch
 
 import nets
 from training import predict
+from training.response import CONTRASTS, SIGMAS, noise, response
 
 
 @pytest.mark.parametrize("name", ["mshnet", "mshnet-irstd1k", "mshnet-nudt", "edge"])
@@ -17,3 +18,18 @@ def test_shipped_weights_see_a_bright_square_before_even_noise(name, size, noise
     norm = manifest.input.normalisation
     found = predict.probabilities(network, picture.astype(np.uint16), norm, torch.device("cpu"))
     assert found[40 : 40 + size, 60 : 60 + size].max() >= manifest.threshold
+
+
+@pytest.mark.parametrize("name", ["mshnet", "mshnet-irstd1k", "edge"])
+def test_shipped_weights_see_bright_spots_of_every_size(name):
+    network, manifest = nets.load(name)
+    norm, rng = manifest.input.normalisation, np.random.default_rng(0)
+    found = response(
+        lambda picture: predict.probabilities(network, picture, norm, torch.device("cpu")),
+        manifest.threshold,
+        noise(rng, pictures=12),
+        rng,
+    )
+    bright = np.s_[SIGMAS.index(0.7) :, CONTRASTS.index(20.0) :]
+    assert found.spots[bright].sum() >= 50
+    assert found.seen[bright].sum() >= 0.95 * found.spots[bright].sum()
