@@ -85,6 +85,7 @@ class StageState(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
         wants_stop: a person at the stage's window wants the run to end.
         idle_s: seconds in which it had no frame to work on, or the next stage would not take one; of stages with
             inputs.
+        idle_until_ns: up to when they are counted, monotonic.
     """
 
     stage: str
@@ -100,6 +101,7 @@ class StageState(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     duplicates: int = 0
     wants_stop: bool = False
     idle_s: Annotated[float, Meta(ge=0)] = 0.0
+    idle_until_ns: int = 0
 
 
 class Stop(Struct, frozen=True, tag="stop", forbid_unknown_fields=True):

@@ -252,6 +252,7 @@ class StageLoop:
                 duplicates=sum(receiver.duplicates for receiver in self._inputs),
                 wants_stop=self._link.wants_stop,
                 idle_s=self._idle_ns / 1e9,
+                idle_until_ns=time.monotonic_ns(),
             )
         )
 

@@ -63,14 +63,15 @@ class Moment(NamedTuple):
         at_ns: monotonic.
         cpu_s: spent so far, by stage and for ``OTHERS``; the supervisor's own are left out.
         captured, dropped: frames so far, by source.
-        idle_s: that stages have said they had nothing to do, or could not pass on what they had.
+        idle: what stages have last said of themselves: up to when (monotonic ns), for how many seconds they had
+            nothing to do or could not pass on what they had.
     """
 
     at_ns: int
     cpu_s: Mapping[str, float]
     captured: Mapping[str, int]
     dropped: Mapping[str, int]
-    idle_s: Mapping[str, float] = {}
+    idle: Mapping[str, tuple[int, float]] = {}
 
 
 class Observation(NamedTuple):
@@ -111,11 +112,18 @@ class Observation(NamedTuple):
 
     @property
     def busy(self) -> dict[str, float]:
-        """Share of the time in which each stage but capture was at work; they tell it every quarter of a second."""
+        """Share of the time in which each stage but capture was at work.
+
+        They tell it every quarter of a second, so the time is that between two of their words. Stages that spoke
+        but once are left out.
+        """
+        both = {
+            stage: (*self.begin.idle[stage], *end) for stage, end in self.end.idle.items() if stage in self.begin.idle
+        }
         return {
-            stage: max(0.0, 1 - (idle_s - self.begin.idle_s[stage]) / self.seconds)
-            for stage, idle_s in self.end.idle_s.items()
-            if stage in self.begin.idle_s
+            stage: 1 - (idle_s - idle_before_s) / (until_ns - since_ns) * 1e9
+            for stage, (since_ns, idle_before_s, until_ns, idle_s) in both.items()
+            if until_ns > since_ns
         }
 
     def cpu_ms_per_frame(self) -> dict[str, float]:
@@ -192,7 +200,11 @@ class _ObservedRun(Supervisor):
             self._cpu_s(),
             {source: account.entered for source, account in accounts.items()},
             {source: total(account.dropped) + total(account.lost) for source, account in accounts.items()},
-            {name: state.idle_s for name, state in self.states.items() if not name.startswith("capture.")},
+            {
+                name: (state.idle_until_ns, state.idle_s)
+                for name, state in self.states.items()
+                if not name.startswith("capture.")
+            },
         )
 
     def _cpu_s(self) -> dict[str, float]:

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from pipeline.config import Config
 from tools.benchmark.bare import load
-from tools.benchmark.job import Context, Findings, Job, Part
+from tools.benchmark.job import Context, Findings, Job, Part, Unmeasured
 from tools.benchmark.observed import Observation, observe
 from tools.trend import percentile
 
@@ -153,6 +153,8 @@ def try_cameras(count: int, scope: Scope, config: Config, context: Context) -> C
     address = f"test://demo?width={width}&height={height}&frames=25&loop=1&live=1&fps={scope.pace:g}"
     seen = watch(address, count, scope.seconds, scope, config, context)
     dropped = sum(seen.dropped.values())
+    if not seen.busy:
+        raise Unmeasured("no stage has told how busy it is")
     busiest = max(seen.busy, key=lambda stage: seen.busy[stage])
     paced = min(seen.captured.values()) >= SLACK * scope.pace * seen.seconds - 1
     return Cameras(

@@ -28,9 +28,19 @@ def passage(start_ms: int) -> Passage:
 
 SEEN = Observation(
     [passage(0), passage(250), passage(500)],
-    Moment(0, {"capture": 1.0, "detect": 5.0, OTHERS: 0.0}, {"s0": 10}, {"s0": 1}, {"detect": 4.0}),
     Moment(
-        1000 * MS, {"capture": 1.3, "detect": 5.9, OTHERS: 0.6}, {"s0": 15}, {"s0": 3}, {"detect": 4.2, "track": 0.9}
+        0,
+        {"capture": 1.0, "detect": 5.0, OTHERS: 0.0},
+        {"s0": 10},
+        {"s0": 1},
+        {"detect": (MS, 4.0), "sinks": (MS, 0.1)},
+    ),
+    Moment(
+        1000 * MS,
+        {"capture": 1.3, "detect": 5.9, OTHERS: 0.6},
+        {"s0": 15},
+        {"s0": 3},
+        {"detect": (801 * MS, 4.2), "track": (1000 * MS, 0.9), "sinks": (MS, 0.1)},
     ),
     {},
 )
@@ -41,7 +51,7 @@ def test_figures_of_an_observation_by_hand() -> None:
     assert SEEN.seconds == 1
     assert SEEN.rate == pytest.approx(2 / 0.5)
     assert (SEEN.captured, SEEN.dropped) == ({"s0": 5}, {"s0": 2})
-    assert SEEN.busy == pytest.approx({"detect": 0.8})
+    assert SEEN.busy == pytest.approx({"detect": 0.75})
     assert SEEN.cpu_ms_per_frame() == pytest.approx({"capture": 100, "detect": 300, OTHERS: 200})
 
 
