@@ -68,6 +68,21 @@ def hopeful(state: Ints, hits: Ints, age: Ints, config: TrackConfig) -> Flags:
     return within_reach | known
 
 
+def coast_s(life: Table, dt: float, config: TrackConfig) -> NDArray[np.float64]:
+    """How long each track may go unseen, s: as long as it had been seen before, at most ``max_coast_s``.
+
+    What flashed up for four frames is not shown for half a second after, nor waited for.
+
+    Args:
+        life: (n,) with columns lived_s and unseen_s: since its first and since its last detection.
+        dt: s between the frames; every track may miss one.
+        config: for ``max_coast_s``.
+    """
+    seen_s = life["lived_s"] - life["unseen_s"]
+    limit_s: NDArray[np.float64] = np.minimum(config.max_coast_s, seen_s + dt) + _ROUNDING
+    return limit_s
+
+
 def is_steady(state: Ints, life: Table) -> Flags:
     """Confirmed tracks that have been seen for long and nearly always, as things that flicker are not.
 

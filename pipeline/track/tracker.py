@@ -23,7 +23,7 @@ from pipeline.track.clutter import ClutterMap, Flags
 from pipeline.track.config import TrackConfig
 from pipeline.track.evidence import MISS, ChanceDensity, hit
 from pipeline.track.kalman import Array
-from pipeline.track.lifecycle import clearness, hopeful, is_steady, next_state
+from pipeline.track.lifecycle import clearness, coast_s, hopeful, is_steady, next_state
 from pipeline.track.memory import LostTargets
 from pipeline.track.rate import StartScore
 
@@ -66,6 +66,7 @@ class Tracker:
 
     def reset(self, shape: tuple[int, int]) -> None:
         """Drop all tracks: the picture now, of this height and width, is no continuation of the last. Ids go on."""
+        self._size = np.array(shape[::-1], float)
         self._clutter = ClutterMap(self.config.clutter, shape)
         self._chance = ChanceDensity(float(shape[0] * shape[1]))
         self._lost = LostTargets(self.config.remember_s)
@@ -124,18 +125,14 @@ class Tracker:
         return self._in_image(dt, matrix)
 
     def _predict(self, dt: float, matrix: Affine, ego_sigma: float) -> None:
-        config = self.config
+        # Before association: no track may reach across a gap longer than it is allowed to coast.
+        self._end(self._life["unseen_s"] + dt > coast_s(self._life, dt, self.config))
         self._life["unseen_s"] += dt
         self._life["lived_s"] += dt
         self._lost.move(dt, matrix, ego_sigma)
-        # Before association: no track may reach across a gap longer than it is allowed to coast.
-        over = self._life["unseen_s"] > config.max_coast_s
-        ended = over & (self._tracks["state"] != TENTATIVE)
-        self._lost.add(self._tracks["id"][ended], self._life["unseen_s"][ended], self._mean[ended], self._cov[ended])
-        self._keep(~over)
         self._births = _carry(self._births, matrix)
         mean, cov = kalman.warp(self._mean, self._cov, matrix)
-        self._mean, self._cov = kalman.predict(mean, cov, dt, config.accel_sigma)
+        self._mean, self._cov = kalman.predict(mean, cov, dt, self.config.accel_sigma)
         self._cov[:, [0, 1], [0, 1]] += ego_sigma**2
 
     def _associate(self, positions: Array, score: Array) -> tuple[Indices, Indices]:
@@ -195,6 +192,14 @@ class Tracker:
     def _give_up(self) -> None:
         life = self._life
         self._keep(hopeful(self._tracks["state"], life["hits"], life["age"], self.config))
+        inside = ((self._mean[:, :2] >= -0.5) & (self._mean[:, :2] <= self._size - 0.5)).all(axis=1)
+        self._end((self._life["unseen_s"] > 0) & ~inside)
+
+    def _end(self, over: Flags) -> None:
+        """Give up tracks; those that were confirmed may come back under their number."""
+        known = over & (self._tracks["state"] != TENTATIVE)
+        self._lost.add(self._tracks["id"][known], self._life["unseen_s"][known], self._mean[known], self._cov[known])
+        self._keep(~over)
 
     def _start(self, free: Indices, detections: Table, positions: Array, new: Flags, known: Flags) -> None:
         config = self.config

@@ -37,6 +37,17 @@ def test_it_is_carried_along_with_the_camera():
     assert ids[39] == ids[-1] == [1]
 
 
+def test_one_that_left_the_picture_comes_back_with_its_id():
+    path = [(60 - 3 * t if t < 30 else -30 + 3 * (t - 30), 80) for t in range(60)]
+    swung = [EgoMotion(matrix=(1, 0, -3.0 if t < 30 else 3.0, 0, 1, 0), ok=True) for t in range(60)]
+    tracker = Tracker(CONFIG, shape=(200, 200))
+    ids = []
+    for (x, y), ego in zip(path, swung, strict=True):
+        tracks = tracker.step(detections([(x, y)] if x >= 0 else []), DT, ego)
+        ids.append(tracks["id"][tracks["state"] != TENTATIVE].tolist())
+    assert ids[19] == [1] and ids[25] == [] and ids[-1] == [1]
+
+
 def test_two_hidden_together_are_not_confused():
     paths = [lambda t: (50 + 1.5 * t, 80 + 0.3 * t), lambda t: (50 + 1.5 * t, 110 - 0.3 * t)]
     tracker = Tracker(CONFIG)

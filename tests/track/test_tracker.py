@@ -47,15 +47,41 @@ def test_coasting_moves_the_box_and_keeps_the_looks_and_the_id():
 @pytest.mark.parametrize("fps", [10, 30, 120])
 def test_coasting_ends_after_its_time_whatever_the_frame_rate(fps):
     config = msgspec.structs.replace(CONFIG, max_coast_s=0.5)
-    frames = [detections([[50, 50]])] * 5 + [detections([])] * fps
+    frames = [detections([[50, 50]])] * fps + [detections([])] * fps
     out = play(frames, config, dt=1 / fps)
-    coasted = sum(len(t) for t in out[5:])
-    assert coasted in (fps // 2 - 1, fps // 2)
+    assert sum(len(t) for t in out[fps:]) == fps // 2
+
+
+@pytest.mark.parametrize("hits", range(3, 40))
+def test_a_track_coasts_no_longer_than_it_was_seen(hits):
+    out = play([detections([[50, 50]])] * hits + [detections([])] * 40)
+    assert sum(len(t) for t in out[hits:]) == min(hits, round(CONFIG.max_coast_s / DT))
+
+
+@pytest.mark.parametrize(
+    ("start", "step"), [((60, 100), (-2, 0)), ((140, 100), (2, 0)), ((100, 60), (0, -2)), ((100, 140), (0, 2))]
+)
+def test_a_track_ends_where_it_leaves_the_picture(start, step):
+    tracker = Tracker(CONFIG, shape=(200, 200))
+    for t in range(40):
+        place = np.add(start, np.multiply(step, t))
+        inside = ((place >= 0) & (place <= 199)).all()
+        tracks = tracker.step(detections([place] if inside else []), DT, STILL)
+        assert len(tracks) == inside, t
+    assert not inside
+
+
+def test_a_target_at_the_edge_is_kept_as_long_as_it_is_seen():
+    tracker = Tracker(CONFIG, shape=(200, 200))
+    pushed = EgoMotion(matrix=(1, 0, -3.0, 0, 1, 0), ok=True)  # its true motion is the opposite
+    for _ in range(30):
+        tracks = tracker.step(detections([[0, 100]]), DT, pushed)
+    assert (tracks["id"].tolist(), tracks["state"].tolist()) == ([1], [CONFIRMED])
 
 
 def test_a_single_flash_is_forgotten_before_it_is_confirmed():
     out = play([detections([[50, 50]]), *[detections([])] * 5])
-    assert [len(t) for t in out] == [1, 1, 1, 0, 0, 0]
+    assert [len(t) for t in out] == [1, 1, 0, 0, 0, 0]
     assert all((t["state"] == TENTATIVE).all() for t in out)
 
 
@@ -76,7 +102,7 @@ def test_low_scores_neither_revive_a_coasting_track_nor_confirm_a_tentative_one(
     low, high, nothing = detections([[50, 50]], score=CONFIG.low_score), detections([[50, 50]]), detections([])
     coasting = play([high, high, high, nothing, low, high])
     assert [int(t["state"][0]) for t in coasting[2:]] == [CONFIRMED, COASTING, COASTING, CONFIRMED]
-    assert [len(t) for t in play([high, low, low, low])] == [1, 1, 1, 0]
+    assert [len(t) for t in play([high, low, low, low])] == [1, 1, 0, 0]
 
 
 def test_a_high_score_goes_before_a_nearer_low_score():
