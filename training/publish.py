@@ -59,11 +59,17 @@ def load_weights(run: Path, recipe: TrainConfig, weights: str, device: torch.dev
     return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
-def blend(network: nn.Module, recipe: TrainConfig, weights: str) -> str:
-    """Move a network halfway to other weights of its kind, such as those that its run was started from.
+def blend(network: nn.Module, recipe: TrainConfig, weights: str, share: float) -> str:
+    """Move a network part of the way to other weights of its kind, such as those that its run was started from.
 
-    What a run has learnt and what it has forgotten lie on the same way, and the first half of it often has most of the
+    What a run has learnt and what it has forgotten lie on the same way, and a part of it often has most of the
     one and little of the other (WiSE-FT: Wortsman et al., CVPR 2022).
+
+    Args:
+        network: changed in place.
+        recipe: of its run.
+        weights: name or path.
+        share: of the way, 0 to 1.
 
     Returns:
         sha256 of the weights.
@@ -80,7 +86,7 @@ def blend(network: nn.Module, recipe: TrainConfig, weights: str) -> str:
         raise ConfigError(f"--blend: {weights} is another network than the run's, or sees pictures otherwise")
     for ours, other_tensor in zip(network.state_dict().values(), other.state_dict().values(), strict=True):
         if ours.is_floating_point():
-            ours.lerp_(other_tensor.to(ours), 0.5)
+            ours.lerp_(other_tensor.to(ours), share)
     network.load_state_dict(stored(network))
     return manifest.sha256
 
@@ -128,6 +134,7 @@ def publish(
     track_threshold: float | None = None,
     threshold: float | None = None,
     blended: str | None = None,
+    share: float = 0.5,
 ) -> tuple[Manifest, str]:
     """Score a run, choose its threshold and write weights and manifest.
 
@@ -143,6 +150,7 @@ def publish(
         threshold: of the manifest, one of ``THRESHOLDS``; none chooses it for the F1 in targets. What is to be
             compared by IoU may want another.
         blended: weights to ``blend`` it with, if any.
+        share: of these.
 
     Returns:
         the manifest, and for people the scores at its threshold and the mean F1 at all of them, in Markdown.
@@ -154,7 +162,7 @@ def publish(
     changed, progress, step = changes(recipe, file), checkpoint.read_progress(run / STATE), steps(run, weights)
     root, sources = Path(recipe.data.root), recipe.data.sources
     network = load_weights(run, recipe, weights, device)
-    other = blend(network, recipe, blended) if blended else ""
+    other = blend(network, recipe, blended, share) if blended else ""
     counts = {source.folder: len(split_names(root, source)[0]) for source in sources}
     scores = validate(network, recipe, THRESHOLDS, most, device)
     f1 = mean_f1(scores)
@@ -170,7 +178,7 @@ def publish(
     if progress.pretrained:
         notes.append(f"started from weights of sha256 {progress.pretrained}")
     if other:
-        notes.append(f"mean of these and the weights of sha256 {other}")
+        notes.append(f"{1 - share:g} of these and {share:g} of the weights of sha256 {other}")
     if changed:
         notes.append("changed in the recipe: " + ", ".join(changed))
     capped = f", at most {most} pictures a set" if most else ""
@@ -222,7 +230,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--run", type=Path, required=True, help="folder of the run")
     parser.add_argument("--name", required=True, help="of the deployed weights")
     parser.add_argument("--weights", choices=tuple(FILES), default="ema", help="last averaged weights, or the best")
-    parser.add_argument("--blend", metavar="WEIGHTS", help="publish the mean of the run's weights and these")
+    parser.add_argument("--blend", metavar="WEIGHTS", help="publish a mean of the run's weights and these")
+    parser.add_argument("--share", type=probability, default=0.5, help="of --blend in it; default: 0.5")
     parser.add_argument("--out", type=Path, default=FOLDER, help="folder to write to")
     parser.add_argument("--config", type=Path, help="the run's recipe; default: configs/train/NETWORK.yaml")
     parser.add_argument("--pictures", type=count, help="most validation pictures a set; default: all")
@@ -256,6 +265,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.track_threshold,
             options.threshold,
             options.blend,
+            options.share,
         )
     except PipelineError as error:
         sys.stderr.write(f"training.publish: {error}\n")

@@ -60,20 +60,21 @@ def test_the_table_is_that_of_the_manifest(run, tmp_path, capsys):
     assert float(row.split("|")[4]) == pytest.approx(figures["iou"], abs=5e-4)
 
 
-def test_the_mean_of_a_run_and_other_weights(run, tmp_path, capsys):
+@pytest.mark.parametrize(("words", "share"), [((), 0.5), (("--share", "0.25"), 0.25)])
+def test_the_mean_of_a_run_and_other_weights(run, tmp_path, words, share):
     assert publish(run, tmp_path, "--pictures", "1") == 0
     mine = load_file(tmp_path / "mine.safetensors")
     other = {key: value + 1 if value.is_floating_point() else value for key, value in mine.items()}
     network, manifest = nets.load(str(tmp_path / "mine.safetensors"))
     network.load_state_dict(other)
     saved = nets.save(tmp_path / "other.safetensors", network, manifest)
-    assert publish(run, tmp_path, "--pictures", "1", "--blend", str(tmp_path / "other.safetensors")) == 0
+    assert publish(run, tmp_path, "--pictures", "1", "--blend", str(tmp_path / "other.safetensors"), *words) == 0
     mean = load_file(tmp_path / "mine.safetensors")
     for key, value in mine.items():
-        expected = value.float() + 0.5 * value.is_floating_point()
+        expected = value.float() + share * value.is_floating_point()
         torch.testing.assert_close(mean[key].float(), expected, rtol=1e-3, atol=2e-3)
     note = nets.read_manifest(str(tmp_path / "mine.safetensors")).training.note
-    assert f"mean of these and the weights of sha256 {saved.sha256}" in note
+    assert f"{1 - share:g} of these and {share:g} of the weights of sha256 {saved.sha256}" in note
 
 
 @pytest.mark.parametrize(
