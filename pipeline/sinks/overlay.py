@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -34,6 +35,20 @@ _SHIFT = 4
 _MAX_DASHES = 41
 _CORNERS = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)])
 _FONT, _FONT_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.45
+
+
+class Rectangle(NamedTuple):
+    """Where a text is: its lower left corner and its size, px."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+    def meets(self, other: Rectangle) -> bool:
+        """They have a pixel in common, or nearly."""
+        beside = self.x > other.x + other.width + 1 or other.x > self.x + self.width + 1
+        return not beside and abs(self.y - other.y) <= max(self.height, other.height) + 1
 
 
 class Overlay:
@@ -76,6 +91,9 @@ class Overlay:
         self._trails.update(tracks, message.ego.matrix, header.pts)
         for track in np.sort(tracks, order="state"):
             _mark(canvas, track, self._trails.of(int(track["id"])), scale)
+        taken: list[Rectangle] = []
+        for track in tracks[tracks["state"] != TENTATIVE]:
+            taken.append(_label(canvas, track, scale, taken))
         for track in tracks:
             _uncover(canvas, clean, track, scale)
         return _framed(canvas, message, age_ms)
@@ -84,16 +102,18 @@ class Overlay:
 def _mark(canvas: Canvas, track: np.void, trail: NDArray[np.float64], scale: int) -> None:
     state = int(track["state"])
     colour = COLOURS[state]
-    centre = _on_canvas(np.array([track["x"], track["y"]]), scale)
-    half = np.maximum(np.array([track["bw"], track["bh"]]) * scale / 2 + _CLEARANCE, _MIN_HALF)
-
+    centre, half = _frame(track, scale)
     path = _on_canvas(trail, scale)
     outside = np.any(np.abs(path - centre) > half + 1, axis=1)
     dim = (int(colour[0] * _TRAIL_DIM), int(colour[1] * _TRAIL_DIM), int(colour[2] * _TRAIL_DIM))
     _strokes(canvas, np.stack([path[:-1], path[1:]], axis=1)[outside[:-1] & outside[1:]], dim)
     _strokes(canvas, _dashed_box(centre, half) if state == COASTING else _corners(centre, half), colour)
-    if state != TENTATIVE:
-        _label(canvas, str(int(track["id"])), centre, half, colour)
+
+
+def _frame(track: np.void, scale: int) -> tuple[Vector, Vector]:
+    """Centre and half sides of a track's mark."""
+    centre = _on_canvas(np.array([track["x"], track["y"]]), scale)
+    return centre, np.maximum(np.array([track["bw"], track["bh"]]) * scale / 2 + _CLEARANCE, _MIN_HALF)
 
 
 def _on_canvas(points: NDArray[np.float64], scale: int) -> NDArray[np.float64]:
@@ -140,14 +160,36 @@ def _dashed_box(centre: Vector, half: Vector) -> Segments:
     return np.array(ends)
 
 
-def _label(canvas: Canvas, text: str, centre: Vector, half: Vector, colour: Colour) -> None:
-    """Beside the upper right corner; on the other side or lower where the picture ends."""
+def _label(canvas: Canvas, track: np.void, scale: int, taken: Sequence[Rectangle]) -> Rectangle:
+    """A track's number beside its mark; returns where."""
+    text = str(int(track["id"]))
     (width, height), _ = cv2.getTextSize(text, _FONT, _FONT_SCALE, 1)
-    x = centre[0] + half[0] + 4
-    if x + width > canvas.shape[1] - 2:
-        x = centre[0] - half[0] - 4 - width
-    y = min(max(centre[1] - half[1] + height / 2, height + 2), canvas.shape[0] - 3)
-    _text(canvas, text, int(x), int(y), colour)
+    place = label_place((width, height), *_frame(track, scale), (canvas.shape[1], canvas.shape[0]), taken)
+    _text(canvas, text, place.x, place.y, COLOURS[int(track["state"])])
+    return place
+
+
+def label_place(
+    size: tuple[int, int], centre: Vector, half: Vector, within: tuple[int, int], taken: Sequence[Rectangle]
+) -> Rectangle:
+    """Beside the first corner of a mark, from the upper right on, where a text covers no other.
+
+    Args:
+        size: of the text, width and height, px.
+        centre: (2,) of the mark.
+        half: (2,) its half sides.
+        within: width and height of the picture, which the text stays in if it is no wider.
+        taken: places of the texts so far. Where they leave no corner, the first is taken again.
+    """
+    width, height = size
+    right, left = centre[0] + half[0] + 4, centre[0] - half[0] - 4 - width
+    sides = [x for x in (right, left) if 0 <= x <= within[0] - 2 - width] or [left]
+    places = [
+        Rectangle(int(x), int(min(max(y + height / 2, height + 2), within[1] - 3)), width, height)
+        for y in (centre[1] - half[1], centre[1] + half[1], centre[1] + half[1] + 2 * height)
+        for x in sides
+    ]
+    return next((place for place in places if not any(map(place.meets, taken))), places[0])
 
 
 def _text(canvas: Canvas, text: str, x: int, y: int, colour: Colour) -> None:

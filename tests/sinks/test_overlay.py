@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.messages import COASTING, CONFIRMED, MAX_SIDE, TENTATIVE, EgoMotion
-from pipeline.sinks.overlay import COLOURS, LEGIBLE_WIDTH, STRIP, Overlay
+from pipeline.sinks.overlay import COLOURS, LEGIBLE_WIDTH, STRIP, Overlay, label_place
 from tests.messages import tracked
 
 STATES = (TENTATIVE, CONFIRMED, COASTING)
@@ -76,6 +76,30 @@ def test_each_state_has_its_colour_and_only_real_tracks_a_label():
     assert areas[TENTATIVE] == 0
     assert areas[CONFIRMED] > 0
     assert areas[COASTING] > 0
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 640), st.floats(0, 480)), min_size=2, max_size=2),
+    st.sampled_from([(9, 10), (18, 10), (45, 10)]),
+)
+def test_numbers_of_two_tracks_never_cover_each_other(centres, size):
+    half, taken = np.array([9.0, 12.0]), []
+    for centre in centres:
+        place = label_place(size, np.array(centre), half, (640, 480), taken)
+        assert 0 <= place.x <= 640 - size[0] and size[1] <= place.y < 480
+        taken.append(place)
+    left, right = sorted(taken)
+    assert left.x + left.width < right.x or abs(left.y - right.y) > left.height
+
+
+def test_numbers_of_tracks_that_meet_take_one_corner_each():
+    centre, half, taken = np.array([100.0, 100.0]), np.array([9.0, 9.0]), []
+    for _ in range(7):
+        taken.append(label_place((18, 10), centre, half, (640, 480), taken))
+    right, left = 113, 69
+    assert [(place.x, place.y) for place in taken] == [
+        (right, 96), (left, 96), (right, 114), (left, 114), (right, 134), (left, 134), (right, 96)
+    ]  # fmt: skip
 
 
 def test_labels_stay_in_the_picture():
