@@ -35,6 +35,7 @@ from training.trainer import AVERAGED, BEST, STATE
 
 THRESHOLDS = tuple(k / 100 for k in range(20, 91, 5))
 RESOLUTION = 0.005
+HALF = 0.5
 FILES = {"ema": AVERAGED, "best": BEST}
 CONFIGS = Path("configs/train")
 
@@ -134,7 +135,7 @@ def publish(
     track_threshold: float | None = None,
     threshold: float | None = None,
     blended: str | None = None,
-    share: float = 0.5,
+    share: float = HALF,
 ) -> tuple[Manifest, str]:
     """Score a run, choose its threshold and write weights and manifest.
 
@@ -231,7 +232,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--name", required=True, help="of the deployed weights")
     parser.add_argument("--weights", choices=tuple(FILES), default="ema", help="last averaged weights, or the best")
     parser.add_argument("--blend", metavar="WEIGHTS", help="publish a mean of the run's weights and these")
-    parser.add_argument("--share", type=probability, default=0.5, help="of --blend in it; default: 0.5")
+    parser.add_argument("--share", type=probability, help="of --blend in it; default: 0.5")
     parser.add_argument("--out", type=Path, default=FOLDER, help="folder to write to")
     parser.add_argument("--config", type=Path, help="the run's recipe; default: configs/train/NETWORK.yaml")
     parser.add_argument("--pictures", type=count, help="most validation pictures a set; default: all")
@@ -246,6 +247,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.threads:
         torch.set_num_threads(options.threads)
+    if options.share is not None and options.blend is None:
+        parser.error("argument --share: there is nothing to --blend")
     try:
         if Path(options.name).name != options.name:
             raise ConfigError(f"--name {options.name}: a plain name, without folders")
@@ -265,7 +268,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.track_threshold,
             options.threshold,
             options.blend,
-            options.share,
+            options.share or HALF,
         )
     except PipelineError as error:
         sys.stderr.write(f"training.publish: {error}\n")

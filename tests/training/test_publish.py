@@ -87,6 +87,14 @@ def test_weights_that_cannot_be_blended_with(run, tmp_path, capsys, weights, com
     assert not (tmp_path / "mine.safetensors").exists()
 
 
+def test_a_share_of_nothing_is_refused(run, tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        publish(run, tmp_path, "--share", "0.25")
+    assert ended.value.code == 2
+    assert "--share: there is nothing to --blend" in capsys.readouterr().err
+    assert not (tmp_path / "mine.safetensors").exists()
+
+
 def test_changes_made_on_resuming_are_told(run, tmp_path):
     resumed = shutil.copytree(run, tmp_path / "run")
     settings = ["--set", "run.steps=5", "--set", "optimiser.lr=0.002"]
