@@ -183,10 +183,11 @@ def label_place(
     """
     width, height = size
     right, left = centre[0] + half[0] + 4, centre[0] - half[0] - 4 - width
+    top, bottom = centre[1] - half[1], centre[1] + half[1]
     sides = [x for x in (right, left) if 0 <= x <= within[0] - 2 - width] or [left]
     places = [
         Rectangle(int(x), int(min(max(y + height / 2, height + 2), within[1] - 3)), width, height)
-        for y in (centre[1] - half[1], centre[1] + half[1], centre[1] + half[1] + 2 * height)
+        for y in (top, bottom, bottom + 2 * height, top - 2 * height)
         for x in sides
     ]
     return next((place for place in places if not any(map(place.meets, taken))), places[0])
