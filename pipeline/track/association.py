@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial import cKDTree
 
-from pipeline.track import kalman
+from pipeline.track import belief
+from pipeline.track.belief import Belief
 from pipeline.track.kalman import Array
 
 Indices = NDArray[np.intp]
@@ -34,27 +35,26 @@ class Pairs(NamedTuple):
         return Pairs(self.rows[kept], self.columns[kept], self.cost[kept])
 
 
-def pairs(mean: Array, cov: Array, measured: Array, measurement_sigma: float, reach_px: float) -> Pairs:
-    """Twice the negative log likelihood of every pair within reach, up to a constant: d^2 + ln det S.
+def pairs(predicted: Belief, measured: Array, measurement_sigma: float, reach_px: float) -> Pairs:
+    """Twice the negative log likelihood of every pair within reach, up to a constant.
 
-    d is the Mahalanobis distance. Without the determinant an uncertain track would win every contested
-    detection.
+    It is d^2 + ln det S under each model of motion, d being the Mahalanobis distance. Without the determinant an
+    uncertain track would win every contested detection.
 
     Args:
-        mean: (n, 4) predicted states.
-        cov: (n, 4, 4).
+        predicted: n tracks.
         measured: (m, 2) px.
         measurement_sigma: px.
         reach_px: largest distance of a track and its detection.
     """
-    if not len(mean) or not len(measured):
+    if not len(predicted.weight) or not len(measured):
         nothing = np.empty(0, np.intp)
         return Pairs(nothing, nothing, np.empty(0))
+    mean, _ = predicted.moments()
     near = cKDTree(mean[:, :2]).sparse_distance_matrix(cKDTree(measured), reach_px, output_type="ndarray")
     order = np.lexsort([near["j"], near["i"]])
     rows, columns = near["i"][order], near["j"][order]
-    residual, spread = kalman.innovation(mean[rows], cov[rows], measured[columns], measurement_sigma)
-    return Pairs(rows, columns, kalman.misfit(residual, spread))
+    return Pairs(rows, columns, belief.misfit(predicted.only(rows), measured[columns], measurement_sigma))
 
 
 def assign(candidates: Pairs, gate: float) -> tuple[Indices, Indices]:

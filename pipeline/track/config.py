@@ -18,7 +18,8 @@ class TrackConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """Settings of the tracker. Lengths are px of the source frame, times are seconds.
 
     Attributes:
-        accel_sigma: how restless targets are: rms change of velocity within one second, px/s.
+        cruise_sigma, accel_sigma: rms change of velocity within one second of a target that flies straight, and of one
+            that manoeuvres, px/s. Each track weighs for itself which it does.
         measurement_sigma: rms error of a detected centroid along each axis, px.
         birth_speed_sigma: rms speed along each axis of a target seen once, px/s.
         gate: largest d^2 + ln det S of a track and its detection, d being their Mahalanobis distance and S the
@@ -46,6 +47,7 @@ class TrackConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         max_tracks: no births beyond this many live tracks; the best scores come first.
     """
 
+    cruise_sigma: Positive = 5.0
     accel_sigma: Positive = 90.0
     measurement_sigma: Positive = 1.2
     birth_speed_sigma: Positive = 90.0

@@ -11,25 +11,23 @@ import math
 
 import numpy as np
 
-from pipeline.track import kalman
 from pipeline.track.kalman import Array
 
 MISS = math.log(0.1)
 """What a frame without a detection says of a target that is detected nine times in ten."""
 
 
-def hit(residual: Array, spread: Array, density: float) -> Array:
+def hit(misfit: Array, density: float) -> Array:
     """What a detection says.
 
     Args:
-        residual: (n, 2) px, innovations.
-        spread: (n, 2, 2) px^2, their covariances.
+        misfit: (n,) of each detection with its track, see ``belief.misfit``.
         density: chance detections per px^2, above 0.
 
     Returns:
         (n,) nats.
     """
-    likelihood: Array = -0.5 * kalman.misfit(residual, spread) - math.log(2 * np.pi) - math.log(density)
+    likelihood: Array = -0.5 * misfit - math.log(2 * np.pi) - math.log(density)
     return likelihood
 
 

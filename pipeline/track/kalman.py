@@ -67,19 +67,19 @@ def warp(mean: Array, cov: Array, matrix: Affine) -> tuple[Array, Array]:
     return mean @ linear.T + (tx, ty, 0.0, 0.0), linear @ cov @ linear.T
 
 
-def innovation(mean: Array, cov: Array, measured: Array, measurement_sigma: float) -> tuple[Array, Array]:
+def innovation(mean: Array, cov: Array, measured: Array, measurement_sigma: float | Array) -> tuple[Array, Array]:
     """Innovation of each state with its own measurement, and its covariance.
 
     Args:
         mean: (n, 4).
         cov: (n, 4, 4).
         measured: (n, 2) px, row i belongs to state i.
-        measurement_sigma: rms error of a measurement along each axis, px.
+        measurement_sigma: rms error of a measurement along each axis, px; of all, or (n,).
 
     Returns:
         innovation (n, 2) in px and its covariance S (n, 2, 2) in px^2.
     """
-    return measured - mean[:, :2], cov[:, :2, :2] + measurement_sigma**2 * _I2
+    return measured - mean[:, :2], cov[:, :2, :2] + _noise(measurement_sigma)
 
 
 def misfit(residual: Array, spread: Array) -> Array:
@@ -93,17 +93,22 @@ def misfit(residual: Array, spread: Array) -> Array:
     return likelihood
 
 
-def update(mean: Array, cov: Array, measured: Array, measurement_sigma: float) -> tuple[Array, Array]:
+def update(mean: Array, cov: Array, measured: Array, measurement_sigma: float | Array) -> tuple[Array, Array]:
     """Correct each state by its own measurement; covariance in Joseph form (5.2.3-18), so it stays positive.
 
     Args:
         mean: (n, 4).
         cov: (n, 4, 4).
         measured: (n, 2) px, row i belongs to state i.
-        measurement_sigma: rms error of a measurement along each axis, px.
+        measurement_sigma: rms error of a measurement along each axis, px; of all, or (n,).
     """
-    noise = measurement_sigma**2 * _I2
+    noise = _noise(measurement_sigma)
     gain = cov[:, :, :2] @ np.linalg.inv(cov[:, :2, :2] + noise)
     keep = np.eye(4) - gain @ _H
     mean = mean + np.einsum("nij,nj->ni", gain, measured - mean[:, :2])
-    return mean, keep @ cov @ keep.swapaxes(1, 2) + noise[0, 0] * gain @ gain.swapaxes(1, 2)
+    return mean, keep @ cov @ keep.swapaxes(1, 2) + gain @ noise @ gain.swapaxes(1, 2)
+
+
+def _noise(sigma: float | Array) -> Array:
+    """Covariance of measurements, (n, 2, 2), or (1, 2, 2) for all."""
+    return np.asarray(np.multiply.outer(np.square(np.atleast_1d(sigma)), _I2))

@@ -17,20 +17,22 @@ from pipeline.messages import (
     EgoMotion,
     Table,
 )
-from pipeline.track import kalman
+from pipeline.track import belief
 from pipeline.track.association import Indices, assign, pairs
+from pipeline.track.belief import Belief
 from pipeline.track.clutter import ClutterMap, Flags
 from pipeline.track.config import TrackConfig
 from pipeline.track.evidence import MISS, ChanceDensity, hit
 from pipeline.track.kalman import Array
 from pipeline.track.lifecycle import clearness, coast_s, hopeful, is_steady, next_state
+from pipeline.track.meeting import BEHIND_S, MERGED_SIGMA, meet
 from pipeline.track.memory import LostTargets
 from pipeline.track.rate import StartScore
 
 MIN_DT = 1e-3
 _LOOKS = ["score", "area", "bx", "by", "bw", "bh", "snr"]
 _COUNTS = ("hits", "new_hits", "known_hits", "age")
-_MEASURES = ("moved", "unseen_s", "lived_s", "evidence", "clear_hits")
+_MEASURES = ("moved", "behind_s", "unseen_s", "lived_s", "evidence", "clear_hits")
 _LIFE_DTYPE = np.dtype([(name, "<i8") for name in _COUNTS] + [(name, "<f8") for name in _MEASURES])
 
 
@@ -71,8 +73,7 @@ class Tracker:
         self._chance = ChanceDensity(float(shape[0] * shape[1]))
         self._lost = LostTargets(self.config.remember_s)
         self._start_score = StartScore(self._high, self.config.starts_per_min)
-        self._mean: Array = np.empty((0, 4))
-        self._cov: Array = np.empty((0, 4, 4))
+        self._believe(belief.NOBODY)
         self._births: Array = np.empty((0, 2))
         self._tracks: Table = np.empty(0, TRACK_DTYPE)
         self._life: Table = np.empty(0, _LIFE_DTYPE)
@@ -108,7 +109,10 @@ class Tracker:
         new, known = self._clutter.compare(positions)
         rows, columns = self._associate(positions, detections["score"])
         self._weigh(rows, columns, positions, detections["score"] >= self._high)
-        self._update(rows, detections[columns], positions[columns])
+        shown, waiting = self._tracks["state"] != TENTATIVE, self._life["behind_s"] > 0
+        merged, behind = meet(self._belief, shown, waiting, rows, positions[columns])
+        self._update(rows, detections[columns], positions[columns], merged)
+        self._wait(behind, dt)
         self._age(rows, detections[columns], new[columns], known[columns])
         held = columns[is_steady(self._tracks["state"], self._life)[rows]]
         self._clutter.forget(positions[held])  # where a target hovers it may be found again
@@ -131,14 +135,13 @@ class Tracker:
         self._life["lived_s"] += dt
         self._lost.move(dt, matrix, ego_sigma)
         self._births = _carry(self._births, matrix)
-        mean, cov = kalman.warp(self._mean, self._cov, matrix)
-        self._mean, self._cov = kalman.predict(mean, cov, dt, self.config.accel_sigma)
-        self._cov[:, [0, 1], [0, 1]] += ego_sigma**2
+        sigmas = (self.config.cruise_sigma, self.config.accel_sigma)
+        self._believe(belief.predict(belief.warp(self._belief, matrix), dt, sigmas, ego_sigma))
 
     def _associate(self, positions: Array, score: Array) -> tuple[Indices, Indices]:
         """Rows of tracks and the detections they get."""
         config = self.config
-        near = pairs(self._mean, self._cov, positions, config.measurement_sigma, config.max_gate_px)
+        near = pairs(self._belief, positions, config.measurement_sigma, config.max_gate_px)
         high = score >= self._high
         rows, columns = assign(near.only(high[near.columns]), config.gate)
         low = (score >= self._low) & ~high
@@ -151,21 +154,29 @@ class Tracker:
         chance = high.copy()
         chance[columns[self._tracks["state"][rows] != TENTATIVE]] = False
         density = self._chance.see(int(chance.sum()))
-        fit = kalman.innovation(self._mean[rows], self._cov[rows], positions[columns], self.config.measurement_sigma)
+        fit = belief.misfit(self._belief.only(rows), positions[columns], self.config.measurement_sigma)
         gain = np.full(len(self._life), MISS)
-        gain[rows] = hit(*fit, density)
+        gain[rows] = hit(fit, density)
         self._life["evidence"] += gain
 
-    def _update(self, rows: Indices, detections: Table, positions: Array) -> None:
-        tracks, before = self._tracks, self._mean[:, :2].copy()
-        self._mean[rows], self._cov[rows] = kalman.update(
-            self._mean[rows], self._cov[rows], positions, self.config.measurement_sigma
-        )
+    def _update(self, rows: Indices, detections: Table, positions: Array, merged: Flags) -> None:
+        tracks, before = self._tracks, self._mean[:, :2]
+        sigma = np.where(merged, MERGED_SIGMA, self.config.measurement_sigma)
+        corrected = belief.update(self._belief.only(rows), positions, sigma)
+        for ours, theirs in zip(self._belief, corrected, strict=True):
+            ours[rows] = theirs
+        self._believe(self._belief)
         shift = before - np.stack([tracks["x"], tracks["y"]], axis=1)
         tracks["bx"] += shift[:, 0]
         tracks["by"] += shift[:, 1]
         for name in _LOOKS:
             tracks[name][rows] = detections[name]
+
+    def _wait(self, behind: Flags, dt: float) -> None:
+        """The time that a target is behind another is not held against it."""
+        waits = behind & (self._life["behind_s"] < BEHIND_S)
+        self._life["behind_s"][waits] += dt
+        self._life["unseen_s"][waits] -= dt
 
     def _age(self, rows: Indices, detections: Table, new: Flags, known: Flags) -> None:
         life = self._life
@@ -177,7 +188,7 @@ class Tracker:
         life["known_hits"][rows] += known
         life["clear_hits"][rows] += clearness(detections, self.config.clear_snr)
         life["moved"] = np.hypot(*(self._mean[:, :2] - self._births).T)
-        life["unseen_s"][matched] = 0.0
+        life["unseen_s"][matched] = life["behind_s"][matched] = 0.0
         before = self._tracks["state"].copy()
         self._tracks["state"] = next_state(before, life, matched, self.config)
         self._recognise((before == TENTATIVE) & (self._tracks["state"] != TENTATIVE))
@@ -205,7 +216,7 @@ class Tracker:
         config = self.config
         best_first = np.argsort(-detections["score"][free], kind="stable")
         born = np.sort(free[best_first[: max(0, config.max_tracks - len(self._tracks))]])
-        mean, cov = kalman.initiate(positions[born], config.measurement_sigma, config.birth_speed_sigma)
+        first = belief.initiate(positions[born], config.measurement_sigma, config.birth_speed_sigma)
         tracks, life = np.zeros(len(born), TRACK_DTYPE), np.zeros(len(born), _LIFE_DTYPE)
         tracks["id"] = np.arange(self.next_id, self.next_id + len(born))
         for name in _LOOKS:
@@ -217,8 +228,8 @@ class Tracker:
         seen = np.ones(len(born), bool)
         tracks["state"] = next_state(fresh, life, seen, config)
         self.next_id += len(born)
-        self._mean, self._cov = np.concatenate([self._mean, mean]), np.concatenate([self._cov, cov])
-        self._births = np.concatenate([self._births, mean[:, :2]])
+        self._believe(self._belief.and_also(first))
+        self._births = np.concatenate([self._births, positions[born]])
         self._tracks, self._life = np.concatenate([self._tracks, tracks]), np.concatenate([self._life, life])
 
     def _in_image(self, dt: float, matrix: Affine) -> Table:
@@ -230,8 +241,13 @@ class Tracker:
         tracks["vx"], tracks["vy"] = velocity[:, 0], velocity[:, 1]
         return tracks.copy()
 
+    def _believe(self, states: Belief) -> None:
+        self._belief = states
+        self._mean, self._cov = states.moments()
+
     def _keep(self, alive: Flags | Indices) -> None:
-        self._mean, self._cov, self._births = self._mean[alive], self._cov[alive], self._births[alive]
+        self._believe(self._belief.only(alive))
+        self._births = self._births[alive]
         self._tracks, self._life = self._tracks[alive], self._life[alive]
 
 

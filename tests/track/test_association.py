@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
 from pipeline.track.association import Pairs, assign, pairs
+from pipeline.track.belief import Belief
 
 
 def brute_force(cost, gate):
@@ -17,6 +18,11 @@ def brute_force(cost, gate):
     n, m = cost.shape
     choices = itertools.permutations([*range(m), *[None] * n], n)
     return min(sum(cost[i, j] - gate for i, j in enumerate(columns) if j is not None) for columns in choices)
+
+
+def alike(mean, cov):
+    """Targets of which both models say the same."""
+    return Belief(mean[:, None].repeat(2, axis=1), cov[:, None].repeat(2, axis=1), np.full((len(mean), 2), 0.5))
 
 
 def candidates(cost):
@@ -57,7 +63,7 @@ def test_the_gate_is_open_below_and_shut_from_its_value():
 def test_a_certain_track_wins_the_detection_that_both_could_have():
     mean = np.zeros((2, 4))
     cov = np.stack([np.eye(4) * 100.0, np.eye(4)])
-    near = pairs(mean, cov, np.array([[2.0, 0.0]]), 1.0, reach_px=60.0)
+    near = pairs(alike(mean, cov), np.array([[2.0, 0.0]]), 1.0, reach_px=60.0)
     # d^2 + ln det S by hand: the wide track is nearer (4/101 < 4/2) and still less likely.
     assert (near.rows.tolist(), near.columns.tolist()) == ([0, 1], [0, 0])
     np.testing.assert_allclose(near.cost, [4 / 101 + 2 * np.log(101), 4 / 2 + 2 * np.log(2)])
@@ -68,7 +74,7 @@ def test_pairs_are_all_within_reach_in_order():
     rng = np.random.default_rng(0)
     mean, measured = rng.uniform(0, 100, (40, 4)), rng.uniform(0, 100, (50, 2))
     mean[7, :2] = measured[9]  # no distance at all is within reach as well
-    near = pairs(mean, np.eye(4)[None].repeat(40, axis=0), measured, 1.0, reach_px=20.0)
+    near = pairs(alike(mean, np.eye(4)[None].repeat(40, axis=0)), measured, 1.0, reach_px=20.0)
     distance = np.linalg.norm(mean[:, None, :2] - measured[None], axis=2)
     assert np.stack([near.rows, near.columns], axis=1).tolist() == np.argwhere(distance <= 20).tolist()
     np.testing.assert_allclose(near.cost, distance[near.rows, near.columns] ** 2 / 2 + 2 * np.log(2))
@@ -76,7 +82,7 @@ def test_pairs_are_all_within_reach_in_order():
 
 def test_nothing_pairs_with_nothing():
     for n, m in ((0, 0), (3, 0), (0, 3)):
-        near = pairs(np.zeros((n, 4)), np.zeros((n, 4, 4)), np.zeros((m, 2)), 1.0, 60.0)
+        near = pairs(alike(np.zeros((n, 4)), np.zeros((n, 4, 4))), np.zeros((m, 2)), 1.0, 60.0)
         assert [len(part) for part in (*near, *assign(near, 25.0))] == [0] * 5
 
 

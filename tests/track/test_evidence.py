@@ -9,11 +9,11 @@ from pipeline.track.evidence import MISS, ChanceDensity, hit
 
 
 def test_a_hit_by_hand():
-    residual, spread = np.array([[0.0, 0.0], [3.0, 4.0]]), np.array([[[4.0, 0], [0, 9.0]], [[4.0, 0], [0, 4.0]]])
-    # ln N(0; 0, S) = -ln(2 pi sqrt(36)); at 3, 4 px with S = 4 I the distance squared is 25 / 4.
+    # ln N(0; 0, S) = -ln(2 pi sqrt(36)) with S = diag(4, 9); at 3, 4 px with S = 4 I the distance squared is 25 / 4.
+    misfit = np.array([math.log(36), 25 / 4 + math.log(16)])
     expected = [-math.log(2 * math.pi * 6), -25 / 8 - math.log(2 * math.pi * 4)]
-    assert hit(residual, spread, 1.0) == pytest.approx(expected)
-    assert hit(residual, spread, 1e-4) == pytest.approx([e + math.log(1e4) for e in expected])
+    assert hit(misfit, 1.0) == pytest.approx(expected)
+    assert hit(misfit, 1e-4) == pytest.approx([e + math.log(1e4) for e in expected])
 
 
 def test_a_miss_speaks_against_a_target():

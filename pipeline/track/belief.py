@@ -1,0 +1,123 @@
+"""What is believed of many targets at once: where each is if it cruises, where if it manoeuvres, and which is likelier.
+
+An interacting multiple model filter (Blom and Bar-Shalom, IEEE Trans. Automatic Control 33(8), 1988; Bar-Shalom, Li,
+Kirubarajan 2001, section 11.6.6). One filter quick enough for a bird that turns forgets within a few frames how a
+target flew before another hid it; one slow enough to know it loses the bird. Pure functions on stacked arrays; both
+models are Kalman filters of constant velocity (``kalman``) that differ in the acceleration they expect.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.messages import Affine
+from pipeline.track import kalman
+from pipeline.track.kalman import Array
+
+CRUISE, MANOEUVRE = 0, 1
+LASTS_S = np.array([5.0, 0.5])
+"""How long a target cruises, and how long it manoeuvres, on average, s."""
+
+
+class Belief(NamedTuple):
+    """States of n targets under each of the two models, cruise and manoeuvre.
+
+    Attributes:
+        mean: (n, 2, 4).
+        cov: (n, 2, 4, 4).
+        weight: (n, 2) probability of each model, rows sum to 1.
+    """
+
+    mean: Array
+    cov: Array
+    weight: Array
+
+    def only(self, kept: NDArray[np.bool_] | NDArray[np.intp]) -> Belief:
+        """Some of the targets."""
+        return Belief(self.mean[kept], self.cov[kept], self.weight[kept])
+
+    def and_also(self, other: Belief) -> Belief:
+        """These targets, then the other ones."""
+        return Belief(*(np.concatenate(both) for both in zip(self, other, strict=True)))
+
+    def moments(self) -> tuple[Array, Array]:
+        """Mean (n, 4) and covariance (n, 4, 4) whichever model holds (11.6.6-14, 15)."""
+        # From the one towards the other: where both say the same, so does the mean, to the last bit.
+        mean = self.mean[:, CRUISE] + self.weight[:, MANOEUVRE, None] * (self.mean[:, MANOEUVRE] - self.mean[:, CRUISE])
+        apart = self.mean - mean[:, None]
+        spread = self.cov + apart[..., :, None] * apart[..., None, :]
+        return mean, np.einsum("nj,njkl->nkl", self.weight, spread)
+
+
+NOBODY = Belief(np.empty((0, 2, 4)), np.empty((0, 2, 4, 4)), np.empty((0, 2)))
+
+
+def initiate(position: Array, position_sigma: float, speed_sigma: float) -> Belief:
+    """Targets seen once, see ``kalman.initiate``; each model as likely as it is in the long run."""
+    mean, cov = kalman.initiate(position, position_sigma, speed_sigma)
+    weight = np.tile(LASTS_S / LASTS_S.sum(), (len(position), 1))
+    return Belief(mean[:, None].repeat(2, axis=1), cov[:, None].repeat(2, axis=1), weight)
+
+
+def warp(belief: Belief, matrix: Affine) -> Belief:
+    """Carry states into this frame's coordinates, see ``kalman.warp``."""
+    mean, cov = kalman.warp(belief.mean.reshape(-1, 4), belief.cov.reshape(-1, 4, 4), matrix)
+    return Belief(mean.reshape(belief.mean.shape), cov.reshape(belief.cov.shape), belief.weight)
+
+
+def predict(belief: Belief, dt: float, accel_sigmas: tuple[float, float], shift_sigma: float = 0.0) -> Belief:
+    """Mix the models (11.6.6-6 to 10), then move each by ``dt`` seconds.
+
+    Args:
+        belief: n targets.
+        dt: seconds, >= 0.
+        accel_sigmas: of cruise and manoeuvre, see ``kalman.predict``.
+        shift_sigma: rms error along each axis by which all positions have been shifted since, px.
+    """
+    mean, cov, weight = belief
+    joint = weight[:, :, None] * _changes(dt)
+    weight = joint.sum(axis=1)
+    share = joint / weight[:, None, :]
+    mixed = np.einsum("nij,nik->njk", share, mean)
+    apart = mean[:, :, None] - mixed[:, None]
+    spread = cov[:, :, None] + apart[..., :, None] * apart[..., None, :]
+    cov = np.einsum("nij,nijkl->njkl", share, spread)
+    moved = [kalman.predict(mixed[:, j], cov[:, j], dt, sigma) for j, sigma in enumerate(accel_sigmas)]
+    mean, cov = (np.stack(part, axis=1) for part in zip(*moved, strict=True))
+    cov[..., [0, 1], [0, 1]] += shift_sigma**2
+    return Belief(mean, cov, weight)
+
+
+def misfit(belief: Belief, measured: Array, measurement_sigma: float) -> Array:
+    """Twice the negative log likelihood (n,) of measurements (n, 2) of one target each, up to 2 ln 2 pi."""
+    cost = _misfits(belief, measured, measurement_sigma)
+    least = cost.min(axis=1, initial=np.inf)
+    total = (belief.weight * np.exp(-0.5 * (cost - least[:, None]))).sum(axis=1)
+    return np.asarray(least - 2 * np.log(total))
+
+
+def update(belief: Belief, measured: Array, measurement_sigma: float | Array) -> Belief:
+    """Correct each target's states by its own measurement (n, 2), and weigh the models by it (11.6.6-13)."""
+    cost = _misfits(belief, measured, measurement_sigma)
+    weight = belief.weight * np.exp(-0.5 * (cost - cost.min(axis=1, initial=np.inf)[:, None]))
+    weight /= weight.sum(axis=1, keepdims=True)
+    twice, sigma = measured.repeat(2, axis=0), np.broadcast_to(measurement_sigma, len(measured)).repeat(2)
+    mean, cov = kalman.update(belief.mean.reshape(-1, 4), belief.cov.reshape(-1, 4, 4), twice, sigma)
+    return Belief(mean.reshape(belief.mean.shape), cov.reshape(belief.cov.shape), weight)
+
+
+def _changes(dt: float) -> Array:
+    """Probability of each model after ``dt`` seconds, by the model before: a Markov chain in continuous time."""
+    rates = 1 / LASTS_S
+    leave = rates / rates.sum() * (1 - np.exp(-rates.sum() * dt))
+    return np.array([[1 - leave[0], leave[0]], [leave[1], 1 - leave[1]]])
+
+
+def _misfits(belief: Belief, measured: Array, measurement_sigma: float | Array) -> Array:
+    """Under each model, (n, 2)."""
+    mean, cov, twice = belief.mean.reshape(-1, 4), belief.cov.reshape(-1, 4, 4), measured.repeat(2, axis=0)
+    sigma = np.broadcast_to(measurement_sigma, len(measured)).repeat(2)
+    return kalman.misfit(*kalman.innovation(mean, cov, twice, sigma)).reshape(-1, 2)

@@ -1,0 +1,56 @@
+"""Targets that meet: for a while two of them are one blob, and one detection."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.track.belief import CRUISE, Belief
+
+Array = NDArray[np.float64]
+Indices = NDArray[np.intp]
+Flags = NDArray[np.bool_]
+
+MERGED_PX = 5.0
+"""Targets nearer than this are one blob."""
+MERGED_SIGMA = 4.0
+"""Rms error of such a blob's centroid as the place of either target, px."""
+BEHIND_S = 1.5
+"""So long may a target be behind another and count as seen."""
+PASSING = 6.0
+"""Relative speed from which two tracks are two targets that pass, not parts of one, px/s."""
+
+
+def meet(predicted: Belief, shown: Flags, waiting: Flags, rows: Indices, positions: Array) -> tuple[Flags, Flags]:
+    """Which detections are two targets in one, and which tracks got none because they are behind another target.
+
+    What lies between two targets is the place of neither: taken for one, it drags a track off its course, and the two
+    have changed their numbers when they part. And who is behind another is not lost. That goes for targets that cruise
+    and pass each other alone: pieces of one large target jitter and move alike.
+
+    Args:
+        predicted: n tracks.
+        shown: (n,) those that are confirmed.
+        waiting: (n,) those that were behind another already.
+        rows: (k,) tracks with a detection.
+        positions: (k, 2) their detections, px.
+
+    Returns:
+        (k,) of the detections, (n,) of the tracks.
+    """
+    behind, alone = np.zeros(len(shown), bool), shown.copy()
+    alone[rows] = False
+    without = np.flatnonzero(alone)
+    mean, _ = predicted.moments()
+    near: Flags = (_distance(positions, mean[without, :2]) < MERGED_PX) & shown[rows][:, None]
+    velocity, steady = predicted.mean[:, CRUISE, 2:], predicted.weight[:, CRUISE] > 0.5
+    passing = (_distance(velocity[rows], velocity[without]) > PASSING) | waiting[without]
+    passing &= steady[rows][:, None] & steady[without]
+    behind[without] = (near & passing).any(axis=0)
+    return np.asarray(near.any(axis=1)), behind
+
+
+def _distance(ones: Array, others: Array) -> Array:
+    """Of each of (k, 2) from each of (m, 2), (k, m)."""
+    apart = ones[:, None] - others
+    return np.asarray(np.hypot(apart[..., 0], apart[..., 1]))

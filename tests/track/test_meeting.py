@@ -1,0 +1,110 @@
+"""Two targets that are one blob for a while part with the numbers that they came with."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import pytest
+
+from pipeline.messages import COASTING, CONFIRMED
+from pipeline.track.belief import Belief
+from pipeline.track.meeting import BEHIND_S, MERGED_PX, meet
+from tests.track.scenes import CONFIG, DT, detections, play
+
+
+def states(*tracks, cruise=0.95):
+    """Targets at (x, y) that fly with (vx, vy) px/s."""
+    mean = np.array(tracks, float)[:, None].repeat(2, axis=1)
+    cov = np.eye(4)[None, None].repeat(len(tracks), axis=0).repeat(2, axis=1)
+    return Belief(mean, cov, np.tile([cruise, 1 - cruise], (len(tracks), 1)))
+
+
+PASSING = states((50, 50, 12, 0), (52, 50, -12, 0))
+BOTH, NEITHER = np.array([True, True]), np.array([False, False])
+FIRST, AT = np.array([0]), np.array([[51.0, 50.0]])
+
+
+def test_one_blob_for_two_targets_is_at_the_place_of_neither():
+    merged, behind = meet(PASSING, BOTH, NEITHER, FIRST, AT)
+    assert merged.tolist() == [True]
+    assert behind.tolist() == [False, True]
+
+
+def test_two_detections_are_two_targets():
+    rows, positions = np.array([0, 1]), np.array([[50.0, 50.0], [52.0, 50.0]])
+    merged, behind = meet(PASSING, BOTH, NEITHER, rows, positions)
+    assert not merged.any() and not behind.any()
+
+
+@pytest.mark.parametrize("gap", [MERGED_PX - 0.1, MERGED_PX + 0.1])
+def test_only_a_blob_within_reach_can_be_both(gap):
+    merged, behind = meet(PASSING, BOTH, NEITHER, FIRST, np.array([[52.0 - gap, 50.0]]))
+    assert merged.tolist() == [gap < MERGED_PX] and behind.tolist() == [False, gap < MERGED_PX]
+
+
+@pytest.mark.parametrize("shown", [(True, False), (False, True)])
+def test_what_is_not_confirmed_hides_nobody_and_is_not_hidden(shown):
+    merged, behind = meet(PASSING, np.array(shown), NEITHER, FIRST, AT)
+    assert not merged.any() and not behind.any()
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        states((50, 50, 12, 0), (52, 50, 10, 0)),  # they move alike
+        states((50, 50, 12, 0), (52, 50, -12, 0), cruise=0.3),  # they jitter
+    ],
+)
+def test_pieces_of_one_target_do_not_keep_each_other_alive(pieces):
+    merged, behind = meet(pieces, BOTH, NEITHER, FIRST, AT)
+    assert merged.tolist() == [True] and not behind.any()
+
+
+def test_who_was_behind_another_stays_so_when_velocities_have_come_closer():
+    pieces = states((50, 50, 12, 0), (52, 50, 10, 0))
+    assert meet(pieces, BOTH, np.array([False, True]), FIRST, AT)[1].tolist() == [False, True]
+
+
+def test_nobody_meets_nobody():
+    merged, behind = meet(PASSING.only(FIRST[:0]), BOTH[:0], BOTH[:0], FIRST[:0], AT[:0])
+    assert merged.shape == behind.shape == (0,)
+
+
+def encounter(speed, apart, frames=240, seed=0):
+    """Two targets that fly towards each other along one line and past: one detection while they are near."""
+    rng = np.random.default_rng(seed)
+    scene, truth = [], []
+    for t in range(frames):
+        x = speed * (t - frames / 2)
+        ones = np.array([[160 + x, 120 + 0.5 * x], [160 - x, 121 - 0.5 * x]])
+        seen = ones if np.hypot(*(ones[0] - ones[1])) > apart else ones.mean(axis=0, keepdims=True)
+        scene.append(detections(seen + rng.normal(0, 0.2, seen.shape)))
+        truth.append(ones)
+    return scene, truth
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("speed", [0.15, 0.2, 0.5, 1.0])
+def test_targets_that_meet_head_on_part_with_their_own_numbers(speed, seed):
+    scene, truth = encounter(speed, apart=4.5, seed=seed)
+    out = play(scene, dt=1 / 25)
+    ids = []
+    for frame in (30, -1):
+        assert len(out[frame]) == 2
+        places = np.stack([out[frame]["x"], out[frame]["y"]], axis=1)
+        nearest = np.hypot(*(places[:, None] - truth[frame]).transpose(2, 0, 1)).argmin(axis=0)
+        ids.append(out[frame]["id"][nearest].tolist())
+    assert ids[0] == ids[1]
+    assert len(set(ids[0])) == 2
+
+
+def test_who_is_behind_another_is_shown_as_coasting_and_not_for_ever():
+    side = [[200 - 0.5 * t, 100.0] for t in range(60)]
+    both = [detections([[140 + 0.5 * t, 100.0], side[t]]) for t in range(57)]
+    follower = [detections([[140 + 0.5 * t, 100.0]]) for t in range(57, 200)]
+    config = msgspec.structs.replace(CONFIG, max_coast_s=0.2)
+    out = play([*both, *follower], config)
+    kept = [len(frame) == 2 for frame in out[57:]]
+    assert [int(state) for state in out[60]["state"]] == [CONFIRMED, COASTING]
+    assert 0.2 / DT < sum(kept) <= (BEHIND_S + 0.2) / DT + 1
+    assert not kept[-1]
