@@ -15,6 +15,8 @@ from pipeline.track.kalman import Array
 
 MISS = math.log(0.1)
 """What a frame without a detection says of a target that is detected nine times in ten."""
+RECENT_S, RECENT_FRAMES = 1.0, 10
+"""What was said longer ago than this, and that many frames ago, hardly counts for what is recent."""
 
 
 def hit(misfit: Array, density: float) -> Array:
@@ -29,6 +31,18 @@ def hit(misfit: Array, density: float) -> Array:
     """
     likelihood: Array = -0.5 * misfit - math.log(2 * np.pi) - math.log(density)
     return likelihood
+
+
+def recent(before: Array, said: Array, dt: float) -> Array:
+    """What has been said of late, nats: a sum that forgets, so that no long past outweighs it.
+
+    Args:
+        before: (n,) this after the frame before.
+        said: (n,) by this frame.
+        dt: s between them.
+    """
+    kept: Array = before * math.exp(-min(dt / RECENT_S, 1 / RECENT_FRAMES))
+    return kept + said
 
 
 class ChanceDensity:

@@ -13,11 +13,13 @@ Flags = NDArray[np.bool_]
 STEADY_HITS = 25
 STEADY_SHARE = 0.8
 MOTION_SHARE = 0.75
+TRUST, DOUBT = 20.0, 10.0
+"""Recent evidence that a track is born with, and below which it is given up, nats. A hit is worth some eight."""
 _ROUNDING = 1e-9
 
 
 def next_state(state: Ints, life: Table, matched: Flags, config: TrackConfig) -> Ints:
-    """State after this frame: confirmed for good once seen often enough, coasting in frames without a hit.
+    """State after this frame: confirmed once seen often enough, coasting in frames without a hit.
 
     Args:
         state: (n,) before this frame.
@@ -66,6 +68,17 @@ def hopeful(state: Ints, hits: Ints, age: Ints, config: TrackConfig) -> Flags:
     within_reach: Flags = hits + (config.confirm_window - age) >= config.confirm_hits
     known: Flags = (state != TENTATIVE) | (hits >= config.confirm_hits)
     return within_reach | known
+
+
+def doubtful(state: Ints, recent: NDArray[np.float64]) -> Flags:
+    """Confirmed tracks that have long been fed by chance: the target is gone, and waves or twigs have taken its place.
+
+    Args:
+        state: (n,) after this frame.
+        recent: (n,) evidence of the last second or so, see ``evidence.recent``, nats.
+    """
+    fed_by_chance: Flags = (state != TENTATIVE) & (recent < DOUBT)
+    return fed_by_chance
 
 
 def coast_s(life: Table, dt: float, config: TrackConfig) -> NDArray[np.float64]:

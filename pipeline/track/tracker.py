@@ -22,9 +22,9 @@ from pipeline.track.association import Indices, assign, pairs
 from pipeline.track.belief import Belief
 from pipeline.track.clutter import ClutterMap, Flags
 from pipeline.track.config import TrackConfig
-from pipeline.track.evidence import MISS, ChanceDensity, hit
+from pipeline.track.evidence import MISS, ChanceDensity, hit, recent
 from pipeline.track.kalman import Array
-from pipeline.track.lifecycle import clearness, coast_s, hopeful, is_steady, next_state
+from pipeline.track.lifecycle import TRUST, clearness, coast_s, doubtful, hopeful, is_steady, next_state
 from pipeline.track.meeting import BEHIND_S, MERGED_SIGMA, meet
 from pipeline.track.memory import LostTargets
 from pipeline.track.rate import StartScore
@@ -32,7 +32,7 @@ from pipeline.track.rate import StartScore
 MIN_DT = 1e-3
 _LOOKS = ["score", "area", "bx", "by", "bw", "bh", "snr"]
 _COUNTS = ("hits", "new_hits", "known_hits", "age")
-_MEASURES = ("moved", "behind_s", "unseen_s", "lived_s", "evidence", "clear_hits")
+_MEASURES = ("moved", "behind_s", "unseen_s", "lived_s", "evidence", "recent", "clear_hits")
 _LIFE_DTYPE = np.dtype([(name, "<i8") for name in _COUNTS] + [(name, "<f8") for name in _MEASURES])
 
 
@@ -108,7 +108,7 @@ class Tracker:
         self._clutter.move(dt, matrix, ego.ok)
         new, known = self._clutter.compare(positions)
         rows, columns = self._associate(positions, detections["score"])
-        self._weigh(rows, columns, positions, detections["score"] >= self._high)
+        self._weigh(rows, columns, positions, detections["score"] >= self._high, dt)
         shown, waiting = self._tracks["state"] != TENTATIVE, self._life["behind_s"] > 0
         merged, behind = meet(self._belief, shown, waiting, rows, positions[columns])
         self._update(rows, detections[columns], positions[columns], merged)
@@ -150,7 +150,7 @@ class Tracker:
         more_rows, more_columns = assign(near.only(low[near.columns] & waiting[near.rows]), config.gate)
         return np.concatenate([rows, more_rows]), np.concatenate([columns, more_columns])
 
-    def _weigh(self, rows: Indices, columns: Indices, positions: Array, high: Flags) -> None:
+    def _weigh(self, rows: Indices, columns: Indices, positions: Array, high: Flags, dt: float) -> None:
         chance = high.copy()
         chance[columns[self._tracks["state"][rows] != TENTATIVE]] = False
         density = self._chance.see(int(chance.sum()))
@@ -158,6 +158,7 @@ class Tracker:
         gain = np.full(len(self._life), MISS)
         gain[rows] = hit(fit, density)
         self._life["evidence"] += gain
+        self._life["recent"] = recent(self._life["recent"], gain, dt)
 
     def _update(self, rows: Indices, detections: Table, positions: Array, merged: Flags) -> None:
         tracks, before = self._tracks, self._mean[:, :2]
@@ -201,6 +202,7 @@ class Tracker:
         )
 
     def _give_up(self) -> None:
+        self._end(doubtful(self._tracks["state"], self._life["recent"]))
         life = self._life
         self._keep(hopeful(self._tracks["state"], life["hits"], life["age"], self.config))
         inside = ((self._mean[:, :2] >= -0.5) & (self._mean[:, :2] <= self._size - 0.5)).all(axis=1)
@@ -221,7 +223,7 @@ class Tracker:
         tracks["id"] = np.arange(self.next_id, self.next_id + len(born))
         for name in _LOOKS:
             tracks[name] = detections[name][born]
-        life["hits"] = life["age"] = 1
+        life["hits"], life["age"], life["recent"] = 1, 1, TRUST
         life["new_hits"], life["known_hits"] = new[born], known[born]
         life["clear_hits"] = clearness(detections[born], config.clear_snr)
         fresh = np.full(len(born), TENTATIVE)

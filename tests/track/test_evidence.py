@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from pipeline.track.evidence import MISS, ChanceDensity, hit
+from pipeline.track.evidence import MISS, RECENT_FRAMES, RECENT_S, ChanceDensity, hit, recent
 
 
 def test_a_hit_by_hand():
@@ -27,3 +27,13 @@ def test_the_density_follows_what_comes_by_chance_and_never_says_never():
     for _ in range(100):
         density = chance.see(0)
     assert density == pytest.approx(0.5e-3)
+
+
+def test_what_is_recent_forgets_with_time_but_not_faster_than_by_ten_frames():
+    assert recent(np.array([8.0]), np.array([3.0]), RECENT_S / 20) == pytest.approx([8 * math.exp(-1 / 20) + 3])
+    for dt in (RECENT_S / RECENT_FRAMES, 4.0):
+        assert recent(np.array([8.0]), np.array([-2.0]), dt) == pytest.approx([8 * math.exp(-1 / RECENT_FRAMES) - 2])
+    total = np.zeros(1)
+    for _ in range(400):
+        total = recent(total, np.ones(1), 0.04)
+    assert total == pytest.approx([1 / (1 - math.exp(-0.04))])

@@ -8,7 +8,7 @@ import pytest
 from pipeline.messages import COASTING, CONFIRMED, DETECTION_DTYPE, TENTATIVE
 from pipeline.track.clutter import ClutterConfig
 from pipeline.track.config import TrackConfig
-from pipeline.track.lifecycle import clearness, hopeful, is_steady, next_state
+from pipeline.track.lifecycle import DOUBT, clearness, doubtful, hopeful, is_steady, next_state
 from tests.messages import rows
 
 T, C, K, GONE = TENTATIVE, CONFIRMED, COASTING, None
@@ -100,3 +100,9 @@ def lived(hits, new_hits=0, known_hits=0, clear_hits=None, age=1, moved=0.0, evi
 def test_steady_is_what_has_been_seen_long_and_nearly_always(state, hits, age, steady):
     life = np.array([(hits, age)], [("hits", "<i8"), ("age", "<i8")])
     assert is_steady(np.array([state]), life).tolist() == [steady]
+
+
+def test_only_a_confirmed_track_is_given_up_for_want_of_recent_evidence():
+    state = np.array([T, C, K, C, K])
+    recent = np.array([0.0, DOUBT - 0.1, DOUBT - 0.1, DOUBT, DOUBT])
+    assert doubtful(state, recent).tolist() == [False, True, True, False, False]

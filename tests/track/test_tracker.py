@@ -203,6 +203,33 @@ def test_returned_tracks_are_the_callers_own():
     assert second["x"][0] == pytest.approx(10) and second["state"][0] == TENTATIVE
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_track_that_chance_feeds_is_given_up(seed):
+    """The target goes out of sight among detections that come anywhere, ten of them near where it should be."""
+    rng = np.random.default_rng(seed)
+    config = msgspec.structs.replace(CONFIG, max_coast_s=0.5)
+    target = [np.array([[60 + t, 80.0]]) for t in range(60)]
+    chance = [rng.uniform([80, 40], [200, 120], (10, 2)) for _ in range(260)]
+    tracker = Tracker(config, shape=(256, 320))
+    out = [tracker.step(detections(points), DT, STILL) for points in (*target, *chance)]
+    assert (out[59]["id"] == 1).any() and (out[59]["state"] == CONFIRMED).any()
+    held = [bool((frame["id"] == 1).any()) for frame in out[60:]]
+    assert not any(held[120:])
+
+
+def test_a_target_seen_one_frame_in_three_is_not_given_up():
+    config = msgspec.structs.replace(CONFIG, max_coast_s=0.5)
+    frames = [detections([[60 + t, 80.0]] if t < 30 or t % 3 == 0 else []) for t in range(200)]
+    tracker = Tracker(config, shape=(256, 320))
+    assert all((tracker.step(frame, DT, STILL)["id"] == 1).all() for frame in frames)
+
+
+def test_a_track_that_two_hits_confirm_outlives_a_miss():
+    config = msgspec.structs.replace(CONFIG, confirm_hits=2, confirm_window=2)
+    out = play([*[detections([[50, 50]])] * 2, detections([]), detections([[50, 50]])], config)
+    assert [frame["id"].tolist() for frame in out] == [[1]] * 4
+
+
 def test_bad_input_is_refused():
     tracker = Tracker(CONFIG)
     with pytest.raises(ValueError, match="DETECTION_DTYPE"):
