@@ -16,6 +16,7 @@ Array = NDArray[np.float64]
 
 _I2 = np.eye(2)
 _H = np.eye(2, 4)
+_X, _VX = [0, 1], [2, 3]  # places and velocities along both axes
 
 
 def initiate(position: Array, position_sigma: float, speed_sigma: float) -> tuple[Array, Array]:
@@ -46,9 +47,15 @@ def predict(mean: Array, cov: Array, dt: float, accel_sigma: float) -> tuple[Arr
         accel_sigma: rms change of velocity along each axis within one second, px/s; the square root of
             the spectral density of the acceleration.
     """
-    transition = np.kron([[1.0, dt], [0.0, 1.0]], _I2)
-    noise = accel_sigma**2 * np.kron([[dt**3 / 3, dt**2 / 2], [dt**2 / 2, dt]], _I2)
-    return mean @ transition.T, transition @ cov @ transition.T + noise
+    transition = np.eye(4)
+    transition[_X, _VX] = dt
+    moved = transition @ cov @ transition.T
+    density = accel_sigma**2
+    moved[:, _X, _X] += density * dt**3 / 3
+    moved[:, _X, _VX] += density * dt**2 / 2
+    moved[:, _VX, _X] += density * dt**2 / 2
+    moved[:, _VX, _VX] += density * dt
+    return mean @ transition.T, moved
 
 
 def warp(mean: Array, cov: Array, matrix: Affine) -> tuple[Array, Array]:
@@ -63,7 +70,8 @@ def warp(mean: Array, cov: Array, matrix: Affine) -> tuple[Array, Array]:
         matrix: (a, b, tx, c, d, ty), x' = a x + b y + tx, y' = c x + d y + ty.
     """
     a, b, tx, c, d, ty = matrix
-    linear = np.kron(_I2, [[a, b], [c, d]])
+    linear = np.zeros((4, 4))
+    linear[:2, :2] = linear[2:, 2:] = [[a, b], [c, d]]
     return mean @ linear.T + (tx, ty, 0.0, 0.0), linear @ cov @ linear.T
 
 

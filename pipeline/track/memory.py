@@ -35,6 +35,8 @@ class LostTargets:
 
     def move(self, dt: float, matrix: Affine, ego_sigma: float) -> None:
         """A frame has passed: see ``Tracker.step``."""
+        if not len(self._ids):
+            return
         self._unseen_s += dt
         self._keep(self._unseen_s <= self._remember_s)
         self._mean, self._cov = kalman.predict(*kalman.warp(self._mean, self._cov, matrix), dt, ACCEL_SIGMA)

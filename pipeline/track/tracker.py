@@ -204,12 +204,16 @@ class Tracker:
     def _give_up(self) -> None:
         self._end(doubtful(self._tracks["state"], self._life["recent"]))
         life = self._life
-        self._keep(hopeful(self._tracks["state"], life["hits"], life["age"], self.config))
+        hopes = hopeful(self._tracks["state"], life["hits"], life["age"], self.config)
+        if not hopes.all():
+            self._keep(hopes)
         inside = ((self._mean[:, :2] >= -0.5) & (self._mean[:, :2] <= self._size - 0.5)).all(axis=1)
         self._end((self._life["unseen_s"] > 0) & ~inside)
 
     def _end(self, over: Flags) -> None:
         """Give up tracks; those that were confirmed may come back under their number."""
+        if not over.any():
+            return
         known = over & (self._tracks["state"] != TENTATIVE)
         self._lost.add(self._tracks["id"][known], self._life["unseen_s"][known], self._mean[known], self._cov[known])
         self._keep(~over)
@@ -218,6 +222,8 @@ class Tracker:
         config = self.config
         best_first = np.argsort(-detections["score"][free], kind="stable")
         born = np.sort(free[best_first[: max(0, config.max_tracks - len(self._tracks))]])
+        if not len(born):
+            return
         first = belief.initiate(positions[born], config.measurement_sigma, config.birth_speed_sigma)
         tracks, life = np.zeros(len(born), TRACK_DTYPE), np.zeros(len(born), _LIFE_DTYPE)
         tracks["id"] = np.arange(self.next_id, self.next_id + len(born))
@@ -248,7 +254,8 @@ class Tracker:
         self._mean, self._cov = states.moments()
 
     def _keep(self, alive: Flags | Indices) -> None:
-        self._believe(self._belief.only(alive))
+        self._belief = self._belief.only(alive)
+        self._mean, self._cov = self._mean[alive], self._cov[alive]
         self._births = self._births[alive]
         self._tracks, self._life = self._tracks[alive], self._life[alive]
 

@@ -226,8 +226,9 @@ def test_a_target_seen_one_frame_in_three_is_not_given_up():
 
 def test_a_track_that_two_hits_confirm_outlives_a_miss():
     config = msgspec.structs.replace(CONFIG, confirm_hits=2, confirm_window=2)
-    out = play([*[detections([[50, 50]])] * 2, detections([]), detections([[50, 50]])], config)
-    assert [frame["id"].tolist() for frame in out] == [[1]] * 4
+    tracker = Tracker(config, shape=(256, 320))
+    for points in ([[50, 50]], [[50, 50]], [], [[50, 50]]):
+        assert tracker.step(detections(points), DT, STILL)["id"].tolist() == [1]
 
 
 def test_bad_input_is_refused():
