@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from nets.normalisation import FrameZScore
 from nets.registry import ARCHITECTURES, build
+from nets.two_scales import TwoScales
 
 FOLDER = Path(__file__).resolve().parent / "weights"
 SUFFIX = ".safetensors"
@@ -33,10 +34,17 @@ class _Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Input(_Section, frozen=True):
-    """What the network wants to see: number of channels, and how counts become its input."""
+    """What the network wants to see.
+
+    Attributes:
+        channels: of its input.
+        normalisation: how counts become its input.
+        scales: 2 for the halved picture as well, see ``nets.two_scales``.
+    """
 
     channels: Annotated[int, Meta(ge=1)]
     normalisation: FrameZScore
+    scales: Literal[1, 2] = 1
 
     def __post_init__(self) -> None:
         if self.channels != self.normalisation.channels:
@@ -141,6 +149,21 @@ def read_manifest(name_or_path: str) -> Manifest:
 
 
 def load(name_or_path: str, device: str | torch.device = "cpu") -> tuple[nn.Module, Manifest]:
+    """A network as it is deployed, in float32 and eval mode, and its manifest.
+
+    Raises:
+        WeightsError: anything about the files is not as it must be.
+    """
+    network, manifest = load_trained(name_or_path, device)
+    return deployed(network, manifest.input), manifest
+
+
+def deployed(network: nn.Module, seen: Input) -> nn.Module:
+    """A trained network in eval mode as its input asks for it: at one scale or two."""
+    return TwoScales(network).eval() if seen.scales == 2 else network
+
+
+def load_trained(name_or_path: str, device: str | torch.device = "cpu") -> tuple[nn.Module, Manifest]:
     """A network in float32 with its weights, in eval mode, and their manifest. The hash is checked.
 
     Raises:

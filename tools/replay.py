@@ -148,6 +148,6 @@ def _digest(address: str, config: Config, thresholds: Sequence[float | None], fr
     except nets.WeightsError as error:
         raise BackendError(str(error)) from None
     detection = msgspec.structs.replace(config.detect, threads=None, threshold=None)
-    weights = [manifest.sha256, manifest.threshold, manifest.track_threshold]
+    weights = [manifest.sha256, manifest.input, manifest.threshold, manifest.track_threshold]
     everything = [stats, weights, detection, config.preprocess, config.capture, thresholds, frames]
     return hashlib.sha256(msgspec.json.encode(everything)).hexdigest()[:16]

@@ -15,6 +15,7 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import torch
 from safetensors import SafetensorError
@@ -79,7 +80,7 @@ def blend(network: nn.Module, recipe: TrainConfig, weights: str, share: float) -
         ConfigError: they cannot be read, or are of another network or input.
     """
     try:
-        other, manifest = nets.load(weights)
+        other, manifest = nets.load_trained(weights)
     except nets.WeightsError as error:
         raise ConfigError(f"--blend: {error}") from None
     theirs = (manifest.architecture, manifest.options, manifest.input.normalisation)
@@ -136,6 +137,7 @@ def publish(
     threshold: float | None = None,
     blended: str | None = None,
     share: float = HALF,
+    scales: Literal[1, 2] = 1,
 ) -> tuple[Manifest, str]:
     """Score a run, choose its threshold and write weights and manifest.
 
@@ -152,6 +154,7 @@ def publish(
             compared by IoU may want another.
         blended: weights to ``blend`` it with, if any.
         share: of these.
+        scales: that pictures are seen at, see ``nets.two_scales``.
 
     Returns:
         the manifest, and for people the scores at its threshold and the mean F1 at all of them, in Markdown.
@@ -165,7 +168,8 @@ def publish(
     network = load_weights(run, recipe, weights, device)
     other = blend(network, recipe, blended, share) if blended else ""
     counts = {source.folder: len(split_names(root, source)[0]) for source in sources}
-    scores = validate(network, recipe, THRESHOLDS, most, device)
+    seen = Input(channels=recipe.normalisation.channels, normalisation=recipe.normalisation, scales=scales)
+    scores = validate(nets.deployed(network, seen), recipe, THRESHOLDS, most, device)
     f1 = mean_f1(scores)
     chosen = choose(f1) if threshold is None else THRESHOLDS.index(threshold)
     figures = {folder: score[chosen].summary() for folder, score in scores.items()}
@@ -188,7 +192,7 @@ def publish(
         architecture=recipe.network.name,
         options=recipe.network.options,
         sha256="0" * 64,
-        input=Input(channels=recipe.normalisation.channels, normalisation=recipe.normalisation),
+        input=seen,
         threshold=THRESHOLDS[chosen],
         track_threshold=track_threshold,
         training=Training(
@@ -233,6 +237,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--weights", choices=tuple(FILES), default="ema", help="last averaged weights, or the best")
     parser.add_argument("--blend", metavar="WEIGHTS", help="publish a mean of the run's weights and these")
     parser.add_argument("--share", type=probability, help="of --blend in it; default: 0.5")
+    parser.add_argument(
+        "--scales", type=int, choices=(1, 2), default=1, help="2: see halved pictures as well; default: %(default)s"
+    )
     parser.add_argument("--out", type=Path, default=FOLDER, help="folder to write to")
     parser.add_argument("--config", type=Path, help="the run's recipe; default: configs/train/NETWORK.yaml")
     parser.add_argument("--pictures", type=count, help="most validation pictures a set; default: all")
@@ -269,6 +276,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.threshold,
             options.blend,
             options.share or HALF,
+            options.scales,
         )
     except PipelineError as error:
         sys.stderr.write(f"training.publish: {error}\n")

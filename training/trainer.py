@@ -232,7 +232,7 @@ def build_network(recipe: TrainConfig) -> nn.Module:
     if pretrained is None:
         return network
     try:
-        weights, manifest = nets.load(pretrained)
+        weights, manifest = nets.load_trained(pretrained)
     except nets.WeightsError as error:
         raise ConfigError(f"network.pretrained: {error}") from None
     theirs = (manifest.architecture, manifest.options, manifest.input.normalisation)

@@ -61,12 +61,12 @@ def test_what_does_not_fit_is_refused_in_one_line(made, weights, fields, reason)
     assert "\n" not in one_line(caught.value)
 
 
-def test_another_normalisation_is_another_network(made, weights):
+def test_another_normalisation_or_number_of_scales_is_another_network(made, weights):
     manifest = nets.read_manifest(weights)
-    norm = msgspec.structs.replace(manifest.input.normalisation, clip=9.0)
-    other = msgspec.structs.replace(manifest, input=msgspec.structs.replace(manifest.input, normalisation=norm))
-    with pytest.raises(BackendError, match="made from lively"):
-        artefact.open_files(made, "onnx", "fp32", other)
+    seen, replace = manifest.input, msgspec.structs.replace
+    for other in (replace(seen, normalisation=replace(seen.normalisation, clip=9.0)), replace(seen, scales=2)):
+        with pytest.raises(BackendError, match="made from lively"):
+            artefact.open_files(made, "onnx", "fp32", replace(manifest, input=other))
 
 
 def test_what_is_no_manifest_is_named(tmp_path):

@@ -8,6 +8,7 @@ from safetensors.torch import load_file, save_file
 import nets
 from nets.manifest import FOLDER, Input, Manifest, Training, Validation, sha256
 from nets.normalisation import FrameZScore
+from nets.two_scales import TwoScales
 
 
 def manifest(**changes):
@@ -56,6 +57,18 @@ def test_round_trip(weights, network):
     picture = torch.randn(1, 1, 32, 40)
     with torch.no_grad():
         torch.testing.assert_close(loaded(picture), network(picture), rtol=1e-2, atol=1e-2)
+
+
+def test_weights_for_two_scales_are_stored_as_those_for_one(tmp_path, weights, network):
+    path = tmp_path / "twice.safetensors"
+    seen = Input(channels=1, normalisation=FrameZScore(min_std=2.0), scales=2)
+    nets.save(path, network, manifest(input=seen))
+    assert path.read_bytes() == weights.read_bytes()
+    twice, read = nets.load(str(path))
+    assert read.input == seen
+    picture = torch.randn(1, 1, 64, 70)
+    assert torch.equal(twice(picture), TwoScales(nets.load(str(weights))[0])(picture))
+    assert torch.equal(nets.load_trained(str(path))[0](picture), nets.load(str(weights))[0](picture))
 
 
 def test_weights_are_stored_in_half_precision(weights, network):

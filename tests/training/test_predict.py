@@ -13,7 +13,8 @@ from training.predict import probabilities
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("windows", [(), (9, 17)])
-def test_scores_are_made_from_the_maps_of_live_use(tmp_path, dtype, windows):
+@pytest.mark.parametrize("scales", [1, 2])
+def test_scores_are_made_from_the_maps_of_live_use(tmp_path, dtype, windows, scales):
     norm = FrameZScore(windows=windows)
     torch.manual_seed(0)
     path = tmp_path / "any.safetensors"
@@ -22,13 +23,13 @@ def test_scores_are_made_from_the_maps_of_live_use(tmp_path, dtype, windows):
         architecture="mshnet",
         options={"in_channels": norm.channels},
         sha256="0" * 64,
-        input=Input(channels=norm.channels, normalisation=norm),
+        input=Input(channels=norm.channels, normalisation=norm, scales=scales),
         threshold=0.5,
         training=Training(data={}, split="", recipe="", seed=0, commit="", steps=0),
         validation=Validation(protocol="", split="", metrics={}),
     )
     nets.save(path, nets.build("mshnet", in_channels=norm.channels), manifest)
-    picture = np.random.default_rng(1).integers(0, np.iinfo(dtype).max + 1, (45, 70), dtype)
+    picture = np.random.default_rng(1).integers(0, np.iinfo(dtype).max + 1, (75, 70), dtype)
 
     backend = TorchBackend(DetectConfig(weights=str(path), device="cpu", threads=1))
     live = backend.infer(picture[None], [measure(picture, norm)])[0]

@@ -10,9 +10,10 @@ import nets
 from tests.conftest import ROOT
 from tests.training.synthetic import write_recipe, write_set
 from training import train
+from training.checkpoint import read_config
 from training.metrics.strict import StrictScore
 from training.provenance import changes, commit, steps
-from training.publish import THRESHOLDS, choose, main, mean_f1
+from training.publish import THRESHOLDS, choose, main, mean_f1, validate
 
 
 @pytest.fixture(scope="module")
@@ -162,6 +163,30 @@ def test_figures_are_those_of_the_stored_half_precision(run, tmp_path):
     for figures in manifest.validation.metrics.values():
         assert figures["false_alarms_per_picture"] == 1  # the whole picture
     assert "float16 weights" in manifest.validation.protocol
+
+
+def test_two_scales_change_figures_and_manifest_but_not_the_weights(run, tmp_path):
+    generator = torch.Generator().manual_seed(4)
+
+    def any_which_is_sure_of_something(tensors):
+        for key, tensor in tensors.items():
+            if key.endswith("weight") and tensor.ndim == 4:
+                tensor.normal_(0, 2 / tensor[0].numel() ** 0.5, generator=generator)
+
+    rewrite(run, tmp_path, any_which_is_sure_of_something)
+    figures, hashes = [], set()
+    for scales in (1, 2):
+        assert publish(tmp_path / "run", tmp_path, "--scales", str(scales)) == 0
+        network, manifest = nets.load(str(tmp_path / "mine.safetensors"))
+        assert manifest.input.scales == scales
+        recipe = read_config(run / "state.safetensors")
+        scores = validate(network, recipe, [manifest.threshold], None, torch.device("cpu"))
+        for folder, figure in manifest.validation.metrics.items():
+            assert figure["iou"] == scores[folder][0].summary()["iou"]
+        figures.append(scores["tiny"][0].summary())
+        hashes.add(manifest.sha256)
+    assert figures[0] != figures[1]
+    assert len(hashes) == 1
 
 
 def scored(found, missed, false):

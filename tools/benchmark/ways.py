@@ -23,7 +23,7 @@ def published(weights: str, device: str) -> nn.Module:
     """MSHNet as published, with the weights of that name where they are of this architecture, else with random ones."""
     manifest = nets.read_manifest(weights)
     if (manifest.architecture, manifest.options) == ("mshnet", {"in_channels": CHANNELS}):
-        network, _ = nets.load(weights)
+        network, _ = nets.load_trained(weights)
     else:
         network = nets.build("mshnet", in_channels=CHANNELS).eval().requires_grad_(False)
     return network.to(device).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload, no-any-return]

@@ -1,0 +1,107 @@
+"""Small targets from the whole picture, large ones from the halved one."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import nets
+from nets.export import INPUT, OUTPUT, to_onnx, to_openvino
+from nets.fold import fold
+from nets.layers.padding import pad
+from nets.manifest import Input
+from nets.normalisation import FrameZScore
+from nets.two_scales import SMALLEST, TwoScales
+from tests.nets.test_registry import SMALL, awake
+
+
+class Blobs(nn.Module):
+    """Sees squares of 4x4 bright pixels: the least of what is within them, less a half."""
+
+    def forward(self, picture):
+        return -nn.functional.max_pool2d(-picture, 4, stride=1, padding=(2, 2))[..., :-1, :-1] - 0.5
+
+
+def scene(side):
+    """A picture of 64x80 with a bright square whose upper left corner is at row 20, column 30."""
+    picture = torch.zeros(1, 1, 64, 80)
+    picture[..., 20 : 20 + side, 30 : 30 + side] = 1
+    return picture
+
+
+def test_a_large_target_is_found_by_its_half():
+    class FourWide(Blobs):
+        """Blind to what is wider than seven pixels, as a network from small crops is."""
+
+        def forward(self, picture):
+            wide = nn.functional.avg_pool2d(picture, 9, stride=1, padding=4) > 0.9
+            return torch.where(wide.any(), torch.full_like(picture, -0.5), super().forward(picture))
+
+    small, large = scene(4), scene(12)
+    assert (FourWide()(small) > 0).any()
+    assert not (FourWide()(large) > 0).any()
+    found = TwoScales(FourWide())(large)[0, 0] > 0
+    rows, columns = np.nonzero(found.numpy())
+    assert 20 <= rows.min() and rows.max() < 32 and 30 <= columns.min() and columns.max() < 42
+    assert torch.equal(TwoScales(FourWide())(small), FourWide()(small))
+
+
+def test_the_halved_map_lies_where_the_picture_does():
+    """A network that gives back what it sees: a ramp has the same value at every place in both."""
+    ramp = torch.linspace(0, 1, 96).expand(1, 1, 70, 96) + torch.linspace(0, 2, 70)[:, None]
+    logits = TwoScales(nn.Identity())(ramp)
+    torch.testing.assert_close(logits[..., 1:-1, 1:-1], ramp[..., 1:-1, 1:-1])
+
+
+@pytest.mark.parametrize("size", [(64, 64), (65, 99), (101, 64)])
+def test_the_greater_of_both(size):
+    network = awake("mshnet").eval().requires_grad_(False)
+    picture = torch.randn(2, 1, *size)
+    logits, whole = TwoScales(network)(picture), network(picture)
+    assert logits.shape == whole.shape
+    assert (logits >= whole).all()
+    halved = network(nn.functional.avg_pool2d(pad(picture, 2, ""), 2))
+    assert (logits > whole).any()
+    assert logits.amax() <= max(whole.amax(), halved.amax()) + 1e-5
+
+
+def test_a_small_picture_is_seen_whole_alone():
+    network = awake("mshnet").eval().requires_grad_(False)
+    picture = torch.randn(1, 1, SMALLEST - 1, 200)
+    assert torch.equal(TwoScales(network)(picture), network(picture))
+
+
+@pytest.mark.parametrize("name", sorted(SMALL))
+def test_every_network_can_be_seen_at_two_scales_and_folds(name):
+    network = TwoScales(awake(name)).eval().requires_grad_(False)
+    picture = torch.randn(1, 1, 66, 71)
+    expected = network(picture)
+    torch.testing.assert_close(fold(network)(picture), expected, rtol=1e-4, atol=1e-4 * float(expected.std()))
+
+
+def test_it_leaves_pytorch():
+    pytest.importorskip("onnx")
+    onnxruntime = pytest.importorskip("onnxruntime")
+    network = fold(TwoScales(awake("mshnet")))
+    session = onnxruntime.InferenceSession(to_onnx(network, 1), providers=["CPUExecutionProvider"])
+    for size in ((64, 64), (97, 70), (80, 128)):
+        picture = torch.randn(1, 1, *size)
+        (logits,) = session.run([OUTPUT], {INPUT: picture.numpy()})
+        np.testing.assert_allclose(logits, network(picture).numpy(), rtol=1e-3, atol=1e-4)
+
+
+def test_it_becomes_an_openvino_model():
+    openvino = pytest.importorskip("openvino")
+    network = fold(TwoScales(awake("mshnet")))
+    compiled = openvino.compile_model(to_openvino(network, 1), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    for size in ((64, 64), (97, 70)):
+        picture = torch.randn(1, 1, *size)
+        (logits,) = compiled(picture.numpy()).values()
+        np.testing.assert_allclose(logits, network(picture).numpy(), rtol=1e-3, atol=1e-3)
+
+
+def test_weights_say_at_how_many_scales_they_see():
+    network, norm = nn.Identity(), FrameZScore(windows=(17, 49))
+    assert nets.deployed(network, Input(channels=3, normalisation=norm)) is network
+    seen = nets.deployed(network, Input(channels=3, normalisation=norm, scales=2))
+    assert isinstance(seen, TwoScales) and seen.network is network and not seen.training
