@@ -171,7 +171,7 @@ def test_no_checkpoint_to_resume(tmp_path, capsys, content):
 
 def test_a_run_starts_from_published_weights(tmp_path, recipe):
     settings = ["network.options={in_channels: 3}", "normalisation.windows=[17, 49]", "network.pretrained=mshnet"]
-    start, published = trainer(recipe, tmp_path / "run", settings).network, nets.load("mshnet")[0]
+    start, published = trainer(recipe, tmp_path / "run", settings).network, nets.load_trained("mshnet")[0]
     for key, value in published.state_dict().items():
         assert torch.equal(value, start.state_dict()[key]), key
 
@@ -180,7 +180,7 @@ def test_a_run_takes_what_fits_from_weights_of_a_network_with_other_options(tmp_
     settings = ["network.name=edge_unet", "network.options={in_channels: 3, fine: 4}", "normalisation.windows=[17, 49]"]
     fresh = trainer(recipe, tmp_path / "run", settings).network.state_dict()
     settings += ["network.pretrained=edge", "network.partial=true"]
-    start, published = trainer(recipe, tmp_path / "run", settings).network.state_dict(), nets.load("edge")[0]
+    start, published = trainer(recipe, tmp_path / "run", settings).network.state_dict(), nets.load_trained("edge")[0]
     taken = {key for key, value in published.state_dict().items() if torch.equal(value, start[key])}
     assert set(published.state_dict()) - taken == {"head.weight", "head.bias"}
     assert all(torch.equal(start[key], fresh[key]) for key in set(start) - taken)
