@@ -12,8 +12,9 @@ from pipeline.detect.components import find
 from pipeline.detect.moving.evidence import Evidence
 from pipeline.messages import Table
 
-WEAK = 0.8
-"""Peaks so many standard deviations below the threshold are of use still, to keep a track; lower ones are noise."""
+STRONG, WEAK = 0.3, 0.3
+"""Peaks so many standard deviations above the threshold may start a track, those so many below it are of use still, to
+keep one; lower ones are noise."""
 _LEAST_SLOPE = 8.0
 REACH_PX = 5.0
 """What moves within this distance of the box of what the network found is the same thing."""
@@ -22,8 +23,8 @@ REACH_PX = 5.0
 def moving(evidence: Evidence, picture: Picture, *, sure: float, low: float, max_area: int, limit: int) -> Table:
     """What moves, as detections.
 
-    A peak at the threshold of the evidence scores ``sure``, one ``WEAK`` below it ``low`` at most, on a straight line
-    of log odds: the tracker treats both kinds of detections by one rule.
+    A peak ``STRONG`` above the threshold of the evidence scores ``sure``, one ``WEAK`` below it ``low`` at most, on a
+    straight line of log odds: the tracker treats both kinds of detections by one rule.
 
     Args:
         evidence: of the frame.
@@ -39,9 +40,9 @@ def moving(evidence: Evidence, picture: Picture, *, sure: float, low: float, max
     probability = np.zeros_like(evidence.significance)
     over = evidence.significance - evidence.threshold
     high = over > -WEAK
-    slope = max((_logit(sure) - _logit(low)) / WEAK, _LEAST_SLOPE)
+    slope = max((_logit(sure) - _logit(low)) / (STRONG + WEAK), _LEAST_SLOPE)
     # Cut where a float32 cannot tell the probability from 1 any more.
-    probability[high] = 1 / (1 + np.exp(-np.minimum(_logit(sure) + slope * over[high], 15)))
+    probability[high] = 1 / (1 + np.exp(-np.minimum(_logit(sure) + slope * (over[high] - STRONG), 15)))
     found = find(
         probability,
         picture,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline.detect.moving.evidence import Evidence
-from pipeline.detect.moving.fusion import WEAK, join, moving
+from pipeline.detect.moving.fusion import STRONG, WEAK, join, moving
 from pipeline.messages import DETECTION_DTYPE
 from tests.messages import rows
 
@@ -29,14 +29,20 @@ def detect(evidence, sure=0.99, low=0.4):
 def test_scores_are_log_odds_about_the_threshold():
     table = detect(peaks((10, 10, 5.0), (30, 20, 5.2), (40, 30, 4.9), (20, 35, 5 - WEAK - 0.01)), sure=0.9999, low=0.4)
     odds = [math.log(score / (1 - score)) for score in table["score"]]
-    slope = (math.log(9999) - math.log(0.4 / 0.6)) / WEAK
-    assert odds == pytest.approx([math.log(9999) + slope * over for over in (0.2, 0.0, -0.1)], abs=0.01)
+    slope = (math.log(9999) - math.log(0.4 / 0.6)) / (STRONG + WEAK)
+    assert odds == pytest.approx([math.log(9999) + slope * (over - STRONG) for over in (0.2, 0.0, -0.1)], abs=0.01)
     assert table["motion"] == pytest.approx([5.2, 5.0, 4.9])
     assert [(row["x"], row["y"]) for row in table] == [(30, 20), (10, 10), (40, 30)]
 
 
+@pytest.mark.parametrize("over", [STRONG - 0.01, STRONG + 0.01])
+def test_only_a_peak_well_over_the_threshold_may_start_a_track(over):
+    (row,) = detect(peaks((10, 10, 5 + over)), sure=0.99)
+    assert (row["score"] >= 0.99) == (over > STRONG)
+
+
 def test_where_no_weak_detections_are_wanted_there_are_none():
-    table = detect(peaks((10, 10, 5.0), (30, 20, 4.9)), sure=0.9, low=0.9)
+    table = detect(peaks((10, 10, 5.0 + STRONG), (30, 20, 4.9 + STRONG)), sure=0.9, low=0.9)
     assert [(row["x"], row["y"]) for row in table] == [(10, 10)]
 
 
