@@ -19,8 +19,12 @@ from tools.benchmark.job import Context
 
 
 def load(context: Context) -> Config:
-    """The configuration that is measured, on all usable cores unless it says otherwise."""
-    return configuration.load(context.config, [f"detect.threads={context.threads}", *context.settings])
+    """The configuration that is measured, unless the settings say otherwise on all usable cores and without a policy.
+
+    Whatever a configuration is for, recordings run without a loss here and cameras under the bounded policy.
+    """
+    ours = [f"detect.threads={context.threads}", "queue.policy=null"]
+    return configuration.load(context.config, [*ours, *context.settings])
 
 
 def grabs(address: str, config: Config) -> list[Grab]:

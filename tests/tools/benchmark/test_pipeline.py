@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.messages import Stamp
+from pipeline.queues import Policy
 from tools.benchmark.bare import load
 from tools.benchmark.copies import copies
 from tools.benchmark.efficiency import efficiency
@@ -71,6 +72,17 @@ def test_recording_through_the_pipeline_and_the_network(context: Context) -> Non
         assert row.efficiency == pytest.approx(row.frames_per_s / row.network_frames_per_s)
         assert row.frames_per_s > 0
     assert not list(context.folder.iterdir()), "cleans up"
+
+
+def test_no_configuration_drops_frames_of_a_recording(context: Context) -> None:
+    latest = context.folder / "latest.yaml"
+    latest.write_text("queue: {policy: latest}\n")
+    config = load(context._replace(config=latest))
+    assert [config.queue.policy_for(live) for live in (False, True)] == [Policy.LOSSLESS, Policy.BOUNDED]
+    seen = observe(config, ["test://demo?width=96&height=64&frames=60"], context.folder / "out")
+    assert seen.dropped == {"s0": 0}
+    asked = load(context._replace(config=latest, settings=["queue.policy=latest"]))
+    assert asked.queue.policy is Policy.LATEST
 
 
 def test_live_scene(context: Context) -> None:
