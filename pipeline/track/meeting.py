@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pipeline.track.association import Flags, Indices
 from pipeline.track.belief import CRUISE, Belief
-
-Array = NDArray[np.float64]
-Indices = NDArray[np.intp]
-Flags = NDArray[np.bool_]
+from pipeline.track.kalman import Array
 
 MERGED_PX = 5.0
 """Targets nearer than this are one blob."""

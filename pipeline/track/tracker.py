@@ -108,9 +108,9 @@ class Tracker:
         self._clutter.move(dt, matrix, ego.ok)
         new, known = self._clutter.compare(positions)
         rows, columns = self._associate(positions, detections["score"])
-        self._weigh(rows, columns, positions, detections["score"] >= self._high, dt)
         shown, waiting = self._tracks["state"] != TENTATIVE, self._life["behind_s"] > 0
         merged, behind = meet(self._belief, shown, waiting, rows, positions[columns])
+        self._weigh(rows, columns, positions, detections["score"] >= self._high, behind, dt)
         self._update(rows, detections[columns], positions[columns], merged)
         self._wait(behind, dt)
         self._age(rows, detections[columns], new[columns], known[columns])
@@ -150,12 +150,12 @@ class Tracker:
         more_rows, more_columns = assign(near.only(low[near.columns] & waiting[near.rows]), config.gate)
         return np.concatenate([rows, more_rows]), np.concatenate([columns, more_columns])
 
-    def _weigh(self, rows: Indices, columns: Indices, positions: Array, high: Flags, dt: float) -> None:
+    def _weigh(self, rows: Indices, columns: Indices, positions: Array, high: Flags, behind: Flags, dt: float) -> None:
         chance = high.copy()
         chance[columns[self._tracks["state"][rows] != TENTATIVE]] = False
         density = self._chance.see(int(chance.sum()))
         fit = belief.misfit(self._belief.only(rows), positions[columns], self.config.measurement_sigma)
-        gain = np.full(len(self._life), MISS)
+        gain = np.where(behind, 0.0, MISS)  # that it is not seen behind another says nothing
         gain[rows] = hit(fit, density)
         self._life["evidence"] += gain
         self._life["recent"] = recent(self._life["recent"], gain, dt)
