@@ -10,10 +10,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import msgspec
 from msgspec import Meta, Struct
 
 from pipeline.capture.config import CaptureConfig
 from pipeline.detect.config import DetectConfig
+from pipeline.detect.defaults import settle
 from pipeline.errors import ConfigError
 from pipeline.health.config import HealthConfig
 from pipeline.preprocess.ego_motion import EgoMotionConfig
@@ -107,7 +109,8 @@ def load(path: Path | None = None, settings: Sequence[str] = ()) -> Config:
         convert_to(Config, tree, str(path))
     for setting in settings:
         tree = _merge(tree, with_setting({}, setting))
-    return convert_to(Config, tree, ", ".join(["--set", *settings]) if settings else str(path))
+    config = convert_to(Config, tree, ", ".join(["--set", *settings]) if settings else str(path))
+    return msgspec.structs.replace(config, detect=settle(config.detect))
 
 
 def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:

@@ -117,7 +117,7 @@ def export(
     """
     library, precision, packages, suffixes, make = FORMATS[fmt]
     # The reference first: it refuses weights that cannot be used, and a library's threads are set up after torch's.
-    reference = make_backend(DetectConfig(weights=weights, device="cpu"))
+    reference = make_backend(DetectConfig(weights=weights, backend="torch", device="cpu"))
     manifest = reference.manifest
     judged = judged_pictures(truth) if truth else []
     frames = calibration_frames(calibrate, [path for path, _ in judged])

@@ -12,20 +12,23 @@ from pipeline.messages import MAX_OBJECTS
 
 Probability = Annotated[float, Meta(gt=0, lt=1)]
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
+AUTO = "auto"
 
 
 class DetectConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Settings of the detection stage.
 
     Attributes:
-        weights: name of shipped weights, or path of a ``.safetensors`` file with its ``.json`` beside it.
+        weights: name of shipped weights, or path of a ``.safetensors`` file with its ``.json`` beside it; ``auto`` is
+            settled by the device when the configuration is loaded, see ``pipeline.detect.defaults``.
         backend: what runs the network; ``onnx``, ``openvino`` and ``tensorrt`` need optional packages. ``auto`` takes
             the fastest one here whose maps agree with those of ``torch``.
         device: ``auto`` (CUDA if there is one), ``cpu``, ``cuda`` or ``cuda:N``.
         precision: ``bf16`` is faster where the hardware has it, and not bit-equal to ``fp32``; ``int8`` and ``fp16``
-            need an artefact. With ``auto`` the lowest that may be taken.
+            need an artefact. With ``auto`` the lowest that may be taken. None is the exactest of a named backend; with
+            ``auto`` int8 on a CPU, fp32 on a GPU, where what is faster has to be compiled for minutes.
         artefact: manifest of a network that ``tools.export`` made of these weights, to run instead of them; or name
-            of a shipped one.
+            of a shipped one. None: ``auto`` takes one that lies beside the weights.
         threads: of the CPU for the network; none means all cores.
         batch_size: frames, of any sources, that a GPU gets at once; a CPU gets them one by one.
         window_ms: how long to wait for a full batch.
@@ -40,10 +43,10 @@ class DetectConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         moving: finding what moves, beside the network.
     """
 
-    weights: str = "mshnet"
-    backend: Literal["auto", "torch", "compiled", "onnx", "openvino", "tensorrt"] = "torch"
+    weights: str = AUTO
+    backend: Literal["auto", "torch", "compiled", "onnx", "openvino", "tensorrt"] = "auto"
     device: str = "auto"
-    precision: Precision = "fp32"
+    precision: Precision | None = None
     artefact: str | None = None
     threads: Annotated[int, Meta(ge=1, le=1024)] | None = None
     batch_size: Annotated[int, Meta(ge=1, le=256)] = 1

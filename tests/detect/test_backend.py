@@ -28,7 +28,9 @@ needs_openvino = pytest.mark.skipif(importlib.util.find_spec("openvino") is None
 def backend(weights, **settings):
     if settings.get("backend") == "openvino":
         pytest.importorskip("openvino")
-    return make_backend(DetectConfig(**{"weights": str(weights), "device": "cpu", "threads": 1, **settings}))
+    return make_backend(
+        DetectConfig(**{"weights": str(weights), "backend": "torch", "device": "cpu", "threads": 1, **settings})
+    )
 
 
 def noise(*shape, dtype=np.uint8, seed=0):

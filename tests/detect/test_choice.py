@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -20,7 +21,7 @@ CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
 @pytest.fixture
 def config(weights):
-    return DetectConfig(weights=weights, backend="auto", device="cpu", threads=1)
+    return DetectConfig(weights=weights, backend="auto", precision="fp32", device="cpu", threads=1)
 
 
 def without(monkeypatch, *packages):
@@ -98,6 +99,32 @@ def test_auto_does_not_hide_a_broken_artefact(config, tmp_path):
     good = Accuracy(data="a", pictures=40, threshold=0.9, reference={"iou": 0.6}, artefact={"iou": 0.6})
     with pytest.raises(BackendError, match="openvino cannot run lively"):
         select(int8(config, tmp_path, good))
+
+
+def test_where_no_precision_is_asked_for_a_cpu_takes_an_artefact_beside_the_weights():
+    pytest.importorskip("openvino")
+    shipped = DetectConfig(weights="edge", device="cpu", threads=1)
+    backend, _ = select(shipped)
+    assert (backend.name, backend.precision) == ("openvino", "int8")
+    assert select(msgspec.structs.replace(shipped, precision="fp32")).backend.precision == "fp32"
+    assert make_backend(msgspec.structs.replace(shipped, backend="torch")).precision == "fp32"
+
+
+def test_an_artefact_of_other_weights_that_lies_beside_them_is_passed_over(config, tmp_path, monkeypatch):
+    pytest.importorskip("openvino")
+    monkeypatch.setattr(choice, "_ON_CPU", (("openvino", "int8"), ("torch", "fp32")))
+    good = Accuracy(data="a", pictures=40, threshold=0.9, reference={"iou": 0.6}, artefact={"iou": 0.6})
+    made = described_artefact(config.weights, format="openvino", precision="int8", accuracy=good)
+    stale = msgspec.structs.replace(made, weights_sha256="0" * 64)
+    weights = tmp_path / "own.safetensors"
+    for suffix in (".safetensors", ".json"):
+        shutil.copy(Path(config.weights).with_suffix(suffix), weights.with_suffix(suffix))
+    contents = {"int8.xml": b"no model", "int8.bin": b""}
+    artefact.write(weights.with_name(f"{weights.stem}-openvino-int8.json"), stale, contents)
+    backend, said = select(msgspec.structs.replace(config, weights=str(weights), precision=None))
+    assert backend.name == "torch"
+    assert "openvino int8 fails (detect.artefact: " in said
+    assert "made from" in said
 
 
 def test_an_artefact_that_cannot_run_here_is_told(config, tmp_path, monkeypatch):

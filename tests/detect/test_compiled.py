@@ -54,7 +54,7 @@ def test_a_compiled_network_says_the_same(tiny, device):
     if device == "cuda" and not torch.cuda.is_available():
         pytest.skip("no CUDA device")
     settings = {"weights": tiny, "device": device, "threads": 1}
-    reference = make_backend(DetectConfig(**settings))
+    reference = make_backend(DetectConfig(**settings, backend="torch"))
     compiled = make_backend(DetectConfig(**settings, backend="compiled", batch_size=4))
     pictures = [np.random.default_rng(k).normal(100, 20, (40, 56)).astype(np.uint8) for k in range(3)]
     found = compare(reference, compiled, pictures)
@@ -67,8 +67,10 @@ def test_a_compiled_network_says_the_same(tiny, device):
 def test_the_whole_compiled_network_agrees_on_a_gpu(precision):
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
-    reference = make_backend(DetectConfig(device="cpu"))
-    compiled = make_backend(DetectConfig(device="cuda", backend="compiled", precision=precision, batch_size=4))
+    reference = make_backend(DetectConfig(weights="mshnet", backend="torch", device="cpu"))
+    compiled = make_backend(
+        DetectConfig(weights="mshnet", device="cuda", backend="compiled", precision=precision, batch_size=4)
+    )
     found = compare(reference, compiled, rendered())
     assert TOLERANCES[precision].holds(found), found
 

@@ -10,7 +10,7 @@ from pipeline.detect.config import DetectConfig
 from tests.conftest import real_data
 
 # On the CPU; compiling the whole network takes minutes there and has a test of its own.
-TRIED = [("openvino", "fp32"), ("openvino", "bf16"), ("onnx", "fp32"), ("torch", "bf16")]
+TRIED = [("openvino", "int8"), ("openvino", "fp32"), ("openvino", "bf16"), ("onnx", "fp32"), ("torch", "bf16")]
 
 
 def maps(*points, value=5.0):
@@ -69,7 +69,7 @@ def test_what_is_no_number_is_out_of_tolerance():
 def pair(request):
     """The reference with the shipped weights, and another backend."""
     name, precision = request.param
-    config = DetectConfig(device="cpu", threads=1)
+    config = DetectConfig(weights="mshnet", backend="torch", device="cpu", threads=1)
     choices = [c for c in available(config) if (c.backend, c.precision) == (name, precision)]
     if not choices:
         pytest.skip(f"{name} {precision} is not available here")

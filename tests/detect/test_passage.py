@@ -46,7 +46,7 @@ class Cramped(Backend):
     precisions = ("fp32",)
 
     def __init__(self, weights: str, batch: int, room: int) -> None:
-        config = DetectConfig(weights=weights, device="cpu")
+        config = DetectConfig(weights=weights, backend="torch", device="cpu")
         super().__init__(config, make_backend(config).manifest, batch=batch)
         self.room, self.tried = room, []
 
@@ -74,7 +74,7 @@ def test_a_device_without_room_for_one_picture_cannot_be_used(weights):
 
 
 def test_the_stage_says_what_went_otherwise(weights):
-    stage = DetectStage(DetectConfig(weights=weights, device="cpu", threads=1))
+    stage = DetectStage(DetectConfig(weights=weights, backend="torch", device="cpu", threads=1))
     stage.open()
     assert "notice" not in stage.facts()
     stage._backend = Cramped(weights, batch=2, room=1)
@@ -137,7 +137,9 @@ def test_a_run_warns_once_of_what_went_otherwise(weights, tmp_path, monkeypatch)
     monkeypatch.setattr(TorchBackend, "run", cramped)
     monkeypatch.setattr(TorchBackend, "__init__", with_batches(TorchBackend.__init__, 2))
     warnings: list[str] = []
-    config = load(None, [f"detect.weights={weights}", "detect.device=cpu", "sinks.overlay=false"])
+    config = load(
+        None, [f"detect.weights={weights}", "detect.device=cpu", "detect.backend=torch", "sinks.overlay=false"]
+    )
     address = "test://demo?width=64&height=48&frames=3"
     outcome = Supervisor(config, [("a", address)], tmp_path / "out", warnings.append).run()
     assert not outcome.errors

@@ -27,7 +27,9 @@ def stage(weights):
 
 
 def opened(weights, **settings):
-    stage = DetectStage(DetectConfig(**{"weights": weights, "device": "cpu", "threads": 1, **settings}))
+    stage = DetectStage(
+        DetectConfig(**{"weights": weights, "backend": "torch", "device": "cpu", "threads": 1, **settings})
+    )
     stage.open()
     return stage
 

@@ -55,7 +55,7 @@ def finish(run: subprocess.Popen[str], runtime: Path) -> None:
 def test_what_happens_to_a_run_can_be_seen(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = Asked(runtime, monkeypatch)
     settings = ["--set", "placement.detect=process", "--set", "health.port=0", "--set", "supervisor.slow_share=0"]
-    run = start(LONG, FLOOD, *FAST, *settings, runtime=runtime)
+    run = start(LONG, FLOOD, *FAST, *settings, "--set=detect.backend=torch", runtime=runtime)
     try:
         seen = asked.until(lambda s: s.state == "running" and all(x.delivered > 5 for x in s.sources.values()))
         assert client.ask(asked.door(), "/readyz") == (200, b"ok\n")

@@ -31,7 +31,7 @@ def test_scores_are_made_from_the_maps_of_live_use(tmp_path, dtype, windows, sca
     nets.save(path, nets.build("mshnet", in_channels=norm.channels), manifest)
     picture = np.random.default_rng(1).integers(0, np.iinfo(dtype).max + 1, (75, 70), dtype)
 
-    backend = TorchBackend(DetectConfig(weights=str(path), device="cpu", threads=1))
+    backend = TorchBackend(DetectConfig(weights=str(path), backend="torch", device="cpu", threads=1))
     live = backend.infer(picture[None], [measure(picture, norm)])[0]
     network, _ = nets.load(str(path))
     scored = probabilities(network, picture, norm, torch.device("cpu"))

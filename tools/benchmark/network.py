@@ -22,7 +22,8 @@ from msgspec.structs import replace
 import nets
 from pipeline.detect.backends import available, make_backend
 from pipeline.detect.backends.choice import BACKENDS
-from pipeline.detect.config import DetectConfig
+from pipeline.detect.config import AUTO, DetectConfig
+from pipeline.detect.defaults import ON_GPU, settle
 from pipeline.errors import PipelineError, one_line
 from tools.benchmark import limits
 from tools.benchmark.cost import Layer, layers, least_seconds
@@ -31,6 +32,8 @@ from tools.benchmark.timing import interleave, summarise
 from tools.benchmark.ways import CHANNELS, Size, backend_way, device_way, picture, published_way
 
 PUBLISHED = "published"
+SHIPPED = ON_GPU
+"""The weights of the published architecture that every device can run."""
 ON_DEVICE = ", on the device"
 GPU_LOAD = (8192, 2000)
 """Side of the matrices and 1e6 bytes that are copied: less does not fill a large GPU."""
@@ -60,12 +63,14 @@ class Forward(Struct, frozen=True, kw_only=True):
 
     Attributes:
         size: width x height.
-        backend: name and precision, and the manifest's file where it was exported; on the device without the ways.
+        backend: name and precision, after the name of the weights where these are not ``mshnet``, before the manifest's
+            file where it was exported; on the device without the ways.
         ms: of a batch, median.
         spread: distance of the quartiles, as a share of the median.
         frames_per_s: pictures.
         times_published: so many times as fast as the published network beside it.
-        limit_share: of the least time that arithmetic rate and memory bandwidth allow, see ``cost.least_seconds``.
+        limit_share: of the least time that arithmetic rate and memory bandwidth allow the published network, see
+            ``cost.least_seconds``; none of another network.
         first_s: the first call, with whatever is compiled then.
     """
 
@@ -85,21 +90,26 @@ def candidates(
 ) -> Iterator[tuple[str, DetectConfig]]:
     """Every backend and precision that can run here, from the weights and from exported files, with its name.
 
-    Compiled torch is left out on a CPU, where every size takes minutes to compile.
+    Of ``mshnet``, and of the default weights where these are others. Compiled torch is left out on a CPU, where every
+    size takes minutes to compile.
 
     Args:
-        base: what they share.
+        base: what they share; its weights do not count.
         artefacts: manifests of exported networks.
         only: names with precisions, to leave out all others; none leaves out none.
 
     Raises:
         BackendError: device or artefact cannot be used.
     """
-    found = [config for config in available(base) if config.backend != "compiled" or _device() == "cuda"]
-    plain = [config for config in found if not only or f"{config.backend} {config.precision}" in only]
-    exported = [c for file in artefacts for c in available(replace(base, artefact=file)) if c.artefact]
-    for config in plain:
-        yield f"{config.backend} {config.precision}", config
+    for weights in dict.fromkeys((SHIPPED, settle(replace(base, weights=AUTO)).weights)):
+        for config in available(replace(base, weights=weights)):
+            if config.backend == "compiled" and _device() == "cpu":
+                continue
+            name = f"{config.backend} {config.precision}"
+            if not only or name in only:
+                yield name if weights == SHIPPED else f"{weights} {name}", config
+    of_weights = replace(base, weights=SHIPPED)
+    exported = [c for file in artefacts for c in available(replace(of_weights, artefact=file)) if c.artefact]
     for config in exported:
         yield f"{config.backend} {config.precision}, {Path(str(config.artefact)).name}", config
 
@@ -112,7 +122,7 @@ def left_out(base: DetectConfig, artefacts: Sequence[str]) -> Iterator[str]:
             yield "compiled: left out on a CPU, where every size takes minutes to compile"
             continue
         try:
-            make_backend(replace(base, backend=name))
+            make_backend(replace(base, weights=SHIPPED, backend=name))
         except PipelineError as error:
             yield f"{name}: {one_line(error)}"
 
@@ -148,11 +158,11 @@ def _compare(
         return Findings({}, [f"{label}: {reason}"])
     frame = picture(size)
     threads = config.threads or 1
-    ways: dict[str, Callable[[], object]] = {PUBLISHED: published_way(config.weights, frame, batch, device, threads)}
+    ways: dict[str, Callable[[], object]] = {PUBLISHED: published_way(SHIPPED, frame, batch, device, threads)}
     missing = []
-    precisions = {PUBLISHED: "fp32"}
+    precisions: dict[str, str | None] = {PUBLISHED: "fp32"}
     for name, choice in candidates(config, context.artefacts, context.backends):
-        precisions[name] = precisions[name + ON_DEVICE] = choice.precision
+        precisions[name] = precisions[name + ON_DEVICE] = choice.precision if choice.weights == SHIPPED else None
         torch.set_num_threads(threads)
         try:
             backend = make_backend(choice)
@@ -210,9 +220,11 @@ def _too_large(work: list[Layer], batch: int, device: str, scope: Scope, hardwar
     return f"one layer needs {largest / 1e9:.0f} GB" if largest > free else ""
 
 
-def _share(work: list[Layer], batch: int, precision: str, seconds: float, hardware: limits.Limits) -> float | None:
-    rate = hardware.flops_per_s(precision)
-    if rate is None:
+def _share(
+    work: list[Layer], batch: int, precision: str | None, seconds: float, hardware: limits.Limits
+) -> float | None:
+    rate = hardware.flops_per_s(precision) if precision else None
+    if rate is None or precision is None:
         return None
     return least_seconds(work, batch, rate, hardware.copy_gb_per_s * 1e9, limits.ITEMSIZE[precision]) / seconds
 

@@ -82,6 +82,21 @@ def locate(name_or_path: str | Path) -> Path:
     return path if path.suffix or path.parent != Path() else nets.manifest.FOLDER / f"{path}.json"
 
 
+def beside(weights: str, fmt: str) -> str | None:
+    """The manifest of an exported network that lies beside the weights it was made from, as ``tools.export`` names it.
+
+    Args:
+        weights: name of shipped ones, or path.
+        fmt: of ``tools.export``.
+    """
+    try:
+        file = nets.manifest.locate(weights)
+    except nets.WeightsError:  # whoever loads them says so
+        return None
+    path = file.with_name(f"{file.stem}-{fmt}.json")
+    return str(path) if path.is_file() else None
+
+
 def read(path: str | Path) -> Artefact:
     """The manifest of an exported network.
 

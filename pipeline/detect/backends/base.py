@@ -36,7 +36,7 @@ class Backend(ABC):
 
     Attributes:
         name: value of ``detect.backend``.
-        precisions: those that it can run.
+        precisions: those that it can run, the exactest first.
         manifest: of its weights.
         precision: that it runs.
         device: where it runs, for people.
@@ -53,11 +53,12 @@ class Backend(ABC):
     notice: str = ""
 
     def __init__(self, config: DetectConfig, manifest: nets.Manifest, device: torch.device = CPU, batch: int = 1):
-        if config.precision not in self.precisions:
+        precision = config.precision or self.precisions[0]
+        if precision not in self.precisions:
             known = " or ".join(self.precisions)
-            raise BackendError(f"detect.precision: the {self.name} backend runs {known}, not {config.precision}")
+            raise BackendError(f"detect.precision: the {self.name} backend runs {known}, not {precision}")
         self.manifest = manifest
-        self.precision: Precision = config.precision
+        self.precision: Precision = precision
         self.device = str(device) if device.type == "cpu" else f"{device} ({torch.cuda.get_device_name(device)})"
         self._on, self._batch = device, batch
         self._streams = passage.streams(device) if device.type == "cuda" else None

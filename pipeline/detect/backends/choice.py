@@ -38,10 +38,11 @@ _ON_CPU: tuple[tuple[str, Precision], ...] = (
 _ON_CUDA: tuple[tuple[str, Precision], ...] = (
     ("tensorrt", "fp16"),
     ("compiled", "bf16"),
-    ("compiled", "fp32"),
     ("torch", "fp32"),
+    ("compiled", "fp32"),
     ("torch", "bf16"),
 )
+_BESIDE = {"cpu": "openvino-int8", "cuda": "tensorrt"}
 _EXACTNESS: tuple[Precision, ...] = ("int8", "bf16", "fp16", "fp32")
 
 
@@ -68,7 +69,8 @@ def make_backend(config: DetectConfig) -> Backend:
 def available(config: DetectConfig) -> list[DetectConfig]:
     """The backends and precisions that can run here, for ``make_backend``: fastest first.
 
-    Packages are looked for and the artefact's manifest is read; nothing is loaded or compiled.
+    Packages are looked for and the artefact's manifest is read; nothing is loaded or compiled. Where no artefact is
+    asked for, one that lies beside the weights counts.
 
     Args:
         config: its ``backend`` and ``precision`` do not count.
@@ -76,9 +78,10 @@ def available(config: DetectConfig) -> list[DetectConfig]:
     Raises:
         BackendError: the device or the artefact cannot be used.
     """
-    made = artefact.read(config.artefact) if config.artefact else None
-    found = []
     device = torch_device(config)
+    file = config.artefact or artefact.beside(config.weights, _BESIDE.get(device.type, ""))
+    made = artefact.read(file) if file else None
+    found = []
     for name, precision in _ON_CPU if device.type == "cpu" else _ON_CUDA:
         from_file = made is not None and (made.format, made.precision) == (name, precision)
         if not from_file and (precision == "int8" or name == "tensorrt"):
@@ -89,7 +92,7 @@ def available(config: DetectConfig) -> list[DetectConfig]:
             import_module(f"pipeline.detect.backends.{BACKENDS[name][0]}")
         except BackendError:
             continue
-        used = config.artefact if from_file else None
+        used = file if from_file else None
         found.append(msgspec.structs.replace(config, backend=name, precision=precision, artefact=used))
     return found
 
@@ -97,7 +100,8 @@ def available(config: DetectConfig) -> list[DetectConfig]:
 def select(config: DetectConfig) -> Selected:
     """The configured backend; ``auto`` is the fastest here that agrees with ``torch`` on rendered frames.
 
-    Torch in fp32 needs no agreement. What the configured precision is more exact than, is not taken.
+    Torch in fp32 needs no agreement. What the configured precision is more exact than, is not taken; where none is
+    configured, that is nothing on a CPU, and on a GPU all below fp32.
 
     Raises:
         BackendError: the weights, the device or the artefact cannot be used.
@@ -106,13 +110,14 @@ def select(config: DetectConfig) -> Selected:
         return Selected(make_backend(config), "asked for")
     choices = available(config)
     plain = next(c for c in choices if (c.backend, c.precision) == ("torch", "fp32"))
+    least = config.precision or ("int8" if torch_device(config).type == "cpu" else "fp32")
     passed_over = []
     if config.artefact and not any(choice.artefact for choice in choices):
         passed_over.append(f"{config.artefact} cannot run here")
     for choice in choices[: choices.index(plain)]:
         name = f"{choice.backend} {choice.precision}"
-        if _EXACTNESS.index(choice.precision) < _EXACTNESS.index(config.precision):
-            passed_over.append(f"{name} is less exact than detect.precision {config.precision}")
+        if _EXACTNESS.index(choice.precision) < _EXACTNESS.index(least):
+            passed_over.append(f"{name} is less exact than detect.precision {least}")
             continue
         if complaint := _loses(choice):
             passed_over.append(f"{name} {complaint}")
@@ -122,11 +127,11 @@ def select(config: DetectConfig) -> Selected:
             reference, backend = make_backend(plain), make_backend(choice)
             parity = compare(reference, backend, rendered(backend.size))
         except (BackendError, RuntimeError) as error:
-            if choice.artefact:  # somebody made it and asks for it: not to be lost in a sentence
+            if choice.artefact and config.artefact:  # somebody asks for it: not to be lost in a sentence
                 raise
             passed_over.append(f"{name} fails ({' '.join(str(error).split())[:200]})")
             continue
-        if TOLERANCES[choice.precision].holds(parity):
+        if TOLERANCES[backend.precision].holds(parity):
             return Selected(backend, _sentence(f"fastest here that agrees with torch ({parity})", passed_over))
         passed_over.append(f"{name} is too far from torch ({parity})")
     return Selected(make_backend(plain), _sentence("the reference, nothing faster can be used", passed_over))

@@ -45,10 +45,10 @@ class OpenVinoBackend(Backend):
         only_on_cpu(config, self.name)
         network, manifest = load(config)
         super().__init__(config, manifest)
-        if config.precision == "int8" and not config.artefact:
+        if self.precision == "int8" and not config.artefact:
             raise BackendError("detect.precision: int8 needs detect.artefact; see python -m tools.export --help")
         self._options = {
-            "INFERENCE_PRECISION_HINT": _HINTS[config.precision],
+            "INFERENCE_PRECISION_HINT": _HINTS[self.precision],
             "INFERENCE_NUM_THREADS": threads(config),
             "PERFORMANCE_HINT": "LATENCY",
             # Left to itself, every process would claim the same first cores.
@@ -58,7 +58,7 @@ class OpenVinoBackend(Backend):
         self._requests: OrderedDict[tuple[int, ...], openvino.InferRequest] = OrderedDict()
         try:
             if config.artefact:
-                stored: Precision = "int8" if config.precision == "int8" else "fp32"
+                stored: Precision = "int8" if self.precision == "int8" else "fp32"
                 model, weights = artefact.open_files(config.artefact, "openvino", stored, manifest)
                 self._model = self._core.read_model(model, openvino.Tensor(np.frombuffer(weights, np.uint8)))
             else:

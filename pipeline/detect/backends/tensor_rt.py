@@ -34,7 +34,7 @@ class TensorRtBackend(Backend):
         if not config.artefact:
             raise BackendError("detect.backend: tensorrt needs detect.artefact; see python -m tools.export --help")
         _, manifest = load(config)
-        (data,) = artefact.open_files(config.artefact, "tensorrt", config.precision, manifest)
+        (data,) = artefact.open_files(config.artefact, "tensorrt", config.precision or "fp16", manifest)
         # Each of these must outlive the next.
         self._logger = tensorrt.Logger(tensorrt.Logger.ERROR)
         with torch.cuda.device(device):

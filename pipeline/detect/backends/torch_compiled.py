@@ -47,7 +47,7 @@ class CompiledBackend(Backend):
         network, manifest = load(config)
         on_cpu = device.type == "cpu"
         super().__init__(config, manifest, device, batch=1 if on_cpu else config.batch_size)
-        dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
+        dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
         network = fold(network).to(device, dtype)
         if on_cpu:
             torch.set_num_threads(threads(config))

@@ -19,14 +19,17 @@ TINY = Scope(sizes=((64, 48),), batches=(2,), budget_s=0.0, matrix_side=64, copi
 
 
 def test_every_backend_that_can_run_here_is_tried() -> None:
-    found = dict(candidates(DetectConfig(threads=3), []))
-    assert found["torch fp32"] == DetectConfig(threads=3)
+    found = dict(candidates(DetectConfig(device="cpu", threads=3), []))
+    torch_fp32 = DetectConfig(device="cpu", threads=3, backend="torch", precision="fp32")
+    assert found["torch fp32"] == replace(torch_fp32, weights="mshnet")
+    assert found["edge torch fp32"] == replace(torch_fp32, weights="edge")
     assert not any("auto" in name for name in found)
-    assert [name for name, _ in candidates(DetectConfig(), [], ["torch fp32"])] == ["torch fp32"]
+    only = candidates(DetectConfig(device="cpu"), [], ["torch fp32"])
+    assert [name for name, _ in only] == ["torch fp32", "edge torch fp32"]
 
 
 def test_backends_that_cannot_run_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = DetectConfig()
+    plain = DetectConfig(weights="mshnet", backend="torch", precision="fp32")
     monkeypatch.setattr(network, "available", lambda base: [plain])
     monkeypatch.setattr(network, "make_backend", fail)
     reasons = sorted(network.left_out(plain, []))
@@ -69,7 +72,7 @@ def test_what_takes_too_long_is_said(context: Context) -> None:
 
 
 def test_backend_that_cannot_be_used_is_said(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
-    wrong = [("torch nowhere", DetectConfig(device="cuda:99"))]
+    wrong = [("torch nowhere", DetectConfig(weights="mshnet", backend="torch", device="cuda:99"))]
     monkeypatch.setattr(network, "candidates", lambda *_: iter(wrong))
     _, forward = (job.run() for job in jobs(TINY, context))
     assert [row.backend for row in forward.rows["forward"]] == [PUBLISHED]

@@ -1,0 +1,27 @@
+"""Weights where nobody names any."""
+
+import pytest
+import torch
+
+from pipeline.config import load
+from pipeline.detect.config import DetectConfig
+from pipeline.detect.defaults import settle
+
+
+@pytest.mark.parametrize(("device", "weights"), [("cpu", "edge"), ("cuda", "mshnet"), ("cuda:1", "mshnet")])
+def test_the_device_decides(device, weights):
+    assert settle(DetectConfig(device=device)) == DetectConfig(device=device, weights=weights)
+
+
+def test_without_a_device_it_is_the_one_that_is_there():
+    assert settle(DetectConfig()).weights == ("mshnet" if torch.cuda.is_available() else "edge")
+
+
+def test_weights_that_are_named_stay():
+    named = DetectConfig(device="cpu", weights="mshnet")
+    assert settle(named) is named
+
+
+def test_a_loaded_configuration_has_a_name():
+    assert load(None, ["detect.device=cpu"]).detect.weights == "edge"
+    assert load(None, ["detect.device=cpu", "detect.weights=auto"]).detect.weights == "edge"
