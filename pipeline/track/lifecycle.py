@@ -15,6 +15,8 @@ STEADY_SHARE = 0.8
 MOTION_SHARE = 0.75
 TRUST, DOUBT = 20.0, 10.0
 """Recent evidence that a track is born with, and below which it is given up, nats. A hit is worth some eight."""
+SURE = 80.0
+"""Recent evidence that outweighs what came before: a chain of chance that a target has walked into is that target."""
 _ROUNDING = 1e-9
 
 
@@ -26,15 +28,18 @@ def next_state(state: Ints, life: Table, matched: Flags, config: TrackConfig) ->
         life: (n,) with columns hits: frames with a detection since birth, this one and the birth included; new_hits:
             those at places that were empty before; known_hits: those at places that were not; clear_hits: those of the
             network, each by its ``clearness``; age: frames since birth, the birth included; moved: px from where it
-            was born, in coordinates of the scene; evidence: that it is no chain of chance detections, nats.
+            was born, in coordinates of the scene; evidence, recent: that it is no chain of chance detections, since
+            its birth and of late, nats.
         matched: (n,) a detection came in this frame.
         config: M is ``confirm_hits``; of what stands in the scene, only ``few`` are confirmed. What has been found for
-            its motion has to move as well: what a coder, a wave or the wind changes stays where it is.
+            its motion has to move as well, and to be seen in most frames, of its life or of late: what a coder, a wave
+            or the wind changes stays where it is, and chance has gaps.
     """
     known, tentative = np.where(matched, CONFIRMED, COASTING), state == TENTATIVE
     worthy = (life["new_hits"] >= config.clutter.new_hits) | (not config.clutter.enabled)
     worthy |= (life["known_hits"] == 0) & (np.count_nonzero(tentative & ~worthy) <= config.clutter.few)
-    moves = (life["hits"] >= MOTION_SHARE * life["age"]) & (life["moved"] >= config.moved_px)
+    often = (life["hits"] >= MOTION_SHARE * life["age"]) | (life["recent"] >= SURE)
+    moves = often & (life["moved"] >= config.moved_px)
     worthy &= (life["clear_hits"] >= config.confirm_hits - _ROUNDING) | (
         (life["evidence"] >= config.motion_evidence) & moves
     )

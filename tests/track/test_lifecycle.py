@@ -8,7 +8,7 @@ import pytest
 from pipeline.messages import COASTING, CONFIRMED, DETECTION_DTYPE, TENTATIVE
 from pipeline.track.clutter import ClutterConfig
 from pipeline.track.config import TrackConfig
-from pipeline.track.lifecycle import DOUBT, clearness, doubtful, hopeful, is_steady, next_state
+from pipeline.track.lifecycle import DOUBT, SURE, clearness, doubtful, hopeful, is_steady, next_state
 from tests.messages import rows
 
 T, C, K, GONE = TENTATIVE, CONFIRMED, COASTING, None
@@ -61,21 +61,23 @@ def test_what_stands_in_the_scene_is_not_confirmed_but_kept(state, hits, new_hit
 
 
 @pytest.mark.parametrize(
-    ("hits", "clear_hits", "age", "moved", "evidence", "after"),
+    ("hits", "clear_hits", "age", "moved", "evidence", "recent", "after"),
     [
-        (3, 3, 3, 0.0, -9.0, C),
-        (6, 2, 8, 9.0, 19.9, T),  # may be chance
-        (6, 2, 8, 2.9, 90.0, T),  # not far enough
-        (6, 2, 8, 3.0, 20.0, C),
-        (6, 0, 9, 9.0, 90.0, T),  # missed too often
-        (9, 3, 90, 0.0, -9.0, C),  # the network's own hits are enough
+        (3, 3, 3, 0.0, -9.0, 0.0, C),
+        (6, 2, 8, 9.0, 19.9, 19.9, T),  # may be chance
+        (6, 2, 8, 2.9, 90.0, 50.0, T),  # not far enough
+        (6, 2, 8, 3.0, 20.0, 20.0, C),
+        (6, 0, 9, 9.0, 90.0, 50.0, T),  # missed too often
+        (56, 0, 132, 9.0, 90.0, SURE - 0.1, T),  # so far nothing but chance
+        (70, 0, 146, 9.0, 170.0, SURE, C),  # but now a target has walked into it
+        (9, 3, 90, 0.0, -9.0, 0.0, C),  # the network's own hits are enough
     ],
 )
-def test_what_is_found_for_its_motion_has_to_move(hits, clear_hits, age, moved, evidence, after):
+def test_what_is_found_for_its_motion_has_to_move(hits, clear_hits, age, moved, evidence, recent, after):
     config = TrackConfig(
         confirm_hits=3, confirm_window=5, motion_evidence=20.0, moved_px=3.0, clutter=ClutterConfig(enabled=False)
     )
-    life = lived(hits, clear_hits=clear_hits, age=age, moved=moved, evidence=evidence)
+    life = lived(hits, clear_hits=clear_hits, age=age, moved=moved, evidence=evidence, recent=recent)
     assert next_state(np.array([T]), life, np.array([True]), config).tolist() == [after]
 
 
@@ -88,9 +90,9 @@ def test_a_hit_tells_as_much_as_it_stands_out(snr, motion, clear_snr, told):
     assert clearness(detection, clear_snr).tolist() == [told]
 
 
-def lived(hits, new_hits=0, known_hits=0, clear_hits=None, age=1, moved=0.0, evidence=0.0):
-    counts, measures = ("hits", "new_hits", "known_hits", "age"), ("clear_hits", "moved", "evidence")
-    values = (hits, new_hits, known_hits, age, hits if clear_hits is None else clear_hits, moved, evidence)
+def lived(hits, new_hits=0, known_hits=0, clear_hits=None, age=1, moved=0.0, evidence=0.0, recent=0.0):
+    counts, measures = ("hits", "new_hits", "known_hits", "age"), ("clear_hits", "moved", "evidence", "recent")
+    values = (hits, new_hits, known_hits, age, hits if clear_hits is None else clear_hits, moved, evidence, recent)
     return np.array([values], [*((name, "<i8") for name in counts), *((name, "<f8") for name in measures)])
 
 

@@ -24,7 +24,7 @@ LEAST_NOISE = 0.82
 frames, trails, blocks drawn anew."""
 REST_S = 5.0
 """Key frames look noisy, and come every few seconds: so long must all frames be."""
-HIGHEST_THRESHOLD = 7.0
+HIGHEST_THRESHOLD = 8.0
 """A part of the frame that needs a higher one changes in ways that are not noise: waves, branches, a blinking lamp."""
 TURNS = 2
 """Of this many frames, a past frame is registered with one; with every one is no better, and with one of four worse."""
