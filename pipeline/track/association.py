@@ -15,6 +15,7 @@ from pipeline.track.kalman import Array
 
 Indices = NDArray[np.intp]
 Flags = NDArray[np.bool_]
+_ROUNDING = 1e-6
 
 
 class Pairs(NamedTuple):
@@ -35,7 +36,7 @@ class Pairs(NamedTuple):
         return Pairs(self.rows[kept], self.columns[kept], self.cost[kept])
 
 
-def pairs(predicted: Belief, measured: Array, measurement_sigma: float, reach_px: float) -> Pairs:
+def pairs(predicted: Belief, measured: Array, measurement_sigma: float, reach_px: float, gate: float) -> Pairs:
     """Twice the negative log likelihood of every pair within reach, up to a constant.
 
     It is d^2 + ln det S under each model of motion, d being the Mahalanobis distance. Without the determinant an
@@ -46,12 +47,15 @@ def pairs(predicted: Belief, measured: Array, measurement_sigma: float, reach_px
         measured: (m, 2) px.
         measurement_sigma: px.
         reach_px: largest distance of a track and its detection.
+        gate: cost from which on pairs may be left out: most of those are so far apart that they need not be weighed.
     """
     if not len(predicted.weight) or not len(measured):
         nothing = np.empty(0, np.intp)
         return Pairs(nothing, nothing, np.empty(0))
-    mean, _ = predicted.moments()
-    near = cKDTree(mean[:, :2]).sparse_distance_matrix(cKDTree(measured), reach_px, output_type="ndarray")
+    within = np.minimum(belief.reach(predicted, measurement_sigma, gate) + _ROUNDING, reach_px)
+    places = cKDTree(predicted.centre()[:, :2]), cKDTree(measured)
+    near = places[0].sparse_distance_matrix(places[1], within.max(), output_type="ndarray")
+    near = near[near["v"] <= within[near["i"]]]
     order = np.lexsort([near["j"], near["i"]])
     rows, columns = near["i"][order], near["j"][order]
     return Pairs(rows, columns, belief.misfit(predicted.only(rows), measured[columns], measurement_sigma))

@@ -43,10 +43,15 @@ class Belief(NamedTuple):
         """These targets, then the other ones."""
         return Belief(*(np.concatenate(both) for both in zip(self, other, strict=True)))
 
-    def moments(self) -> tuple[Array, Array]:
-        """Mean (n, 4) and covariance (n, 4, 4) whichever model holds (11.6.6-14, 15)."""
+    def centre(self) -> Array:
+        """Mean (n, 4) whichever model holds (11.6.6-14)."""
         # From the one towards the other: where both say the same, so does the mean, to the last bit.
-        mean = self.mean[:, CRUISE] + self.weight[:, MANOEUVRE, None] * (self.mean[:, MANOEUVRE] - self.mean[:, CRUISE])
+        cruise, manoeuvre = self.mean[:, CRUISE], self.mean[:, MANOEUVRE]
+        return np.asarray(cruise + self.weight[:, MANOEUVRE, None] * (manoeuvre - cruise))
+
+    def moments(self) -> tuple[Array, Array]:
+        """The same, and its covariance (n, 4, 4) (11.6.6-15)."""
+        mean = self.centre()
         apart = self.mean - mean[:, None]
         spread = self.cov + apart[..., :, None] * apart[..., None, :]
         return mean, np.einsum("nj,njkl->nkl", self.weight, spread)
@@ -97,6 +102,20 @@ def misfit(belief: Belief, measured: Array, measurement_sigma: float) -> Array:
     least = cost.min(axis=1, initial=np.inf)
     total = (belief.weight * np.exp(-0.5 * (cost - least[:, None]))).sum(axis=1)
     return np.asarray(least - 2 * np.log(total))
+
+
+def reach(belief: Belief, measurement_sigma: float, gate: float) -> Array:
+    """Distance (n,) from each target's mean, px, beyond which the misfit of a measurement is ``gate`` or more.
+
+    Under one model it is at least d^2 / l + ln det S at distance d from that model's mean, l being the larger
+    eigenvalue of S; under both together at least the smaller of the two.
+    """
+    spread = belief.cov[..., :2, :2] + measurement_sigma**2 * np.eye(2)
+    xx, xy, yy = spread[..., 0, 0], spread[..., 0, 1], spread[..., 1, 1]
+    largest = (xx + yy) / 2 + np.hypot((xx - yy) / 2, xy)
+    room = np.maximum(gate - np.log(xx * yy - xy * xy), 0.0)
+    apart = belief.mean[..., :2] - belief.centre()[:, None, :2]
+    return np.asarray((np.sqrt(largest * room) + np.hypot(apart[..., 0], apart[..., 1])).max(axis=1, initial=0.0))
 
 
 def update(belief: Belief, measured: Array, measurement_sigma: float | Array) -> Belief:

@@ -157,5 +157,5 @@ def _near(places: Array, points: Array, reach_px: float) -> Flags:
         return np.zeros(len(points), bool)
     # The tree is asked once and thrown away: what counts is how fast it is built.
     tree = cKDTree(places, leafsize=64, balanced_tree=False, compact_nodes=False)
-    distance, _ = tree.query(points)
+    distance, _ = tree.query(points, distance_upper_bound=np.nextafter(reach_px, np.inf))
     return np.asarray(distance <= reach_px)

@@ -111,10 +111,17 @@ def update(mean: Array, cov: Array, measured: Array, measurement_sigma: float | 
         measurement_sigma: rms error of a measurement along each axis, px; of all, or (n,).
     """
     noise = _noise(measurement_sigma)
-    gain = cov[:, :, :2] @ np.linalg.inv(cov[:, :2, :2] + noise)
+    gain = cov[:, :, :2] @ _inverse(cov[:, :2, :2] + noise)
     keep = np.eye(4) - gain @ _H
     mean = mean + np.einsum("nij,nj->ni", gain, measured - mean[:, :2])
     return mean, keep @ cov @ keep.swapaxes(1, 2) + gain @ noise @ gain.swapaxes(1, 2)
+
+
+def _inverse(spread: Array) -> Array:
+    """Of positive symmetric matrices (n, 2, 2), written out as in ``misfit``."""
+    xx, xy, yy = spread[:, 0, 0], spread[:, 0, 1], spread[:, 1, 1]
+    inverse = np.stack([yy, -xy, -xy, xx], axis=1) / (xx * yy - xy * xy)[:, None]
+    return np.asarray(inverse.reshape(-1, 2, 2))
 
 
 def _noise(sigma: float | Array) -> Array:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from pipeline.track.association import Flags, Indices
 from pipeline.track.belief import CRUISE, Belief
 from pipeline.track.kalman import Array
 
 MERGED_PX = 5.0
-"""Targets nearer than this are one blob."""
+"""Targets as near as this are one blob."""
 MERGED_SIGMA = 4.0
 """Rms error of such a blob's centroid as the place of either target, px."""
 BEHIND_S = 1.5
@@ -35,19 +36,17 @@ def meet(predicted: Belief, shown: Flags, waiting: Flags, rows: Indices, positio
     Returns:
         (k,) of the detections, (n,) of the tracks.
     """
-    behind, alone = np.zeros(len(shown), bool), shown.copy()
+    merged, behind, alone = np.zeros(len(rows), bool), np.zeros(len(shown), bool), shown.copy()
     alone[rows] = False
-    without = np.flatnonzero(alone)
-    mean, _ = predicted.moments()
-    near: Flags = (_distance(positions, mean[without, :2]) < MERGED_PX) & shown[rows][:, None]
+    seen, without = np.flatnonzero(shown[rows]), np.flatnonzero(alone)
+    if not len(seen) or not len(without):
+        return merged, behind
+    places = cKDTree(positions[seen]), cKDTree(predicted.centre()[without, :2])
+    near = places[0].sparse_distance_matrix(places[1], MERGED_PX, output_type="ndarray")
+    taken, hidden = seen[near["i"]], without[near["j"]]
+    merged[taken] = True
     velocity, steady = predicted.mean[:, CRUISE, 2:], predicted.weight[:, CRUISE] > 0.5
-    passing = (_distance(velocity[rows], velocity[without]) > PASSING) | waiting[without]
-    passing &= steady[rows][:, None] & steady[without]
-    behind[without] = (near & passing).any(axis=0)
-    return np.asarray(near.any(axis=1)), behind
-
-
-def _distance(ones: Array, others: Array) -> Array:
-    """Of each of (k, 2) from each of (m, 2), (k, m)."""
-    apart = ones[:, None] - others
-    return np.asarray(np.hypot(apart[..., 0], apart[..., 1]))
+    front = rows[taken]
+    passing = (np.hypot(*(velocity[front] - velocity[hidden]).T) > PASSING) | waiting[hidden]
+    behind[hidden[passing & steady[front] & steady[hidden]]] = True
+    return merged, behind

@@ -120,7 +120,8 @@ class Tracker:
         chance = np.setdiff1d(np.flatnonzero(detections["motion"] > 0), columns)
         self._clutter.add(np.delete(positions, np.concatenate([held, chance]), axis=0))
         self._give_up()
-        self._keep(np.argsort(self._tracks["id"]))  # a number from before may have come back
+        if (np.diff(self._tracks["id"]) < 0).any():  # a number from before has come back
+            self._keep(np.argsort(self._tracks["id"]))
         free = np.delete(np.arange(len(detections)), columns)
         found = detections["score"][free]
         still = detections["motion"][free] == 0  # what motion finds is held to a rate before it comes here
@@ -141,7 +142,7 @@ class Tracker:
     def _associate(self, positions: Array, score: Array) -> tuple[Indices, Indices]:
         """Rows of tracks and the detections they get."""
         config = self.config
-        near = pairs(self._belief, positions, config.measurement_sigma, config.max_gate_px)
+        near = pairs(self._belief, positions, config.measurement_sigma, config.max_gate_px, config.gate)
         high = score >= self._high
         rows, columns = assign(near.only(high[near.columns]), config.gate)
         low = (score >= self._low) & ~high
@@ -198,7 +199,7 @@ class Tracker:
         """Give tracks confirmed in this frame the numbers of the lost targets that they continue."""
         rows = np.flatnonzero(confirmed)
         self._tracks["id"][rows] = self._lost.recall(
-            self._tracks["id"][rows], self._life["lived_s"][rows], self._mean[rows], self._cov[rows]
+            self._tracks["id"][rows], self._life["lived_s"][rows], *self._belief.only(rows).moments()
         )
 
     def _give_up(self) -> None:
@@ -215,7 +216,7 @@ class Tracker:
         if not over.any():
             return
         known = over & (self._tracks["state"] != TENTATIVE)
-        self._lost.add(self._tracks["id"][known], self._life["unseen_s"][known], self._mean[known], self._cov[known])
+        self._lost.add(self._tracks["id"][known], self._life["unseen_s"][known], *self._belief.only(known).moments())
         self._keep(~over)
 
     def _start(self, free: Indices, detections: Table, positions: Array, new: Flags, known: Flags) -> None:
@@ -251,11 +252,11 @@ class Tracker:
 
     def _believe(self, states: Belief) -> None:
         self._belief = states
-        self._mean, self._cov = states.moments()
+        self._mean = states.centre()
 
     def _keep(self, alive: Flags | Indices) -> None:
         self._belief = self._belief.only(alive)
-        self._mean, self._cov = self._mean[alive], self._cov[alive]
+        self._mean = self._mean[alive]
         self._births = self._births[alive]
         self._tracks, self._life = self._tracks[alive], self._life[alive]
 

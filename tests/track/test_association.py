@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
+from pipeline.track import belief
 from pipeline.track.association import Pairs, assign, pairs
 from pipeline.track.belief import Belief
 
@@ -63,7 +64,7 @@ def test_the_gate_is_open_below_and_shut_from_its_value():
 def test_a_certain_track_wins_the_detection_that_both_could_have():
     mean = np.zeros((2, 4))
     cov = np.stack([np.eye(4) * 100.0, np.eye(4)])
-    near = pairs(alike(mean, cov), np.array([[2.0, 0.0]]), 1.0, reach_px=60.0)
+    near = pairs(alike(mean, cov), np.array([[2.0, 0.0]]), 1.0, reach_px=60.0, gate=25.0)
     # d^2 + ln det S by hand: the wide track is nearer (4/101 < 4/2) and still less likely.
     assert (near.rows.tolist(), near.columns.tolist()) == ([0, 1], [0, 0])
     np.testing.assert_allclose(near.cost, [4 / 101 + 2 * np.log(101), 4 / 2 + 2 * np.log(2)])
@@ -74,15 +75,28 @@ def test_pairs_are_all_within_reach_in_order():
     rng = np.random.default_rng(0)
     mean, measured = rng.uniform(0, 100, (40, 4)), rng.uniform(0, 100, (50, 2))
     mean[7, :2] = measured[9]  # no distance at all is within reach as well
-    near = pairs(alike(mean, np.eye(4)[None].repeat(40, axis=0)), measured, 1.0, reach_px=20.0)
+    near = pairs(alike(mean, np.eye(4)[None].repeat(40, axis=0)), measured, 1.0, reach_px=20.0, gate=np.inf)
     distance = np.linalg.norm(mean[:, None, :2] - measured[None], axis=2)
     assert np.stack([near.rows, near.columns], axis=1).tolist() == np.argwhere(distance <= 20).tolist()
     np.testing.assert_allclose(near.cost, distance[near.rows, near.columns] ** 2 / 2 + 2 * np.log(2))
 
 
+@settings(max_examples=50, deadline=None)
+@given(seed=st.integers(0, 10_000), gate=st.floats(-5, 40), restless=st.floats(1, 200))
+def test_no_pair_below_the_gate_is_left_out(seed, gate, restless):
+    rng = np.random.default_rng(seed)
+    tracks, measured = belief.initiate(rng.uniform(0, 100, (30, 2)), 1.2, 90.0), rng.uniform(0, 100, (40, 2))
+    for _ in range(rng.integers(1, 5)):
+        tracks = belief.predict(tracks, 0.04, (5.0, restless))
+        tracks = belief.update(tracks, tracks.centre()[:, :2] + rng.normal(size=(30, 2)), 1.2)
+    few, every = (pairs(tracks, measured, 1.2, 60.0, bound) for bound in (gate, np.inf))
+    for wanted, kept in zip(every.only(every.cost < gate), few.only(few.cost < gate), strict=True):
+        assert np.array_equal(wanted, kept)
+
+
 def test_nothing_pairs_with_nothing():
     for n, m in ((0, 0), (3, 0), (0, 3)):
-        near = pairs(alike(np.zeros((n, 4)), np.zeros((n, 4, 4))), np.zeros((m, 2)), 1.0, 60.0)
+        near = pairs(alike(np.zeros((n, 4)), np.zeros((n, 4, 4))), np.zeros((m, 2)), 1.0, 60.0, 25.0)
         assert [len(part) for part in (*near, *assign(near, 25.0))] == [0] * 5
 
 
