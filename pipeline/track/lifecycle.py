@@ -31,13 +31,16 @@ def next_state(state: Ints, life: Table, matched: Flags, config: TrackConfig) ->
             was born, in coordinates of the scene; evidence, recent: that it is no chain of chance detections, since
             its birth and of late, nats.
         matched: (n,) a detection came in this frame.
-        config: M is ``confirm_hits``; of what stands in the scene, only ``few`` are confirmed. What has been found for
+        config: M is ``confirm_hits``; of what stands in the scene, only ``few`` are confirmed, and the waves or leaves
+            that motion finds at the start do not count against what the network has found. What has been found for
             its motion has to move as well, and to be seen in most frames, of its life or of late: what a coder, a wave
             or the wind changes stays where it is, and chance has gaps.
     """
     known, tentative = np.where(matched, CONFIRMED, COASTING), state == TENTATIVE
     worthy = (life["new_hits"] >= config.clutter.new_hits) | (not config.clutter.enabled)
-    worthy |= (life["known_hits"] == 0) & (np.count_nonzero(tentative & ~worthy) <= config.clutter.few)
+    rivals, clear = tentative & ~worthy, life["clear_hits"] > 0
+    count = np.where(clear, np.count_nonzero(rivals & clear), np.count_nonzero(rivals))
+    worthy |= (life["known_hits"] == 0) & (count <= config.clutter.few)
     often = (life["hits"] >= MOTION_SHARE * life["age"]) | (life["recent"] >= SURE)
     moves = often & (life["moved"] >= config.moved_px)
     worthy &= (life["clear_hits"] >= config.confirm_hits - _ROUNDING) | (

@@ -90,6 +90,15 @@ def test_a_hit_tells_as_much_as_it_stands_out(snr, motion, clear_snr, told):
     assert clearness(detection, clear_snr).tolist() == [told]
 
 
+def test_what_motion_finds_keeps_nothing_from_being_confirmed_that_the_network_has_found():
+    config = TrackConfig(confirm_hits=3, confirm_window=5, clutter=ClutterConfig(new_hits=2, few=2))
+    life = np.concatenate([lived(4)] * 2 + [lived(4, clear_hits=0, age=4, moved=9.0, evidence=99.0)] * 3)
+    after = next_state(np.full(5, T), life, np.ones(5, bool), config)
+    assert after.tolist() == [C, C, T, T, T]
+    assert next_state(np.full(3, T), life[:3], np.ones(3, bool), config).tolist() == [C, C, T]
+    assert next_state(np.full(2, T), life[3:], np.ones(2, bool), config).tolist() == [C, C]
+
+
 def lived(hits, new_hits=0, known_hits=0, clear_hits=None, age=1, moved=0.0, evidence=0.0, recent=0.0):
     counts, measures = ("hits", "new_hits", "known_hits", "age"), ("clear_hits", "moved", "evidence", "recent")
     values = (hits, new_hits, known_hits, age, hits if clear_hits is None else clear_hits, moved, evidence, recent)

@@ -26,6 +26,8 @@ REST_S = 5.0
 """Key frames look noisy, and come every few seconds: so long must all frames be."""
 HIGHEST_THRESHOLD = 8.0
 """A part of the frame that needs a higher one changes in ways that are not noise: waves, branches, a blinking lamp."""
+FIRST_SHARE = 1 / 3
+"""At the start there is no frame as old as the others will be: one of this share of their age has to do."""
 TURNS = 2
 """Of this many frames, a past frame is registered with one; with every one is no better, and with one of four worse."""
 _SMOOTHING = 0.1
@@ -102,6 +104,8 @@ class MovingEvidence:
             if (number + self._seen) % TURNS == 0:  # the young ones as well: drift is taken out while it is small
                 shot.register(reference)
         past = [shot for shot in self._snapshots if self._old(shot, pts)][-PAST:]
+        if not past and self._snapshots and self._old(self._snapshots[0], pts, FIRST_SHARE):
+            past = self._snapshots[:1]
         if not self._snapshots or self._old(self._snapshots[-1], pts):
             self._snapshots = [*self._snapshots[-PAST:], _Snapshot(now, smoothed, pts)]
         if not past:
@@ -120,8 +124,8 @@ class MovingEvidence:
         needed[needed > HIGHEST_THRESHOLD] = math.inf
         return Evidence(found, spread(needed, (found.shape[0], found.shape[1]))) if pts > self._rest_until else None
 
-    def _old(self, shot: _Snapshot, pts: float) -> bool:
-        return pts - shot.pts >= self._config.interval_s - _CLOCK_S
+    def _old(self, shot: _Snapshot, pts: float, share: float = 1.0) -> bool:
+        return pts - shot.pts >= share * self._config.interval_s - _CLOCK_S
 
     def _broken(self, pts: float) -> bool:
         """Whether time has stood still, run backwards or leapt."""
