@@ -142,6 +142,11 @@ def test_name_without_letters_still_gives_an_id():
     assert source_ids(["日本.mp4", "???.mp4"])[0] == "source"
 
 
+def test_a_name_that_no_file_can_have_is_refused():
+    with pytest.raises(SourceError, match="n: File name too long"):
+        source_ids(["n" * 300])
+
+
 # No file has a name of more than 255 bytes, and a character has four at most.
 short = st.text(min_size=1, max_size=60).filter(lambda s: s.strip() and "://" not in s and "\0" not in s)
 
