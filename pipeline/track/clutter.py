@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import cv2
 import numpy as np
 from msgspec import Meta, Struct
 from numpy.typing import NDArray
@@ -29,6 +30,10 @@ SENSOR_PX = 0.75
 """Detections nearer than this are at the same pixel of the sensor: what moves with the scene hardly ever is."""
 SENSOR_HITS = 3
 """As often must something have been at that pixel, in different tenths of a second, to stand on the sensor."""
+MANY = 500
+"""Points that are worth a grid first."""
+GRID = 320
+"""Squares along each side of the picture, at most."""
 MAX_POINTS = 10_000
 """Most detections that are remembered; in a picture full of them the memory is shorter."""
 
@@ -135,7 +140,7 @@ class ClutterMap:
 
     def _on_sensor(self, points: Array) -> Flags:
         """Points at a pixel where something was detected while another part of the scene was there."""
-        moved = np.square(self._places - self._pixels).sum(axis=1) > (2 * self._config.reach_px) ** 2
+        moved = np.hypot(*(self._places - self._pixels).T) > 2 * self._config.reach_px
         if not len(points) or not moved.any():
             return np.zeros(len(points), bool)
         before = cKDTree(self._pixels[moved]).query_ball_point(points, SENSOR_PX, return_length=True)
@@ -153,9 +158,24 @@ class ClutterMap:
 
 
 def _near(places: Array, points: Array, reach_px: float) -> Flags:
+    """Whether each of the points (n, 2) is within reach of one of the places (m, 2)."""
+    near = np.zeros(len(points), bool)
     if not len(places) or not len(points):
-        return np.zeros(len(points), bool)
+        return near
+    close = np.arange(len(points)) if len(points) < MANY else np.flatnonzero(_beside(places, points, reach_px))
     # The tree is asked once and thrown away: what counts is how fast it is built.
     tree = cKDTree(places, leafsize=64, balanced_tree=False, compact_nodes=False)
-    distance, _ = tree.query(points, distance_upper_bound=np.nextafter(reach_px, np.inf))
-    return np.asarray(distance <= reach_px)
+    distance, _ = tree.query(points[close], distance_upper_bound=np.nextafter(reach_px, np.inf))
+    near[close] = distance <= reach_px
+    return near
+
+
+def _beside(places: Array, points: Array, reach_px: float) -> Flags:
+    """Points (n, 2) in a square of a grid, or next to one, that holds a place: all near one, few others."""
+    least, most = points.min(axis=0) - 2 * reach_px, points.max(axis=0) + 2 * reach_px
+    side = max(reach_px, float((most - least).max()) / GRID)
+    (column, row), (x, y) = ((places - least) / side).T, ((points - least) / side).T.astype(np.intp)
+    inside = (column >= 0) & (column <= GRID) & (row >= 0) & (row <= GRID)
+    taken = np.zeros((GRID + 2, GRID + 2), np.uint8)
+    taken[row[inside].astype(np.intp), column[inside].astype(np.intp)] = 1
+    return np.asarray(cv2.dilate(taken, np.ones((3, 3), np.uint8))[y, x] > 0)

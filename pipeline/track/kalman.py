@@ -49,7 +49,7 @@ def predict(mean: Array, cov: Array, dt: float, accel_sigma: float) -> tuple[Arr
     """
     transition = np.eye(4)
     transition[_X, _VX] = dt
-    moved = transition @ cov @ transition.T
+    moved = _carried(cov, transition)
     density = accel_sigma**2
     moved[:, _X, _X] += density * dt**3 / 3
     moved[:, _X, _VX] += density * dt**2 / 2
@@ -72,7 +72,7 @@ def warp(mean: Array, cov: Array, matrix: Affine) -> tuple[Array, Array]:
     a, b, tx, c, d, ty = matrix
     linear = np.zeros((4, 4))
     linear[:2, :2] = linear[2:, 2:] = [[a, b], [c, d]]
-    return mean @ linear.T + (tx, ty, 0.0, 0.0), linear @ cov @ linear.T
+    return mean @ linear.T + (tx, ty, 0.0, 0.0), _carried(cov, linear)
 
 
 def innovation(mean: Array, cov: Array, measured: Array, measurement_sigma: float | Array) -> tuple[Array, Array]:
@@ -115,6 +115,12 @@ def update(mean: Array, cov: Array, measured: Array, measurement_sigma: float | 
     keep = np.eye(4) - gain @ _H
     mean = mean + np.einsum("nij,nj->ni", gain, measured - mean[:, :2])
     return mean, keep @ cov @ keep.swapaxes(1, 2) + gain @ noise @ gain.swapaxes(1, 2)
+
+
+def _carried(cov: Array, linear: Array) -> Array:
+    """``linear @ cov @ linear.T`` of covariances (n, 4, 4) as one product of matrices, not of n pairs of small ones."""
+    both = np.multiply.outer(linear, linear).swapaxes(1, 2).reshape(16, 16)  # their Kronecker product
+    return np.asarray((cov.reshape(-1, 16) @ both.T).reshape(-1, 4, 4))
 
 
 def _inverse(spread: Array) -> Array:

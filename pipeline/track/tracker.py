@@ -262,8 +262,12 @@ class Tracker:
 
 
 def _canonical(detections: Table) -> Table:
-    """The same rows in an order of their own."""
-    return detections[np.lexsort([detections[name] for name in DETECTION_DTYPE.names or ()])]
+    """The same rows in an order of their own: by place, and whatever shares one by the rest."""
+    order = np.lexsort([detections["x"], detections["y"]])
+    placed = detections[["x", "y"]][order]
+    if (placed[1:] == placed[:-1]).any():
+        order = np.lexsort([detections[name] for name in reversed(DETECTION_DTYPE.names or ())])
+    return detections[order]
 
 
 def _carry(points: Array, matrix: Affine) -> Array:

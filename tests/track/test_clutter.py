@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.messages import COASTING, CONFIRMED, DETECTION_DTYPE, TENTATIVE, EgoMotion
-from pipeline.track.clutter import ClutterConfig, ClutterMap
+from pipeline.track.clutter import MANY, ClutterConfig, ClutterMap
 from pipeline.track.config import TrackConfig
 from pipeline.track.tracker import Tracker
 
@@ -175,6 +175,28 @@ def test_the_map_by_hand():
     assert after(1.2) == ["new", "familiar", "familiar"], "the first is forgotten"
     clutter.forget(np.array([beside]))
     assert after(0.0) == ["new"] * 3
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    points=st.integers(1, 2 * MANY),
+    spread=st.sampled_from([1.0, 300.0, 1e5]),
+    decimals=st.integers(0, 3),
+)
+def test_a_place_is_forgotten_within_reach_and_not_beyond(seed, points, spread, decimals):
+    rng = np.random.default_rng(seed)
+    clutter = ClutterMap(ClutterConfig(reach_px=4.0), SHAPE)
+    places, held = (rng.uniform(-spread, spread, (n, 2)).round(decimals) for n in (points, 3 + points // 4))
+    clutter.move(1 / 30, STAY, True)
+    clutter.add(places)
+    clutter.forget(held)
+    distance = np.hypot(*(places[:, None] - held).transpose(2, 0, 1)).min(axis=1)
+    for _ in range(60):
+        clutter.move(1 / 30, STAY, True)
+    _, familiar = clutter.compare(places)
+    left = places[distance > 4.0]
+    nearest = np.hypot(*(places[:, None] - left).transpose(2, 0, 1)).min(axis=1, initial=np.inf)
+    assert (familiar == (nearest <= 4.0)).all()
 
 
 def test_a_place_out_of_view_is_not_new():

@@ -47,6 +47,15 @@ def test_warp_by_hand():
     assert cov[0].tolist() == np.diag([2.0, 1.0, 4.0, 3.0]).tolist()
 
 
+def test_covariances_are_carried_by_the_whole_linear_part():
+    rng = np.random.default_rng(0)
+    roots = rng.normal(size=(5, 4, 4))
+    cov = roots @ roots.swapaxes(1, 2)
+    linear = np.kron(np.eye(2), [[0.9, -0.3], [0.2, 1.1]])
+    _, carried = kalman.warp(np.zeros((5, 4)), cov, (0.9, -0.3, 7.0, 0.2, 1.1, -2.0))
+    assert carried == pytest.approx(linear @ cov @ linear.T)
+
+
 def test_misfit_by_hand():
     cov = np.diag([3.0, 8.0, 1.0, 1.0])[None].repeat(2, axis=0)
     residual, spread = kalman.innovation(np.zeros((2, 4)), cov, np.array([[2.0, 0.0], [2.0, 3.0]]), 1.0)
