@@ -8,6 +8,7 @@ import numpy as np
 
 from pipeline.messages import (
     COASTING,
+    CONFIRMED,
     DETECTION_DTYPE,
     IDENTITY,
     MAX_SIDE,
@@ -24,7 +25,9 @@ from pipeline.track.clutter import ClutterMap, Flags
 from pipeline.track.config import TrackConfig
 from pipeline.track.evidence import MISS, ChanceDensity, hit, recent
 from pipeline.track.kalman import Array
+from pipeline.track.leap import SHARE, leaps
 from pipeline.track.lifecycle import TRUST, clearness, coast_s, doubtful, hopeful, is_steady, next_state
+from pipeline.track.looks import unlike
 from pipeline.track.meeting import BEHIND_S, MERGED_SIGMA, meet
 from pipeline.track.memory import LostTargets
 from pipeline.track.rate import StartScore
@@ -107,7 +110,7 @@ class Tracker:
         self._predict(dt, matrix, self.config.ego_sigma if ego.ok else self.config.ego_sigma_lost)
         self._clutter.move(dt, matrix, ego.ok)
         new, known = self._clutter.compare(positions)
-        rows, columns = self._associate(positions, detections["score"])
+        rows, columns = self._leap(*self._associate(positions, detections), positions, detections)
         shown, waiting = self._tracks["state"] != TENTATIVE, self._life["behind_s"] > 0
         merged, behind = meet(self._belief, shown, waiting, rows, positions[columns])
         self._weigh(rows, columns, positions, detections["score"] >= self._high, behind, dt)
@@ -139,10 +142,12 @@ class Tracker:
         sigmas = (self.config.cruise_sigma, self.config.accel_sigma)
         self._believe(belief.predict(belief.warp(self._belief, matrix), dt, sigmas, ego_sigma))
 
-    def _associate(self, positions: Array, score: Array) -> tuple[Indices, Indices]:
+    def _associate(self, positions: Array, detections: Table) -> tuple[Indices, Indices]:
         """Rows of tracks and the detections they get."""
-        config = self.config
+        config, score = self.config, detections["score"]
         near = pairs(self._belief, positions, config.measurement_sigma, config.max_gate_px, config.gate)
+        looks = unlike(self._tracks[near.rows], detections[near.columns])
+        near = near._replace(cost=near.cost + looks)
         high = score >= self._high
         rows, columns = assign(near.only(high[near.columns]), config.gate)
         low = (score >= self._low) & ~high
@@ -150,6 +155,19 @@ class Tracker:
         waiting[rows] = False
         more_rows, more_columns = assign(near.only(low[near.columns] & waiting[near.rows]), config.gate)
         return np.concatenate([rows, more_rows]), np.concatenate([columns, more_columns])
+
+    def _leap(self, rows: Indices, columns: Indices, positions: Array, detections: Table) -> tuple[Indices, Indices]:
+        """With the confirmed tracks that have leapt; where they were flying to is forgotten."""
+        missed, free = self._tracks["state"] == CONFIRMED, detections["score"] >= self._high
+        missed[rows] = free[columns] = False
+        reach_px = SHARE * float(self._size.max())
+        ours, theirs = leaps(self._tracks, np.flatnonzero(missed), detections, np.flatnonzero(free), reach_px)
+        if len(ours):
+            anew = belief.initiate(positions[theirs], self.config.measurement_sigma, self.config.birth_speed_sigma)
+            for state, first in zip(self._belief, anew, strict=True):
+                state[ours] = first
+            self._believe(self._belief)
+        return np.concatenate([rows, ours]), np.concatenate([columns, theirs])
 
     def _weigh(self, rows: Indices, columns: Indices, positions: Array, high: Flags, behind: Flags, dt: float) -> None:
         chance = high.copy()

@@ -1,0 +1,103 @@
+"""Large targets keep their number when the camera jerks; points, and what may be one of two, do not leap."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.messages import CONFIRMED, DETECTION_DTYPE, TENTATIVE, TRACK_DTYPE, EgoMotion
+from pipeline.track.config import TrackConfig
+from pipeline.track.leap import leaps
+from pipeline.track.looks import LARGE, unlike
+from pipeline.track.tracker import Tracker
+
+SHAPE = (512, 640)
+
+
+def rows(*things, dtype=DETECTION_DTYPE):
+    """Of (x, y, area, snr)."""
+    table = np.zeros(len(things), dtype)
+    for name, values in zip(("x", "y", "area", "snr"), zip(*things, strict=True), strict=False):
+        table[name] = values
+    table["score"] = 0.99
+    return table
+
+
+def ids(frames):
+    """Number of the confirmed track at the first thing of each frame, 0 if there is none."""
+    tracker, seen = Tracker(TrackConfig(), 0.9, SHAPE), []
+    for frame in frames:
+        table = tracker.step(rows(*frame), 1 / 25, EgoMotion(ok=True))
+        shown = table[table["state"] == CONFIRMED]
+        at = np.hypot(shown["x"] - frame[0][0], shown["y"] - frame[0][1]) < 3
+        seen.append(int(shown["id"][at][0]) if at.any() else 0)
+    return seen
+
+
+def flight(area, snr, leap, frames=40, at=20):
+    """Five px a frame to the right, and from one frame on for five frames back by so many."""
+    x = 200.0
+    for k in range(frames):
+        x += -leap if at <= k < at + 5 else 5.0
+        yield x, 250.0, area, snr
+
+
+def test_looks_by_hand():
+    one, other = rows((0, 0, 100, 20)), rows((0, 0, 25, 10))
+    by_area = math.log(4) ** 2 / (0.25 + 0.01 + 0.04)
+    by_contrast = math.log(2) ** 2 / (0.64 + 1 / 400 + 1 / 100)
+    assert unlike(one, other) == pytest.approx([by_area + by_contrast])
+
+
+@given(areas=st.tuples(*[st.integers(0, 400)] * 2), contrasts=st.tuples(*[st.floats(-100, 100, width=32)] * 2))
+def test_looks_are_a_distance_and_points_have_none(areas, contrasts):
+    one, other = (rows((0, 0, *look)) for look in zip(areas, contrasts, strict=True))
+    assert unlike(one, other) == pytest.approx(unlike(other, one))
+    assert unlike(one, one) == [0.0]
+    if max(areas) < LARGE:
+        assert unlike(one, other) == [0.0]
+
+
+def test_a_leap_goes_to_what_looks_alike_and_is_alone():
+    tracks = rows((100, 100, 100, 20), (400, 300, 30, 10), (500, 100, 4, 30), dtype=TRACK_DTYPE)
+    detections = rows(
+        (140, 100, 90, 25),  # the first one's
+        (120, 110, 3, 20),  # a point
+        (380, 300, 28, 9),  # either may be the second one's
+        (420, 310, 35, 12),
+        (510, 100, 4, 30),  # points do not leap
+        (170, 100, 95, 20),  # too far
+    )
+    found = leaps(tracks, np.arange(3), detections, np.arange(6), reach_px=60.0)
+    assert [part.tolist() for part in found] == [[0], [0]]
+    assert [part.tolist() for part in leaps(tracks, np.arange(1, 3), detections, np.array([3]), 60.0)] == [[1], [3]]
+    assert [len(part) for part in leaps(tracks, np.arange(3), detections, np.arange(0), 60.0)] == [0, 0]
+
+
+@pytest.mark.parametrize(("area", "snr"), [(150, 30), (20, 4)])
+def test_a_large_target_keeps_its_number_when_the_camera_jerks(area, snr):
+    seen = ids([[thing] for thing in flight(area, snr, leap=40.0)])
+    assert set(seen[12:]) == {seen[12]} != {0}
+
+
+def test_it_does_not_turn_into_a_speck_where_it_was_to_be_expected():
+    things = list(flight(150, 30, leap=9.0))
+    frames = [[thing] + ([(thing[0] + 14.0, 252.0, 2, 5)] if 20 <= k < 25 else []) for k, thing in enumerate(things)]
+    seen = ids(frames)
+    assert set(seen[12:]) == {seen[12]} != {0}
+
+
+def test_a_point_that_is_elsewhere_is_another():
+    seen = ids([[thing] for thing in flight(4, 30, leap=40.0)])
+    assert seen[20:25] == [0] * 5
+
+
+def test_tentative_tracks_do_not_leap():
+    tracker = Tracker(TrackConfig(), 0.9, SHAPE)
+    for x in (100.0, 140.0, 180.0, 220.0, 260.0, 300.0):
+        table = tracker.step(rows((x, 250.0, 150, 30)), 1 / 25, EgoMotion(ok=True))
+    assert (table["state"] == TENTATIVE).all()
