@@ -15,6 +15,7 @@ from pipeline.detect.config import DetectConfig
 from pipeline.detect.masks import draw, polygons_of, uncovered
 from pipeline.detect.moving import fusion
 from pipeline.detect.moving.evidence import Evidence, MovingEvidence
+from pipeline.detect.rim import in_picture
 from pipeline.detect.tiling import stitch, tiles
 from pipeline.link import SourceReport
 from pipeline.messages import Detected, EndOfSource, Packet, Prepared
@@ -145,6 +146,7 @@ class DetectStage:
                 limit=config.max_detections,
             )
             detections = fusion.join(detections, motion, sure=sure, limit=config.max_detections)
+        detections = in_picture(detections, _picture(packet))
         if polygons := polygons_of(config.masks, message.header.source):
             key = (message.header.source, message.header.height, message.header.width)
             if key not in self._masks:

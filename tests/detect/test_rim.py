@@ -1,0 +1,76 @@
+"""Lines at the rim that are no picture are told from whatever a scene ends with."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.capture.scene import Scene, SceneSpec
+from pipeline.capture.scene.spec import NAMES
+from pipeline.detect.rim import MARGIN_PX, MOST, in_picture, strange_lines
+from pipeline.messages import DETECTION_DTYPE
+
+NONE = (0, 0, 0, 0)
+
+
+def picture(kind, seed=0):
+    """A smooth scene with a little noise, of counts that use a tenth of the range."""
+    y, x = np.mgrid[:120, :160]
+    scene = np.sin(x / 17) + np.cos(y / 11) + (y > 80) * np.sin(x / 3)
+    noise = np.random.default_rng(seed).normal(0, 0.05, scene.shape)
+    return (np.iinfo(kind).max * (0.4 + 0.03 * (scene + noise))).astype(kind)
+
+
+def with_telemetry(frame, lines, seed=0):
+    """Dots on black in the first lines."""
+    dots = np.random.default_rng(seed).random((lines, frame.shape[1])) < 0.1
+    return np.concatenate([np.where(dots, np.iinfo(frame.dtype).max, 0).astype(frame.dtype), frame[lines:]])
+
+
+def at(*points):
+    table = np.zeros(len(points), DETECTION_DTYPE)
+    table["x"], table["y"] = np.array(points, float).reshape(-1, 2).T
+    return table
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+@pytest.mark.parametrize("lines", range(1, MOST + 1))
+def test_telemetry_is_found_on_the_side_where_it_is(kind, lines):
+    frame = with_telemetry(picture(kind), lines)
+    assert strange_lines(frame) == (lines, 0, 0, 0)
+    assert strange_lines(frame[::-1]) == (0, lines, 0, 0)
+    assert strange_lines(frame.T) == (0, 0, lines, 0)
+    assert strange_lines(frame.T[:, ::-1]) == (0, 0, 0, lines)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_scenes_have_none(name):
+    scene = Scene(SceneSpec(name=name, frames=60, seed=3, camera="pan+jitter"))
+    assert {strange_lines(scene.frame(k)) for k in range(0, 60, 6)} == {NONE}
+
+
+@given(seed=st.integers(0, 2**32 - 1), level=st.integers(0, 255), noise=st.sampled_from([0.0, 0.3, 20.0]))
+def test_what_has_nothing_in_it_has_none(seed, level, noise):
+    frame = np.random.default_rng(seed).normal(level, noise, (64, 80)).clip(0, 255).astype(np.uint8)
+    assert strange_lines(frame) == NONE
+
+
+def test_a_roof_along_the_rim_is_none():
+    frame = picture(np.uint8)
+    frame[:3] += 60
+    assert strange_lines(frame) == NONE
+
+
+def test_small_pictures_have_none():
+    assert strange_lines(with_telemetry(picture(np.uint8), 2)[:30]) == NONE
+
+
+def test_detections_on_and_beside_them_are_dropped_and_no_others():
+    frame = with_telemetry(picture(np.uint8), 2)
+    close, clear, below = (30, 1 + MARGIN_PX), (90, 2 + MARGIN_PX), (40, 119)
+    assert in_picture(at((20, 0), close, clear, below), frame).tolist() == at(clear, below).tolist()
+    everywhere = at((20, 0), close, clear, below)
+    assert in_picture(everywhere, picture(np.uint8)).tolist() == everywhere.tolist()
+    assert len(in_picture(at(), frame)) == 0
