@@ -45,16 +45,12 @@ class Belief(NamedTuple):
 
     def centre(self) -> Array:
         """Mean (n, 4) whichever model holds (11.6.6-14)."""
-        # From the one towards the other: where both say the same, so does the mean, to the last bit.
         cruise, manoeuvre = self.mean[:, CRUISE], self.mean[:, MANOEUVRE]
         return np.asarray(cruise + self.weight[:, MANOEUVRE, None] * (manoeuvre - cruise))
 
     def moments(self) -> tuple[Array, Array]:
         """The same, and its covariance (n, 4, 4) (11.6.6-15)."""
-        mean = self.centre()
-        apart = self.mean - mean[:, None]
-        spread = self.cov + apart[..., :, None] * apart[..., None, :]
-        return mean, np.einsum("nj,njkl->nkl", self.weight, spread)
+        return _mixed(self.mean, self.cov, self.weight[:, MANOEUVRE])
 
 
 NOBODY = Belief(np.empty((0, 2, 4)), np.empty((0, 2, 4, 4)), np.empty((0, 2)))
@@ -85,11 +81,8 @@ def predict(belief: Belief, dt: float, accel_sigmas: tuple[float, float], shift_
     mean, cov, weight = belief
     joint = weight[:, :, None] * _changes(dt)
     weight = joint.sum(axis=1)
-    share = joint / weight[:, None, :]
-    mixed = np.einsum("nij,nik->njk", share, mean)
-    apart = mean[:, :, None] - mixed[:, None]
-    spread = cov[:, :, None] + apart[..., :, None] * apart[..., None, :]
-    cov = np.einsum("nij,nijkl->njkl", share, spread)
+    manoeuvred = joint[:, MANOEUVRE] / weight  # of what goes into each model
+    mixed, cov = _mixed(mean[:, None], cov[:, None], manoeuvred)
     moved = [kalman.predict(mixed[:, j], cov[:, j], dt, sigma) for j, sigma in enumerate(accel_sigmas)]
     mean, cov = (np.stack(part, axis=1) for part in zip(*moved, strict=True))
     cov[..., [0, 1], [0, 1]] += shift_sigma**2
@@ -133,6 +126,23 @@ def _changes(dt: float) -> Array:
     rates = 1 / LASTS_S
     leave = rates / rates.sum() * (1 - np.exp(-rates.sum() * dt))
     return np.array([[1 - leave[0], leave[0]], [leave[1], 1 - leave[1]]])
+
+
+def _mixed(mean: Array, cov: Array, share: Array) -> tuple[Array, Array]:
+    """Mean (..., 4) and covariance (..., 4, 4) of two states mixed, of which the second has ``share`` (...).
+
+    From the one towards the other: where both say the same, so does the mean, to the last bit. What both are apart adds
+    the variance of a coin, share (1 - share), in that direction.
+
+    Args:
+        mean: (..., 2, 4).
+        cov: (..., 2, 4, 4).
+        share: of a shape that goes with theirs.
+    """
+    apart, second = mean[..., 1, :] - mean[..., 0, :], share[..., None, None]
+    between = cov[..., 0, :, :] + second * (cov[..., 1, :, :] - cov[..., 0, :, :])
+    spread = second * (1 - second) * (apart[..., :, None] * apart[..., None, :])
+    return mean[..., 0, :] + share[..., None] * apart, between + spread
 
 
 def _misfits(belief: Belief, measured: Array, measurement_sigma: float | Array) -> Array:
