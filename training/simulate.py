@@ -22,8 +22,6 @@ from training.pool import Pool
 EDGE = 25
 """Side of the square that a simulated target and its surroundings take, px."""
 SIGMA = (0.5, 2.8)
-ELONGATION = 2.0
-"""Of a spot at most: a lens makes a point nearly round. Sizes drawn for each axis apart would hold few points."""
 SHARPNESS = (1.0, 4.0)
 CONTRAST = (5.0, 50.0)
 
@@ -49,8 +47,7 @@ def simulate_targets(
     """
     size = len(pictures)
     wanted = rng.random(size) < [config.sources[k].simulated for k in placement.source]
-    width, stretch = _log_uniform(rng, SIGMA, (size,)), _log_uniform(rng, (1 / ELONGATION, ELONGATION), (size,)) ** 0.5
-    sigma = np.clip([width * stretch, width / stretch], *SIGMA)
+    sigma = _log_uniform(rng, SIGMA, (2, size))
     centre, sharpness = rng.uniform(-0.5, 0.5, (2, size)), rng.uniform(*SHARPNESS, size)
     contrast, places = _log_uniform(rng, CONTRAST, (size,)), rng.random((2, size, ATTEMPTS))
     if not wanted.any():
