@@ -31,7 +31,7 @@ SENSOR_PX = 0.75
 SENSOR_HITS = 3
 """As often must something have been at that pixel, in different tenths of a second, to stand on the sensor."""
 MANY = 500
-"""Points that are worth a grid first."""
+"""Points and places that are worth a grid first."""
 GRID = 320
 """Squares along each side of the picture, at most."""
 MAX_POINTS = 10_000
@@ -162,7 +162,12 @@ def _near(places: Array, points: Array, reach_px: float) -> Flags:
     near = np.zeros(len(points), bool)
     if not len(places) or not len(points):
         return near
-    close = np.arange(len(points)) if len(points) < MANY else np.flatnonzero(_beside(places, points, reach_px))
+    close = np.arange(len(points))
+    if len(places) + len(points) >= MANY:
+        places = places[_beside(points, places, reach_px)]
+        if not len(places):
+            return near
+        close = np.flatnonzero(_beside(places, points, reach_px))
     # The tree is asked once and thrown away: what counts is how fast it is built.
     tree = cKDTree(places, leafsize=64, balanced_tree=False, compact_nodes=False)
     distance, _ = tree.query(points[close], distance_upper_bound=np.nextafter(reach_px, np.inf))
