@@ -135,7 +135,8 @@ def test_a_stage_that_cannot_keep_up_is_called_slow_until_it_can(
     calm = "test://demo?width=64&height=64&frames=20000&fps=2&live=1"
     flood = "test://crossing?width=96&height=64&fps=900&live=1&loop=1"
     asked = Asked(runtime, monkeypatch)
-    run = start(calm, flood, *FAST, "--set", "supervisor.slow_s=3", runtime=runtime)
+    slow = ("--set", "detect.weights=mshnet", "--set", "detect.backend=torch")  # much slower than what feeds it
+    run = start(calm, flood, *FAST, *slow, "--set", "supervisor.slow_s=3", runtime=runtime)
     try:
         seen = asked.until(lambda s: s.stages["detect"].slow)
         detect = seen.stages["detect"]
