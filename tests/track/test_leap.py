@@ -47,19 +47,25 @@ def flight(area, snr, leap, frames=40, at=20):
 
 
 def test_looks_by_hand():
-    one, other = rows((0, 0, 100, 20)), rows((0, 0, 25, 10))
+    one, other = rows((0, 0, 100, 20), dtype=TRACK_DTYPE), rows((0, 0, 25, 10))
     by_area = math.log(4) ** 2 / (0.25 + 0.01 + 0.04)
     by_contrast = math.log(2) ** 2 / (0.64 + 1 / 400 + 1 / 100)
     assert unlike(one, other) == pytest.approx([by_area + by_contrast])
 
 
 @given(areas=st.tuples(*[st.integers(0, 400)] * 2), contrasts=st.tuples(*[st.floats(-100, 100, width=32)] * 2))
-def test_looks_are_a_distance_and_points_have_none(areas, contrasts):
-    one, other = (rows((0, 0, *look)) for look in zip(areas, contrasts, strict=True))
-    assert unlike(one, other) == pytest.approx(unlike(other, one))
-    assert unlike(one, one) == [0.0]
+def test_looks_are_a_distance_and_known_points_have_none(areas, contrasts):
+    looks = [(0, 0, *look) for look in zip(areas, contrasts, strict=True)]
+    tracks, detections = rows(*looks, dtype=TRACK_DTYPE), rows(*looks)
+    tracks["state"] = TENTATIVE
+    there, back = unlike(tracks, detections[::-1])
+    assert there == pytest.approx(back)
+    assert unlike(tracks, detections).tolist() == [0, 0]
     if max(areas) < LARGE:
-        assert unlike(one, other) == [0.0]
+        assert there == 0
+    tracks["state"] = CONFIRMED
+    known = unlike(tracks, detections[::-1])
+    assert known.tolist() == [there * (areas[0] >= LARGE), back * (areas[1] >= LARGE)]
 
 
 def test_a_leap_goes_to_what_looks_alike_and_is_alone():
