@@ -13,7 +13,7 @@ from pipeline.capture.source import Picture
 from pipeline.detect.moving.config import MovingConfig
 from pipeline.detect.moving.residual import FILTERED, PAST, significance
 from pipeline.detect.moving.stuck import StuckPixels
-from pipeline.detect.moving.threshold import spread, thresholds
+from pipeline.detect.moving.threshold import allowed, ranked_peaks, spread, tail_power, thresholds
 from pipeline.messages import EgoMotion
 from pipeline.preprocess.registration import Image, Matrix, Reference, smooth
 
@@ -22,9 +22,13 @@ LEAST_SIDE = 32
 LEAST_NOISE = 0.82
 """Counts of a frame's noise. A coder that repeats whole blocks leaves less, and then what remains is not noise: key
 frames, trails, blocks drawn anew."""
+WHOLE_NOISE = 1.6
+"""Counts from which on a coder has left the noise whole. Below, what it draws anew looks like noise, and stays."""
+CODED_SHARE = 1 / 40
+"""Of the false peaks, may pass in such frames."""
 REST_S = 5.0
 """Key frames look noisy, and come every few seconds: so long must all frames be."""
-HIGHEST_THRESHOLD = 8.0
+HIGHEST_THRESHOLD = 10.0
 """A part of the frame that needs a higher one changes in ways that are not noise: waves, branches, a blinking lamp."""
 FIRST_SHARE = 1 / 3
 """At the start there is no frame as old as the others will be: one of this share of their age has to do."""
@@ -77,6 +81,7 @@ class MovingEvidence:
         self._stuck = StuckPixels()
         self._snapshots: list[_Snapshot] = []
         self._usual: NDArray[np.float64] | None = None
+        self._power = math.nan
         self._rest_until = -math.inf
         self._seen = self._compared = 0
 
@@ -111,18 +116,33 @@ class MovingEvidence:
         if not past:
             return None
         if len(past) != self._compared:
-            self._compared, self._usual = len(past), None
+            self._compared, self._usual, self._power = len(past), None, math.nan
         frames = [shot.warped() for shot in past]
         seen: NDArray[np.bool_] = np.isfinite(sum(frames))
-        found, noise = significance(now, frames, seen)
-        if noise < LEAST_NOISE * FILTERED[len(past)]:
+        found, filtered = significance(now, frames, seen)
+        noise = filtered / FILTERED[len(past)]
+        if noise < LEAST_NOISE:
             self._rest_until = pts + REST_S
-        now_at = thresholds(found, self._config.false_peaks)
+        now_at = self._thresholds(found, noise)
         self._usual = now_at if self._usual is None else _settle(self._usual, now_at)
         # At once where much of a cell changes, as at the key frames of a coder.
-        needed = np.where(now_at > _BURST * self._usual, now_at, self._usual)
+        needed = np.where(np.isfinite(now_at) & (now_at > _BURST * self._usual), now_at, self._usual)
         needed[needed > HIGHEST_THRESHOLD] = math.inf
         return Evidence(found, spread(needed, (found.shape[0], found.shape[1]))) if pts > self._rest_until else None
+
+    def _thresholds(self, found: Image, noise: float) -> NDArray[np.float64]:
+        ranked = ranked_peaks(found)
+        power = tail_power(ranked)
+        if math.isnan(self._power):
+            self._power = power
+        elif not math.isnan(power):
+            self._power += _SMOOTHING * (power - self._power)
+        rate = self._config.false_peaks
+        if noise < WHOLE_NOISE:
+            rate *= CODED_SHARE
+        elif self._compared == PAST:  # beside fewer frames targets leave holes, which are no noise
+            rate = allowed(rate, self._power)
+        return thresholds(ranked, rate, power)
 
     def _old(self, shot: _Snapshot, pts: float, share: float = 1.0) -> bool:
         return pts - shot.pts >= share * self._config.interval_s - _CLOCK_S

@@ -10,43 +10,28 @@ from numpy.typing import NDArray
 
 CELL = 64
 """Side of the parts, px: water, sky and trees each get thresholds of their own."""
-RANKS = (10, 40)
-"""Targets in a cell are fewer than the first of these, and the peaks between them are none."""
+RANKS = (4, 10, 40)
+"""Where the heights of a cell's peaks are read off. Targets in a cell are hardly ever as many as the second of these,
+and in half of the cells not as many as the first; the peaks of lower rank are none."""
+POWERS = np.linspace(0.6, 2.4, 19)
+"""Of the laws that peaks may follow: 2 for Gaussian noise, 1 for exponential tails, less for edges that shake."""
+NOISE = (1.5, 1.9)
+"""Powers between which what passes turns from clutter into noise. Noise comes anywhere, and a tracker that knows how
+often does not take a chain of it for a target; it takes an edge that shakes for one."""
+NOISE_RATE = 6.0
+"""So many times as many peaks may pass where they are noise."""
 _LEAST_PEAK = 0.5
 
 
-def threshold_for(heights: NDArray[np.float32], rate: float) -> float:
-    """The height that ``rate`` false peaks exceed.
-
-    The highest of many peaks follow an exponential law above any high enough level, so its two parameters can be
-    read off the peaks of lower rank, among which there are no targets (Pickands 1975; for Gaussian noise, whose
-    tail is lighter, the threshold comes out too high).
-
-    Args:
-        heights: of all peaks, any order.
-        rate: peaks, below ``RANKS[0]``.
-
-    Returns:
-        infinity if there are too few peaks to tell.
-    """
-    first, last = RANKS
-    if len(heights) < last:
-        return math.inf
-    ordered = -np.partition(-heights, (first - 1, last - 1))
-    upper, lower = float(ordered[first - 1]), float(ordered[last - 1])
-    scale = (upper - lower) / math.log(last / first)
-    return upper + scale * math.log(first / rate)
-
-
-def thresholds(picture: NDArray[np.float32], rate: float) -> NDArray[np.float64]:
-    """A threshold for each cell of a picture.
+def ranked_peaks(picture: NDArray[np.float32]) -> NDArray[np.float64]:
+    """What the threshold of each cell of a picture follows from.
 
     Args:
         picture: (H, W). Its peaks are the largest of the 25 pixels around each.
-        rate: peaks in the whole picture.
 
     Returns:
-        (rows, columns) of cells of equal size, at most ``CELL`` px and a half of that.
+        (rows, columns, 3), heights of the peaks of ``RANKS`` in cells of equal size, at most ``CELL`` px and a half of
+        that; NaN in cells of too few peaks to tell.
     """
     height, width = picture.shape
     rows, columns = grid(picture.shape)
@@ -56,8 +41,56 @@ def thresholds(picture: NDArray[np.float32], rate: float) -> NDArray[np.float64]
     cell = (y * rows // height) * columns + x * columns // width
     order = np.argsort(cell, kind="stable")
     parts = np.split(picture.ravel()[peaks[order]], np.searchsorted(cell[order], np.arange(1, rows * columns)))
-    share = rate / (rows * columns)
-    return np.array([threshold_for(part, share) for part in parts]).reshape(rows, columns)
+    places = [rank - 1 for rank in RANKS]
+    none = np.full(len(RANKS), np.nan)
+    ranked = [-np.partition(-part, places)[places] if len(part) > places[-1] else none for part in parts]
+    return np.array(ranked, np.float64).reshape(rows, columns, len(RANKS))
+
+
+def tail_power(ranked: NDArray[np.float64]) -> float:
+    """How fast the tails of a picture's peaks fall: the median of what the three heights of each cell tell.
+
+    Half of the cells may have targets, and they do not change it by much.
+
+    Args:
+        ranked: see ``ranked_peaks``.
+
+    Returns:
+        within ``POWERS``; NaN if no cell tells.
+    """
+    told = ranked[np.isfinite(ranked[..., 0])]
+    if not len(told):
+        return math.nan
+    high, middle, low = told.T[:, :, None] ** POWERS
+    # By the law, steps between the powers of heights are in proportion to those between the logarithms of ranks.
+    excess = (high - middle) - (middle - low) * math.log(RANKS[1] / RANKS[0]) / math.log(RANKS[2] / RANKS[1])
+    return float(np.median(POWERS[np.minimum((excess < 0).sum(axis=1), len(POWERS) - 1)]))
+
+
+def thresholds(ranked: NDArray[np.float64], rate: float, power: float) -> NDArray[np.float64]:
+    """The heights that ``rate`` false peaks of a picture exceed, as many in each cell.
+
+    Above any high enough level the logarithm of how many peaks are higher falls in proportion to a power of the
+    height (a Weibull tail), so where it falls to a rate can be read off two peaks of lower rank.
+
+    Args:
+        ranked: see ``ranked_peaks``.
+        rate: peaks in the whole picture.
+        power: of the law, see ``tail_power``.
+
+    Returns:
+        (rows, columns); infinity where ``ranked`` is NaN.
+    """
+    share = rate / math.prod(ranked.shape[:2])
+    middle, low = ranked[..., 1] ** power, ranked[..., 2] ** power
+    steps = max(0.0, math.log(RANKS[1] / share)) / math.log(RANKS[2] / RANKS[1])
+    found: NDArray[np.float64] = (middle + (middle - low) * steps) ** (1 / power)
+    return np.where(np.isnan(found), math.inf, found)
+
+
+def allowed(rate: float, power: float) -> float:
+    """How many false peaks may pass where tails fall with this power, if ``rate`` may where they are clutter."""
+    return rate * math.exp(math.log(NOISE_RATE) * float(np.interp(power, NOISE, (0, 1))))
 
 
 def grid(shape: tuple[int, ...]) -> tuple[int, int]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
 from pipeline.capture.scene import Scene, SceneSpec
 from pipeline.detect.moving.config import MovingConfig
 from pipeline.detect.moving.evidence import HIGHEST_THRESHOLD, MovingEvidence
+from pipeline.detect.moving.threshold import allowed
 from pipeline.messages import IDENTITY, EgoMotion
 from pipeline.preprocess.ego_motion import EgoMotionConfig, EgoMotionEstimator
 
@@ -45,11 +47,11 @@ def test_targets_of_snr_5_under_a_moving_camera_are_seen_and_little_else(url):
                 (hits if k >= THREE else early).append(over[rows, columns].any())
                 over[max(0, rows.start - 4) : rows.stop + 4, max(0, columns.start - 4) : columns.stop + 4] = False
         if k >= THREE:
-            false.append(over.sum())
+            false.append(cv2.connectedComponents(over.astype(np.uint8))[0] - 1)
     assert len(false) == 90 - THREE
     assert np.mean(early) > 0.3
-    assert np.mean(hits) > 0.7
-    assert np.mean(false) < 1.5  # pixels
+    assert np.mean(hits) > 0.85
+    assert np.mean(false) < allowed(MovingConfig().false_peaks, 2.0)
 
 
 def test_a_frame_of_the_past_is_needed_and_again_after_a_break():
@@ -74,12 +76,24 @@ def test_the_smallest_of_frames_tell_nothing(shape):
     assert evidence([noise(k, shape) for k in range(30)]) == [None] * 30
 
 
-def test_noise_alone_passes_about_never():
+def test_noise_alone_passes_no_more_often_than_wanted():
     seen = [found for found in evidence([noise(k) for k in range(80)]) if found is not None]
     assert len(seen) > 50
-    over = [(found.significance > found.threshold).sum() for found in seen]
-    assert np.mean(over) < MovingConfig().false_peaks
+    over = [cv2.connectedComponents((found.significance > found.threshold).astype(np.uint8))[0] - 1 for found in seen]
+    assert np.mean(over) < allowed(MovingConfig().false_peaks, 2.0)
     assert all(((found.threshold > 3) & (found.threshold < 7)).all() for found in seen)
+
+
+def test_a_part_that_is_half_out_of_view_keeps_what_it_needed():
+    # Its 16 rows have too few peaks for a threshold of their own.
+    seer = MovingEvidence(MovingConfig())
+    before = evidence([noise(k) for k in range(40)], seer)[-1]
+    away = EgoMotion(matrix=(1.0, 0.0, 0.0, 0.0, 1.0, 48.0), inliers=50, ok=True, method="flow")
+    frame = np.roll(noise(39), 48, axis=0)
+    after = seer.see(frame, away, 40 / RATE)
+    assert before is not None and after is not None
+    assert np.isfinite(after.threshold[:64]).all()
+    assert after.threshold[0, 0] == pytest.approx(before.threshold[0, 0], rel=0.05)
 
 
 def test_a_coder_that_repeats_blocks_is_not_believed_also_at_its_key_frames():

@@ -7,46 +7,103 @@ import math
 import numpy as np
 import pytest
 
-from pipeline.detect.moving.threshold import CELL, RANKS, grid, spread, threshold_for, thresholds
+from pipeline.detect.moving.threshold import (
+    CELL,
+    NOISE_RATE,
+    POWERS,
+    RANKS,
+    allowed,
+    grid,
+    ranked_peaks,
+    spread,
+    tail_power,
+    thresholds,
+)
+
+CELLS, PEAKS = 20, 120
 
 
-@pytest.mark.parametrize("rate", [0.1, 0.5, 3.0])
+def ranked(heights):
+    """Those of (cells, peaks)."""
+    return -np.sort(-heights, axis=1)[:, [rank - 1 for rank in RANKS]][None]
+
+
+def weibull(rng, power, scale=1.0):
+    return scale * rng.weibull(power, (CELLS, PEAKS))
+
+
+@pytest.mark.parametrize("rate", [0.5, 2.0, 20.0])
+@pytest.mark.parametrize("power", [0.8, 1.0, 2.0])
 @pytest.mark.parametrize("scale", [0.3, 2.0])
-def test_exponential_peaks_pass_at_the_wanted_rate(rate, scale):
+def test_peaks_pass_at_the_wanted_rate_whatever_their_law(rate, power, scale):
     rng = np.random.default_rng(0)
     passed = []
-    for _ in range(800):
-        heights = rng.exponential(scale, 200).astype(np.float32)
-        passed.append((heights > threshold_for(heights, rate)).sum())
+    for _ in range(200):
+        heights = weibull(rng, power, scale)
+        told = ranked(heights)
+        passed.append((heights > thresholds(told, rate, power)[0][:, None]).sum())
     assert np.mean(passed) == pytest.approx(rate, rel=0.5)
 
 
-def test_gaussian_noise_passes_more_rarely_than_wanted():
+@pytest.mark.parametrize("power", [0.8, 1.0, 1.5, 2.0])
+def test_the_law_is_read_off_the_peaks(power):
     rng = np.random.default_rng(1)
-    passed = []
-    for _ in range(300):
-        heights = np.abs(rng.normal(size=400)).astype(np.float32)
-        passed.append((heights > threshold_for(heights, 0.5)).sum())
-    assert np.mean(passed) < 0.5
+    told = [tail_power(ranked(weibull(rng, power))) for _ in range(200)]
+    assert np.mean(told) == pytest.approx(power, rel=0.12)
 
 
-def test_two_targets_hardly_raise_it():
+def test_the_law_of_three_heights_worked_by_hand():
+    # Squares of heights fall by equal amounts for each logarithm of rank: a power of 2.
+    heights = np.sqrt(30 - 4 * np.log(np.array(RANKS)))
+    assert tail_power(heights[None, None]) == pytest.approx(2.0)
+    (threshold,) = thresholds(heights[None, None], 0.5, 2.0).ravel()
+    assert threshold == pytest.approx(np.sqrt(30 - 4 * np.log(0.5)))
+
+
+def test_tails_beyond_all_laws_have_the_nearest():
+    flat, steep = np.array([[[9.0, 9.0, 1.0]]]), np.array([[[90.0, 9.0, 8.9]]])
+    assert tail_power(flat) == POWERS[-1]
+    assert tail_power(steep) == POWERS[0]
+
+
+def test_targets_in_half_of_the_cells_change_neither_law_nor_thresholds_by_much():
     rng = np.random.default_rng(2)
-    heights = rng.exponential(0.4, 200).astype(np.float32)
+    heights = weibull(rng, 2.0)
     crowded = heights.copy()
-    crowded[:2] = 40
-    assert threshold_for(crowded, 0.5) < threshold_for(heights, 0.5) + 0.8
+    crowded[: CELLS // 2, :2] = 40
+    before, after = ranked(heights), ranked(crowded)
+    assert tail_power(after) > tail_power(before) - 0.4
+    raised = thresholds(after, 2.0, tail_power(after)) - thresholds(before, 2.0, tail_power(before))
+    assert raised.max() < 0.6
+
+
+def test_where_peaks_are_noise_more_may_pass():
+    assert allowed(1.5, 0.8) == 1.5
+    assert allowed(1.5, 2.0) == pytest.approx(1.5 * NOISE_RATE)
+    assert 1.5 < allowed(1.5, 1.7) < 1.5 * NOISE_RATE
+
+
+def test_a_rate_above_that_of_the_ranks_ends_at_them():
+    told = ranked(weibull(np.random.default_rng(4), 1.0))
+    assert (thresholds(told, 1e6, 1.0) == told[..., 1]).all()
 
 
 def test_too_few_peaks_tell_nothing():
-    assert math.isinf(threshold_for(np.ones(RANKS[1] - 1, np.float32), 0.5))
+    picture = np.zeros((64, 128), np.float32)
+    picture[4:60:8, 4:60:8] = np.random.default_rng(5).uniform(1, 2, (7, 7))
+    picture[4:20:8, 68:124:8] = 1.0
+    told = ranked_peaks(picture)
+    assert told.shape == (1, 2, 3)
+    assert told[0, 0].tolist() == np.sort(picture[:, :64], axis=None)[::-1][[rank - 1 for rank in RANKS]].tolist()
+    assert np.isnan(told[0, 1]).all()
+    assert list(np.isinf(thresholds(told, 1.0, 1.0))[0]) == [False, True]
 
 
 def test_each_cell_has_its_own():
     rng = np.random.default_rng(3)
     picture = np.abs(rng.normal(size=(128, 256))).astype(np.float32)
     picture[:, 128:] *= 3
-    found = thresholds(picture, 1.0)
+    found = thresholds(ranked_peaks(picture), 1.0, 2.0)
     assert found.shape == grid(picture.shape) == (2, 4)
     assert found[:, 2:].min() > 2 * found[:, :2].max()
     whole = spread(found, picture.shape)
@@ -64,5 +121,7 @@ def test_every_pixel_has_a_cell_in_frames_of_any_size():
         assert counts.max() <= (1.5 * CELL) ** 2
 
 
-def test_a_flat_picture_has_no_threshold():
-    assert np.isinf(thresholds(np.zeros((64, 64), np.float32), 1.0)).all()
+def test_a_flat_picture_has_no_law_and_no_threshold():
+    told = ranked_peaks(np.zeros((64, 64), np.float32))
+    assert math.isnan(tail_power(told))
+    assert np.isinf(thresholds(told, 1.0, math.nan)).all()
