@@ -22,10 +22,12 @@ LEAST_SIDE = 32
 LEAST_NOISE = 0.82
 """Counts of a frame's noise. A coder that repeats whole blocks leaves less, and then what remains is not noise: key
 frames, trails, blocks drawn anew."""
-WHOLE_NOISE = 1.6
-"""Counts from which on a coder has left the noise whole. Below, what it draws anew looks like noise, and stays."""
+CODED_NOISE = (1.2, 2.2)
+"""Counts between which a coder leaves more and more of the noise. What it draws anew looks like noise, and stays."""
 CODED_SHARE = 1 / 40
-"""Of the false peaks, may pass in such frames."""
+"""Of the false peaks, may pass where it leaves the least."""
+RAW_NOISE = 5.0
+"""Counts from which on no coder has touched it: what looks like noise is noise."""
 REST_S = 5.0
 """Key frames look noisy, and come every few seconds: so long must all frames be."""
 HIGHEST_THRESHOLD = 10.0
@@ -137,10 +139,8 @@ class MovingEvidence:
             self._power = power
         elif not math.isnan(power):
             self._power += _SMOOTHING * (power - self._power)
-        rate = self._config.false_peaks
-        if noise < WHOLE_NOISE:
-            rate *= CODED_SHARE
-        elif self._compared == PAST:  # beside fewer frames targets leave holes, which are no noise
+        rate = self._config.false_peaks * CODED_SHARE ** float(np.interp(noise, CODED_NOISE, (1, 0)))
+        if noise >= RAW_NOISE and self._compared == PAST:  # beside fewer frames targets leave holes, which are no noise
             rate = allowed(rate, self._power)
         return thresholds(ranked, rate, power)
 
