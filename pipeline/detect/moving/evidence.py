@@ -22,9 +22,9 @@ LEAST_SIDE = 32
 LEAST_NOISE = 0.82
 """Counts of a frame's noise. A coder that repeats whole blocks leaves less, and then what remains is not noise: key
 frames, trails, blocks drawn anew."""
-CODED_NOISE = (1.2, 2.2)
+CODED_NOISE = (1.2, 2.0)
 """Counts between which a coder leaves more and more of the noise. What it draws anew looks like noise, and stays."""
-CODED_SHARE = 1 / 40
+CODED_SHARE = 1 / 400
 """Of the false peaks, may pass where it leaves the least."""
 RAW_NOISE = 5.0
 """Counts from which on no coder has touched it: what looks like noise is noise."""
