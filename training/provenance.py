@@ -27,6 +27,23 @@ def changes(recipe: TrainConfig, file: Path) -> list[str]:
     return [f"{key}={json.dumps(ours.get(key))}" for key in different if key not in MACHINE]
 
 
+def read_twin(state: Path, recipe: TrainConfig) -> TrainConfig:
+    """The recipe of a twin run, which must be this one but for the pictures that were held out.
+
+    Args:
+        state: checkpoint of the twin.
+        recipe: of the run.
+
+    Raises:
+        ConfigError: unreadable, or another recipe.
+    """
+    twin = checkpoint.read_config(state)
+    ours, theirs = (_flat(msgspec.to_builtins(_all_seen(tree))) for tree in (recipe, twin))
+    if different := sorted(key for key in ours if key not in MACHINE and ours[key] != theirs.get(key)):
+        raise ConfigError(f"{state}: no twin of the run: {', '.join(different)} differ")
+    return twin
+
+
 def commit() -> str:
     """The checkout's commit, with ``-dirty`` after it if tracked files differ; ``uncommitted`` outside a checkout."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
@@ -56,6 +73,11 @@ def describe_split(sources: Sequence[SourceConfig]) -> str:
         f"held out for validation, never trained on: by sha256 of set/name (neighbouring frames of one recording may "
         f"lie on both sides) {', '.join(hashed) or 'nothing'}; by list {', '.join(listed) or 'nothing'}"
     )
+
+
+def _all_seen(recipe: TrainConfig) -> TrainConfig:
+    sources = [msgspec.structs.replace(source, validation=0.0) for source in recipe.data.sources]
+    return msgspec.structs.replace(recipe, data=msgspec.structs.replace(recipe.data, sources=sources))
 
 
 def _share(source: SourceConfig) -> float:

@@ -6,6 +6,9 @@ missed target and a false alarm weigh the same, every set counts the same whatev
 on which annotators disagree, has no say. The curve is flat around its top, and a few hundred targets do not resolve
 its last half percent; so the manifest gets the highest threshold within 0.005 of the best mean F1, which raises the
 fewest false alarms on pictures without targets, the sets that have no F1.
+
+What is deployed may have learnt from every picture. Then a twin, the same recipe with pictures held out, tells how
+good it is: ``--run ALL --twin HELD_OUT``.
 """
 
 from __future__ import annotations
@@ -18,12 +21,10 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 
 import nets
-from nets.manifest import FOLDER, SUFFIX, Input, Manifest, Training, Validation, stored
+from nets.manifest import FOLDER, SUFFIX, Input, Manifest, Training, Validation
 from pipeline.errors import ConfigError, PipelineError
 from training import checkpoint, predict
 from training.config import TrainConfig
@@ -31,66 +32,14 @@ from training.data import read_source, split_names
 from training.device import DEVICES, exact_float32, open_device
 from training.metrics.strict import StrictScore
 from training.metrics.sweep import COLUMNS, markdown, sweep
-from training.provenance import changes, commit, describe_split, steps
-from training.trainer import AVERAGED, BEST, STATE
+from training.provenance import changes, commit, describe_split, read_twin, steps
+from training.run_weights import FILES, blend, load
+from training.trainer import STATE
 
 THRESHOLDS = tuple(k / 100 for k in range(20, 91, 5))
 RESOLUTION = 0.005
 HALF = 0.5
-FILES = {"ema": AVERAGED, "best": BEST}
 CONFIGS = Path("configs/train")
-
-
-def load_weights(run: Path, recipe: TrainConfig, weights: str, device: torch.device) -> nn.Module:
-    """The run's averaged weights, last or best, in eval mode; rounded as they are stored, so that these are scored.
-
-    Raises:
-        ConfigError: missing or unreadable, of another network, or beyond half precision.
-    """
-    path = run / FILES[weights]
-    try:
-        tensors = load_file(path)
-        network = nets.build(recipe.network.name, **recipe.network.options)
-        network.load_state_dict(tensors)
-        network.load_state_dict(stored(network))
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: the run has not written its weights yet") from None
-    except (OSError, SafetensorError, ValueError, RuntimeError) as error:
-        raise ConfigError(f"{path}: {' '.join(str(error).split())[:200]}") from None
-    network.eval().requires_grad_(False)
-    return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
-
-
-def blend(network: nn.Module, recipe: TrainConfig, weights: str, share: float) -> str:
-    """Move a network part of the way to other weights of its kind, such as those that its run was started from.
-
-    What a run has learnt and what it has forgotten lie on the same way, and a part of it often has most of the
-    one and little of the other (WiSE-FT: Wortsman et al., CVPR 2022).
-
-    Args:
-        network: changed in place.
-        recipe: of its run.
-        weights: name or path.
-        share: of the way, 0 to 1.
-
-    Returns:
-        sha256 of the weights.
-
-    Raises:
-        ConfigError: they cannot be read, or are of another network or input.
-    """
-    try:
-        other, manifest = nets.load_trained(weights)
-    except nets.WeightsError as error:
-        raise ConfigError(f"--blend: {error}") from None
-    theirs = (manifest.architecture, manifest.options, manifest.input.normalisation)
-    if theirs != (recipe.network.name, recipe.network.options, recipe.normalisation):
-        raise ConfigError(f"--blend: {weights} is another network than the run's, or sees pictures otherwise")
-    for ours, other_tensor in zip(network.state_dict().values(), other.state_dict().values(), strict=True):
-        if ours.is_floating_point():
-            ours.lerp_(other_tensor.to(ours), share)
-    network.load_state_dict(stored(network))
-    return manifest.sha256
 
 
 def validate(
@@ -138,6 +87,7 @@ def publish(
     blended: str | None = None,
     share: float = HALF,
     scales: Literal[1, 2] = 1,
+    twin: Path | None = None,
 ) -> tuple[Manifest, str]:
     """Score a run, choose its threshold and write weights and manifest.
 
@@ -155,6 +105,8 @@ def publish(
         blended: weights to ``blend`` it with, if any.
         share: of these.
         scales: that pictures are seen at, see ``nets.two_scales``.
+        twin: folder of a run of the same recipe that held pictures out. It is scored in the place of this one, whose
+            pictures it had not seen, and blended alike.
 
     Returns:
         the manifest, and for people the scores at its threshold and the mean F1 at all of them, in Markdown.
@@ -165,11 +117,17 @@ def publish(
     recipe = checkpoint.read_config(run / STATE)
     changed, progress, step = changes(recipe, file), checkpoint.read_progress(run / STATE), steps(run, weights)
     root, sources = Path(recipe.data.root), recipe.data.sources
-    network = load_weights(run, recipe, weights, device)
+    network = load(run, recipe, weights, device)
     other = blend(network, recipe, blended, share) if blended else ""
+    judged, held = network, recipe
+    if twin is not None:
+        held = read_twin(twin / STATE, recipe)
+        judged = load(twin, held, weights, device)
+        if blended:
+            blend(judged, held, blended, share)
     counts = {source.folder: len(split_names(root, source)[0]) for source in sources}
     seen = Input(channels=recipe.normalisation.channels, normalisation=recipe.normalisation, scales=scales)
-    scores = validate(nets.deployed(network, seen), recipe, THRESHOLDS, most, device)
+    scores = validate(nets.deployed(judged, seen), held, THRESHOLDS, most, device)
     f1 = mean_f1(scores)
     chosen = choose(f1) if threshold is None else THRESHOLDS.index(threshold)
     figures = {folder: score[chosen].summary() for folder, score in scores.items()}
@@ -186,6 +144,7 @@ def publish(
         notes.append(f"{1 - share:g} of these and {share:g} of the weights of sha256 {other}")
     if changed:
         notes.append("changed in the recipe: " + ", ".join(changed))
+    whose = f" of a twin run ({steps(twin, weights)} steps), the same but that these have seen it" if twin else ""
     capped = f", at most {most} pictures a set" if most else ""
     manifest = Manifest(
         name=name,
@@ -206,7 +165,7 @@ def publish(
         ),
         validation=Validation(
             protocol=f"strict, probability >= {THRESHOLDS[chosen]:g}, float16 weights in float32, native resolution",
-            split=f"held-out part of each training set{capped}; the threshold was chosen on it",
+            split=f"held-out part of each training set{whose}{capped}; the threshold was chosen on it",
             metrics={folder: {key: figure[key] for key in COLUMNS} for folder, figure in figures.items()},
         ),
     )
@@ -242,6 +201,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=Path, default=FOLDER, help="folder to write to")
     parser.add_argument("--config", type=Path, help="the run's recipe; default: configs/train/NETWORK.yaml")
+    parser.add_argument("--twin", type=Path, help="run of the same recipe that held pictures out: it is scored instead")
     parser.add_argument("--pictures", type=count, help="most validation pictures a set; default: all")
     parser.add_argument(
         "--threshold", type=float, choices=THRESHOLDS, help="probability; default: by the F1 in targets"
@@ -277,6 +237,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.blend,
             options.share or HALF,
             options.scales,
+            options.twin,
         )
     except PipelineError as error:
         sys.stderr.write(f"training.publish: {error}\n")

@@ -61,7 +61,7 @@ class TrackConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     confirm_hits: PositiveInt = 4
     confirm_window: PositiveInt = 5
     clear_snr: NonNegative = 10.0
-    motion_evidence: NonNegative = 40.0
+    motion_evidence: NonNegative = 32.0
     moved_px: NonNegative = 3.0
     max_coast_s: Positive = 0.5
     remember_s: NonNegative = 1.5

@@ -113,7 +113,7 @@ class Tracker:
         rows, columns = self._leap(*self._associate(positions, detections), positions, detections)
         shown, waiting = self._tracks["state"] != TENTATIVE, self._life["behind_s"] > 0
         merged, behind = meet(self._belief, shown, waiting, rows, positions[columns])
-        self._weigh(rows, columns, positions, detections["score"] >= self._high, behind, dt)
+        self._weigh(rows, columns, positions, detections, behind, dt)
         self._update(rows, detections[columns], positions[columns], merged)
         self._wait(behind, dt)
         self._age(rows, detections[columns], new[columns], known[columns])
@@ -169,13 +169,13 @@ class Tracker:
             self._believe(self._belief)
         return np.concatenate([rows, ours]), np.concatenate([columns, theirs])
 
-    def _weigh(self, rows: Indices, columns: Indices, positions: Array, high: Flags, behind: Flags, dt: float) -> None:
-        chance = high.copy()
+    def _weigh(self, rows: Indices, columns: Indices, positions: Array, found: Table, behind: Flags, dt: float) -> None:
+        chance = found["score"] >= self._high
         chance[columns[self._tracks["state"][rows] != TENTATIVE]] = False
         density = self._chance.see(int(chance.sum()))
         fit = belief.misfit(self._belief.only(rows), positions[columns], self.config.measurement_sigma)
         gain = np.where(behind, 0.0, MISS)  # that it is not seen behind another says nothing
-        gain[rows] = hit(fit, density)
+        gain[rows] = hit(fit, density) + found["sharpness"][columns]
         self._life["evidence"] += gain
         self._life["recent"] = recent(self._life["recent"], gain, dt)
 

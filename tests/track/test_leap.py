@@ -92,7 +92,7 @@ def test_a_large_target_keeps_its_number_when_the_camera_jerks(area, snr):
 
 def test_it_does_not_turn_into_a_speck_where_it_was_to_be_expected():
     things = list(flight(150, 30, leap=9.0))
-    frames = [[thing] + ([(thing[0] + 14.0, 252.0, 2, 5)] if 20 <= k < 25 else []) for k, thing in enumerate(things)]
+    frames = [[thing] + ([(thing[0] + 14.0, 252.0, 2, 5)] if 20 <= k < 24 else []) for k, thing in enumerate(things)]
     seen = ids(frames)
     assert set(seen[12:]) == {seen[12]} != {0}
 

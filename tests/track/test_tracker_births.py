@@ -42,6 +42,17 @@ def test_chance_peaks_of_motion_are_never_confirmed_and_a_target_among_them_is()
     assert np.mean(held) > 0.85
 
 
+def test_what_is_sharp_is_confirmed_sooner_and_what_is_soft_later_or_never():
+    confirmed = []
+    for sharpness in (2.5, 0.0, -2.5, -9.0):
+        tracker = Tracker(CONFIG, shape=(256, 256))
+        frames = [detections([[20 + 2 * t, 50]], motion=6, sharpness=sharpness) for t in range(40)]
+        states = [int(tracker.step(frame, DT, STILL)["state"].max(initial=TENTATIVE)) for frame in frames]
+        confirmed.append(states.index(CONFIRMED) if CONFIRMED in states else len(states))
+    assert confirmed == sorted(set(confirmed))
+    assert confirmed[-1] == 40
+
+
 def test_chance_peaks_of_motion_make_no_place_familiar():
     config = msgspec.structs.replace(CONFIG, clutter=ClutterConfig(recent_s=(0.2, 0.5), old_s=(0.6, 10.0)))
     rng = np.random.default_rng(0)

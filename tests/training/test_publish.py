@@ -289,3 +289,37 @@ def test_a_threshold_may_be_asked_for(run, tmp_path, capsys):
     with pytest.raises(SystemExit, match="2"):
         publish(run, tmp_path, "--threshold", "0.36")
     assert "--threshold" in capsys.readouterr().err
+
+
+ALL = "data.sources=[{folder: tiny}, {folder: deep}]"
+
+
+def test_weights_that_have_seen_every_picture_have_the_figures_of_their_twin(run, tmp_path, capsys):
+    recipe = shutil.copy(run.parent / "tiny.yaml", tmp_path)
+    assert (
+        train.main(["--config", str(recipe), "--out", str(tmp_path / "all"), "--set", "run.seed=3", "--set", ALL]) == 0
+    )
+    assert publish(tmp_path / "all", tmp_path) == 2
+    assert "no validation set of the recipe holds a target" in capsys.readouterr().err
+
+    assert publish(run, tmp_path, "--name", "twin") == 0
+    assert publish(tmp_path / "all", tmp_path, "--twin", str(run)) == 0
+    twin, mine = (nets.read_manifest(str(tmp_path / f"{name}.safetensors")) for name in ("twin", "mine"))
+    assert mine.sha256 != twin.sha256
+    assert (mine.threshold, mine.validation.metrics) == (twin.threshold, twin.validation.metrics)
+    assert mine.training.data == {"tiny": 12, "deep": 12}
+    assert mine.validation.split.startswith("held-out part of each training set of a twin run (4 steps)")
+
+    assert publish(tmp_path / "all", tmp_path, "--blend", str(tmp_path / "twin.safetensors"), "--twin", str(run)) == 0
+    blended = nets.read_manifest(str(tmp_path / "mine.safetensors"))
+    assert blended.validation.metrics == twin.validation.metrics, "the twin and itself"
+
+
+def test_a_run_of_another_recipe_is_no_twin(run, tmp_path, capsys):
+    recipe = shutil.copy(run.parent / "tiny.yaml", tmp_path)
+    other = ["--config", str(recipe), "--out", str(tmp_path / "all"), "--set", ALL]
+    assert train.main([*other, "--set", "run.seed=4", "--set", "data.batch=3"]) == 0
+    assert publish(tmp_path / "all", tmp_path, "--twin", str(run)) == 2
+    assert "no twin of the run: data.batch, run.seed differ" in capsys.readouterr().err
+    assert publish(tmp_path / "all", tmp_path, "--twin", str(tmp_path / "nobody")) == 2
+    assert "nobody" in capsys.readouterr().err

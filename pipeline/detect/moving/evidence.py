@@ -12,8 +12,17 @@ from numpy.typing import NDArray
 from pipeline.capture.source import Picture
 from pipeline.detect.moving.config import MovingConfig
 from pipeline.detect.moving.residual import FILTERED, PAST, significance
+from pipeline.detect.moving.sharpness import Sharpness, sharpness
 from pipeline.detect.moving.stuck import StuckPixels
-from pipeline.detect.moving.threshold import allowed, ranked_peaks, spread, tail_power, thresholds
+from pipeline.detect.moving.threshold import (
+    NOISE_RATE,
+    find_peaks,
+    noisiness,
+    ranked_peaks,
+    spread,
+    tail_power,
+    thresholds,
+)
 from pipeline.messages import EgoMotion
 from pipeline.preprocess.registration import Image, Matrix, Reference, smooth
 
@@ -42,10 +51,17 @@ _CLOCK_S = 1e-3
 
 
 class Evidence(NamedTuple):
-    """Significance of change, in standard deviations, and the threshold that it is to be held against, each (H, W)."""
+    """Of one frame.
+
+    Attributes:
+        significance: (H, W) of change, standard deviations.
+        threshold: (H, W) that it is to be held against.
+        sharpness: of what is to be seen; believed as far as the changes are no noise, in which nothing dim looks sharp.
+    """
 
     significance: Image
     threshold: Image
+    sharpness: Sharpness
 
 
 class _Snapshot:
@@ -83,7 +99,7 @@ class MovingEvidence:
         self._stuck = StuckPixels()
         self._snapshots: list[_Snapshot] = []
         self._usual: NDArray[np.float64] | None = None
-        self._power = math.nan
+        self._power, self._noisy = math.nan, 0.0
         self._rest_until = -math.inf
         self._seen = self._compared = 0
 
@@ -125,24 +141,27 @@ class MovingEvidence:
         noise = filtered / FILTERED[len(past)]
         if noise < LEAST_NOISE:
             self._rest_until = pts + REST_S
-        now_at = self._thresholds(found, noise)
+        peaks = find_peaks(found)
+        now_at = self._thresholds(ranked_peaks(found, peaks), noise)
         self._usual = now_at if self._usual is None else _settle(self._usual, now_at)
         # At once where much of a cell changes, as at the key frames of a coder.
         needed = np.where(np.isfinite(now_at) & (now_at > _BURST * self._usual), now_at, self._usual)
         needed[needed > HIGHEST_THRESHOLD] = math.inf
-        return Evidence(found, spread(needed, (found.shape[0], found.shape[1]))) if pts > self._rest_until else None
+        if pts <= self._rest_until:
+            return None
+        sharp = sharpness(now, found, peaks, 1 - self._noisy)
+        return Evidence(found, spread(needed, (found.shape[0], found.shape[1])), sharp)
 
-    def _thresholds(self, found: Image, noise: float) -> NDArray[np.float64]:
-        ranked = ranked_peaks(found)
+    def _thresholds(self, ranked: NDArray[np.float64], noise: float) -> NDArray[np.float64]:
         power = tail_power(ranked)
         if math.isnan(self._power):
             self._power = power
         elif not math.isnan(power):
             self._power += _SMOOTHING * (power - self._power)
-        rate = self._config.false_peaks * CODED_SHARE ** float(np.interp(noise, CODED_NOISE, (1, 0)))
-        if noise >= RAW_NOISE and self._compared == PAST:  # beside fewer frames targets leave holes, which are no noise
-            rate = allowed(rate, self._power)
-        return thresholds(ranked, rate, power)
+        # Beside fewer frames targets leave holes, which are no noise.
+        self._noisy = noisiness(self._power) if noise >= RAW_NOISE and self._compared == PAST else 0.0
+        coded = float(np.interp(noise, CODED_NOISE, (1, 0)))
+        return thresholds(ranked, self._config.false_peaks * CODED_SHARE**coded * NOISE_RATE**self._noisy, power)
 
     def _old(self, shot: _Snapshot, pts: float, share: float = 1.0) -> bool:
         return pts - shot.pts >= share * self._config.interval_s - _CLOCK_S

@@ -23,11 +23,18 @@ NOISE_RATE = 6.0
 _LEAST_PEAK = 0.5
 
 
-def ranked_peaks(picture: NDArray[np.float32]) -> NDArray[np.float64]:
+def find_peaks(picture: NDArray[np.float32]) -> NDArray[np.intp]:
+    """Places, in the flattened picture (H, W), of the pixels that are the largest of the 25 around each."""
+    highest = cv2.dilate(picture, np.ones((5, 5), np.uint8))
+    return np.flatnonzero((picture == highest) & (picture >= _LEAST_PEAK))
+
+
+def ranked_peaks(picture: NDArray[np.float32], peaks: NDArray[np.intp]) -> NDArray[np.float64]:
     """What the threshold of each cell of a picture follows from.
 
     Args:
-        picture: (H, W). Its peaks are the largest of the 25 pixels around each.
+        picture: (H, W).
+        peaks: of it, see ``find_peaks``.
 
     Returns:
         (rows, columns, 3), heights of the peaks of ``RANKS`` in cells of equal size, at most ``CELL`` px and a half of
@@ -35,8 +42,6 @@ def ranked_peaks(picture: NDArray[np.float32]) -> NDArray[np.float64]:
     """
     height, width = picture.shape
     rows, columns = grid(picture.shape)
-    highest = cv2.dilate(picture, np.ones((5, 5), np.uint8))
-    peaks = np.flatnonzero((picture == highest) & (picture >= _LEAST_PEAK))
     y, x = np.divmod(peaks, width)
     cell = (y * rows // height) * columns + x * columns // width
     order = np.argsort(cell, kind="stable")
@@ -88,9 +93,9 @@ def thresholds(ranked: NDArray[np.float64], rate: float, power: float) -> NDArra
     return np.where(np.isnan(found), math.inf, found)
 
 
-def allowed(rate: float, power: float) -> float:
-    """How many false peaks may pass where tails fall with this power, if ``rate`` may where they are clutter."""
-    return rate * math.exp(math.log(NOISE_RATE) * float(np.interp(power, NOISE, (0, 1))))
+def noisiness(power: float) -> float:
+    """From 0 where peaks whose tails fall with this power are clutter to 1 where they are noise; 0 if it is NaN."""
+    return 0.0 if math.isnan(power) else float(np.interp(power, NOISE, (0, 1)))
 
 
 def grid(shape: tuple[int, ...]) -> tuple[int, int]:

@@ -9,6 +9,8 @@ import pytest
 
 from pipeline.detect.moving.evidence import Evidence
 from pipeline.detect.moving.fusion import STRONG, WEAK, join, moving
+from pipeline.detect.moving.sharpness import sharpness
+from pipeline.detect.moving.threshold import find_peaks
 from pipeline.messages import DETECTION_DTYPE
 from tests.messages import rows
 
@@ -19,7 +21,8 @@ def peaks(*spots):
     found = np.zeros((40, 50), np.float32)
     for x, y, height in spots:
         found[y, x] = height
-    return Evidence(found, np.full_like(found, 5.0))
+    sharp = sharpness(np.where(found > 5, found, 0), found, find_peaks(found), 1.0)
+    return Evidence(found, np.full_like(found, 5.0), sharp)
 
 
 def detect(evidence, sure=0.99, low=0.4):
@@ -33,6 +36,8 @@ def test_scores_are_log_odds_about_the_threshold():
     assert odds == pytest.approx([math.log(9999) + slope * (over - STRONG) for over in (0.2, 0.0, -0.1)], abs=0.01)
     assert table["motion"] == pytest.approx([5.2, 5.0, 4.9])
     assert [(row["x"], row["y"]) for row in table] == [(30, 20), (10, 10), (40, 30)]
+    # Of four changes one is sharp: two of five counted, all of five for the others.
+    assert table["sharpness"] == pytest.approx([math.log(0.1 * 0.4**-0.9), math.log(0.1), math.log(0.1)])
 
 
 @pytest.mark.parametrize("over", [STRONG - 0.01, STRONG + 0.01])
@@ -47,7 +52,7 @@ def test_where_no_weak_detections_are_wanted_there_are_none():
 
 
 def test_an_endless_threshold_lets_nothing_through_and_a_huge_peak_stays_below_one():
-    assert len(detect(Evidence(peaks((10, 10, 9.0)).significance, np.full((40, 50), math.inf, np.float32)))) == 0
+    assert len(detect(peaks((10, 10, 9.0))._replace(threshold=np.full((40, 50), math.inf, np.float32)))) == 0
     (row,) = detect(peaks((10, 10, 500.0)))
     assert 0.999 < row["score"] < 1
 
@@ -68,6 +73,15 @@ def test_a_thing_that_both_have_found_is_one_and_of_the_better_score():
     assert joined([box(10, 10, 0.6)], motion) == [(10, 10, 0.995, 7.0)]
     assert joined([box(10, 10, 0.992)], motion) == [(10, 10, 0.992, 0.0)]  # the network is sure by itself
     assert joined([box(10, 10, 0.98)], [box(16, 10, 0.5, 4.5)]) == [(10, 10, 0.98, 0.0)]
+
+
+def test_it_has_the_sharpness_of_the_motion_that_it_got_its_score_from():
+    soft, sharp = {**box(16, 10, 0.995, 7.0), "sharpness": -2.0}, {**box(6, 10, 0.5, 9.0), "sharpness": 1.0}
+    motion = rows(DETECTION_DTYPE, soft, sharp)
+    (row,) = join(rows(DETECTION_DTYPE, box(10, 10, 0.6)), motion, sure=0.99, limit=10)
+    assert (row["score"], row["motion"], row["sharpness"]) == (0.995, 7.0, -2.0)
+    (row,) = join(rows(DETECTION_DTYPE, box(10, 10, 0.998)), motion, sure=0.99, limit=10)
+    assert (row["score"], row["motion"], row["sharpness"]) == (0.998, 0.0, 0.0)
 
 
 def test_things_apart_stay_two_best_first_and_no_more_than_the_limit():

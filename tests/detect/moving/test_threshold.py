@@ -9,11 +9,11 @@ import pytest
 
 from pipeline.detect.moving.threshold import (
     CELL,
-    NOISE_RATE,
     POWERS,
     RANKS,
-    allowed,
+    find_peaks,
     grid,
+    noisiness,
     ranked_peaks,
     spread,
     tail_power,
@@ -77,10 +77,11 @@ def test_targets_in_half_of_the_cells_change_neither_law_nor_thresholds_by_much(
     assert raised.max() < 0.6
 
 
-def test_where_peaks_are_noise_more_may_pass():
-    assert allowed(1.5, 0.8) == 1.5
-    assert allowed(1.5, 2.0) == pytest.approx(1.5 * NOISE_RATE)
-    assert 1.5 < allowed(1.5, 1.7) < 1.5 * NOISE_RATE
+def test_fast_tails_are_noise_and_slow_ones_clutter():
+    assert noisiness(0.8) == noisiness(1.5) == 0
+    assert noisiness(2.0) == 1
+    assert noisiness(1.7) == pytest.approx(0.5)
+    assert noisiness(math.nan) == 0
 
 
 def test_a_rate_above_that_of_the_ranks_ends_at_them():
@@ -92,7 +93,7 @@ def test_too_few_peaks_tell_nothing():
     picture = np.zeros((64, 128), np.float32)
     picture[4:60:8, 4:60:8] = np.random.default_rng(5).uniform(1, 2, (7, 7))
     picture[4:20:8, 68:124:8] = 1.0
-    told = ranked_peaks(picture)
+    told = ranked_peaks(picture, find_peaks(picture))
     assert told.shape == (1, 2, 3)
     assert told[0, 0].tolist() == np.sort(picture[:, :64], axis=None)[::-1][[rank - 1 for rank in RANKS]].tolist()
     assert np.isnan(told[0, 1]).all()
@@ -103,7 +104,7 @@ def test_each_cell_has_its_own():
     rng = np.random.default_rng(3)
     picture = np.abs(rng.normal(size=(128, 256))).astype(np.float32)
     picture[:, 128:] *= 3
-    found = thresholds(ranked_peaks(picture), 1.0, 2.0)
+    found = thresholds(ranked_peaks(picture, find_peaks(picture)), 1.0, 2.0)
     assert found.shape == grid(picture.shape) == (2, 4)
     assert found[:, 2:].min() > 2 * found[:, :2].max()
     whole = spread(found, picture.shape)
@@ -122,6 +123,7 @@ def test_every_pixel_has_a_cell_in_frames_of_any_size():
 
 
 def test_a_flat_picture_has_no_law_and_no_threshold():
-    told = ranked_peaks(np.zeros((64, 64), np.float32))
+    flat = np.zeros((64, 64), np.float32)
+    told = ranked_peaks(flat, find_peaks(flat))
     assert math.isnan(tail_power(told))
     assert np.isinf(thresholds(told, 1.0, math.nan)).all()

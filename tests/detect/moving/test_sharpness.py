@@ -1,0 +1,83 @@
+"""What it says for a target that it is sharper than what else has changed."""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.detect.moving.sharpness import LEAST_COUNT, SHARE, Sharpness, sharpest, sharpness
+
+FLAT = np.zeros((20, 30), np.float32)
+
+
+def of(*others, weight=1.0):
+    return Sharpness(FLAT, np.array(others, np.float32), weight)
+
+
+def test_a_pixel_alone_is_as_sharp_as_it_is_high_and_so_is_a_dark_one():
+    for height in (10.0, -10.0):
+        picture = FLAT + 100
+        picture[10, 15] += height
+        sharp = sharpest(picture)
+        assert (sharp[9:12, 14:17] == 10).all()
+        assert sharp[10, 17] == 2.5
+        assert sharp[10, 18] == 0
+
+
+def test_the_wider_a_spot_the_less_sharp_and_a_slope_is_not_sharp_at_all():
+    pixel = FLAT.copy()
+    pixel[10, 15] = 100
+    told = []
+    for sigma in (0.5, 1.0, 2.0, 4.0):
+        spot = cv2.GaussianBlur(pixel, (0, 0), sigma)
+        told.append(sharpest(spot / spot.max()).max())
+    assert told == sorted(told, reverse=True)
+    assert told[0] > 0.8
+    assert told[-1] < 0.1
+    slope = np.tile(np.arange(30, dtype=np.float32), (20, 1))
+    assert sharpest(slope)[:, 2:-2].max() == 0
+
+
+def test_likelihoods_worked_by_hand():
+    # One of three is as sharp, and itself: a half. Beta(0.1, 1) has 0.1 u^-0.9.
+    assert of(1, 2, 3).says(np.array([2.5])) == pytest.approx(math.log(0.1 * 0.5**-0.9))
+    assert of(1, 2, 3).says(np.array([0.0, 3.0, 9.0])) == pytest.approx(
+        np.log([0.1, 0.1 * 0.5**-0.9, 0.1 * 0.25**-0.9])
+    )
+    assert of(1, 2, 3, weight=0.5).says(np.array([9.0])) == pytest.approx(0.5 * math.log(0.1 * 0.25**-0.9))
+    assert of(1, 2, 3, weight=0.0).says(np.array([9.0])) == 0
+
+
+@given(
+    st.lists(st.floats(0, 1e4, width=32), max_size=60), st.lists(st.floats(0, 1e4, width=32), min_size=2, max_size=20)
+)
+def test_who_is_sharper_is_never_the_less_likely_target(others, asked):
+    says = of(*sorted(others)).says(np.sort(np.array(asked)))
+    assert np.isfinite(says).all()
+    assert (np.diff(says) >= 0).all()
+
+
+def test_chance_is_no_evidence():
+    rng = np.random.default_rng(0)
+    drawn = [of(*np.sort(rng.exponential(size=200))).says(rng.exponential(size=200)) for _ in range(50)]
+    assert np.exp(drawn).mean() < 1.0
+    assert np.mean(drawn) < -1
+
+
+def test_only_the_greatest_changes_are_what_a_thing_is_held_against():
+    rng = np.random.default_rng(1)
+    found = rng.uniform(1, 2, (100, 100)).astype(np.float32)
+    picture = np.zeros_like(found)
+    peaks = np.arange(0, 10_000, 10)
+    greatest = peaks[np.argsort(-found.ravel()[peaks])][: round(SHARE * len(peaks))]
+    told = sharpness(picture, found, peaks, 1.0)
+    assert len(told.others) == len(greatest) == 100
+    picture.ravel()[greatest] = 7
+    assert (sharpness(picture, found, peaks, 1.0).others >= 5).all()
+    assert len(sharpness(picture, found, peaks[:70], 1.0).others) == LEAST_COUNT
+    assert len(sharpness(picture, found, peaks[:0], 1.0).others) == 0
