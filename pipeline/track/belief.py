@@ -92,9 +92,9 @@ def predict(belief: Belief, dt: float, accel_sigmas: tuple[float, float], shift_
 def misfit(belief: Belief, measured: Array, measurement_sigma: float) -> Array:
     """Twice the negative log likelihood (n,) of measurements (n, 2) of one target each, up to 2 ln 2 pi."""
     cost = _misfits(belief, measured, measurement_sigma)
-    least = cost.min(axis=1, initial=np.inf)
-    total = (belief.weight * np.exp(-0.5 * (cost - least[:, None]))).sum(axis=1)
-    return np.asarray(least - 2 * np.log(total))
+    least = np.minimum(*cost.T)
+    cruise, manoeuvre = (belief.weight * np.exp(-0.5 * (cost - least[:, None]))).T
+    return np.asarray(least - 2 * np.log(cruise + manoeuvre))
 
 
 def reach(belief: Belief, measurement_sigma: float, gate: float) -> Array:
@@ -108,14 +108,14 @@ def reach(belief: Belief, measurement_sigma: float, gate: float) -> Array:
     largest = (xx + yy) / 2 + np.hypot((xx - yy) / 2, xy)
     room = np.maximum(gate - np.log(xx * yy - xy * xy), 0.0)
     apart = belief.mean[..., :2] - belief.centre()[:, None, :2]
-    return np.asarray((np.sqrt(largest * room) + np.hypot(apart[..., 0], apart[..., 1])).max(axis=1, initial=0.0))
+    return np.asarray(np.maximum(*(np.sqrt(largest * room) + np.hypot(apart[..., 0], apart[..., 1])).T))
 
 
 def update(belief: Belief, measured: Array, measurement_sigma: float | Array) -> Belief:
     """Correct each target's states by its own measurement (n, 2), and weigh the models by it (11.6.6-13)."""
     cost = _misfits(belief, measured, measurement_sigma)
-    weight = belief.weight * np.exp(-0.5 * (cost - cost.min(axis=1, initial=np.inf)[:, None]))
-    weight /= weight.sum(axis=1, keepdims=True)
+    weight = belief.weight * np.exp(-0.5 * (cost - np.minimum(*cost.T)[:, None]))
+    weight /= (weight[:, CRUISE] + weight[:, MANOEUVRE])[:, None]
     twice, sigma = measured.repeat(2, axis=0), np.broadcast_to(measurement_sigma, len(measured)).repeat(2)
     mean, cov = kalman.update(belief.mean.reshape(-1, 4), belief.cov.reshape(-1, 4, 4), twice, sigma)
     return Belief(mean.reshape(belief.mean.shape), cov.reshape(belief.cov.shape), weight)

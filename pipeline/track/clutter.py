@@ -177,7 +177,9 @@ def _near(places: Array, points: Array, reach_px: float) -> Flags:
 
 def _beside(places: Array, points: Array, reach_px: float) -> Flags:
     """Points (n, 2) in a square of a grid, or next to one, that holds a place: all near one, few others."""
-    least, most = points.min(axis=0) - 2 * reach_px, points.max(axis=0) + 2 * reach_px
+    # One column after the other: numpy takes many times as long for both at once.
+    least = np.array([column.min() for column in points.T]) - 2 * reach_px
+    most = np.array([column.max() for column in points.T]) + 2 * reach_px
     side = max(reach_px, float((most - least).max()) / GRID)
     (column, row), (x, y) = ((places - least) / side).T, ((points - least) / side).T.astype(np.intp)
     inside = (column >= 0) & (column <= GRID) & (row >= 0) & (row <= GRID)

@@ -15,7 +15,6 @@ from pipeline.messages import Affine
 Array = NDArray[np.float64]
 
 _I2 = np.eye(2)
-_H = np.eye(2, 4)
 _X, _VX = [0, 1], [2, 3]  # places and velocities along both axes
 
 
@@ -110,17 +109,23 @@ def update(mean: Array, cov: Array, measured: Array, measurement_sigma: float | 
         measured: (n, 2) px, row i belongs to state i.
         measurement_sigma: rms error of a measurement along each axis, px; of all, or (n,).
     """
-    noise = _noise(measurement_sigma)
-    gain = cov[:, :, :2] @ _inverse(cov[:, :2, :2] + noise)
-    keep = np.eye(4) - gain @ _H
-    mean = mean + np.einsum("nij,nj->ni", gain, measured - mean[:, :2])
-    return mean, keep @ cov @ keep.swapaxes(1, 2) + gain @ noise @ gain.swapaxes(1, 2)
+    gain = _times(cov[:, :, :2], _inverse(cov[:, :2, :2] + _noise(measurement_sigma)))
+    mean = mean + _times(gain, (measured - mean[:, :2])[:, :, None])[:, :, 0]
+    turned = gain.swapaxes(1, 2)
+    kept = cov - _times(gain, cov[:, :2])
+    kept = kept - _times(kept[:, :, :2], turned)
+    return mean, kept + _times(gain, turned) * np.square(np.atleast_1d(measurement_sigma))[:, None, None]
 
 
 def _carried(cov: Array, linear: Array) -> Array:
     """``linear @ cov @ linear.T`` of covariances (n, 4, 4) as one product of matrices, not of n pairs of small ones."""
     both = np.multiply.outer(linear, linear).swapaxes(1, 2).reshape(16, 16)  # their Kronecker product
     return np.asarray((cov.reshape(-1, 16) @ both.T).reshape(-1, 4, 4))
+
+
+def _times(left: Array, right: Array) -> Array:
+    """Products (n, k, m) of matrices (n, k, 2) and (n, 2, m), written out as in ``misfit``."""
+    return np.asarray(left[:, :, :1] * right[:, :1] + left[:, :, 1:] * right[:, 1:])
 
 
 def _inverse(spread: Array) -> Array:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pipeline.capture.source import Picture
 from pipeline.detect.components import find
 from pipeline.detect.moving.evidence import Evidence
+from pipeline.detect.moving.sharpness import Sharpness
 from pipeline.messages import Table
 
 STRONG, WEAK = 0.3, 0.3
@@ -35,7 +36,7 @@ def moving(evidence: Evidence, picture: Picture, *, sure: float, low: float, max
         limit: the best by score are kept.
 
     Returns:
-        ``DETECTION_DTYPE``, best first, ``motion`` and ``sharpness`` set.
+        ``DETECTION_DTYPE``, best first, ``motion`` set.
     """
     probability = np.zeros_like(evidence.significance)
     over = evidence.significance - evidence.threshold
@@ -53,7 +54,6 @@ def moving(evidence: Evidence, picture: Picture, *, sure: float, low: float, max
         max_detections=limit,
     )
     found["motion"] = _highest(evidence.significance, found)
-    found["sharpness"] = evidence.sharpness.says(_highest(evidence.sharpness.picture, found))
     return found
 
 
@@ -61,20 +61,25 @@ def join(network: Table, motion: Table, *, sure: float, limit: int) -> Table:
     """One table, best first.
 
     A thing that both have found is the network's. Where the network is not sure of it, and its motion is the better
-    evidence, it gets the score of that, its ``motion`` and its ``sharpness``.
+    evidence, it gets the score of that, and its ``motion``.
     """
     if not len(motion):
         return network
     network = network.copy()
     same = _beside(network, motion)
-    score = np.where(same, motion["score"], 0.0)
-    raised = (network["score"] < sure) & (score.max(axis=1) > network["score"])
-    best = motion[score[raised].argmax(axis=1)]
-    for name in ("score", "motion", "sharpness"):
-        network[name][raised] = best[name]
+    score, significance = (np.where(same, motion[name], 0.0).max(axis=1, initial=0.0) for name in ("score", "motion"))
+    raised = (network["score"] < sure) & (score > network["score"])
+    network["score"][raised], network["motion"][raised] = score[raised], significance[raised]
     joined = np.concatenate([network, motion[~same.any(axis=0)]])
     order = np.lexsort((joined["x"], joined["y"], -joined["score"]))
     return joined[order[:limit]]
+
+
+def sharpen(found: Table, sharpness: Sharpness) -> Table:
+    """The same detections with what their ``sharpness`` says, the network's as well."""
+    found = found.copy()
+    found["sharpness"] = sharpness.says(_highest(sharpness.picture, found))
+    return found
 
 
 def _beside(network: Table, motion: Table) -> NDArray[np.bool_]:

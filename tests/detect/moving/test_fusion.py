@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline.detect.moving.evidence import Evidence
-from pipeline.detect.moving.fusion import STRONG, WEAK, join, moving
+from pipeline.detect.moving.fusion import STRONG, WEAK, join, moving, sharpen
 from pipeline.detect.moving.sharpness import sharpness
 from pipeline.detect.moving.threshold import find_peaks
 from pipeline.messages import DETECTION_DTYPE
@@ -36,8 +36,6 @@ def test_scores_are_log_odds_about_the_threshold():
     assert odds == pytest.approx([math.log(9999) + slope * (over - STRONG) for over in (0.2, 0.0, -0.1)], abs=0.01)
     assert table["motion"] == pytest.approx([5.2, 5.0, 4.9])
     assert [(row["x"], row["y"]) for row in table] == [(30, 20), (10, 10), (40, 30)]
-    # Of four changes one is sharp: two of five counted, all of five for the others.
-    assert table["sharpness"] == pytest.approx([math.log(0.1 * 0.4**-0.9), math.log(0.1), math.log(0.1)])
 
 
 @pytest.mark.parametrize("over", [STRONG - 0.01, STRONG + 0.01])
@@ -75,13 +73,14 @@ def test_a_thing_that_both_have_found_is_one_and_of_the_better_score():
     assert joined([box(10, 10, 0.98)], [box(16, 10, 0.5, 4.5)]) == [(10, 10, 0.98, 0.0)]
 
 
-def test_it_has_the_sharpness_of_the_motion_that_it_got_its_score_from():
-    soft, sharp = {**box(16, 10, 0.995, 7.0), "sharpness": -2.0}, {**box(6, 10, 0.5, 9.0), "sharpness": 1.0}
-    motion = rows(DETECTION_DTYPE, soft, sharp)
-    (row,) = join(rows(DETECTION_DTYPE, box(10, 10, 0.6)), motion, sure=0.99, limit=10)
-    assert (row["score"], row["motion"], row["sharpness"]) == (0.995, 7.0, -2.0)
-    (row,) = join(rows(DETECTION_DTYPE, box(10, 10, 0.998)), motion, sure=0.99, limit=10)
-    assert (row["score"], row["motion"], row["sharpness"]) == (0.998, 0.0, 0.0)
+def test_whoever_has_found_a_thing_it_is_as_sharp_as_it_is():
+    seen = peaks((10, 10, 5.2), (30, 20, 5.0), (40, 30, 4.9), (20, 35, 4.0))
+    found = rows(DETECTION_DTYPE, box(10, 10, 0.6), box(30, 20, 0.995, 5.0), box(20, 20, 0.9, 4.9))
+    sharp = sharpen(found, seen.sharpness)
+    # Of four changes one is sharp: two of five counted, all of five for the others.
+    assert sharp["sharpness"] == pytest.approx([math.log(0.1 * 0.4**-0.9), math.log(0.1), math.log(0.1)])
+    assert not found["sharpness"].any()
+    assert len(sharpen(found[:0], seen.sharpness)) == 0
 
 
 def test_things_apart_stay_two_best_first_and_no_more_than_the_limit():
