@@ -17,6 +17,8 @@ TRUST, DOUBT = 20.0, 10.0
 """Recent evidence that a track is born with, and below which it is given up, nats. A hit is worth some eight."""
 SURE = 80.0
 """Recent evidence that outweighs what came before: a chain of chance that a target has walked into is that target."""
+SMALL = 40.0
+"""Area in px below which a target is no wider than optics draw it, and sharp."""
 _ROUNDING = 1e-9
 
 
@@ -52,8 +54,8 @@ def next_state(state: Ints, life: Table, matched: Flags, config: TrackConfig) ->
 def clearness(detections: Table, clear_snr: float) -> NDArray[np.float64]:
     """How much each detection of the network tells: 1 from ``clear_snr`` on, in proportion below; 0 of motion alone.
 
-    A network is as sure of a tree top as of a target. What stands out of its surroundings less than targets do is
-    asked for more hits, and clutter that flickers does not have them.
+    A network is as sure of a tree top as of a target. What stands out of its surroundings less than targets do, or is
+    small and yet softer than what else changes, is asked for more hits, and clutter that flickers does not have them.
 
     Args:
         detections: (n,) rows of ``DETECTION_DTYPE``.
@@ -61,7 +63,8 @@ def clearness(detections: Table, clear_snr: float) -> NDArray[np.float64]:
     """
     contrast = np.abs(detections["snr"])
     told = np.minimum(1.0, contrast / clear_snr) if clear_snr else np.ones_like(contrast)
-    return np.where(detections["motion"] == 0, told, 0.0)
+    soft = np.where(detections["area"] < SMALL, np.minimum(detections["sharpness"], 0.0), 0.0)
+    return np.where(detections["motion"] == 0, told * np.exp(soft), 0.0)
 
 
 def hopeful(state: Ints, hits: Ints, age: Ints, config: TrackConfig) -> Flags:

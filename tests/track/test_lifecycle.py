@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
 from pipeline.messages import COASTING, CONFIRMED, DETECTION_DTYPE, TENTATIVE
 from pipeline.track.clutter import ClutterConfig
 from pipeline.track.config import TrackConfig
-from pipeline.track.lifecycle import DOUBT, SURE, clearness, doubtful, hopeful, is_steady, next_state
+from pipeline.track.lifecycle import DOUBT, SMALL, SURE, clearness, doubtful, hopeful, is_steady, next_state
 from tests.messages import rows
 
 T, C, K, GONE = TENTATIVE, CONFIRMED, COASTING, None
@@ -88,6 +90,15 @@ def test_what_is_found_for_its_motion_has_to_move(hits, clear_hits, age, moved, 
 def test_a_hit_tells_as_much_as_it_stands_out(snr, motion, clear_snr, told):
     detection = rows(DETECTION_DTYPE, {"snr": snr, "motion": motion})
     assert clearness(detection, clear_snr).tolist() == [told]
+
+
+@pytest.mark.parametrize(
+    ("area", "sharpness", "told"),
+    [(9, 0, 1), (9, 2, 1), (9, -2, math.exp(-2)), (SMALL, -2, 1), (SMALL - 1, -1, math.exp(-1))],
+)
+def test_a_hit_tells_less_that_is_small_and_soft(area, sharpness, told):
+    detection = rows(DETECTION_DTYPE, {"snr": 20, "area": area, "sharpness": sharpness})
+    assert clearness(detection, 10).tolist() == [told]
 
 
 def test_what_motion_finds_keeps_nothing_from_being_confirmed_that_the_network_has_found():
