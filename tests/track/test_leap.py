@@ -27,9 +27,9 @@ def rows(*things, dtype=DETECTION_DTYPE):
     return table
 
 
-def ids(frames):
+def ids(frames, **settings):
     """Number of the confirmed track at the first thing of each frame, 0 if there is none."""
-    tracker, seen = Tracker(TrackConfig(), 0.9, SHAPE), []
+    tracker, seen = Tracker(TrackConfig(**settings), 0.9, SHAPE), []
     for frame in frames:
         table = tracker.step(rows(*frame), 1 / 25, EgoMotion(ok=True))
         shown = table[table["state"] == CONFIRMED]
@@ -90,10 +90,12 @@ def test_a_large_target_keeps_its_number_when_the_camera_jerks(area, snr):
     assert set(seen[12:]) == {seen[12]} != {0}
 
 
-def test_it_does_not_turn_into_a_speck_where_it_was_to_be_expected():
+@pytest.mark.parametrize(("lasts", "nats"), [(4, 32.0), (5, 40.0)])
+def test_it_does_not_turn_into_a_speck_where_it_was_to_be_expected(lasts, nats):
+    """As long as the speck is not confirmed: then it may be a target that a large one has covered."""
     things = list(flight(150, 30, leap=9.0))
-    frames = [[thing] + ([(thing[0] + 14.0, 252.0, 2, 5)] if 20 <= k < 24 else []) for k, thing in enumerate(things)]
-    seen = ids(frames)
+    beside = [[(thing[0] + 14.0, 252.0, 2, 5)] if 20 <= k < 20 + lasts else [] for k, thing in enumerate(things)]
+    seen = ids([[thing, *speck] for thing, speck in zip(things, beside, strict=True)], motion_evidence=nats)
     assert set(seen[12:]) == {seen[12]} != {0}
 
 
