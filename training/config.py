@@ -53,6 +53,8 @@ class SourceConfig(_Section, frozen=True):
         ignored: sub-folder of masks of the pixels of which nobody can tell; they count in no loss and no figure.
         weight: share of the training crops, relative to the other sets.
         scale: range of the random magnification (log-uniform) of the crops.
+        masks_by: how masks are magnified. ``area``: a pixel is target where most of it is. ``nearest``: as the pixel
+            under its centre is, which is how the legacy protocol halves them.
         turned: whether crops are turned and mirrored at random. Not where all masks are off to the same side of their
             targets: which side that is cannot be told of a turned picture. ``transposed`` swaps rows and columns at
             random and no more, for masks that are off as much to the one side as up or down.
@@ -67,6 +69,7 @@ class SourceConfig(_Section, frozen=True):
     ignored: str | None = None
     weight: Positive = 1.0
     scale: tuple[Positive, Positive] = (1.0, 1.0)
+    masks_by: Literal["area", "nearest"] = "area"
     turned: bool | Literal["transposed"] = True
     simulated: Probability = 0.0
     validation: Annotated[float, Meta(ge=0, lt=1)] | Annotated[str, Meta(min_length=1)] = 0.0

@@ -12,9 +12,9 @@ from nets.normalisation import FrameZScore, normalise
 from training.augment import disturb
 from training.config import DataConfig
 from training.paste import paste_targets
-from training.placement import Placement, place
+from training.placement import Placement, picked, place
 from training.pool import Pool
-from training.resample import covered, lines, resample
+from training.resample import lines, resample, resample_masks
 from training.simulate import simulate_targets
 
 RIM = 4
@@ -62,7 +62,7 @@ def draw_batch(pool: Pool, config: DataConfig, norm: FrameZScore, rng: Generator
     """
     margin = max(norm.windows, default=1) // 2
     placement = place(pool, config, rng, size, margin)
-    crops = cut_crops(pool, placement, config.crop, margin)
+    crops = cut_crops(pool, placement, config, margin)
     pictures, masks = paste_targets(crops.pictures, crops.masks, pool, placement, config, rng)
     pictures, mean, std = disturb(pictures[:, None], pool, placement.picture, config.augment, rng)
     pictures, masks = simulate_targets(pictures[:, 0], masks, pool, placement, config, rng)
@@ -82,14 +82,17 @@ def draw_batch(pool: Pool, config: DataConfig, norm: FrameZScore, rng: Generator
     )
 
 
-def cut_crops(pool: Pool, placement: Placement, crop: int, margin: int) -> Crops:
+def cut_crops(pool: Pool, placement: Placement, config: DataConfig, margin: int) -> Crops:
     """Read, resample and turn the crops of a placement."""
-    side, most = crop + 2 * margin, int(placement.edge.max())
+    side, most = config.crop + 2 * margin, int(placement.edge.max())
     across, upside, transposed, edge = map(pool.to_device, (*placement.turns, placement.edge))
     windows = pool.windows(placement.picture, placement.left, placement.top, most)
     whole = torch.full_like(edge, side)
     rows, columns = (lines(edge, whole, most, side, mirrored) for mirrored in (upside, across))
-    level, target, unknown = resample(windows, rows, columns, transposed).unbind(1)
+    level, share, unknown = resample(windows, rows, columns, transposed).unbind(1)
+    nearest = pool.to_device(picked(placement, config))
+    turned = (upside, across)
+    masks = resample_masks(share, windows[:, 1], (edge, edge), (whole, whole), turned, transposed, nearest)
 
     # The edges are told from the frame's before the turn, and turned along.
     place = torch.arange(side, device=pool.device)
@@ -103,4 +106,4 @@ def cut_crops(pool: Pool, placement: Placement, crop: int, margin: int) -> Crops
         for mirrored, line in zip((upside, across), near, strict=True)
     )
     cut = down[:, :, None] | along[:, None, :]
-    return Crops(level, covered(target), unknown > 0, torch.where(transposed.view(-1, 1, 1), cut.mT, cut))
+    return Crops(level, masks, unknown > 0, torch.where(transposed.view(-1, 1, 1), cut.mT, cut))

@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from training.config import DataConfig
-from training.placement import Placement, Turns, below, orientations
+from training.placement import Placement, Turns, below, orientations, picked
 from training.pool import Pool
-from training.resample import covered, lines, resample
+from training.resample import lines, resample, resample_masks
 
 MARGIN = 3
 LARGEST = 32
@@ -69,7 +69,7 @@ def paste_targets(
         return pictures, masks
     boxes = pool.boxes[np.where(wanted, chosen, 0)]
     wanted &= (boxes[:, 2:].max(1) + 2 * MARGIN) * np.maximum(placement.magnification, 1) <= SIDE
-    cut = cut_outs(pool, donors, boxes, placement.magnification, turns)
+    cut = cut_outs(pool, donors, boxes, placement.magnification, turns, picked(placement, config))
     tops, lefts = pool.to_device(places.astype(np.float32))
     strength = pool.to_device(gain.astype(np.float32))
     count = 1 / pool.to_device(pool.top[placement.picture]).view(-1, 1, 1)
@@ -82,6 +82,7 @@ def cut_outs(
     boxes: NDArray[np.int64],
     magnification: NDArray[np.float64],
     turns: Turns,
+    nearest: NDArray[np.bool_],
 ) -> CutOuts:
     """Targets (N,) of pictures by their boxes (N, 4), magnified and turned; see :class:`CutOuts`."""
     corner, size = boxes[:, :2] - MARGIN, boxes[:, 2:] + 2 * MARGIN
@@ -105,16 +106,17 @@ def cut_outs(
     # A target that fills its frame has no surroundings, and no contrast.
     contrast = torch.where((pixels > 1).view(-1, 1, 1), (picture - median) / spread * soft, 0.0)
 
-    old = np.minimum(size, SIDE)
-    new = np.clip(np.rint(old * magnification[:, None]), 1, SIDE).astype(np.int64)
+    shorter = np.minimum(size, SIDE)
+    magnified = np.clip(np.rint(shorter * magnification[:, None]), 1, SIDE).astype(np.int64)
     across, upside, transposed = map(pool.to_device, turns)
-    columns, rows = (
-        lines(pool.to_device(old[:, k]), pool.to_device(new[:, k]), SIDE, SIDE, mirrored)
-        for k, mirrored in ((0, across), (1, upside))
-    )
-    contrast, share = resample(torch.stack([contrast, masks.float()], 1), rows, columns, transposed).unbind(1)
-    width, height = (np.where(turns.transposed, new[:, 1 - k], new[:, k]) for k in (0, 1))
-    return CutOuts(contrast, covered(share), pool.to_device(height), pool.to_device(width))
+    old, new = ((pool.to_device(edges[:, 1]), pool.to_device(edges[:, 0])) for edges in (shorter, magnified))
+    mirrored = (upside, across)
+    rows, columns = (lines(old[k], new[k], SIDE, SIDE, mirrored[k]) for k in (0, 1))
+    whole = masks.float()
+    contrast, share = resample(torch.stack([contrast, whole], 1), rows, columns, transposed).unbind(1)
+    shapes = resample_masks(share, whole, old, new, mirrored, transposed, pool.to_device(nearest))
+    width, height = (np.where(turns.transposed, magnified[:, 1 - k], magnified[:, k]) for k in (0, 1))
+    return CutOuts(contrast, shapes, pool.to_device(height), pool.to_device(width))
 
 
 def paste(

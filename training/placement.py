@@ -112,6 +112,11 @@ def orientations(rng: Generator, sources: Sequence[SourceConfig]) -> Turns:
     return Turns(flips[0] & mirrored, flips[1] & mirrored, flips[2] & transposed)
 
 
+def picked(placement: Placement, config: DataConfig) -> NDArray[np.bool_]:
+    """Of which crops the masks are magnified by the nearest pixel, (N,)."""
+    return np.array([source.masks_by == "nearest" for source in config.sources])[placement.source]
+
+
 def below(rng: Generator, ends: Whole) -> Whole:
     """A whole number from 0 to below each end."""
     return (rng.random(len(ends)) * ends).astype(np.int64)

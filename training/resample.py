@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+
+Axes = tuple[Tensor, Tensor]
+NEAR = 2
+"""How far the filter spreads a pixel of a mask that is reduced: what lies further off is another target, px."""
 
 
 def lines(old: Tensor, new: Tensor, most: int, side: int, mirrored: Tensor) -> Tensor:
@@ -47,9 +52,51 @@ def resample(squares: Tensor, rows: Tensor, columns: Tensor, transposed: Tensor)
     return torch.where(transposed.view(-1, 1, 1, 1), out.mT, out)
 
 
+def picks(old: Tensor, new: Tensor, most: int, side: int, mirrored: Tensor) -> Tensor:
+    """As :func:`lines`, but each new pixel takes the one old pixel under its centre.
+
+    The published resampling of masks, ``training.metrics.legacy.shrink_label``: of two old pixels the second, so that
+    halved masks lie a quarter of a new pixel up and to the left of their targets.
+    """
+    before = torch.arange(most, device=old.device)
+    after = torch.arange(side, device=old.device)[None, :, None]
+    old, new = old.view(-1, 1, 1), new.view(-1, 1, 1)
+    place = torch.where(mirrored.view(-1, 1, 1), new - 1 - after, after)
+    return ((before == (2 * place + 1) * old // (2 * new)) & (after < new)).float()
+
+
 def covered(share: Tensor) -> Tensor:
     """Mask of resampled masks (N, H, W): where more than half of a pixel is covered.
 
-    A target smaller than one new pixel keeps its most covered pixels: it dims, but does not cease to exist.
+    A target smaller than one new pixel keeps its most covered pixels, whatever else the mask holds: it dims, but does
+    not cease to exist.
     """
-    return share > 0.5 * share.amax((1, 2), keepdim=True).clamp(max=1)
+    most = F.max_pool2d(share[:, None], 2 * NEAR + 1, stride=1, padding=NEAR)[:, 0]
+    return share > 0.5 * most.clamp(max=1)
+
+
+def resample_masks(
+    share: Tensor, masks: Tensor, old: Axes, new: Axes, mirrored: Axes, transposed: Tensor, nearest: Tensor
+) -> Tensor:
+    """Masks of squares that were resampled: :func:`covered`, or :func:`picks` where that is asked for.
+
+    Args:
+        share: (N, side, side), float32, the masks as :func:`resample` made them.
+        masks: (N, most, most), float32 in {0, 1}, before.
+        old: (N,) each, of rows and of columns, as in :func:`lines`.
+        new: likewise.
+        mirrored: likewise.
+        transposed: (N,), bool.
+        nearest: (N,), bool, which of them are picked.
+
+    Returns:
+        (N, side, side), bool.
+    """
+    out = covered(share)
+    if nearest.any():
+        rows, columns = (
+            picks(before[nearest], after[nearest], masks.shape[-1], share.shape[-1], backwards[nearest])
+            for before, after, backwards in zip(old, new, mirrored, strict=True)
+        )
+        out[nearest] = resample(masks[nearest, None], rows, columns, transposed[nearest])[:, 0] > 0
+    return out

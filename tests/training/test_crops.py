@@ -39,7 +39,7 @@ def config(**changes):
 def crops(pool, rng, size=1, scale=1.0, **changes):
     recipe = config(sources=[SourceConfig(folder="tiny", scale=(scale, scale))], **changes)
     placement = place(pool, recipe, rng, size, margin=0)
-    return placement.picture, cut_crops(pool, placement, recipe.crop, margin=0)
+    return placement.picture, cut_crops(pool, placement, recipe, margin=0)
 
 
 def views(plane):
@@ -139,6 +139,17 @@ def test_targets_survive_any_magnification(samples, pool, scale):
         picture = samples[index].picture
         bright = (picture.mean() + picture.std()) / np.iinfo(picture.dtype).max
         assert crop[mask].mean() > bright  # the squares are still where the mask says
+
+
+def test_masks_by_the_nearest_pixel_are_those_of_the_legacy_protocol():
+    """A whole picture, halved, with its margin beyond the frame."""
+    rng = np.random.default_rng(3)
+    mask = (rng.random((128, 128)) < 0.2).astype(np.uint8) * 255
+    pool = pool_of(mask // 2, masks=[mask])
+    for masks_by, same in (("nearest", True), ("area", False)):
+        source = SourceConfig(folder="tiny", scale=(0.5, 0.5), turned=False, masks_by=masks_by)
+        batch = draw_batch(pool, config(sources=[source], crop=64), FrameZScore(windows=[17]), rng, 2)
+        assert np.array_equal(batch.masks[1, 0].numpy() > 0, mask[1::2, 1::2] > 0) is same
 
 
 @pytest.mark.parametrize("edge", [96, 160])

@@ -23,9 +23,9 @@ def donor(contrast=60, size=(3, 3), at=(20, 30), shape=(64, 64)):
     )
 
 
-def cut_out(pool, magnification=1.0, turns=(False, False, False)):
+def cut_out(pool, magnification=1.0, turns=(False, False, False), nearest=False):
     turned = Turns(*(np.array([turn]) for turn in turns))
-    return cut_outs(pool, np.array([0]), pool.boxes[:1], np.array([magnification]), turned)
+    return cut_outs(pool, np.array([0]), pool.boxes[:1], np.array([magnification]), turned, np.array([nearest]))
 
 
 def field(noise=0.02, side=48):
@@ -123,3 +123,10 @@ def test_a_target_that_has_no_room_in_the_crop_is_left_out():
     assert torch.equal(after, picture)
     assert not truth.any()
     assert SIDE >= 14
+
+
+def test_the_mask_of_a_halved_target_goes_by_the_rule_of_its_set():
+    """Two pixels by two, from the fourth on: halved they straddle four pixels, of which one has its pick in them."""
+    pool = donor(size=(2, 2))
+    assert cut_out(pool, 0.5).masks[0].nonzero().tolist() == [[1, 1], [1, 2], [2, 1], [2, 2]]
+    assert cut_out(pool, 0.5, nearest=True).masks[0].nonzero().tolist() == [[1, 1]]
