@@ -24,8 +24,8 @@ from pipeline.track.belief import Belief
 from pipeline.track.clutter import ClutterMap, Flags
 from pipeline.track.config import TrackConfig
 from pipeline.track.evidence import MISS, ChanceDensity, hit, recent
-from pipeline.track.kalman import Array
-from pipeline.track.leap import SHARE, leaps
+from pipeline.track.kalman import Array, carry, carry_back
+from pipeline.track.leap import SHARE, heirs, leaps
 from pipeline.track.lifecycle import TRUST, clearness, coast_s, doubtful, hopeful, is_steady, next_state
 from pipeline.track.looks import unlike
 from pipeline.track.meeting import BEHIND_S, MERGED_SIGMA, meet
@@ -72,6 +72,7 @@ class Tracker:
     def reset(self, shape: tuple[int, int]) -> None:
         """Drop all tracks: the picture now, of this height and width, is no continuation of the last. Ids go on."""
         self._size = np.array(shape[::-1], float)
+        self._reach_px = SHARE * float(self._size.max())
         self._clutter = ClutterMap(self.config.clutter, shape)
         self._chance = ChanceDensity(float(shape[0] * shape[1]))
         self._lost = LostTargets(self.config.remember_s)
@@ -122,6 +123,7 @@ class Tracker:
         # Peaks of motion come anywhere by chance: only those that a track has taken tell of a place.
         chance = np.setdiff1d(np.flatnonzero(detections["motion"] > 0), columns)
         self._clutter.add(np.delete(positions, np.concatenate([held, chance]), axis=0))
+        self._inherit(dt)
         self._give_up()
         if (np.diff(self._tracks["id"]) < 0).any():  # a number from before has come back
             self._keep(np.argsort(self._tracks["id"]))
@@ -138,7 +140,7 @@ class Tracker:
         self._life["unseen_s"] += dt
         self._life["lived_s"] += dt
         self._lost.move(dt, matrix, ego_sigma)
-        self._births = _carry(self._births, matrix)
+        self._births = carry(self._births, matrix)
         sigmas = (self.config.cruise_sigma, self.config.accel_sigma)
         self._believe(belief.predict(belief.warp(self._belief, matrix), dt, sigmas, ego_sigma))
 
@@ -160,8 +162,7 @@ class Tracker:
         """With the confirmed tracks that have leapt; where they were flying to is forgotten."""
         missed, free = self._tracks["state"] == CONFIRMED, detections["score"] >= self._high
         missed[rows] = free[columns] = False
-        reach_px = SHARE * float(self._size.max())
-        ours, theirs = leaps(self._tracks, np.flatnonzero(missed), detections, np.flatnonzero(free), reach_px)
+        ours, theirs = leaps(self._tracks, np.flatnonzero(missed), detections, np.flatnonzero(free), self._reach_px)
         if len(ours):
             anew = belief.initiate(positions[theirs], self.config.measurement_sigma, self.config.birth_speed_sigma)
             for state, first in zip(self._belief, anew, strict=True):
@@ -220,6 +221,14 @@ class Tracker:
             self._tracks["id"][rows], self._life["lived_s"][rows], *self._belief.only(rows).moments()
         )
 
+    def _inherit(self, dt: float) -> None:
+        """Points that have leapt go on where they are now."""
+        old, new = heirs(self._tracks, self._life, self._mean[:, :2], dt, self._reach_px)
+        self._tracks["id"][new], self._tracks["state"][new] = self._tracks["id"][old], CONFIRMED
+        for name in ("hits", "age", "lived_s"):
+            self._life[name][new] += self._life[name][old]
+        self._keep(np.delete(np.arange(len(self._tracks)), old))
+
     def _give_up(self) -> None:
         self._end(doubtful(self._tracks["state"], self._life["recent"]))
         life = self._life
@@ -263,7 +272,7 @@ class Tracker:
         """A copy of the tracks with the state written in; velocities include the camera's share."""
         tracks = self._tracks
         tracks["x"], tracks["y"] = self._mean[:, 0], self._mean[:, 1]
-        carried = self._mean[:, :2] - _invert(self._mean[:, :2], matrix)
+        carried = self._mean[:, :2] - carry_back(self._mean[:, :2], matrix)
         velocity = self._mean[:, 2:] + (carried / dt if dt > MIN_DT else 0.0)
         tracks["vx"], tracks["vy"] = velocity[:, 0], velocity[:, 1]
         return tracks.copy()
@@ -286,15 +295,3 @@ def _canonical(detections: Table) -> Table:
     if (placed[1:] == placed[:-1]).any():
         order = np.lexsort([detections[name] for name in reversed(DETECTION_DTYPE.names or ())])
     return detections[order]
-
-
-def _carry(points: Array, matrix: Affine) -> Array:
-    """Points (n, 2) of the previous frame in this frame's coordinates."""
-    a, b, tx, c, d, ty = matrix
-    return np.asarray(points @ np.array([[a, c], [b, d]]) + (tx, ty))
-
-
-def _invert(points: Array, matrix: Affine) -> Array:
-    """Points (n, 2) of this frame in the previous frame's coordinates."""
-    a, b, tx, c, d, ty = matrix
-    return np.linalg.solve(np.array([[a, b], [c, d]]), (points - (tx, ty)).T).T

@@ -1,4 +1,4 @@
-"""Large targets keep their number when the camera jerks; points, and what may be one of two, do not leap."""
+"""Targets keep their number when the camera jerks: large ones at once, points when they have stayed, none of two."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def rows(*things, dtype=DETECTION_DTYPE):
 
 
 def ids(frames, **settings):
-    """Number of the confirmed track at the first thing of each frame, 0 if there is none."""
+    """Number of the confirmed track at the first thing of each frame, 0 if there is no such track, or no thing."""
     tracker, seen = Tracker(TrackConfig(**settings), 0.9, SHAPE), []
     for frame in frames:
         table = tracker.step(rows(*frame), 1 / 25, EgoMotion(ok=True))
         shown = table[table["state"] == CONFIRMED]
-        at = np.hypot(shown["x"] - frame[0][0], shown["y"] - frame[0][1]) < 3
-        seen.append(int(shown["id"][at][0]) if at.any() else 0)
+        at = [np.hypot(shown["x"] - x, shown["y"] - y) < 3 for x, y, *_ in frame[:1]]
+        seen.append(int(shown["id"][at[0]][0]) if np.any(at) else 0)
     return seen
 
 
@@ -102,6 +102,49 @@ def test_it_does_not_turn_into_a_speck_where_it_was_to_be_expected(lasts, nats):
 def test_a_point_that_is_elsewhere_is_another():
     seen = ids([[thing] for thing in flight(4, 30, leap=40.0)])
     assert seen[20:25] == [0] * 5
+
+
+def leap_of_a_point(*others, leap=-40.0, snr=30, missed=0):
+    """A point goes 5 px a frame to the right for 20 frames, then leaps and goes on for 15, with others about it."""
+    for k in range(35):
+        x = 200.0 + 5.0 * k + (leap if k >= 20 else 0.0)
+        seen = [(x, 250.0, 4, snr if k >= 20 else 30)] if not 20 <= k < 20 + missed else []
+        yield [*seen, *((x + dx, 250.0 + dy, 4, 30) for dx, dy in others if k >= 20)]
+
+
+def test_a_point_that_has_stayed_where_it_leapt_to_keeps_its_number():
+    seen = ids(leap_of_a_point())
+    assert seen[19] > 0
+    assert seen[20:] == [0, 0, *[seen[19]] * 13]
+
+
+def test_nothing_is_shown_any_longer_where_a_point_has_leapt_from():
+    tracker = Tracker(TrackConfig(), 0.9, SHAPE)
+    for k, frame in enumerate(leap_of_a_point()):
+        table = tracker.step(rows(*frame), 1 / 25, EgoMotion(ok=True))
+        shown = table[table["state"] != TENTATIVE]
+        assert k < 10 or len(shown) == 1
+    assert shown["x"] == pytest.approx(frame[0][0], abs=1)
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        pytest.param(leap_of_a_point((0, 30)), id="two came at once"),
+        pytest.param(leap_of_a_point(leap=80.0), id="too far"),
+        pytest.param(leap_of_a_point(snr=-30), id="dark, where it was bright"),
+        pytest.param(leap_of_a_point(missed=3), id="it came later than it went"),
+        pytest.param(
+            (frame + [(200.0 + 5 * k, 280.0, 4, 30)] * (k < 20) for k, frame in enumerate(leap_of_a_point())),
+            id="two went at once",
+        ),
+    ],
+)
+def test_a_point_that_may_be_another_has_its_own_number(frames):
+    seen = ids(frames)
+    assert seen[19] > 0
+    assert seen[19] not in seen[20:]
+    assert any(seen[20:])
 
 
 def test_tentative_tracks_do_not_leap():
