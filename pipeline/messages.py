@@ -33,8 +33,8 @@ IDENTITY: Affine = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 # Pixels of the source frame, x right, y down, the centre of the top-left pixel at (0, 0).
 _OBJECT_COLUMNS = [(name, "<f8") for name in ("score", "area", "bx", "by", "bw", "bh", "snr")]
 # motion: 0 where the score is the network's; else the score rests on a change against the past of so many sigma, and
-# sharpness says how much likelier a target is than chance to look as sharp (log likelihood ratio, nats).
-DETECTION_DTYPE = np.dtype([("x", "<f8"), ("y", "<f8"), *_OBJECT_COLUMNS, ("motion", "<f8"), ("sharpness", "<f8")])
+# appearance says how much likelier a target is than clutter to look so in this frame (log likelihood ratio, nats).
+DETECTION_DTYPE = np.dtype([("x", "<f8"), ("y", "<f8"), *_OBJECT_COLUMNS, ("motion", "<f8"), ("appearance", "<f8")])
 TRACK_DTYPE = np.dtype(
     [("id", "<i8"), ("state", "<i8"), ("x", "<f8"), ("y", "<f8"), ("vx", "<f8"), ("vy", "<f8"), *_OBJECT_COLUMNS]
 )

@@ -146,7 +146,7 @@ class DetectStage:
                 limit=config.max_detections,
             )
             detections = fusion.join(detections, motion, sure=sure, limit=config.max_detections)
-            detections = fusion.sharpen(detections, evidence.sharpness)
+            detections = fusion.judge(detections, evidence.sharpness)
         detections = in_picture(detections, _picture(packet))
         if polygons := polygons_of(config.masks, message.header.source):
             key = (message.header.source, message.header.height, message.header.width)

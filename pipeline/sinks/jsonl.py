@@ -24,7 +24,7 @@ _DECIMALS = {
     "bh": 2,
     "snr": 2,
     "motion": 2,
-    "sharpness": 2,
+    "appearance": 2,
 }
 _encode = msgspec.json.Encoder().encode
 

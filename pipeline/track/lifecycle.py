@@ -63,7 +63,7 @@ def clearness(detections: Table, clear_snr: float) -> NDArray[np.float64]:
     """
     contrast = np.abs(detections["snr"])
     told = np.minimum(1.0, contrast / clear_snr) if clear_snr else np.ones_like(contrast)
-    soft = np.where(detections["area"] < SMALL, np.minimum(detections["sharpness"], 0.0), 0.0)
+    soft = np.where(detections["area"] < SMALL, np.minimum(detections["appearance"], 0.0), 0.0)
     return np.where(detections["motion"] == 0, told * np.exp(soft), 0.0)
 
 

@@ -176,7 +176,7 @@ class Tracker:
         density = self._chance.see(int(chance.sum()))
         fit = belief.misfit(self._belief.only(rows), positions[columns], self.config.measurement_sigma)
         gain = np.where(behind, 0.0, MISS)  # that it is not seen behind another says nothing
-        gain[rows] = hit(fit, density) + found["sharpness"][columns]
+        gain[rows] = hit(fit, density) + found["appearance"][columns]
         self._life["evidence"] += gain
         self._life["recent"] = recent(self._life["recent"], gain, dt)
 

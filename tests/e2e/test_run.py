@@ -32,7 +32,7 @@ def test_one_run_writes_everything_that_is_promised(tmp_path: Path, runtime: Pat
     for line in detections:
         assert set(line) == {"source", "frame", "pts", "detections"}
         for detection in line["detections"]:
-            assert set(detection) == {"x", "y", "score", "area", "bbox", "snr", "motion", "sharpness"}
+            assert set(detection) == {"x", "y", "score", "area", "bbox", "snr", "motion", "appearance"}
     for row in (folder / "tracks.mot.txt").read_text().splitlines():
         assert int(row.split(",")[0]) >= 1
 

@@ -62,12 +62,12 @@ def test_a_line_of_tracks_by_hand():
 
 def test_a_line_of_detections_by_hand():
     looks = {"x": 10.0, "y": 20.25, "score": 0.8765, "area": 4.0, "bbox": [9.0, 19.0, 3.0, 2.0], "snr": 5.43}
-    moving = {**OBJECT, "motion": 6.7812, "sharpness": -1.2345}
+    moving = {**OBJECT, "motion": 6.7812, "appearance": -1.2345}
     assert json.loads(detections_line(tracked([TRACK], [moving], seq=3))) == {
         "source": "a",
         "frame": 3,
         "pts": 0.12,
-        "detections": [{**looks, "motion": 6.78, "sharpness": -1.23}],
+        "detections": [{**looks, "motion": 6.78, "appearance": -1.23}],
     }
 
 

@@ -93,11 +93,11 @@ def test_a_hit_tells_as_much_as_it_stands_out(snr, motion, clear_snr, told):
 
 
 @pytest.mark.parametrize(
-    ("area", "sharpness", "told"),
+    ("area", "appearance", "told"),
     [(9, 0, 1), (9, 2, 1), (9, -2, math.exp(-2)), (SMALL, -2, 1), (SMALL - 1, -1, math.exp(-1))],
 )
-def test_a_hit_tells_less_that_is_small_and_soft(area, sharpness, told):
-    detection = rows(DETECTION_DTYPE, {"snr": 20, "area": area, "sharpness": sharpness})
+def test_a_hit_tells_less_that_is_small_and_soft(area, appearance, told):
+    detection = rows(DETECTION_DTYPE, {"snr": 20, "area": area, "appearance": appearance})
     assert clearness(detection, 10).tolist() == [told]
 
 

@@ -44,9 +44,9 @@ def test_chance_peaks_of_motion_are_never_confirmed_and_a_target_among_them_is()
 
 def test_what_is_sharp_is_confirmed_sooner_and_what_is_soft_later_or_never():
     confirmed = []
-    for sharpness in (2.5, 0.0, -2.5, -9.0):
+    for appearance in (2.5, 0.0, -2.5, -9.0):
         tracker = Tracker(CONFIG, shape=(256, 256))
-        frames = [detections([[20 + 2 * t, 50]], motion=6, sharpness=sharpness) for t in range(40)]
+        frames = [detections([[20 + 2 * t, 50]], motion=6, appearance=appearance) for t in range(40)]
         states = [int(tracker.step(frame, DT, STILL)["state"].max(initial=TENTATIVE)) for frame in frames]
         confirmed.append(states.index(CONFIRMED) if CONFIRMED in states else len(states))
     assert confirmed == sorted(set(confirmed))

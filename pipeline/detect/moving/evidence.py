@@ -158,10 +158,12 @@ class MovingEvidence:
             self._power = power
         elif not math.isnan(power):
             self._power += _SMOOTHING * (power - self._power)
-        # Beside fewer frames targets leave holes, which are no noise.
-        self._noisy = noisiness(self._power) if noise >= RAW_NOISE and self._compared == PAST else 0.0
+        if self._compared != 2:  # beside two the present frame is a part of what is usual, and noise does not look it
+            self._noisy = noisiness(self._power) if noise >= RAW_NOISE else 0.0
         coded = float(np.interp(noise, CODED_NOISE, (1, 0)))
-        return thresholds(ranked, self._config.false_peaks * CODED_SHARE**coded * NOISE_RATE**self._noisy, power)
+        # Beside fewer frames targets leave holes, which are no noise.
+        more = NOISE_RATE**self._noisy if self._compared == PAST else 1.0
+        return thresholds(ranked, self._config.false_peaks * CODED_SHARE**coded * more, power)
 
     def _old(self, shot: _Snapshot, pts: float, share: float = 1.0) -> bool:
         return pts - shot.pts >= share * self._config.interval_s - _CLOCK_S

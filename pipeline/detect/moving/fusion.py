@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pipeline.capture.source import Picture
 from pipeline.detect.components import find
 from pipeline.detect.moving.evidence import Evidence
+from pipeline.detect.moving.prominence import prominence
 from pipeline.detect.moving.sharpness import Sharpness
 from pipeline.messages import Table
 
@@ -75,10 +76,14 @@ def join(network: Table, motion: Table, *, sure: float, limit: int) -> Table:
     return joined[order[:limit]]
 
 
-def sharpen(found: Table, sharpness: Sharpness) -> Table:
-    """The same detections with what their ``sharpness`` says, the network's as well."""
+def judge(found: Table, sharpness: Sharpness) -> Table:
+    """The same detections with what their ``appearance`` says.
+
+    It is how sharp they are, and how much they stand out. The network has asked for that itself.
+    """
     found = found.copy()
-    found["sharpness"] = sharpness.says(_highest(sharpness.picture, found))
+    stands_out = np.where(found["motion"] > 0, sharpness.weight * prominence(found["snr"]), 0.0)
+    found["appearance"] = sharpness.says(_highest(sharpness.picture, found)) + stands_out
     return found
 
 

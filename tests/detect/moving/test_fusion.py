@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from pipeline.detect.moving.evidence import Evidence
-from pipeline.detect.moving.fusion import STRONG, WEAK, join, moving, sharpen
+from pipeline.detect.moving.fusion import STRONG, WEAK, join, judge, moving
+from pipeline.detect.moving.prominence import prominence
 from pipeline.detect.moving.sharpness import sharpness
 from pipeline.detect.moving.threshold import find_peaks
 from pipeline.messages import DETECTION_DTYPE
@@ -73,14 +74,18 @@ def test_a_thing_that_both_have_found_is_one_and_of_the_better_score():
     assert joined([box(10, 10, 0.98)], [box(16, 10, 0.5, 4.5)]) == [(10, 10, 0.98, 0.0)]
 
 
-def test_whoever_has_found_a_thing_it_is_as_sharp_as_it_is():
+def test_whoever_has_found_a_thing_it_is_as_sharp_as_it_is_and_what_moves_stands_out_as_well():
     seen = peaks((10, 10, 5.2), (30, 20, 5.0), (40, 30, 4.9), (20, 35, 4.0))
     found = rows(DETECTION_DTYPE, box(10, 10, 0.6), box(30, 20, 0.995, 5.0), box(20, 20, 0.9, 4.9))
-    sharp = sharpen(found, seen.sharpness)
+    found["snr"] = 0.5, 0.5, -4.0
+    told = judge(found, seen.sharpness)["appearance"]
     # Of four changes one is sharp: two of five counted, all of five for the others.
-    assert sharp["sharpness"] == pytest.approx([math.log(0.1 * 0.4**-0.9), math.log(0.1), math.log(0.1)])
-    assert not found["sharpness"].any()
-    assert len(sharpen(found[:0], seen.sharpness)) == 0
+    sharp = np.log([0.1 * 0.4**-0.9, 0.1, 0.1])
+    assert told - sharp == pytest.approx([0, *prominence(found["snr"][1:])])
+    doubted = judge(found, seen.sharpness._replace(weight=0.25))["appearance"]
+    assert doubted == pytest.approx(told / 4)
+    assert not found["appearance"].any()
+    assert len(judge(found[:0], seen.sharpness)) == 0
 
 
 def test_things_apart_stay_two_best_first_and_no_more_than_the_limit():
