@@ -16,19 +16,20 @@ TARGETS = (3.0, 0.75)
 flying camera, of 287 peaks of motion, they are 4.0 and 0.65; at sea and over land they are less."""
 OTHERS = 3.4
 """Mean of the exponential law that all else follows, 3,517 peaks there."""
-LEAST, MOST = -3.0, 1.0
-"""What it can say, nats: a target may cross a thing as bright as itself."""
+LEAST = -3.0
+"""The most that it can say against a target, nats: that may cross a thing as bright as itself. It says nothing for one,
+since edges and lamps stand out as well."""
 _SMALLEST = 1e-3
 
 
 def prominence(snr: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How much likelier a target is than all else to stand out like this: log likelihood ratio, nats.
+    """How much less likely a target is than all else to stand out as little: log likelihood ratio, nats, 0 at most.
 
     Args:
         snr: (n,) contrast, see ``DETECTION_DTYPE``.
     """
-    contrast = np.maximum(np.abs(snr), _SMALLEST)
     median, deviation = TARGETS
+    contrast = np.clip(np.abs(snr), _SMALLEST, median)
     target = -0.5 * (np.log(contrast / median) / deviation) ** 2 - np.log(contrast * deviation * math.sqrt(2 * math.pi))
     other = -contrast / OTHERS - math.log(OTHERS)
-    return np.clip(target - other, LEAST, MOST)
+    return np.clip(target - other, LEAST, 0.0)
