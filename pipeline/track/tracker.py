@@ -222,8 +222,10 @@ class Tracker:
         )
 
     def _inherit(self, dt: float) -> None:
-        """Points that have leapt go on where they are now."""
+        """Targets that have leapt go on where they are now."""
         old, new = heirs(self._tracks, self._life, self._mean[:, :2], dt, self._reach_px)
+        if not len(old):
+            return
         self._tracks["id"][new], self._tracks["state"][new] = self._tracks["id"][old], CONFIRMED
         for name in ("hits", "age", "lived_s"):
             self._life[name][new] += self._life[name][old]
