@@ -109,6 +109,7 @@ def test_sharpness_tells_a_point_from_edges_that_shake_and_nothing_in_noise():
     assert np.median(edges) < -1
     noisy = [found for found in evidence([noise(k, (256, 320)) for k in range(60)]) if found is not None]
     assert all(found.sharpness.weight < 0.2 for found in noisy), "from the first frame that has a past"
+    assert all(found.sharpness.weight < 0.1 for found in noisy[-20:])
 
 
 def test_a_part_that_is_half_out_of_view_keeps_what_it_needed():
