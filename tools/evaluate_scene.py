@@ -1,16 +1,18 @@
 """Score the pipeline on a rendered scene, whose truth is exact and has many targets.
 
     python -m tools.evaluate_scene 'test://crossing?seed=3' [--weights NAME] [--config FILE] [--set KEY=VALUE ...]
+                                   [--keep DIR] [--others]
 
 A true target matches a confirmed or coasting track within 5 px. Targets behind cloud or fading count neither as
-missed nor, where a track is still with them, as false.
+missed nor, where a track is still with them, as false. ``--others`` scores trackers of a library on the same
+detections as well (``pip install trackers``).
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +20,14 @@ import numpy as np
 from pipeline import config as configuration
 from pipeline.capture.scene import Scene, SceneSpec, TargetTruth
 from pipeline.config import Config
-from pipeline.errors import PipelineError, SourceError, one_line
+from pipeline.errors import ConfigError, PipelineError, SourceError, one_line
 from pipeline.messages import TENTATIVE, Table
-from tools import mot_metrics
+from tools import mot_metrics, other_trackers, replay
 from tools.gospa import gospa, mean
-from tools.replay import track_video
 from tools.video_figures import GOSPA_CUTOFF_PX
+
+OURS = "our tracker"
+Scores = Mapping[str, Sequence[mot_metrics.Frame]]
 
 
 def compare(truth: Sequence[TargetTruth], tracks: Table) -> mot_metrics.Frame:
@@ -39,17 +43,42 @@ def compare(truth: Sequence[TargetTruth], tracks: Table) -> mot_metrics.Frame:
     )
 
 
-def evaluate(address: str, config: Config) -> list[mot_metrics.Frame]:
+def evaluate(address: str, config: Config, keep: Path | None = None, others: bool = False) -> Scores:
     """Run the stages on a scene and compare every frame.
+
+    Args:
+        address: of the scene.
+        config: of the stages.
+        keep: folder for what was detected, to start from it next time.
+        others: whether the library's trackers are asked about the same detections.
+
+    Returns:
+        frames by the name of the tracker, ``OURS`` first.
 
     Raises:
         SourceError: the address is no scene.
+        ConfigError: the library is missing, or the folder cannot be used.
     """
     try:
         scene = Scene(SceneSpec.from_url(address))
     except ValueError as error:
         raise SourceError(f"{address}: {error}") from None
-    return [compare(scene.truth(m.header.frame), m.track_table()) for m in track_video(address, config)]
+    if others and not other_trackers.AVAILABLE:
+        raise ConfigError("--others: pip install trackers")
+    thresholds = [config.detect.threshold]
+    find = replay.Kept(keep).detect if keep else replay.detect
+    seen = [message for (message,) in find(address, config, thresholds)]
+    tracks: dict[str, Iterable[Table]] = {
+        OURS: (message.track_table() for (message,) in replay.track(([one] for one in seen), config, thresholds))
+    }
+    if others:
+        rate, threshold = other_trackers.frame_rate(seen), replay.threshold(config)
+        for name, library in (("ByteTrack", other_trackers.byte_track), ("OC-SORT", other_trackers.oc_sort)):
+            tracks[name] = other_trackers.tracked(library(rate, threshold), seen)
+    return {
+        name: [compare(scene.truth(message.header.frame), shown) for message, shown in zip(seen, tables, strict=True)]
+        for name, tables in tracks.items()
+    }
 
 
 def report(frames: Sequence[mot_metrics.Frame]) -> str:
@@ -74,14 +103,17 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--weights")
     parser.add_argument("--config", type=Path)
     parser.add_argument("--set", action="append", default=[], dest="settings", metavar="KEY.PATH=VALUE")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep what was detected, and start from it next time")
+    parser.add_argument("--others", action="store_true", help="score ByteTrack and OC-SORT as well")
     args = parser.parse_args(argv)
     settings = [*args.settings, *([f"detect.weights={args.weights}"] if args.weights else [])]
     try:
-        frames = evaluate(args.scene, configuration.load(args.config, settings))
+        scores = evaluate(args.scene, configuration.load(args.config, settings), args.keep, args.others)
     except PipelineError as error:
         sys.stderr.write(f"tools.evaluate_scene: error: {one_line(error)}\n")
         return error.exit_code
-    sys.stdout.write(report(frames) + "\n")
+    for name, frames in scores.items():
+        sys.stdout.write((f"{name}: " if args.others else "") + report(frames) + "\n")
     return 0
 
 

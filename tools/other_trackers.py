@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.messages import Table
+from pipeline.messages import CONFIRMED, TRACK_DTYPE, Detected, Table
 
 try:
     from supervision import Detections
@@ -82,3 +83,36 @@ def named(answer: Any) -> tuple[list[int], list[int]]:
     if not len(known):
         return [], []
     return list(known.data.get("row", ())), [int(id_) + 1 for id_ in known.tracker_id]
+
+
+def tracked(tracker: Library, seen: Sequence[Detected]) -> Iterator[Table]:
+    """Tracks, rows of ``TRACK_DTYPE``, of every frame.
+
+    The library has no ego-motion: detections are given in the coordinates of the first frame of a scene.
+    """
+    to_start = np.eye(3)
+    for message in seen:
+        if message.ego.ok:
+            matrix = np.reshape(message.ego.matrix, (2, 3))
+            to_start = to_start @ np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))
+        detections = message.table()
+        points = np.stack([detections["x"], detections["y"]], axis=1)
+        fixed = points @ to_start[:2, :2].T + to_start[:2, 2]
+        rows, ids = named(tracker.update(boxed(fixed, detections)))
+        yield shown(detections[rows], ids)
+
+
+def shown(detections: Table, ids: Sequence[int]) -> Table:
+    """Detections as confirmed tracks with these numbers."""
+    tracks = np.zeros(len(detections), TRACK_DTYPE)
+    for column in set(detections.dtype.names or ()) & set(tracks.dtype.names or ()):
+        tracks[column] = detections[column]
+    tracks["id"] = ids
+    tracks["state"] = CONFIRMED
+    return tracks
+
+
+def frame_rate(seen: Sequence[Detected]) -> float:
+    """Frames per second by their media time; 30 where that does not tell."""
+    pts = [message.header.pts for message in seen]
+    return (len(pts) - 1) / (pts[-1] - pts[0]) if len(pts) > 1 and pts[-1] > pts[0] else 30.0

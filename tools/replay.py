@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -81,6 +82,11 @@ def track(
         yield messages
 
 
+def threshold(config: Config) -> float:
+    """Of detection: as configured, or what the weights were validated with."""
+    return config.detect.threshold or nets.read_manifest(config.detect.weights).threshold
+
+
 class Kept:
     """What was detected in recordings, in a folder, by all that it depends on.
 
@@ -106,7 +112,10 @@ class Kept:
         Raises:
             ConfigError: the folder cannot be written to, or holds something else under that name.
         """
-        path = self._folder / f"{Path(address).stem}-{_digest(address, config, thresholds, frames)}.msgpack"
+        path = (
+            self._folder
+            / f"{Path(address.partition('?')[0]).stem}-{_digest(address, config, thresholds, frames)}.msgpack"
+        )
         try:
             if path.exists():
                 return _decoder.decode(path.read_bytes())
@@ -140,14 +149,16 @@ def _detected(packet: Packet) -> Detected:
 
 def _digest(address: str, config: Config, thresholds: Sequence[float | None], frames: int | None) -> str:
     """Of the recording, the weights, and the settings of the stages before the tracker."""
-    medium = Path(address).resolve()
-    files = [medium] if medium.is_file() else sorted(medium.iterdir())
-    stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    what: Any = address
+    if not address.startswith("test://"):
+        medium = Path(address).resolve()
+        files = [medium] if medium.is_file() else sorted(medium.iterdir())
+        what = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     try:
         manifest = nets.read_manifest(config.detect.weights)
     except nets.WeightsError as error:
         raise BackendError(str(error)) from None
     detection = msgspec.structs.replace(config.detect, threads=None, threshold=None)
     weights = [manifest.sha256, manifest.input, manifest.threshold, manifest.track_threshold]
-    everything = [stats, weights, detection, config.preprocess, config.capture, thresholds, frames]
+    everything = [what, weights, detection, config.preprocess, config.capture, thresholds, frames]
     return hashlib.sha256(msgspec.json.encode(everything)).hexdigest()[:16]

@@ -21,12 +21,11 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-import nets
 from pipeline import config as configuration
 from pipeline.capture.factory import open_source
 from pipeline.config import Config
 from pipeline.errors import PipelineError, one_line
-from pipeline.messages import CONFIRMED, TRACK_DTYPE, Detected, Table
+from pipeline.messages import Detected, Table
 from tools import other_trackers, replay, tophat
 from tools.evaluate_video import NO_BOXES, compare, find_videos, read_labels
 from tools.video_figures import Result, Video, by_set, summarise, table
@@ -36,12 +35,12 @@ Way = Callable[[Video, Sequence[Detected], Config], Iterable[Table]]
 
 def per_frame(video: Video, seen: Sequence[Detected], config: Config) -> Iterator[Table]:
     """Every detection at the detector's threshold, a track of one frame."""
-    threshold = _threshold(config)
+    threshold = replay.threshold(config)
     numbers = itertools.count(1)
     for message in seen:
         detections = message.table()
         strong = detections[detections["score"] >= threshold]
-        yield _tracks(strong, [next(numbers) for _ in strong])
+        yield other_trackers.shown(strong, [next(numbers) for _ in strong])
 
 
 def tracked(video: Video, seen: Sequence[Detected], config: Config) -> Iterator[Table]:
@@ -73,23 +72,9 @@ def top_hat(video: Video, seen: Sequence[Detected], config: Config) -> Iterator[
 
 
 def byte_track(video: Video, seen: Sequence[Detected], config: Config) -> Iterator[Table]:
-    """ByteTrack on the network's detections as boxes of 5 px, similar if their centres are less than 6 px apart.
-
-    It has no ego-motion: detections are given in the coordinates of the first frame of a scene.
-    """
-    pts = [message.header.pts for message in seen]
-    rate = (len(pts) - 1) / (pts[-1] - pts[0]) if len(pts) > 1 and pts[-1] > pts[0] else 30.0
-    tracker = other_trackers.byte_track(rate, _threshold(config))
-    to_start = np.eye(3)
-    for message in seen:
-        if message.ego.ok:
-            matrix = np.reshape(message.ego.matrix, (2, 3))
-            to_start = to_start @ np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))
-        detections = message.table()
-        points = np.stack([detections["x"], detections["y"]], axis=1)
-        fixed = points @ to_start[:2, :2].T + to_start[:2, 2]
-        rows, ids = other_trackers.named(tracker.update(other_trackers.boxed(fixed, detections)))
-        yield _tracks(detections[rows], ids)
+    """ByteTrack on the network's detections as boxes of 5 px, similar if their centres are less than 6 px apart."""
+    tracker = other_trackers.byte_track(other_trackers.frame_rate(seen), replay.threshold(config))
+    yield from other_trackers.tracked(tracker, seen)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -138,19 +123,6 @@ def _score(video: Video, seen: Sequence[Detected], tracks: Iterable[Table]) -> R
     rate = (len(pts) - 1) / (pts[-1] - pts[0]) if len(pts) > 1 and pts[-1] > pts[0] else float("nan")
     mean = sum(len(message.table()) for message in seen) / max(1, len(seen))
     return Result(video, frames, rate, float("nan"), mean)
-
-
-def _tracks(detections: Table, ids: Sequence[int] | NDArray[np.intp]) -> Table:
-    tracks = np.zeros(len(detections), TRACK_DTYPE)
-    for column in set(detections.dtype.names or ()) & set(tracks.dtype.names or ()):
-        tracks[column] = detections[column]
-    tracks["id"] = ids
-    tracks["state"] = CONFIRMED
-    return tracks
-
-
-def _threshold(config: Config) -> float:
-    return config.detect.threshold or nets.read_manifest(config.detect.weights).threshold
 
 
 if __name__ == "__main__":

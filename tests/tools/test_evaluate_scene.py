@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from pipeline.capture.scene import TargetTruth
 from pipeline.messages import COASTING, CONFIRMED, TENTATIVE, TRACK_DTYPE, Table
-from tools import mot_metrics
-from tools.evaluate_scene import compare, main, report
+from tools import mot_metrics, other_trackers
+from tools.evaluate_scene import OURS, compare, main, report
 
 
 def tracks(*rows: tuple[int, int, float, float]) -> Table:
@@ -45,6 +47,28 @@ def test_report_of_a_hand_worked_frame() -> None:
     line = report([frame])
     assert "GOSPA 11.00 px (localisation 1.00, missed 5.00, false 5.00)" in line
     assert "Pd 0.500  false points/frame 1.000  MOTP 1.00 px" in line
+
+
+SCENE = "test://sky?width=96&height=64&frames=8&targets=1&snr=60&camera=still"
+SETTINGS = ["--set", "detect.threads=1"]
+
+
+def test_scene_is_scored_and_what_was_detected_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([SCENE, *SETTINGS, "--keep", str(tmp_path / "k")]) == 0
+    first = capsys.readouterr().out
+    assert first.startswith("frames 8  HOTA")
+    assert list((tmp_path / "k").iterdir())
+    assert main([SCENE, *SETTINGS, "--keep", str(tmp_path / "k")]) == 0
+    assert capsys.readouterr().out == first
+
+
+def test_trackers_of_the_library_have_lines_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
+    if other_trackers.AVAILABLE:
+        assert main([SCENE, *SETTINGS, "--others"]) == 0
+        assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == [OURS, "ByteTrack", "OC-SORT"]
+    else:
+        assert main([SCENE, *SETTINGS, "--others"]) == 2
+        assert "pip install trackers" in capsys.readouterr().err
 
 
 def test_what_is_no_scene_is_named(capsys: pytest.CaptureFixture[str]) -> None:

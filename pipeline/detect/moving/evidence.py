@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.capture.source import Picture
 from pipeline.detect.moving.config import MovingConfig
+from pipeline.detect.moving.lasting import LastingPeaks
 from pipeline.detect.moving.residual import FILTERED, PAST, significance
 from pipeline.detect.moving.sharpness import Sharpness, sharpness
 from pipeline.detect.moving.stuck import StuckPixels
@@ -98,6 +99,7 @@ class MovingEvidence:
         self._config = config
         self._stuck = StuckPixels()
         self._snapshots: list[_Snapshot] = []
+        self._lasting = LastingPeaks()
         self._usual: NDArray[np.float64] | None = None
         self._power, self._noisy = math.nan, 0.0
         self._rest_until = -math.inf
@@ -118,7 +120,7 @@ class MovingEvidence:
             return None
         now = self._stuck.mend(picture.astype(np.float32))
         if self._snapshots and (not ego.ok or now.shape != self._snapshots[-1].frame.shape or self._broken(pts)):
-            self._snapshots, self._usual = [], None
+            self._snapshots, self._usual, self._lasting = [], None, LastingPeaks()
         smoothed = smooth(now)
         reference = Reference(smoothed)
         self._seen += 1
@@ -142,7 +144,7 @@ class MovingEvidence:
         if noise < LEAST_NOISE:
             self._rest_until = pts + REST_S
         peaks = find_peaks(found)
-        now_at = self._thresholds(ranked_peaks(found, peaks), noise)
+        now_at = self._thresholds(ranked_peaks(found, peaks), self._lasting.passed_over(found, peaks, ego), noise)
         self._usual = now_at if self._usual is None else _settle(self._usual, now_at)
         # At once where much of a cell changes, as at the key frames of a coder.
         needed = np.where(np.isfinite(now_at) & (now_at > _BURST * self._usual), now_at, self._usual)
@@ -152,18 +154,23 @@ class MovingEvidence:
         sharp = sharpness(now, found, peaks, 1 - self._noisy)
         return Evidence(found, spread(needed, (found.shape[0], found.shape[1])), sharp)
 
-    def _thresholds(self, ranked: NDArray[np.float64], noise: float) -> NDArray[np.float64]:
-        power = tail_power(ranked)
+    def _thresholds(
+        self, ranked: NDArray[np.float64], passed_over: NDArray[np.float64], noise: float
+    ) -> NDArray[np.float64]:
+        """Of ranks among all peaks, and among those that have not lasted: many targets in noise are no clutter."""
+        power = tail_power(passed_over)
         if math.isnan(self._power):
             self._power = power
         elif not math.isnan(power):
             self._power += _SMOOTHING * (power - self._power)
         if self._compared != 2:  # beside two the present frame is a part of what is usual, and noise does not look it
             self._noisy = noisiness(self._power) if noise >= RAW_NOISE else 0.0
+        if self._noisy:
+            ranked = np.where(np.isnan(passed_over), ranked, ranked + self._noisy * (passed_over - ranked))
         coded = float(np.interp(noise, CODED_NOISE, (1, 0)))
         # Beside fewer frames targets leave holes, which are no noise.
         more = NOISE_RATE**self._noisy if self._compared == PAST else 1.0
-        return thresholds(ranked, self._config.false_peaks * CODED_SHARE**coded * more, power)
+        return thresholds(ranked, self._config.false_peaks * CODED_SHARE**coded * more, tail_power(ranked))
 
     def _old(self, shot: _Snapshot, pts: float, share: float = 1.0) -> bool:
         return pts - shot.pts >= share * self._config.interval_s - _CLOCK_S

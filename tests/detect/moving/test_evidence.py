@@ -54,6 +54,20 @@ def test_targets_of_snr_5_under_a_moving_camera_are_seen_and_little_else(url):
     assert np.mean(false) < MovingConfig().false_peaks * NOISE_RATE
 
 
+def test_fifty_targets_do_not_deafen_it():
+    scene = Scene(SceneSpec.from_url("test://sky?snr=6&targets=50"))
+    estimator, seer = EgoMotionEstimator(EgoMotionConfig()), MovingEvidence(MovingConfig())
+    hits = []
+    for k in range(90):
+        picture = scene.frame(k)
+        seen = seer.see(picture, estimator.estimate(picture), k / RATE)
+        if seen is not None and k >= 2 * THREE:
+            over = seen.significance > seen.threshold
+            places = [(round(truth.y), round(truth.x)) for truth in scene.truth(k) if truth.visible]
+            hits += [over[max(0, y - 2) : y + 3, max(0, x - 2) : x + 3].any() for y, x in places]
+    assert np.mean(hits) > 0.8
+
+
 def test_a_frame_of_the_past_is_needed_and_again_after_a_break():
     seer = MovingEvidence(MovingConfig(interval_s=0.2))
     first = [seen is not None for seen in evidence([noise(k) for k in range(30)], seer)]

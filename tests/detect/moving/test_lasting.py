@@ -1,0 +1,76 @@
+"""Peaks that last do not count where thresholds are read off."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pipeline.detect.moving.lasting import LASTING, REACH_PX, LastingPeaks
+from pipeline.detect.moving.threshold import find_peaks, ranked_peaks
+from pipeline.messages import IDENTITY, EgoMotion
+
+SHAPE = (128, 192)
+STILL = EgoMotion(matrix=IDENTITY, inliers=50, ok=True, method="flow")
+
+
+def noise(seed):
+    return np.abs(np.random.default_rng(seed).normal(0, 1, SHAPE)).astype(np.float32)
+
+
+def with_targets(seed, places, height=9.0):
+    picture = noise(seed)
+    for x, y in places:
+        picture[int(y), int(x)] = height
+    return picture
+
+
+def after(frames, ego=STILL):
+    """What is read off the last of them."""
+    lasting, ranked = LastingPeaks(), None
+    for picture in frames:
+        ranked = lasting.passed_over(picture, find_peaks(picture), ego)
+    return ranked
+
+
+GRID = [(10 + 16 * i, 10 + 16 * j) for i in range(12) for j in range(8)]
+"""Sixteen a cell: more than the rank that laws are read off first."""
+
+
+def test_before_they_have_lasted_all_peaks_count():
+    frames = [with_targets(k, GRID) for k in range(LASTING)]
+    np.testing.assert_array_equal(after(frames), ranked_peaks(frames[-1], find_peaks(frames[-1])))
+
+
+@pytest.mark.parametrize("step", [0, REACH_PX])
+def test_targets_in_every_cell_leave_the_heights_of_noise(step):
+    count = 3 * LASTING
+    frames = [with_targets(k, [(x + step * k * (y % 32 == 10), y) for x, y in GRID[: 12 * 8 // 2]]) for k in range(12)]
+    bare = np.mean([ranked_peaks(noise(k), find_peaks(noise(k))) for k in range(count)], axis=0)
+    crowded = ranked_peaks(frames[-1], find_peaks(frames[-1]))
+    told = after(frames)
+    assert crowded[:, :2, 0] == pytest.approx(9.0)
+    np.testing.assert_allclose(told, bare, rtol=0.2)
+
+
+COLUMN = [(4, 8), (4, 22), (4, 36), (4, 50)]
+"""Four in one cell: the first of the ranks is theirs."""
+
+
+def test_the_camera_moves_them_along():
+    step = REACH_PX + 2
+    pan = EgoMotion(matrix=(1, 0, step, 0, 1, 0), inliers=50, ok=True, method="flow")
+    frames = [with_targets(k, [(x + step * k, y) for x, y in COLUMN]) for k in range(LASTING + 3)]
+    assert after(frames, pan)[0, 0, 0] < 5
+    assert after(frames)[0, 0, 0] == 9
+
+
+def test_noise_does_not_last():
+    frames = [noise(k) for k in range(40)]
+    np.testing.assert_allclose(after(frames), ranked_peaks(frames[-1], find_peaks(frames[-1])), rtol=0.1)
+
+
+def test_who_leaps_begins_anew():
+    frames = [with_targets(k, COLUMN) for k in range(LASTING + 1)]
+    leapt = with_targets(99, [(x + REACH_PX + 6, y + REACH_PX + 4) for x, y in COLUMN])
+    assert after(frames)[0, 0, 0] < 5
+    assert after([*frames, leapt])[0, 0, 0] == 9
