@@ -144,7 +144,9 @@ class MovingEvidence:
         if noise < LEAST_NOISE:
             self._rest_until = pts + REST_S
         peaks = find_peaks(found)
-        now_at = self._thresholds(ranked_peaks(found, peaks), self._lasting.passed_over(found, peaks, ego), noise)
+        ranked = ranked_peaks(found, peaks)
+        passed_over = self._lasting.passed_over(found, peaks, ego) if noise >= RAW_NOISE else ranked
+        now_at = self._thresholds(ranked, passed_over, noise)
         self._usual = now_at if self._usual is None else _settle(self._usual, now_at)
         # At once where much of a cell changes, as at the key frames of a coder.
         needed = np.where(np.isfinite(now_at) & (now_at > _BURST * self._usual), now_at, self._usual)
