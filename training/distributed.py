@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import torch
 from torch import distributed, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from training.device import open_device
 
@@ -27,9 +26,21 @@ class World(NamedTuple):
     size: int
     device: torch.device
 
-    def wrap(self, network: nn.Module) -> nn.Module:
-        """The module to call in training; its backward pass averages gradients over the processes."""
-        return DistributedDataParallel(network) if self.size > 1 else network
+    def average_gradients(self, network: nn.Module) -> None:
+        """Put the mean over the processes in the place of each gradient; parameters without one are left alone.
+
+        One sum over all gradients in a row. torch's DistributedDataParallel hides that sum behind the backward pass,
+        which is not worth having for networks this small, and keeps gloo's threads alive past the end of the group:
+        the interpreter's own end then aborts a process now and then.
+        """
+        if self.size == 1:
+            return
+        gradients = [weight.grad for weight in network.parameters() if weight.grad is not None]
+        together = torch.cat([gradient.flatten() for gradient in gradients])
+        distributed.all_reduce(together)
+        means = torch.split(together / self.size, [gradient.numel() for gradient in gradients])
+        for gradient, mean in zip(gradients, means, strict=True):
+            gradient.copy_(mean.view_as(gradient))
 
     def agree(self, seconds: float) -> float:
         """The time of rank 0, so that all processes are at the same point of the schedule."""

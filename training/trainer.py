@@ -59,7 +59,6 @@ class Trainer:
             raise ConfigError(f"data.batch: {recipe.data.batch} crops do not part evenly among {world.size} processes")
         torch.manual_seed(recipe.run.seed)
         self.network = build_network(recipe).to(world.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.parallel = world.wrap(self.network)
         self.teacher = (
             Teacher(weights, recipe.normalisation, world.device, recipe.run.precision == "bfloat16")
             if (weights := recipe.teacher.weights)
@@ -128,6 +127,7 @@ class Trainer:
         loss = self._loss(batch, warm=done >= recipe.loss.warm_up)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        self.world.average_gradients(self.network)
         nn.utils.clip_grad_norm_(self.network.parameters(), recipe.optimiser.clip_norm)
         self.optimiser.step()
         self.averaged.update(self.progress.step)
@@ -138,7 +138,7 @@ class Trainer:
         recipe = self.recipe
         pictures = batch.pictures.contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.world.device.type, torch.bfloat16, enabled=recipe.run.precision == "bfloat16"):
-            logits, heads = self.parallel(pictures)
+            logits, heads = self.network(pictures)
         loss = total_loss(logits, heads, batch.masks, recipe.loss, warm, batch.ignored)
         if self.teacher is not None:
             taught = distillation(logits, self.teacher.logits(pictures))
