@@ -26,13 +26,6 @@ from pipeline.track.stage import TrackStage
 _decoder = msgspec.msgpack.Decoder(list[list[Detected]])
 
 
-def track_video(address: str, config: Config, frames: int | None = None) -> Iterator[Tracked]:
-    """Run the stages on a file, at most ``frames`` of its frames."""
-    thresholds = [config.detect.threshold]
-    for (message,) in track(detect(address, config, thresholds, frames), config, thresholds):
-        yield message
-
-
 def detect(
     address: str, config: Config, thresholds: Sequence[float | None], frames: int | None = None
 ) -> Iterator[list[Detected]]:
@@ -112,10 +105,8 @@ class Kept:
         Raises:
             ConfigError: the folder cannot be written to, or holds something else under that name.
         """
-        path = (
-            self._folder
-            / f"{Path(address.partition('?')[0]).stem}-{_digest(address, config, thresholds, frames)}.msgpack"
-        )
+        name = Path(address.partition("?")[0]).stem
+        path = self._folder / f"{name}-{_digest(address, config, thresholds, frames)}.msgpack"
         try:
             if path.exists():
                 return _decoder.decode(path.read_bytes())

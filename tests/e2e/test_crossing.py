@@ -9,7 +9,7 @@ from pipeline.messages import EgoMotion
 from pipeline.track.tracker import Tracker
 from tools import mot_metrics
 from tools.evaluate_scene import compare
-from tools.replay import track_video
+from tools.replay import detect, track
 
 SCENE = "test://crossing?seed=0&snr=5&jitter_px=2"
 
@@ -17,7 +17,7 @@ SCENE = "test://crossing?seed=0&snr=5&jitter_px=2"
 def test_crossing_targets_are_held_and_only_with_ego_motion() -> None:
     config = load(None, ["detect.threads=1"])
     scene = Scene(SceneSpec.from_url(SCENE))
-    messages = list(track_video(SCENE, config))
+    messages = [message for (message,) in track(detect(SCENE, config, [None]), config, [None])]
     held = mot_metrics.hota([compare(scene.truth(m.header.frame), m.track_table()) for m in messages])
 
     blind = Tracker(config.track, nets.read_manifest(config.detect.weights).threshold)

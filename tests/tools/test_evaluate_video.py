@@ -14,7 +14,7 @@ from pipeline.errors import ConfigError
 from tools import mot_metrics, video_curve
 from tools.evaluate_video import find_videos, main, read_labels
 from tools.render_scene import main as render
-from tools.replay import detect, track, track_video
+from tools.replay import detect, track
 
 
 def test_labels_are_centres_in_pixel_coordinates(tmp_path: Path) -> None:
@@ -57,7 +57,8 @@ def test_a_sweep_is_what_single_runs_at_each_threshold_give() -> None:
     assert len({tuple(m.detections for m in messages) for messages in swept}) == 2
     for threshold, messages in zip(thresholds, swept, strict=True):
         words = ["detect.threads=1", *([f"detect.threshold={threshold}"] if threshold else [])]
-        alone = list(track_video(address, load(None, words)))
+        single, own = load(None, words), [threshold]
+        alone = [message for (message,) in track(detect(address, single, own), single, own)]
         assert [m.detections for m in alone] == [m.detections for m in messages]
         assert [m.tracks for m in alone] == [m.tracks for m in messages]
 

@@ -145,7 +145,10 @@ class MovingEvidence:
             self._rest_until = pts + REST_S
         peaks = find_peaks(found)
         ranked = ranked_peaks(found, peaks)
-        passed_over = self._lasting.passed_over(found, peaks, ego) if noise >= RAW_NOISE else ranked
+        if noise >= RAW_NOISE:
+            passed_over = self._lasting.passed_over(found, peaks, ego)
+        else:
+            passed_over, self._lasting = ranked, LastingPeaks()
         now_at = self._thresholds(ranked, passed_over, noise)
         self._usual = now_at if self._usual is None else _settle(self._usual, now_at)
         # At once where much of a cell changes, as at the key frames of a coder.
