@@ -11,19 +11,13 @@ from numpy.typing import NDArray
 
 from pipeline.capture.source import Picture
 from pipeline.detect.moving.config import MovingConfig
-from pipeline.detect.moving.lasting import LastingPeaks
+from pipeline.detect.moving.peaks import Peaks, find_peaks
+from pipeline.detect.moving.raw import RawThresholds
 from pipeline.detect.moving.residual import FILTERED, PAST, significance
+from pipeline.detect.moving.settling import SMOOTHING, Settling
 from pipeline.detect.moving.sharpness import Sharpness, sharpness
 from pipeline.detect.moving.stuck import StuckPixels
-from pipeline.detect.moving.threshold import (
-    NOISE_RATE,
-    find_peaks,
-    noisiness,
-    ranked_peaks,
-    spread,
-    tail_power,
-    thresholds,
-)
+from pipeline.detect.moving.threshold import ranked_peaks, spread, tail_power, tail_powers, thresholds
 from pipeline.messages import EgoMotion
 from pipeline.preprocess.registration import Image, Matrix, Reference, smooth
 
@@ -38,6 +32,10 @@ CODED_SHARE = 1 / 400
 """Of the false peaks, may pass where it leaves the least."""
 RAW_NOISE = 5.0
 """Counts from which on no coder has touched it: what looks like noise is noise."""
+RAW_SHARES = (0.1, 1.8)
+"""Of the false peaks that may pass elsewhere, may pass then, where they are clutter and where they are noise. Noise
+comes anywhere, and a tracker that knows how often does not take a chain of it for a target; glitter comes where glitter
+is."""
 REST_S = 5.0
 """Key frames look noisy, and come every few seconds: so long must all frames be."""
 HIGHEST_THRESHOLD = 10.0
@@ -46,8 +44,6 @@ FIRST_SHARE = 1 / 3
 """At the start there is no frame as old as the others will be: one of this share of their age has to do."""
 TURNS = 2
 """Of this many frames, a past frame is registered with one; with every one is no better, and with one of four worse."""
-_SMOOTHING = 0.1
-_BURST = 1.5
 _CLOCK_S = 1e-3
 
 
@@ -99,9 +95,8 @@ class MovingEvidence:
         self._config = config
         self._stuck = StuckPixels()
         self._snapshots: list[_Snapshot] = []
-        self._lasting = LastingPeaks()
-        self._usual: NDArray[np.float64] | None = None
-        self._power, self._noisy = math.nan, 0.0
+        self._raw, self._coded = RawThresholds(), Settling()
+        self._noise = math.nan
         self._rest_until = -math.inf
         self._seen = self._compared = 0
 
@@ -120,7 +115,7 @@ class MovingEvidence:
             return None
         now = self._stuck.mend(picture.astype(np.float32))
         if self._snapshots and (not ego.ok or now.shape != self._snapshots[-1].frame.shape or self._broken(pts)):
-            self._snapshots, self._usual, self._lasting = [], None, LastingPeaks()
+            self._snapshots, self._raw, self._coded, self._noise = [], RawThresholds(), Settling(), math.nan
         smoothed = smooth(now)
         reference = Reference(smoothed)
         self._seen += 1
@@ -136,46 +131,33 @@ class MovingEvidence:
         if not past:
             return None
         if len(past) != self._compared:
-            self._compared, self._usual, self._power = len(past), None, math.nan
+            self._compared, self._coded = len(past), Settling()
         frames = [shot.warped() for shot in past]
         seen: NDArray[np.bool_] = np.isfinite(sum(frames))
         found, filtered = significance(now, frames, seen)
         noise = filtered / FILTERED[len(past)]
         if noise < LEAST_NOISE:
             self._rest_until = pts + REST_S
+        self._noise = noise if math.isnan(self._noise) else self._noise + SMOOTHING * (noise - self._noise)
         peaks = find_peaks(found)
-        ranked = ranked_peaks(found, peaks)
-        if noise >= RAW_NOISE:
-            passed_over = self._lasting.passed_over(found, peaks, ego)
-        else:
-            passed_over, self._lasting = ranked, LastingPeaks()
-        now_at = self._thresholds(ranked, passed_over, noise)
-        self._usual = now_at if self._usual is None else _settle(self._usual, now_at)
-        # At once where much of a cell changes, as at the key frames of a coder.
-        needed = np.where(np.isfinite(now_at) & (now_at > _BURST * self._usual), now_at, self._usual)
-        needed[needed > HIGHEST_THRESHOLD] = math.inf
+        threshold = self._threshold(peaks, (found.shape[0], found.shape[1]), ego, noise)
         if pts <= self._rest_until:
             return None
-        sharp = sharpness(now, found, peaks, 1 - self._noisy)
-        return Evidence(found, spread(needed, (found.shape[0], found.shape[1])), sharp)
+        return Evidence(found, threshold, sharpness(now, peaks, 1 - self._raw.noisy))
 
-    def _thresholds(
-        self, ranked: NDArray[np.float64], passed_over: NDArray[np.float64], noise: float
-    ) -> NDArray[np.float64]:
-        """Of ranks among all peaks, and among those that have not lasted: many targets in noise are no clutter."""
-        power = tail_power(passed_over)
-        if math.isnan(self._power):
-            self._power = power
-        elif not math.isnan(power):
-            self._power += _SMOOTHING * (power - self._power)
-        if self._compared != 2:  # beside two the present frame is a part of what is usual, and noise does not look it
-            self._noisy = noisiness(self._power) if noise >= RAW_NOISE else 0.0
-        if self._noisy:
-            ranked = np.where(np.isnan(passed_over), ranked, ranked + self._noisy * (passed_over - ranked))
-        coded = float(np.interp(noise, CODED_NOISE, (1, 0)))
-        # Beside fewer frames targets leave holes, which are no noise.
-        more = NOISE_RATE**self._noisy if self._compared == PAST else 1.0
-        return thresholds(ranked, self._config.false_peaks * CODED_SHARE**coded * more, tail_power(ranked))
+    def _threshold(self, peaks: Peaks, shape: tuple[int, int], ego: EgoMotion, noise: float) -> Image:
+        false_peaks = self._config.false_peaks
+        if self._noise >= RAW_NOISE:
+            clutter, chance = RAW_SHARES
+            found = self._raw.see(peaks, shape, ego, self._compared, (clutter * false_peaks, chance * false_peaks))
+        else:
+            self._raw = RawThresholds()
+            share = CODED_SHARE ** float(np.interp(noise, CODED_NOISE, (1, 0)))
+            ranked = ranked_peaks(peaks, shape)
+            needed = thresholds(ranked, share * false_peaks, tail_power(tail_powers(ranked)))
+            found = spread(self._coded.see(needed), shape)
+        found[found > HIGHEST_THRESHOLD] = math.inf
+        return found
 
     def _old(self, shot: _Snapshot, pts: float, share: float = 1.0) -> bool:
         return pts - shot.pts >= share * self._config.interval_s - _CLOCK_S
@@ -184,9 +166,3 @@ class MovingEvidence:
         """Whether time has stood still, run backwards or leapt."""
         age = pts - self._snapshots[-1].pts
         return not 0 < age <= 2 * PAST * self._config.interval_s
-
-
-def _settle(usual: NDArray[np.float64], now: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Thresholds that follow those of each frame slowly; infinite ones, of too few peaks, say nothing."""
-    followed = np.where(np.isfinite(now), (1 - _SMOOTHING) * usual + _SMOOTHING * now, usual)
-    return np.where(np.isfinite(usual), followed, now)

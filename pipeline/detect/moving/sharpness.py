@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.detect.moving.peaks import Peaks
 from pipeline.preprocess.registration import Image
 
 SHARE, LEAST_COUNT = 0.1, 50
@@ -50,19 +51,18 @@ class Sharpness(NamedTuple):
         return np.asarray(self.weight * (math.log(TARGETS) + (TARGETS - 1) * np.log(share)))
 
 
-def sharpness(picture: Image, found: Image, peaks: NDArray[np.intp], weight: float) -> Sharpness:
+def sharpness(picture: Image, peaks: Peaks, weight: float) -> Sharpness:
     """How sharp things are in a frame.
 
     Args:
         picture: (H, W), counts.
-        found: (H, W), significance of change.
-        peaks: (n,) where that has its peaks, places in the flattened picture.
+        peaks: (n,) of the significance of its changes.
         weight: see ``Sharpness``.
     """
     sharp = sharpest(picture)
-    count = max(LEAST_COUNT, round(SHARE * len(peaks)))
-    most = peaks[np.argsort(-found.ravel()[peaks], kind="stable")[:count]]
-    return Sharpness(sharp, np.sort(sharp.ravel()[most]), weight)
+    count = max(LEAST_COUNT, round(SHARE * len(peaks.height)))
+    most = np.argsort(-peaks.height, kind="stable")[:count]
+    return Sharpness(sharp, np.sort(sharp[peaks.y[most], peaks.x[most]]), weight)
 
 
 def sharpest(picture: Image) -> Image:

@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.detect.moving.peaks import Peaks
+
 CELL = 64
 """Side of the parts, px: water, sky and trees each get thresholds of their own."""
 RANKS = (4, 10, 40)
@@ -18,61 +20,73 @@ POWERS = np.linspace(0.6, 2.4, 19)
 NOISE = (1.5, 1.9)
 """Powers between which what passes turns from clutter into noise. Noise comes anywhere, and a tracker that knows how
 often does not take a chain of it for a target; it takes an edge that shakes for one."""
-NOISE_RATE = 6.0
-"""So many times as many peaks may pass where they are noise."""
-_LEAST_PEAK = 0.5
 
 
-def find_peaks(picture: NDArray[np.float32]) -> NDArray[np.intp]:
-    """Places, in the flattened picture (H, W), of the pixels that are the largest of the 25 around each."""
-    highest = cv2.dilate(picture, np.ones((5, 5), np.uint8))
-    return np.flatnonzero((picture == highest) & (picture >= _LEAST_PEAK))
-
-
-def ranked_peaks(picture: NDArray[np.float32], peaks: NDArray[np.intp]) -> NDArray[np.float64]:
+def ranked_peaks(peaks: Peaks, shape: tuple[int, int], side: int = CELL) -> NDArray[np.float64]:
     """What the threshold of each cell of a picture follows from.
 
     Args:
-        picture: (H, W).
-        peaks: of it, see ``find_peaks``.
+        peaks: of it, none of them outside.
+        shape: of the picture, (H, W).
+        side: of the cells, px.
 
     Returns:
-        (rows, columns, 3), heights of the peaks of ``RANKS`` in cells of equal size, at most ``CELL`` px and a half of
-        that; NaN in cells of too few peaks to tell.
+        (rows, columns, 3), heights of the peaks of ``RANKS`` in cells of equal size, see ``grid``; NaN in cells of too
+        few peaks to tell.
     """
-    height, width = picture.shape
-    rows, columns = grid(picture.shape)
-    y, x = np.divmod(peaks, width)
-    cell = (y * rows // height) * columns + x * columns // width
+    rows, columns = grid(shape, side)
+    cell = (peaks.y * rows // shape[0]) * columns + peaks.x * columns // shape[1]
     order = np.argsort(cell, kind="stable")
-    parts = np.split(picture.ravel()[peaks[order]], np.searchsorted(cell[order], np.arange(1, rows * columns)))
+    parts = np.split(peaks.height[order], np.searchsorted(cell[order], np.arange(1, rows * columns)))
     places = [rank - 1 for rank in RANKS]
     none = np.full(len(RANKS), np.nan)
     ranked = [-np.partition(-part, places)[places] if len(part) > places[-1] else none for part in parts]
     return np.array(ranked, np.float64).reshape(rows, columns, len(RANKS))
 
 
-def tail_power(ranked: NDArray[np.float64]) -> float:
-    """How fast the tails of a picture's peaks fall: the median of what the three heights of each cell tell.
-
-    Half of the cells may have targets, and they do not change it by much.
+def tail_powers(ranked: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How fast the tail of each cell's peaks falls.
 
     Args:
         ranked: see ``ranked_peaks``.
 
     Returns:
-        within ``POWERS``; NaN if no cell tells.
+        (rows, columns), of ``POWERS``; NaN where a cell does not tell.
     """
-    told = ranked[np.isfinite(ranked[..., 0])]
-    if not len(told):
-        return math.nan
-    high, middle, low = told.T[:, :, None] ** POWERS
+    high, middle, low = np.moveaxis(ranked, -1, 0)[..., None] ** POWERS
     # By the law, steps between the powers of heights are in proportion to those between the logarithms of ranks.
     excess = (high - middle) - (middle - low) * math.log(RANKS[1] / RANKS[0]) / math.log(RANKS[2] / RANKS[1])
-    return float(np.median(POWERS[np.minimum((excess < 0).sum(axis=1), len(POWERS) - 1)]))
+    found = POWERS[np.minimum((excess < 0).sum(axis=-1), len(POWERS) - 1)]
+    return np.where(np.isnan(ranked[..., 0]), np.nan, found)
 
 
-def thresholds(ranked: NDArray[np.float64], rate: float, power: float) -> NDArray[np.float64]:
+def tail_power(powers: NDArray[np.float64]) -> float:
+    """The median of a picture's cells: half of them may have targets, and they do not change it by much.
+
+    Args:
+        powers: see ``tail_powers``.
+
+    Returns:
+        NaN if no cell tells.
+    """
+    told = powers[np.isfinite(powers)]
+    return float(np.median(told)) if len(told) else math.nan
+
+
+def smoothed(powers: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of each cell and its eight neighbours the median; NaN where none of them tells.
+
+    Args:
+        powers: see ``tail_powers``.
+    """
+    around = np.lib.stride_tricks.sliding_window_view(np.pad(powers, 1, constant_values=np.nan), (3, 3))
+    ordered = np.sort(around.reshape(*powers.shape, 9), axis=-1)  # NaN comes last
+    told = np.isfinite(ordered).sum(axis=-1, keepdims=True)
+    middle = [np.take_along_axis(ordered, np.maximum(told + less, 0) // 2, -1)[..., 0] for less in (-1, 0)]
+    return np.asarray(np.where(told[..., 0], (middle[0] + middle[1]) / 2, np.nan))
+
+
+def thresholds(ranked: NDArray[np.float64], rate: float, power: float | NDArray[np.float64]) -> NDArray[np.float64]:
     """The heights that ``rate`` false peaks of a picture exceed, as many in each cell.
 
     Above any high enough level the logarithm of how many peaks are higher falls in proportion to a power of the
@@ -81,10 +95,10 @@ def thresholds(ranked: NDArray[np.float64], rate: float, power: float) -> NDArra
     Args:
         ranked: see ``ranked_peaks``.
         rate: peaks in the whole picture.
-        power: of the law, see ``tail_power``.
+        power: of the law, one for all or (rows, columns).
 
     Returns:
-        (rows, columns); infinity where ``ranked`` is NaN.
+        (rows, columns); infinity where ``ranked`` or ``power`` is NaN.
     """
     share = rate / math.prod(ranked.shape[:2])
     middle, low = ranked[..., 1] ** power, ranked[..., 2] ** power
@@ -98,9 +112,9 @@ def noisiness(power: float) -> float:
     return 0.0 if math.isnan(power) else float(np.interp(power, NOISE, (0, 1)))
 
 
-def grid(shape: tuple[int, ...]) -> tuple[int, int]:
-    """Rows and columns of cells that a picture (H, W) has."""
-    return max(1, round(shape[0] / CELL)), max(1, round(shape[1] / CELL))
+def grid(shape: tuple[int, int], side: int = CELL) -> tuple[int, int]:
+    """Rows and columns of cells that a picture (H, W) has: of ``side`` px, or up to a half more or a third less."""
+    return max(1, round(shape[0] / side)), max(1, round(shape[1] / side))
 
 
 def spread(cells: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.float32]:

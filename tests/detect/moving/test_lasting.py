@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from pipeline.detect.moving.lasting import LASTING, REACH_PX, LastingPeaks
-from pipeline.detect.moving.threshold import find_peaks, ranked_peaks
+from pipeline.detect.moving.peaks import find_peaks
+from pipeline.detect.moving.threshold import ranked_peaks
 from pipeline.messages import IDENTITY, EgoMotion
 
 SHAPE = (128, 192)
@@ -24,12 +25,16 @@ def with_targets(seed, places, height=9.0):
     return picture
 
 
+def all_of(picture):
+    return ranked_peaks(find_peaks(picture), SHAPE)
+
+
 def after(frames, ego=STILL):
     """What is read off the last of them."""
-    lasting, ranked = LastingPeaks(), None
+    lasting, fresh = LastingPeaks(), None
     for picture in frames:
-        ranked = lasting.passed_over(picture, find_peaks(picture), ego)
-    return ranked
+        fresh = lasting.fresh(find_peaks(picture), SHAPE, ego)
+    return ranked_peaks(fresh, SHAPE)
 
 
 GRID = [(10 + 16 * i, 10 + 16 * j) for i in range(12) for j in range(8)]
@@ -38,15 +43,15 @@ GRID = [(10 + 16 * i, 10 + 16 * j) for i in range(12) for j in range(8)]
 
 def test_before_they_have_lasted_all_peaks_count():
     frames = [with_targets(k, GRID) for k in range(LASTING)]
-    np.testing.assert_array_equal(after(frames), ranked_peaks(frames[-1], find_peaks(frames[-1])))
+    np.testing.assert_array_equal(after(frames), all_of(frames[-1]))
 
 
 @pytest.mark.parametrize("step", [0, REACH_PX])
 def test_targets_in_every_cell_leave_the_heights_of_noise(step):
     count = 3 * LASTING
     frames = [with_targets(k, [(x + step * k * (y % 32 == 10), y) for x, y in GRID[: 12 * 8 // 2]]) for k in range(12)]
-    bare = np.mean([ranked_peaks(noise(k), find_peaks(noise(k))) for k in range(count)], axis=0)
-    crowded = ranked_peaks(frames[-1], find_peaks(frames[-1]))
+    bare = np.mean([all_of(noise(k)) for k in range(count)], axis=0)
+    crowded = all_of(frames[-1])
     told = after(frames)
     assert crowded[:, :2, 0] == pytest.approx(9.0)
     np.testing.assert_allclose(told, bare, rtol=0.2)
@@ -66,7 +71,7 @@ def test_the_camera_moves_them_along():
 
 def test_noise_does_not_last():
     frames = [noise(k) for k in range(40)]
-    np.testing.assert_allclose(after(frames), ranked_peaks(frames[-1], find_peaks(frames[-1])), rtol=0.1)
+    np.testing.assert_allclose(after(frames), all_of(frames[-1]), rtol=0.1)
 
 
 def test_who_leaps_begins_anew():

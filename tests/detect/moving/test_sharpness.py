@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.detect.moving.peaks import Peaks
 from pipeline.detect.moving.sharpness import LEAST_COUNT, SHARE, Sharpness, sharpest, sharpness
 
 FLAT = np.zeros((20, 30), np.float32)
@@ -71,13 +72,14 @@ def test_chance_is_no_evidence():
 
 def test_only_the_greatest_changes_are_what_a_thing_is_held_against():
     rng = np.random.default_rng(1)
-    found = rng.uniform(1, 2, (100, 100)).astype(np.float32)
-    picture = np.zeros_like(found)
-    peaks = np.arange(0, 10_000, 10)
-    greatest = peaks[np.argsort(-found.ravel()[peaks])][: round(SHARE * len(peaks))]
-    told = sharpness(picture, found, peaks, 1.0)
-    assert len(told.others) == len(greatest) == 100
-    picture.ravel()[greatest] = 7
-    assert (sharpness(picture, found, peaks, 1.0).others >= 5).all()
-    assert len(sharpness(picture, found, peaks[:70], 1.0).others) == LEAST_COUNT
-    assert len(sharpness(picture, found, peaks[:0], 1.0).others) == 0
+    y, x = np.divmod(np.arange(0, 10_000, 10), 100)
+    y *= 3
+    peaks = Peaks(x, y, rng.uniform(1, 2, len(x)).astype(np.float32))
+    greatest = np.argsort(-peaks.height)[: round(SHARE * len(x))]
+    picture = np.zeros((300, 100), np.float32)
+    assert len(sharpness(picture, peaks, 1.0).others) == len(greatest) == 100
+    picture[y[greatest], x[greatest]] = 7
+    assert (sharpness(picture, peaks, 1.0).others >= 5).all()
+    first = np.arange(len(x))
+    assert len(sharpness(picture, peaks.only(first < 70), 1.0).others) == LEAST_COUNT
+    assert len(sharpness(picture, peaks.only(first < 0), 1.0).others) == 0

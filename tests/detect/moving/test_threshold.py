@@ -7,16 +7,18 @@ import math
 import numpy as np
 import pytest
 
+from pipeline.detect.moving.peaks import find_peaks
 from pipeline.detect.moving.threshold import (
     CELL,
     POWERS,
     RANKS,
-    find_peaks,
     grid,
     noisiness,
     ranked_peaks,
+    smoothed,
     spread,
     tail_power,
+    tail_powers,
     thresholds,
 )
 
@@ -48,22 +50,22 @@ def test_peaks_pass_at_the_wanted_rate_whatever_their_law(rate, power, scale):
 @pytest.mark.parametrize("power", [0.8, 1.0, 1.5, 2.0])
 def test_the_law_is_read_off_the_peaks(power):
     rng = np.random.default_rng(1)
-    told = [tail_power(ranked(weibull(rng, power))) for _ in range(200)]
+    told = [tail_power(tail_powers(ranked(weibull(rng, power)))) for _ in range(200)]
     assert np.mean(told) == pytest.approx(power, rel=0.12)
 
 
 def test_the_law_of_three_heights_worked_by_hand():
     # Squares of heights fall by equal amounts for each logarithm of rank: a power of 2.
     heights = np.sqrt(30 - 4 * np.log(np.array(RANKS)))
-    assert tail_power(heights[None, None]) == pytest.approx(2.0)
+    assert tail_power(tail_powers(heights[None, None])) == pytest.approx(2.0)
     (threshold,) = thresholds(heights[None, None], 0.5, 2.0).ravel()
     assert threshold == pytest.approx(np.sqrt(30 - 4 * np.log(0.5)))
 
 
 def test_tails_beyond_all_laws_have_the_nearest():
     flat, steep = np.array([[[9.0, 9.0, 1.0]]]), np.array([[[90.0, 9.0, 8.9]]])
-    assert tail_power(flat) == POWERS[-1]
-    assert tail_power(steep) == POWERS[0]
+    assert tail_power(tail_powers(flat)) == POWERS[-1]
+    assert tail_power(tail_powers(steep)) == POWERS[0]
 
 
 def test_targets_in_half_of_the_cells_change_neither_law_nor_thresholds_by_much():
@@ -72,9 +74,37 @@ def test_targets_in_half_of_the_cells_change_neither_law_nor_thresholds_by_much(
     crowded = heights.copy()
     crowded[: CELLS // 2, :2] = 40
     before, after = ranked(heights), ranked(crowded)
-    assert tail_power(after) > tail_power(before) - 0.4
-    raised = thresholds(after, 2.0, tail_power(after)) - thresholds(before, 2.0, tail_power(before))
+    assert tail_power(tail_powers(after)) > tail_power(tail_powers(before)) - 0.4
+    raised = thresholds(after, 2.0, tail_power(tail_powers(after))) - thresholds(
+        before, 2.0, tail_power(tail_powers(before))
+    )
     assert raised.max() < 0.6
+
+
+def test_a_cell_has_the_law_of_its_neighbourhood():
+    powers = np.array([[1.0, 1.0, 2.0, 2.0], [1.0, 9.0, 2.0, np.nan], [1.0, 1.0, 2.0, 2.0]])
+    around = smoothed(powers)
+    assert around[1].tolist() == [1.0, 1.0, 2.0, 2.0], "one odd cell, and one that tells nothing"
+    assert around[0].tolist() == [1.0, 1.5, 2.0, 2.0], "the middle of six: 1, 1, 1, 2, 2 and 9"
+    assert np.isnan(smoothed(np.full((2, 3), np.nan))).all()
+    assert smoothed(np.array([[np.nan, 1.2]])).tolist() == [[1.2, 1.2]]
+
+
+def test_every_cell_passes_as_often_with_a_law_of_its_own():
+    rng = np.random.default_rng(6)
+    power = np.where(np.arange(CELLS) < CELLS // 2, 1.0, 2.0)
+    passed = []
+    for _ in range(300):
+        heights = rng.weibull(power[:, None], (CELLS, PEAKS))
+        passed.append(heights > thresholds(ranked(heights), 2.0, power)[0][:, None])
+    rates = np.mean(passed, axis=0).sum(axis=1).reshape(2, -1).sum(axis=1)
+    assert rates == pytest.approx([1.0, 1.0], rel=0.5)
+    one_for_all = np.mean([h > thresholds(ranked(h), 2.0, 2.0)[0][:, None] for h in _weibulls(rng, power)], axis=0)
+    assert one_for_all.sum(axis=1)[: CELLS // 2].sum() > 3
+
+
+def _weibulls(rng, power):
+    return [rng.weibull(power[:, None], (CELLS, PEAKS)) for _ in range(300)]
 
 
 def test_fast_tails_are_noise_and_slow_ones_clutter():
@@ -93,7 +123,7 @@ def test_too_few_peaks_tell_nothing():
     picture = np.zeros((64, 128), np.float32)
     picture[4:60:8, 4:60:8] = np.random.default_rng(5).uniform(1, 2, (7, 7))
     picture[4:20:8, 68:124:8] = 1.0
-    told = ranked_peaks(picture, find_peaks(picture))
+    told = ranked_peaks(find_peaks(picture), picture.shape)
     assert told.shape == (1, 2, 3)
     assert told[0, 0].tolist() == np.sort(picture[:, :64], axis=None)[::-1][[rank - 1 for rank in RANKS]].tolist()
     assert np.isnan(told[0, 1]).all()
@@ -104,7 +134,7 @@ def test_each_cell_has_its_own():
     rng = np.random.default_rng(3)
     picture = np.abs(rng.normal(size=(128, 256))).astype(np.float32)
     picture[:, 128:] *= 3
-    found = thresholds(ranked_peaks(picture, find_peaks(picture)), 1.0, 2.0)
+    found = thresholds(ranked_peaks(find_peaks(picture), picture.shape), 1.0, 2.0)
     assert found.shape == grid(picture.shape) == (2, 4)
     assert found[:, 2:].min() > 2 * found[:, :2].max()
     whole = spread(found, picture.shape)
@@ -124,6 +154,6 @@ def test_every_pixel_has_a_cell_in_frames_of_any_size():
 
 def test_a_flat_picture_has_no_law_and_no_threshold():
     flat = np.zeros((64, 64), np.float32)
-    told = ranked_peaks(flat, find_peaks(flat))
-    assert math.isnan(tail_power(told))
+    told = ranked_peaks(find_peaks(flat), flat.shape)
+    assert math.isnan(tail_power(tail_powers(told)))
     assert np.isinf(thresholds(told, 1.0, math.nan)).all()

@@ -1,0 +1,43 @@
+"""Local maxima of a picture, and where they lie a frame later."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.messages import EgoMotion
+
+_LEAST = 0.5
+
+
+class Peaks(NamedTuple):
+    """Local maxima of a picture.
+
+    Attributes:
+        x, y: (n,) int64, px.
+        height: (n,) float32, the picture there.
+    """
+
+    x: NDArray[np.int64]
+    y: NDArray[np.int64]
+    height: NDArray[np.float32]
+
+    def only(self, which: NDArray[np.bool_]) -> Peaks:
+        """Those of them."""
+        return Peaks(self.x[which], self.y[which], self.height[which])
+
+
+def find_peaks(picture: NDArray[np.float32]) -> Peaks:
+    """The pixels of a picture (H, W) that are the largest of the 25 around each."""
+    highest = cv2.dilate(picture, np.ones((5, 5), np.uint8))
+    y, x = np.nonzero((picture == highest) & (picture >= _LEAST))
+    return Peaks(x, y, picture[y, x])
+
+
+def carried(places: NDArray[np.float64], ego: EgoMotion) -> NDArray[np.float64]:
+    """Places (n, 2) of the last frame, px, in the coordinates of this one."""
+    a, b, tx, c, d, ty = ego.matrix
+    return np.asarray(places @ np.array([[a, c], [b, d]]) + (tx, ty))

@@ -1,0 +1,105 @@
+"""Thresholds of raw pictures: noise, glitter in its place, and targets that do not raise their own."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from pipeline.detect.moving.peaks import Peaks, find_peaks
+from pipeline.detect.moving.raw import FINE, FRAMES, RawThresholds
+from pipeline.messages import IDENTITY, EgoMotion
+
+SHAPE = (256, 320)
+STILL = EgoMotion(matrix=IDENTITY, inliers=50, ok=True, method="flow")
+RATES = (0.2, 4.0)
+STRIP = slice(80, 102)
+"""Columns that glitter, less than half of a cell of 64 px."""
+
+
+def noise(rng):
+    """As it is where a target is matched: smooth over a pixel or two."""
+    smooth = cv2.GaussianBlur(rng.normal(size=SHAPE), (0, 0), 1.0)
+    return np.abs(smooth / smooth.std()).astype(np.float32)
+
+
+def passed(picture, threshold):
+    peaks = find_peaks(picture)
+    return peaks.only(peaks.height > threshold[peaks.y, peaks.x])
+
+
+def glitter(rng):
+    picture = noise(rng)
+    rows, columns = rng.integers(0, SHAPE[0], 80), rng.integers(STRIP.start, STRIP.stop, 80)
+    picture[rows, columns] += rng.exponential(8, 80)
+    return picture
+
+
+def follow(pictures, ego=STILL, compared=3):
+    """Thresholds after each, and what said them."""
+    raw = RawThresholds()
+    return [raw.see(find_peaks(picture), SHAPE, ego, compared, RATES) for picture in pictures], raw
+
+
+def test_noise_passes_at_most_twice_as_often_as_each_threshold_lets_it():
+    rng = np.random.default_rng(0)
+    pictures = [noise(rng) for _ in range(60)]
+    thresholds, raw = follow(pictures)
+    assert raw.noisy > 0.9
+    counts = [len(passed(*pair).x) for pair in zip(pictures, thresholds, strict=True)]
+    assert 0.5 * RATES[1] < np.mean(counts[20:]) < 2 * RATES[1]
+
+
+def test_glitter_is_held_against_where_it_is_and_calm_water_beside_it_is_not():
+    rng = np.random.default_rng(1)
+    (*_, last), _ = follow([glitter(rng) for _ in range(40)])
+    calm = np.delete(np.arange(SHAPE[1]), np.s_[STRIP.start - FINE : STRIP.stop + FINE])
+    (*_, even), _ = follow([noise(rng) for _ in range(40)])
+    assert last[:, STRIP].min() > 1.5 * last[:, calm].max()
+    assert np.median(last[:, calm]) == pytest.approx(np.median(even[:, calm]), rel=0.25)
+
+
+def test_glitter_stays_in_its_place_in_the_scene_while_the_camera_pans():
+    rng = np.random.default_rng(2)
+    pan = EgoMotion(matrix=(1, 0, 2, 0, 1, 0), inliers=50, ok=True, method="flow")
+    world = [np.pad(glitter(rng), ((0, 0), (2 * k, 0)))[:, : SHAPE[1]] for k in range(FRAMES)]
+    raw, still = RawThresholds(), RawThresholds()
+    for picture in world:
+        moved = raw.see(find_peaks(picture), SHAPE, pan, 3, RATES)
+        smeared = still.see(find_peaks(picture), SHAPE, STILL, 3, RATES)
+    now = slice(STRIP.start + 2 * FRAMES - 2, STRIP.stop + 2 * FRAMES - 2)
+    behind = slice(STRIP.start - 2, STRIP.start + 2)
+    assert np.median(moved[:, now]) > np.median(smeared[:, now])
+    assert np.median(moved[:, behind]) < np.median(smeared[:, behind])
+
+
+def test_targets_do_not_raise_their_own_thresholds_for_long():
+    rng = np.random.default_rng(3)
+    pictures = [noise(rng) for _ in range(60)]
+    (*_, bare), _ = follow(pictures)
+    for k, picture in enumerate(pictures):
+        for row in range(8, SHAPE[0], 16):
+            picture[row, 8 + k : SHAPE[1] : 16] = 12
+    (*_, crowded), raw = follow(pictures)
+    assert raw.noisy > 0.9
+    assert np.median(crowded) < 1.15 * np.median(bare)
+
+
+def test_a_frame_of_few_peaks_asks_for_nothing():
+    none = Peaks(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
+    raw = RawThresholds()
+    assert np.isinf(raw.see(none, SHAPE, STILL, 3, RATES)).all()
+    rng = np.random.default_rng(4)
+    before = [raw.see(find_peaks(noise(rng)), SHAPE, STILL, 3, RATES) for _ in range(10)][-1]
+    np.testing.assert_allclose(raw.see(none, SHAPE, STILL, 3, RATES), before, rtol=0.1)
+
+
+def test_what_is_usual_begins_anew_when_it_is_compared_with_more_frames():
+    rng = np.random.default_rng(5)
+    raw = RawThresholds()
+    for _ in range(20):
+        raw.see(find_peaks(3 * noise(rng)), SHAPE, STILL, 1, RATES)
+    picture = noise(rng)
+    calm = raw.see(find_peaks(picture), SHAPE, STILL, 3, RATES)
+    alone = RawThresholds().see(find_peaks(picture), SHAPE, STILL, 3, RATES)
+    assert np.median(calm) < 1.5 * np.median(alone)
