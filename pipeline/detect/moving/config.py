@@ -14,8 +14,9 @@ class MovingConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         enabled: False leaves it to the network alone.
         interval_s: between the three past frames that a frame is compared with, and from it to the latest of them. A
             target has to move by about its own size in this time.
-        false_peaks: per frame that the threshold may let through where they are clutter, several times as many where
-            they are noise; it follows from that for every source by itself.
+        false_peaks: per frame that the threshold may let through; it follows from that for every source by itself. Of
+            pictures that no coder has touched several times as many where they are noise, and few where they are
+            clutter.
     """
 
     enabled: bool = True

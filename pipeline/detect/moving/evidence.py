@@ -32,7 +32,7 @@ CODED_SHARE = 1 / 400
 """Of the false peaks, may pass where it leaves the least."""
 RAW_NOISE = 5.0
 """Counts from which on no coder has touched it: what looks like noise is noise."""
-RAW_SHARES = (0.1, 1.8)
+RAW_SHARES = (0.1, 3.6)
 """Of the false peaks that may pass elsewhere, may pass then, where they are clutter and where they are noise. Noise
 comes anywhere, and a tracker that knows how often does not take a chain of it for a target; glitter comes where glitter
 is."""

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from pipeline.detect.moving.peaks import Peaks, carried
-from pipeline.detect.moving.threshold import ranked_peaks, spread
+from pipeline.detect.moving.threshold import cell_of, ranked_peaks
 from pipeline.messages import EgoMotion
 from pipeline.preprocess.registration import Image
 
@@ -37,8 +37,8 @@ class LastingPeaks:
         """
         ages = self._known(shape, ego)[peaks.y, peaks.x] + 1
         fresh = peaks.only(ages <= LASTING)
-        level = spread(np.nan_to_num(ranked_peaks(fresh, shape)[..., LEVEL], nan=np.inf), shape)
-        high = peaks.height >= level[peaks.y, peaks.x]
+        level = np.nan_to_num(ranked_peaks(fresh, shape)[..., LEVEL], nan=np.inf)
+        high = peaks.height >= level.ravel()[cell_of(peaks, shape)]
         self._places, self._ages = np.stack([peaks.x, peaks.y], axis=1)[high].astype(np.float64), ages[high]
         return fresh
 

@@ -31,10 +31,11 @@ class Peaks(NamedTuple):
 
 
 def find_peaks(picture: NDArray[np.float32]) -> Peaks:
-    """The pixels of a picture (H, W) that are the largest of the 25 around each."""
+    """The pixels of a picture (H, W) that are the largest of the 25 around each, highest first."""
     highest = cv2.dilate(picture, np.ones((5, 5), np.uint8))
     y, x = np.nonzero((picture == highest) & (picture >= _LEAST))
-    return Peaks(x, y, picture[y, x])
+    order = np.argsort(-picture[y, x], kind="stable")
+    return Peaks(x[order], y[order], picture[y, x][order])
 
 
 def carried(places: NDArray[np.float64], ego: EgoMotion) -> NDArray[np.float64]:

@@ -35,13 +35,16 @@ def ranked_peaks(peaks: Peaks, shape: tuple[int, int], side: int = CELL) -> NDAr
         few peaks to tell.
     """
     rows, columns = grid(shape, side)
-    cell = (peaks.y * rows // shape[0]) * columns + peaks.x * columns // shape[1]
+    cells = rows * columns
+    highest_first = np.argsort(-peaks.height, kind="stable")
+    cell = cell_of(peaks, shape, side)[highest_first].astype(np.min_scalar_type(cells))  # 16 bits are sorted by radix
     order = np.argsort(cell, kind="stable")
-    parts = np.split(peaks.height[order], np.searchsorted(cell[order], np.arange(1, rows * columns)))
-    places = [rank - 1 for rank in RANKS]
-    none = np.full(len(RANKS), np.nan)
-    ranked = [-np.partition(-part, places)[places] if len(part) > places[-1] else none for part in parts]
-    return np.array(ranked, np.float64).reshape(rows, columns, len(RANKS))
+    first = np.searchsorted(cell[order], np.arange(cells + 1))
+    places = first[:-1, None] + [rank - 1 for rank in RANKS]
+    enough = places[:, -1] < first[1:]
+    ranked = np.full((cells, len(RANKS)), np.nan)
+    ranked[enough] = peaks.height[highest_first[order[places[enough]]]]
+    return ranked.reshape(rows, columns, len(RANKS))
 
 
 def tail_powers(ranked: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -115,6 +118,12 @@ def noisiness(power: float) -> float:
 def grid(shape: tuple[int, int], side: int = CELL) -> tuple[int, int]:
     """Rows and columns of cells that a picture (H, W) has: of ``side`` px, or up to a half more or a third less."""
     return max(1, round(shape[0] / side)), max(1, round(shape[1] / side))
+
+
+def cell_of(peaks: Peaks, shape: tuple[int, int], side: int = CELL) -> NDArray[np.int64]:
+    """The cell (n,) of each peak of a picture (H, W), row by row of ``grid``."""
+    rows, columns = grid(shape, side)
+    return (peaks.y * rows // shape[0]) * columns + peaks.x * columns // shape[1]
 
 
 def spread(cells: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.float32]:
