@@ -19,17 +19,17 @@ RECENT_S, RECENT_FRAMES = 1.0, 10
 """What was said longer ago than this, and that many frames ago, hardly counts for what is recent."""
 
 
-def hit(misfit: Array, density: float) -> Array:
+def hit(misfit: Array, density: Array) -> Array:
     """What a detection says.
 
     Args:
         misfit: (n,) of each detection with its track, see ``belief.misfit``.
-        density: chance detections per px^2, above 0.
+        density: (n,) chance detections per px^2 where it is, above 0.
 
     Returns:
         (n,) nats.
     """
-    likelihood: Array = -0.5 * misfit - math.log(2 * np.pi) - math.log(density)
+    likelihood: Array = -0.5 * misfit - math.log(2 * np.pi) - np.log(density)
     return likelihood
 
 
@@ -43,23 +43,3 @@ def recent(before: Array, said: Array, dt: float) -> Array:
     """
     kept: Array = before * math.exp(-min(dt / RECENT_S, 1 / RECENT_FRAMES))
     return kept + said
-
-
-class ChanceDensity:
-    """Running mean of how many detections come by chance per px^2.
-
-    Args:
-        area: of the pictures, px^2.
-    """
-
-    MEMORY = 5
-    LEAST = 0.5
-
-    def __init__(self, area: float) -> None:
-        self._area = area
-        self._mean: float | None = None
-
-    def see(self, count: int) -> float:
-        """Take in the detections of a frame that belong to no known target; returns the density."""
-        self._mean = float(count) if self._mean is None else self._mean + (count - self._mean) / self.MEMORY
-        return max(self._mean, self.LEAST) / self._area

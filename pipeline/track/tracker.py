@@ -21,9 +21,10 @@ from pipeline.messages import (
 from pipeline.track import belief
 from pipeline.track.association import Indices, assign, pairs
 from pipeline.track.belief import Belief
+from pipeline.track.chance import NOBODY, ChanceDensity
 from pipeline.track.clutter import ClutterMap, Flags
 from pipeline.track.config import TrackConfig
-from pipeline.track.evidence import MISS, ChanceDensity, hit, recent
+from pipeline.track.evidence import MISS, hit, recent
 from pipeline.track.kalman import Array, carry, carry_back
 from pipeline.track.leap import SHARE, heirs, leaps
 from pipeline.track.lifecycle import TRUST, clearness, coast_s, doubtful, hopeful, is_steady, next_state
@@ -74,7 +75,7 @@ class Tracker:
         self._size = np.array(shape[::-1], float)
         self._reach_px = SHARE * float(self._size.max())
         self._clutter = ClutterMap(self.config.clutter, shape)
-        self._chance = ChanceDensity(float(shape[0] * shape[1]))
+        self._chance = ChanceDensity(shape)
         self._lost = LostTargets(self.config.remember_s)
         self._start_score = StartScore(self._high, self.config.starts_per_min)
         self._believe(belief.NOBODY)
@@ -141,6 +142,7 @@ class Tracker:
         self._life["lived_s"] += dt
         self._lost.move(dt, matrix, ego_sigma)
         self._births = carry(self._births, matrix)
+        self._chance.move(matrix)
         sigmas = (self.config.cruise_sigma, self.config.accel_sigma)
         self._believe(belief.predict(belief.warp(self._belief, matrix), dt, sigmas, ego_sigma))
 
@@ -173,10 +175,12 @@ class Tracker:
     def _weigh(self, rows: Indices, columns: Indices, positions: Array, found: Table, behind: Flags, dt: float) -> None:
         chance = found["score"] >= self._high
         chance[columns[self._tracks["state"][rows] != TENTATIVE]] = False
-        density = self._chance.see(int(chance.sum()))
+        ids, owners = self._tracks["id"][rows], np.full(len(found), NOBODY)
+        owners[columns] = ids
+        self._chance.see(positions, chance, owners)
         fit = belief.misfit(self._belief.only(rows), positions[columns], self.config.measurement_sigma)
         gain = np.where(behind, 0.0, MISS)  # that it is not seen behind another says nothing
-        gain[rows] = hit(fit, density) + found["appearance"][columns]
+        gain[rows] = hit(fit, self._chance.at(positions[columns], ids)) + found["appearance"][columns]
         self._life["evidence"] += gain
         self._life["recent"] = recent(self._life["recent"], gain, dt)
 
@@ -265,6 +269,7 @@ class Tracker:
         fresh = np.full(len(born), TENTATIVE)
         seen = np.ones(len(born), bool)
         tracks["state"] = next_state(fresh, life, seen, config)
+        self._chance.give(born, tracks["id"])
         self.next_id += len(born)
         self._believe(self._belief.and_also(first))
         self._births = np.concatenate([self._births, positions[born]])

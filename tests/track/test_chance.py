@@ -1,0 +1,82 @@
+"""The density of chance detections, worked by hand and in the large."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pipeline.messages import IDENTITY
+from pipeline.track.chance import FRAMES, LEAST, NOBODY, RADIUS, ChanceDensity
+
+SHAPE = (160, 320)
+AREA = 160 * 320
+AROUND = np.pi * RADIUS**2
+
+
+def frame(density, places, owners=None):
+    places = np.reshape(np.array(places, float), (-1, 2))
+    owners = np.full(len(places), NOBODY) if owners is None else np.array(owners)
+    density.see(places, np.ones(len(places), bool), owners)
+
+
+def at(density, *places, ids=None):
+    ids = np.arange(1000, 1000 + len(places)) if ids is None else np.array(ids)
+    return density.at(np.array(places, float), ids)
+
+
+def test_a_single_frame_by_hand():
+    density = ChanceDensity(SHAPE)
+    frame(density, [[100, 100], [101, 100], [105, 108], [200, 40]])
+    overall = 4 / AREA
+    told = at(density, [104, 104], [200, 40], [260, 100])
+    assert told == pytest.approx([(n + 1) / (AROUND + 1 / overall) for n in (3, 1, 0)])
+
+
+def test_what_a_track_has_taken_itself_is_not_held_against_it():
+    density = ChanceDensity(SHAPE)
+    for k in range(4):
+        frame(density, [[100 + k, 100], [104, 100]], owners=[7, NOBODY])
+    frame(density, [[103, 104], [40, 40]])
+    density.give(np.array([1, 0]), np.array([9, 7]))
+    overall = 2 / AREA
+    told = at(density, [104, 100], [104, 101], [40, 40], [40, 40], ids=[7, 8, 9, 10])
+    assert told == pytest.approx([(n + 1) / (5 * AROUND + 1 / overall) for n in (4, 9, 0, 1)])
+
+
+def test_it_lies_in_the_scene_and_is_forgotten():
+    density = ChanceDensity(SHAPE)
+    frame(density, [[100, 100]] * 20)
+    density.move((1, 0, 64, 0, 1, 0))
+    frame(density, [])
+    there, here = at(density, [164, 100], [100, 100])
+    assert there == pytest.approx(21 * here)
+    for _ in range(FRAMES):
+        density.move(IDENTITY)
+        frame(density, [])
+    there, here = at(density, [164, 100], [100, 100])
+    assert there == here == pytest.approx(1 / (FRAMES * AROUND + AREA / LEAST))
+
+
+def test_a_corner_has_less_of_it():
+    density = ChanceDensity(SHAPE)
+    frame(density, [[2, 2]])
+    told = at(density, [0, 0], [0, 30])
+    assert told == pytest.approx([2 / (AROUND / 4 + AREA), 1 / (AROUND / 2 + AREA)])
+
+
+@pytest.mark.parametrize("rate", [0.5, 4.0, 40.0])
+def test_where_they_come_evenly_it_is_that_of_the_whole_picture(rate):
+    rng = np.random.default_rng(0)
+    density = ChanceDensity(SHAPE)
+    told = []
+    for _ in range(200):
+        frame(density, rng.uniform([0, 0], [320, 160], (rng.poisson(rate), 2)))
+        told.append(np.log(at(density, *rng.uniform([0, 0], [320, 160], (20, 2)))).mean())
+    assert np.mean(told[FRAMES:]) == pytest.approx(np.log(rate / AREA), abs=0.4)
+
+
+def test_no_detection_asks_for_none():
+    density = ChanceDensity(SHAPE)
+    frame(density, [])
+    assert density.at(np.empty((0, 2)), np.empty(0, np.int64)).shape == (0,)
+    assert at(density, [5, 5]) > 0
