@@ -42,6 +42,25 @@ def test_chance_peaks_of_motion_are_never_confirmed_and_a_target_among_them_is()
     assert np.mean(held) > 0.85
 
 
+def test_a_target_among_glitter_takes_longer_and_one_beside_it_does_not():
+    def confirmed(seed, x, glitters=8):
+        """Frames until it is."""
+        rng = np.random.default_rng(seed)
+        tracker = Tracker(CONFIG, shape=(256, 256))
+        for t in range(100):
+            found = rng.uniform([40, 40], [80, 120], (glitters, 2)).tolist()
+            place = np.array([x, 45 + 0.8 * (t - 40)])
+            tracks = tracker.step(detections(found + [place.tolist()] * (t >= 40), motion=6), DT, STILL)
+            tracks = tracks[tracks["state"] != TENTATIVE]
+            if (np.hypot(tracks["x"] - x, tracks["y"] - place[1]) < 2).any():
+                return t - 40
+        return 60
+
+    among, beside, alone = (np.array([confirmed(seed, *at) for seed in range(12)]) for at in ((60,), (150,), (60, 0)))
+    assert beside.mean() < alone.mean() + 3
+    assert among.mean() > 3 * beside.mean()
+
+
 def test_what_is_sharp_is_confirmed_sooner_and_what_is_soft_later_or_never():
     confirmed = []
     for appearance in (2.5, 0.0, -2.5, -9.0):
