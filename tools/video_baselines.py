@@ -122,7 +122,7 @@ def _score(video: Video, seen: Sequence[Detected], tracks: Iterable[Table]) -> R
     pts = [message.header.pts for message in seen]
     rate = (len(pts) - 1) / (pts[-1] - pts[0]) if len(pts) > 1 and pts[-1] > pts[0] else float("nan")
     mean = sum(len(message.table()) for message in seen) / max(1, len(seen))
-    return Result(video, frames, rate, float("nan"), mean)
+    return Result(video, frames, rate, 0.0, mean)
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ class Result(NamedTuple):
     Attributes:
         frames: comparison per frame, for the metrics.
         fps: media frames per second.
-        seconds: wall time of processing.
+        seconds: wall time of processing, 0 where it was not measured.
         detections: detections per frame, before tracking.
         messages: of all frames, for contact sheets; empty where none are wanted.
     """
@@ -94,7 +94,7 @@ def summarise(results: Sequence[Result]) -> dict[str, Any]:
     Frames to confirm are of the videos whose target was found at all. GOSPA is the mean of all frames, with exponent
     1 and cutoff ``GOSPA_CUTOFF_PX``.
     """
-    pooled = _pooled(results)
+    pooled, seconds = _pooled(results), sum(r.seconds for r in results)
     hota, clear, identity = mot_metrics.hota(pooled), mot_metrics.clear(pooled), mot_metrics.identity(pooled)
     gospa_px = mean_gospa(gospa(f.distance, GOSPA_CUTOFF_PX) for f in pooled) if pooled else None
     return {
@@ -113,7 +113,7 @@ def summarise(results: Sequence[Result]) -> dict[str, Any]:
         "gospa_false_px": round(gospa_px.false, 3) if gospa_px else None,
         **found(results),
         "detections_per_frame": round(statistics.fmean(r.detections for r in results), 2),
-        "fps": round(len(pooled) / max(1e-9, sum(r.seconds for r in results)), 1),
+        "fps": round(len(pooled) / seconds, 1) if seconds else None,
     }
 
 
@@ -137,7 +137,9 @@ def table(groups: dict[str, dict[str, Any]]) -> str:
         "never_found": "never found", "fps": "fps",
     }  # fmt: skip
     lines = ["| set | " + " | ".join(columns.values()) + " |", "|---" * (len(columns) + 1) + "|"]
-    lines += [f"| {name} | " + " | ".join(str(row[key]) for key in columns) + " |" for name, row in groups.items()]
+    for name, row in groups.items():
+        told = ("-" if row[key] is None else str(row[key]) for key in columns)
+        lines.append(f"| {name} | {' | '.join(told)} |")
     return "\n".join(lines)
 
 

@@ -90,3 +90,9 @@ def test_pooling_by_set_and_class() -> None:
     lines = table({name: summarise(group) for name, group in by_class(results).items()}).splitlines()
     assert len(lines) == 4 and lines[3].startswith("| b/drone | 2 | 2 | 1.0 |")
     assert len({line.count("|") for line in lines}) == 1
+
+
+def test_what_was_not_timed_has_no_rate() -> None:
+    figures = summarise([Result(VIDEO, one_target([[(1, 0.0)]]), fps=25.0, seconds=0.0, detections=1.0)])
+    assert figures["fps"] is None
+    assert table({"set": figures}).splitlines()[-1].endswith("| - |")
