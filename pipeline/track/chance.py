@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from pipeline.carry import carry
 from pipeline.messages import Affine
-from pipeline.track.kalman import Array, carry
+from pipeline.track.kalman import Array
 
 Ids = NDArray[np.int64]
 NOBODY = -1

@@ -138,15 +138,3 @@ def _inverse(spread: Array) -> Array:
 def _noise(sigma: float | Array) -> Array:
     """Covariance of measurements, (n, 2, 2), or (1, 2, 2) for all."""
     return np.asarray(np.multiply.outer(np.square(np.atleast_1d(sigma)), _I2))
-
-
-def carry(points: Array, matrix: Affine) -> Array:
-    """Points (n, 2) of the previous frame in this frame's coordinates."""
-    a, b, tx, c, d, ty = matrix
-    return np.asarray(points @ np.array([[a, c], [b, d]]) + (tx, ty))
-
-
-def carry_back(points: Array, matrix: Affine) -> Array:
-    """Points (n, 2) of this frame in the previous frame's coordinates."""
-    a, b, tx, c, d, ty = matrix
-    return np.linalg.solve(np.array([[a, b], [c, d]]), (points - (tx, ty)).T).T

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from pipeline.carry import carry, carry_back
 from pipeline.messages import (
     COASTING,
     CONFIRMED,
@@ -25,7 +26,7 @@ from pipeline.track.chance import NOBODY, ChanceDensity
 from pipeline.track.clutter import ClutterMap, Flags
 from pipeline.track.config import TrackConfig
 from pipeline.track.evidence import MISS, hit, recent
-from pipeline.track.kalman import Array, carry, carry_back
+from pipeline.track.kalman import Array
 from pipeline.track.leap import SHARE, heirs, leaps
 from pipeline.track.lifecycle import TRUST, clearness, coast_s, doubtful, hopeful, is_steady, next_state
 from pipeline.track.looks import unlike

@@ -5,7 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from pipeline.detect.moving.peaks import Peaks, carried
+from pipeline.carry import carry
+from pipeline.detect.moving.peaks import Peaks
 from pipeline.detect.moving.threshold import cell_of, ranked_peaks
 from pipeline.messages import EgoMotion
 from pipeline.preprocess.registration import Image
@@ -44,7 +45,7 @@ class LastingPeaks:
 
     def _known(self, shape: tuple[int, int], ego: EgoMotion) -> Image:
         """The age of what is within reach of each place; 0 where nothing is."""
-        x, y = np.rint(carried(self._places, ego)).astype(int).T
+        x, y = np.rint(carry(self._places, ego.matrix)).astype(int).T
         seen = (x >= 0) & (x < shape[1]) & (y >= 0) & (y < shape[0])
         ages = np.zeros(shape, np.float32)
         np.maximum.at(ages, (y[seen], x[seen]), self._ages[seen])

@@ -1,4 +1,4 @@
-"""Local maxima of a picture, and where they lie a frame later."""
+"""Local maxima of a picture."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-
-from pipeline.messages import EgoMotion
 
 _LEAST = 0.5
 
@@ -36,9 +34,3 @@ def find_peaks(picture: NDArray[np.float32]) -> Peaks:
     y, x = np.nonzero((picture == highest) & (picture >= _LEAST))
     order = np.argsort(-picture[y, x], kind="stable")
     return Peaks(x[order], y[order], picture[y, x][order])
-
-
-def carried(places: NDArray[np.float64], ego: EgoMotion) -> NDArray[np.float64]:
-    """Places (n, 2) of the last frame, px, in the coordinates of this one."""
-    a, b, tx, c, d, ty = ego.matrix
-    return np.asarray(places @ np.array([[a, c], [b, d]]) + (tx, ty))

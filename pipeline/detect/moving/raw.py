@@ -7,8 +7,9 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.carry import carry
 from pipeline.detect.moving.lasting import LastingPeaks
-from pipeline.detect.moving.peaks import Peaks, carried
+from pipeline.detect.moving.peaks import Peaks
 from pipeline.detect.moving.settling import SMOOTHING, Settling
 from pipeline.detect.moving.threshold import (
     noisiness,
@@ -85,7 +86,7 @@ class RawThresholds:
 
     def _recent(self, fresh: Peaks, shape: tuple[int, int], ego: EgoMotion) -> tuple[Peaks, int]:
         """These and those of the frames before, and of how many frames they are."""
-        self._past = [(carried(places, ego), height) for places, height in self._past][1 - FRAMES :]
+        self._past = [(carry(places, ego.matrix), height) for places, height in self._past][1 - FRAMES :]
         self._past.append((np.stack([fresh.x, fresh.y], axis=1).astype(np.float64), fresh.height))
         places, heights = (np.concatenate(column) for column in zip(*self._past, strict=True))
         x, y = np.floor(places).astype(np.int64).T
