@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,8 +13,9 @@ Points = NDArray[np.float64]
 
 def carry(points: Points, matrix: Affine) -> Points:
     """Points (n, 2) of the previous frame, px, in this frame's coordinates."""
-    a, b, tx, c, d, ty = matrix
-    return np.asarray(points @ np.array([[a, c], [b, d]]) + (tx, ty))
+    if not len(points):
+        return points
+    return np.asarray(cv2.transform(points[None], np.reshape(matrix, (2, 3)))[0], np.float64)
 
 
 def carry_back(points: Points, matrix: Affine) -> Points:

@@ -46,7 +46,8 @@ def corners(picture: Picture) -> Points:
         picture: (h, w) uint8.
     """
     response = cv2.cornerMinEigenVal(picture, 5)
-    y, x = np.nonzero((response >= cv2.dilate(response, np.ones((7, 7), np.uint8))) & (response > _MIN_RESPONSE))
+    highest = (response >= cv2.dilate(response, np.ones((7, 7), np.uint8))) & (response > _MIN_RESPONSE)
+    y, x = np.divmod(np.flatnonzero(highest), response.shape[1])
     cell = cell_of(x, y, picture.shape)
     order = np.lexsort([-response[y, x], cell])
     cell = cell[order]

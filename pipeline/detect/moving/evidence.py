@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.capture.source import Picture
 from pipeline.detect.moving.config import MovingConfig
@@ -78,10 +77,13 @@ class _Snapshot:
     def warped(self) -> Image:
         """The frame as it would look now, NaN where it was out of view."""
         height, width = self.frame.shape
-        warped = cv2.warpAffine(
-            self.frame, self.to_now[:2], (width, height), flags=cv2.INTER_CUBIC, borderValue=math.nan
+        size, cubic = (width, height), cv2.INTER_CUBIC
+        warped = np.asarray(
+            cv2.warpAffine(self.frame, self.to_now[:2], size, flags=cubic, borderValue=math.nan), np.float32
         )
-        return np.asarray(self.gain * warped + self.offset, np.float32)
+        warped *= self.gain
+        warped += self.offset
+        return warped
 
 
 class MovingEvidence:
@@ -133,8 +135,7 @@ class MovingEvidence:
         if len(past) != self._compared:
             self._compared, self._coded = len(past), Settling()
         frames = [shot.warped() for shot in past]
-        seen: NDArray[np.bool_] = np.isfinite(sum(frames))
-        found, filtered = significance(now, frames, seen)
+        found, filtered = significance(now, frames)
         noise = filtered / FILTERED[len(past)]
         if noise < LEAST_NOISE:
             self._rest_until = pts + REST_S

@@ -15,12 +15,12 @@ class Peaks(NamedTuple):
     """Local maxima of a picture.
 
     Attributes:
-        x, y: (n,) int64, px.
+        x, y: (n,) int32, px; wider numbers are multiplied and divided in ten times the time.
         height: (n,) float32, the picture there.
     """
 
-    x: NDArray[np.int64]
-    y: NDArray[np.int64]
+    x: NDArray[np.int32]
+    y: NDArray[np.int32]
     height: NDArray[np.float32]
 
     def only(self, which: NDArray[np.bool_]) -> Peaks:
@@ -29,8 +29,8 @@ class Peaks(NamedTuple):
 
 
 def find_peaks(picture: NDArray[np.float32]) -> Peaks:
-    """The pixels of a picture (H, W) that are the largest of the 25 around each, highest first."""
+    """The pixels of a picture (H, W) that are the largest of the 25 around each, row by row."""
     highest = cv2.dilate(picture, np.ones((5, 5), np.uint8))
-    y, x = np.nonzero((picture == highest) & (picture >= _LEAST))
-    order = np.argsort(-picture[y, x], kind="stable")
-    return Peaks(x[order], y[order], picture[y, x][order])
+    found = np.flatnonzero((picture == highest) & (picture >= _LEAST)).astype(np.int32)
+    y, x = np.divmod(found, np.int32(picture.shape[1]))
+    return Peaks(x, y, picture[y, x])

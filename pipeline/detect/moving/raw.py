@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -82,14 +83,14 @@ class RawThresholds:
         coarse = self._coarse.see(_capped(thresholds(ranked, rate, smoothed(powers))))
         together = ranked_peaks(recent, shape, FINE)
         fine = self._fine.see(_capped(thresholds(together, frames * rate, smoothed(tail_powers(together)))))
-        return np.minimum(spread(coarse, shape), spread(fine, shape))
+        return np.asarray(cv2.min(spread(coarse, shape), spread(fine, shape)), np.float32)
 
     def _recent(self, fresh: Peaks, shape: tuple[int, int], ego: EgoMotion) -> tuple[Peaks, int]:
         """These and those of the frames before, and of how many frames they are."""
         self._past = [(carry(places, ego.matrix), height) for places, height in self._past][1 - FRAMES :]
         self._past.append((np.stack([fresh.x, fresh.y], axis=1).astype(np.float64), fresh.height))
         places, heights = (np.concatenate(column) for column in zip(*self._past, strict=True))
-        x, y = np.floor(places).astype(np.int64).T
+        x, y = np.floor(places.T).astype(np.int32)
         inside = (x >= 0) & (x < shape[1]) & (y >= 0) & (y < shape[0])
         return Peaks(x, y, heights).only(inside), len(self._past)
 

@@ -7,7 +7,6 @@ from functools import reduce
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.detect.components import MAD_TO_SIGMA
 from pipeline.preprocess.registration import Image
@@ -33,7 +32,7 @@ def contrast(picture: Image) -> Image:
     )
 
 
-def significance(now: Image, past: Sequence[Image], seen: NDArray[np.bool_]) -> tuple[Image, float]:
+def significance(now: Image, past: Sequence[Image]) -> tuple[Image, float]:
     """How many standard deviations each place has changed since some past frames.
 
     The past is their median: a target in one of three leaves no hole. Of two it is whatever lies between them, and
@@ -43,25 +42,32 @@ def significance(now: Image, past: Sequence[Image], seen: NDArray[np.bool_]) -> 
 
     Args:
         now: (H, W), counts.
-        past: one to ``PAST`` frames (H, W) in the coordinates and the brightness of this one.
-        seen: (H, W), where all of them have a value.
+        past: one to ``PAST`` frames (H, W) in the coordinates and the brightness of this one; NaN where out of view.
 
     Returns:
-        (H, W), 0 or above, 0 where ``seen`` is not and up to 4 px from there; and the deviation of the whole frame,
+        (H, W), 0 or above, 0 where any of them is NaN and up to 4 px from there; and the deviation of the whole frame,
         counts, 0 where there is nothing to compare.
     """
-    change = now - _usual(now, past)
     spread = np.asarray(reduce(np.maximum, past) - reduce(np.minimum, past))
-    change[~seen] = spread[~seen] = 0
+    seen = np.isfinite(spread)
+    change = np.where(seen, now - _usual(now, past), 0)
+    cv2.patchNaNs(spread, 0)
     inside = cv2.erode(seen.astype(np.uint8), np.ones((_MARGIN, _MARGIN), np.uint8), borderValue=1) > 0
     if not inside.any():
         return np.zeros_like(now), 0.0
-    found = np.abs(contrast(change))
+    found = contrast(change)
+    np.abs(found, out=found)
     few = np.s_[::SPARSE, ::SPARSE]
     noise = MAD_TO_SIGMA * float(np.median(found[few][inside[few]])) if inside[few].any() else 0.0
-    local = _MEAN_TO_SIGMA * np.asarray(cv2.blur(found, (NEIGHBOURHOOD, NEIGHBOURHOOD)))
-    sigma = np.maximum(np.maximum(local, _SHAKE * np.abs(contrast(spread))), max(noise, 1e-3))
-    return np.where(inside, found / sigma, 0).astype(np.float32), noise
+    local = np.asarray(cv2.blur(found, (NEIGHBOURHOOD, NEIGHBOURHOOD)), np.float32)
+    local *= _MEAN_TO_SIGMA
+    shake = contrast(spread)
+    np.abs(shake, out=shake)
+    shake *= _SHAKE
+    sigma = np.maximum(np.maximum(local, shake, out=local), max(noise, 1e-3), out=local)
+    found /= sigma
+    found[~inside] = 0
+    return found, noise
 
 
 def _usual(now: Image, past: Sequence[Image]) -> Image:

@@ -22,7 +22,7 @@ SHARE, LEAST_COUNT = 0.1, 50
 than any clutter."""
 TARGETS = 0.1
 """First parameter of the Beta distribution (the second is 1) that the rank of a target's sharpness follows."""
-_NEIGHBOURS = np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]], np.float32) / 4
+_LAPLACIAN = np.array([[0, -1, 0], [-1, 4, -1], [0, -1, 0]], np.float32) / 4
 
 
 class Sharpness(NamedTuple):
@@ -61,11 +61,12 @@ def sharpness(picture: Image, peaks: Peaks, weight: float) -> Sharpness:
     """
     sharp = sharpest(picture)
     count = max(LEAST_COUNT, round(SHARE * len(peaks.height)))
-    most = np.argsort(-peaks.height, kind="stable")[:count]
-    return Sharpness(sharp, np.sort(sharp[peaks.y[most], peaks.x[most]]), weight)
+    least = np.partition(peaks.height, -count)[-count] if count < len(peaks.height) else 0.0
+    most = peaks.only(peaks.height >= least)
+    return Sharpness(sharp, np.sort(sharp[most.y, most.x]), weight)
 
 
 def sharpest(picture: Image) -> Image:
     """The most that any of the nine pixels around each one (H, W) differs from the mean of its own four neighbours."""
-    laplacian = picture - cv2.filter2D(picture, -1, _NEIGHBOURS, borderType=cv2.BORDER_REPLICATE)
-    return np.asarray(cv2.dilate(np.abs(laplacian), np.ones((3, 3), np.uint8)))
+    laplacian = cv2.filter2D(picture, -1, _LAPLACIAN, borderType=cv2.BORDER_REPLICATE)
+    return np.asarray(cv2.dilate(np.abs(laplacian, out=laplacian), np.ones((3, 3), np.uint8)))

@@ -32,8 +32,11 @@ class StuckPixels:
         excess = picture - median
         if self._mean is None or self._mean.shape != excess.shape:
             self._mean = np.zeros_like(excess)
-        self._mean += (excess - self._mean) / MEMORY
-        noise = MAD_TO_SIGMA * float(np.median(np.abs(excess[::3, ::3])))
+        cv2.accumulateWeighted(excess, self._mean, 1 / MEMORY)
+        amount = np.abs(excess)
+        noise = MAD_TO_SIGMA * float(np.median(amount[::3, ::3]))
         usual = np.abs(self._mean)
-        stuck = (usual > STANDS_OUT * max(noise, 0.5)) & (usual > STEADY * np.abs(excess))
-        return np.where(stuck, median, picture)
+        stuck = (usual > STANDS_OUT * max(noise, 0.5)) & (usual > STEADY * amount)
+        mended = picture.copy()
+        mended[stuck] = median[stuck]
+        return mended

@@ -36,14 +36,17 @@ def ranked_peaks(peaks: Peaks, shape: tuple[int, int], side: int = CELL) -> NDAr
     """
     rows, columns = grid(shape, side)
     cells = rows * columns
-    highest_first = np.argsort(-peaks.height, kind="stable")
-    cell = cell_of(peaks, shape, side)[highest_first].astype(np.min_scalar_type(cells))  # 16 bits are sorted by radix
-    order = np.argsort(cell, kind="stable")
-    first = np.searchsorted(cell[order], np.arange(cells + 1))
-    places = first[:-1, None] + [rank - 1 for rank in RANKS]
-    enough = places[:, -1] < first[1:]
-    ranked = np.full((cells, len(RANKS)), np.nan)
-    ranked[enough] = peaks.height[highest_first[order[places[enough]]]]
+    cell = cell_of(peaks, shape, side)
+    count = np.bincount(cell, minlength=cells)
+    order = np.argsort(cell.astype(np.min_scalar_type(cells)), kind="stable")  # 16 bits are sorted by radix
+    by_cell = cell[order]
+    number = np.arange(len(order)) - (np.cumsum(count) - count)[by_cell]
+    # Many short rows are sorted in a tenth of the time of a long one.
+    low = np.full((cells, max(int(count.max()), RANKS[-1])), np.inf, np.float32)
+    low[by_cell, number] = -peaks.height[order]
+    low.sort(axis=1)
+    ranked = -low[:, [rank - 1 for rank in RANKS]].astype(np.float64)
+    ranked[count < RANKS[-1]] = np.nan
     return ranked.reshape(rows, columns, len(RANKS))
 
 
@@ -120,7 +123,7 @@ def grid(shape: tuple[int, int], side: int = CELL) -> tuple[int, int]:
     return max(1, round(shape[0] / side)), max(1, round(shape[1] / side))
 
 
-def cell_of(peaks: Peaks, shape: tuple[int, int], side: int = CELL) -> NDArray[np.int64]:
+def cell_of(peaks: Peaks, shape: tuple[int, int], side: int = CELL) -> NDArray[np.int32]:
     """The cell (n,) of each peak of a picture (H, W), row by row of ``grid``."""
     rows, columns = grid(shape, side)
     return (peaks.y * rows // shape[0]) * columns + peaks.x * columns // shape[1]
