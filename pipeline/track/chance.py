@@ -37,13 +37,13 @@ class ChanceDensity:
     def __init__(self, shape: tuple[int, int]) -> None:
         self._sides = np.array(shape[::-1], float)
         self._mean: float | None = None
-        self._places: list[Array] = []
-        self._owners: list[Ids] = []
+        self._places, self._owners = np.empty((0, 2)), np.empty(0, np.int64)
+        self._counts: list[int] = []
         self._numbers = np.empty(0, np.int64)
 
     def move(self, matrix: Affine) -> None:
         """A frame has passed, in which the camera moved so."""
-        self._places = [carry(places, matrix) for places in self._places]
+        self._places = carry(self._places, matrix)
 
     def see(self, places: Array, chance: NDArray[np.bool_], owners: Ids) -> None:
         """Take in the detections of a frame.
@@ -56,12 +56,15 @@ class ChanceDensity:
         count = float(np.count_nonzero(chance))
         self._mean = count if self._mean is None else self._mean + (count - self._mean) / MEMORY
         self._numbers = np.flatnonzero(chance)
-        self._places = [*self._places[1 - FRAMES :], places[chance]]
-        self._owners = [*self._owners[1 - FRAMES :], owners[chance]]
+        gone = self._counts[0] if len(self._counts) == FRAMES else 0
+        self._counts = [*self._counts[1 - FRAMES :], len(self._numbers)]
+        self._places = np.concatenate([self._places[gone:], places[chance]])
+        self._owners = np.concatenate([self._owners[gone:], owners[chance]])
 
     def give(self, numbers: Ids, owners: Ids) -> None:
         """Say which tracks have begun with chance detections of the frame seen last, by their numbers there."""
-        self._owners[-1][np.searchsorted(self._numbers, numbers)] = owners
+        last = len(self._owners) - self._counts[-1]
+        self._owners[last + np.searchsorted(self._numbers, numbers)] = owners
 
     def at(self, places: Array, ids: Ids) -> Array:
         """The density that detections are held against.
@@ -74,12 +77,12 @@ class ChanceDensity:
             (n,), per px^2, above 0.
         """
         overall = max(self._mean or 0.0, LEAST) / self._sides.prod()
-        seen, owners = np.concatenate(self._places), np.concatenate(self._owners)
+        seen = self._places
         around = cKDTree(seen).query_ball_point(places, RADIUS, return_length=True) if len(seen) else 0
         low, high = np.maximum(places - RADIUS, 0), np.minimum(places + RADIUS, self._sides)
         inside = np.maximum(high - low, 1.0).prod(axis=1) / (2 * RADIUS) ** 2
-        area = len(self._places) * inside * math.pi * RADIUS**2
-        return np.asarray((around - _own(seen, owners, places, ids) + 1) / (area + 1 / overall))
+        area = len(self._counts) * inside * math.pi * RADIUS**2
+        return np.asarray((around - _own(seen, self._owners, places, ids) + 1) / (area + 1 / overall))
 
 
 def _own(seen: Array, owners: Ids, places: Array, ids: Ids) -> Ids:
