@@ -85,6 +85,14 @@ def test_no_configuration_drops_frames_of_a_recording(context: Context) -> None:
     assert asked.queue.policy is Policy.LATEST
 
 
+def test_a_camera_is_slower_than_the_pipeline_is(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tools.benchmark.latency.PACE", 1e4)
+    found = latency((96, 64), 1.0, 0.2, load(context), context.folder)
+    (row,) = found.rows["latency"]
+    assert row.pace < 1e4
+    assert any("of what the pipeline does" in note for note in found.missing)
+
+
 def test_live_scene(context: Context) -> None:
     found = latency((96, 64), 1.0, 0.2, load(context), context.folder)
     (row,) = found.rows["latency"]
