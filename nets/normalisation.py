@@ -1,4 +1,4 @@
-"""From raw counts to network input: z-scores of the frame and of neighbourhoods, 8 or 16 bit alike."""
+"""From raw counts to network input: z-scores of the frame and of neighbourhoods, 8 or 16 bit alike, and change."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 Picture = NDArray[np.unsignedinteger[Any]]
+CHANGE_STEPS = 12
+"""Steps of a change picture per standard deviation; 255 of them are 21."""
+_CHANGE_GAIN = 1 / (4 * CHANGE_STEPS)
+"""What is a target in most frames has changed by 4 to 20 deviations: the network sees 1 to 5."""
 
 
 class FrameZScore(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -26,17 +30,20 @@ class FrameZScore(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         windows: sides of the squares in px, odd.
         min_std: floor of the divisor in counts, so that an even frame does not become pure noise.
         clip: largest absolute value that the network sees.
+        change: whether one more channel, the last, holds how much each place has changed since the frames of the last
+            second or so, registered with this one: what a single frame cannot tell.
     """
 
     kind: Literal["frame_zscore"] = "frame_zscore"
     min_std: float = 1.0
     clip: float = 10.0
     windows: tuple[Annotated[int, Meta(ge=3, le=255)], ...] = ()
+    change: bool = False
 
     @property
     def channels(self) -> int:
         """Channels of the network input."""
-        return 1 + len(self.windows)
+        return 1 + len(self.windows) + self.change
 
     def gain(self, std: float) -> float:
         """Factor from counts to standard deviations."""
@@ -67,11 +74,21 @@ def frame_statistics(picture: Picture) -> tuple[float, float]:
     return middle + total / pixels, math.sqrt(variance)
 
 
-def normalise(counts: Tensor, mean: Tensor, gain: Tensor, norm: FrameZScore) -> Tensor:
+def change_picture(significance: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """How much each place has changed as it is kept and given to a network: uint8, ``CHANGE_STEPS`` a deviation.
+
+    Args:
+        significance: standard deviations, 0 or above.
+    """
+    return np.asarray(cv2.convertScaleAbs(significance, alpha=CHANGE_STEPS), np.uint8)
+
+
+def normalise(planes: Tensor, mean: Tensor, gain: Tensor, norm: FrameZScore) -> Tensor:
     """Network input of a batch of frames with known statistics.
 
     Args:
-        counts: (N, 1, H, W), float32, raw counts.
+        planes: (N, 1, H, W), float32, raw counts, or (N, 2, H, W), these and change pictures. Without them, and where
+            they are 0, nothing is known of changes.
         mean: (N,), counts.
         gain: (N,), one over counts, from ``FrameZScore.gain``.
         norm: what the network was trained with.
@@ -79,6 +96,7 @@ def normalise(counts: Tensor, mean: Tensor, gain: Tensor, norm: FrameZScore) -> 
     Returns:
         (N, norm.channels, H, W) in [-clip, clip].
     """
+    counts, change = planes[:, :1], planes[:, 1:]
     mean, gain = mean.view(-1, 1, 1, 1), gain.view(-1, 1, 1, 1)
     channels = torch.empty(len(counts), norm.channels, *counts.shape[2:], device=counts.device)
     channels[:, :1] = (counts - mean) * gain
@@ -88,6 +106,8 @@ def normalise(counts: Tensor, mean: Tensor, gain: Tensor, norm: FrameZScore) -> 
         variance = squares.addcmul_(local, local, value=-1).float()
         spread = variance.clamp_(min=norm.min_std**2).sqrt_()
         channels[:, channel : channel + 1] = (level - local).float() / spread
+    if norm.change:
+        channels[:, -1:] = change * _CHANGE_GAIN if change.shape[1] else 0.0
     return channels.clamp_(-norm.clip, norm.clip)
 
 

@@ -6,6 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from nets.normalisation import CHANGE_STEPS
+
 POINT = 9.0
 """Box edge assumed around a target of which only the centre is known, px."""
 RING = 8
@@ -18,6 +20,8 @@ SHARE = 0.6
 """Largest part of the box that may be target."""
 LARGEST = 400
 """Largest area of what is still taken for a target, px."""
+CHANGED = 3.5
+"""Least peak of what a target has changed, standard deviations."""
 
 
 def mask_in_box(picture: NDArray[np.uint8], box: tuple[float, float, float, float]) -> NDArray[np.bool_] | None:
@@ -52,6 +56,26 @@ def mask_in_box(picture: NDArray[np.uint8], box: tuple[float, float, float, floa
     rival = float(np.abs(contrast[elsewhere]).max(initial=0.0))
     spills, fills = bool((mask & ~around).any()), mask.sum() > min(LARGEST, SHARE * max(inside.sum(), 9))
     return None if spills or fills or rival > RIVAL * abs(peak) else mask
+
+
+def changed_in_box(change: NDArray[np.uint8], box: tuple[float, float, float, float]) -> NDArray[np.bool_] | None:
+    """Pixels of the target that a box holds by what has changed there: at least half of the peak, and connected to it.
+
+    Args:
+        change: (H, W), see ``nets.normalisation.change_picture``.
+        box: as for ``mask_in_box``.
+
+    Returns:
+        (H, W), within a pixel of the box; none where too little has changed.
+    """
+    inside = np.where(in_box(change.shape, box, 0), change, 0)
+    y, x = np.unravel_index(np.argmax(inside), change.shape)
+    peak = float(inside[y, x])
+    if peak < CHANGED * CHANGE_STEPS:
+        return None
+    labels = cv2.connectedComponents((change >= peak / 2).astype(np.uint8), connectivity=8)[1]
+    mask: NDArray[np.bool_] = (labels == labels[y, x]) & in_box(change.shape, box, 1)
+    return mask
 
 
 def in_box(shape: tuple[int, ...], box: tuple[float, float, float, float], margin: float) -> NDArray[np.bool_]:

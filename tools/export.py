@@ -239,7 +239,7 @@ def _even(length: int, count: int) -> list[int]:
 
 def _input(picture: Picture, manifest: nets.Manifest) -> NDArray[np.float32]:
     norm = manifest.input.normalisation
-    made: NDArray[np.float32] = network_input(picture[None], [measure(picture, norm)], norm).contiguous().numpy()
+    made: NDArray[np.float32] = network_input(picture[None, None], [measure(picture, norm)], norm).contiguous().numpy()
     return made
 
 

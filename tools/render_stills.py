@@ -1,8 +1,10 @@
 """Render still infrared pictures with exact masks, to train on.
 
-    python -m tools.render_stills --out DIR [--scenes 100] [--per-scene 5] [--seed 10000] [--snr 4 30]
+    python -m tools.render_stills --out DIR [--scenes 100] [--per-scene 5] [--seed 10000] [--snr 4 30] [--moving]
 
 Writes the BasicIRSTD layout: ``images/NAME.png`` (16 bit), ``masks/NAME.png`` (0 and 255), ``img_idx/train.txt``.
+With ``--moving`` also ``changes/NAME.png``, what has changed since the frames before: every scene is then followed for
+its first two seconds, and has five times as many targets as otherwise.
 Scenes of all kinds take turns, each with its own seed, counted up from ``--seed``: keep it away from the seeds of
 scenes that results are judged on. A mask holds the pixels where a target's contrast is at least half its peak.
 """
@@ -15,14 +17,22 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import cv2
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.capture.scene import Scene, SceneSpec
 from pipeline.capture.scene.spec import NAMES
+from tools.changes import Changes
 
-Still = tuple[str, NDArray[np.uint16], NDArray[np.uint8]]
+Mask = NDArray[np.uint8]
+Still = tuple[str, NDArray[np.uint16], Mask]
+MovingStill = tuple[str, NDArray[np.uint16], Mask, NDArray[np.uint8]]
 CAMERAS = ("still", "pan", "handheld", "pan+handheld")
+FOLLOWED = 56
+"""Frames of a scene whose changes are asked for."""
+MORE = 5
+"""Times as many targets as a scene of stills has: they last for less than the scene, in which few would come else."""
 
 
 def draw_spec(index: int, seed: int, snr: tuple[float, float]) -> SceneSpec:
@@ -66,6 +76,19 @@ def render(scenes: int, per_scene: int, seed: int, snr: tuple[float, float]) -> 
             yield f"{scene.spec.name}_{scene.spec.seed}_{k:03d}", scene.frame(k), masks(scene, k)
 
 
+def render_moving(scenes: int, per_scene: int, seed: int, snr: tuple[float, float]) -> Iterator[MovingStill]:
+    """The same and the change picture (H, W) uint8 of every still."""
+    for index in range(scenes):
+        spec = draw_spec(index, seed, snr)
+        scene, changes = Scene(msgspec.structs.replace(spec, frames=FOLLOWED, targets=MORE * spec.targets)), Changes()
+        kept = set(np.linspace(8, FOLLOWED - 1, per_scene).astype(int).tolist())
+        for k in range(FOLLOWED):
+            picture = scene.frame(k)
+            change = changes.see(picture, k / spec.fps)
+            if k in kept:
+                yield f"{spec.name}_{spec.seed}_{k:03d}", picture, masks(scene, k), change
+
+
 def main(argv: Sequence[str]) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="tools.render_stills", description=(__doc__ or "").split("\n")[0])
@@ -74,14 +97,17 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--per-scene", type=int, default=5)
     parser.add_argument("--seed", type=int, default=10_000)
     parser.add_argument("--snr", type=float, nargs=2, default=(4.0, 30.0), metavar=("LOW", "HIGH"))
+    parser.add_argument("--moving", action="store_true", help="with what has changed since the frames before")
     args = parser.parse_args(argv)
+    folders = ("images", "masks", "changes") if args.moving else ("images", "masks")
+    rendered = (render_moving if args.moving else render)(args.scenes, args.per_scene, args.seed, tuple(args.snr))
     try:
-        for folder in ("images", "masks", "img_idx"):
+        for folder in (*folders, "img_idx"):
             (args.out / folder).mkdir(parents=True, exist_ok=True)
         names = []
-        for name, picture, mask in render(args.scenes, args.per_scene, args.seed, tuple(args.snr)):
-            cv2.imwrite(str(args.out / "images" / f"{name}.png"), picture)
-            cv2.imwrite(str(args.out / "masks" / f"{name}.png"), mask)
+        for name, *planes in rendered:
+            for folder, plane in zip(folders, planes, strict=True):
+                cv2.imwrite(str(args.out / folder / f"{name}.png"), plane)
             names.append(name)
         (args.out / "img_idx" / "train.txt").write_text("\n".join(names) + "\n")
     except OSError as error:

@@ -126,8 +126,8 @@ class _Sweep(DetectStage):
 
     def at(self, packet: Packet, thresholds: Sequence[float | None]) -> Iterator[Packet]:
         """What is detected in one frame at each threshold."""
-        (probability,) = self._probabilities([packet]).values()
         evidence = self._evidence(packet)
+        (probability,) = self._probabilities([packet], {id(packet): evidence}).values()
         for threshold in thresholds:
             self._config = msgspec.structs.replace(self._config, threshold=threshold)
             yield self._detected(packet, probability, evidence)

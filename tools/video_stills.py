@@ -3,9 +3,10 @@
     python -m tools.video_stills --data DIR --out DIR [--every N] [--frames N] [--held-out FILE]
 
 Videos and labels as for ``tools.evaluate_video``. Writes the BasicIRSTD layout, ``images/``, ``masks/`` and
-``img_idx/train.txt``, and besides ``ignored/``: pixels of which nobody can tell, the rim of each target, and whole
-boxes in which the target cannot be told from its surroundings (``tools/box_mask.py``). Frames without a label are
-left out, since what flies there may only be unlabelled. ``img_idx/validation.txt`` names the stills of the videos
+``img_idx/train.txt``, and besides ``changes/``: what has changed since the frames before, and ``ignored/``: pixels of
+which nobody can tell, the rim of each target, and whole boxes in which the target cannot be told from its surroundings,
+neither in the frame (``tools/box_mask.py``) nor by what has changed there. Frames without a label are left out, since
+what flies there may only be unlabelled. ``img_idx/validation.txt`` names the stills of the videos
 listed in FILE, so that a recipe can keep them out of training: whole videos, and all videos of one place together.
 """
 
@@ -24,26 +25,27 @@ from tqdm import tqdm
 from pipeline.capture.config import CaptureConfig
 from pipeline.capture.factory import open_source
 from pipeline.errors import ConfigError, PipelineError, one_line
-from tools.box_mask import in_box, mask_in_box
+from tools.box_mask import changed_in_box, in_box, mask_in_box
+from tools.changes import Changes
 from tools.evaluate_video import find_videos, read_labels
 from tools.video_figures import Video
 from training.publish import count
 
-FOLDERS = ("images", "masks", "ignored", "img_idx")
+FOLDERS = ("images", "masks", "ignored", "changes", "img_idx")
 RIM = np.ones((3, 3), np.uint8)
 DOUBT = 4.0
 """Margin around a box whose target is not told from its surroundings, px."""
 
-Still = tuple[str, NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]
+Plane = NDArray[np.uint8]
 
 
-def truth(
-    picture: NDArray[np.uint8], boxes: Sequence[tuple[float, float, float, float]]
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Mask and ignored pixels of a frame, both (H, W), 0 or 255; see the module."""
+def truth(picture: Plane, change: Plane, boxes: Sequence[tuple[float, float, float, float]]) -> tuple[Plane, Plane]:
+    """Mask and ignored pixels of a frame (H, W) by its change picture, both (H, W), 0 or 255; see the module."""
     mask, ignored = np.zeros(picture.shape, bool), np.zeros(picture.shape, bool)
     for box in boxes:
         target = mask_in_box(picture, box)
+        if target is None:
+            target = changed_in_box(change, box)
         if target is None:
             ignored |= in_box(picture.shape, box, DOUBT)
         else:
@@ -52,22 +54,23 @@ def truth(
     return np.where(mask, 255, 0).astype(np.uint8), np.where(ignored & ~mask, 255, 0).astype(np.uint8)
 
 
-def stills(video: Video, every: int, most: int | None) -> Iterator[Still]:
-    """Name, picture, mask and ignored pixels, all (H, W) uint8, of every ``every``-th labelled frame.
+def stills(video: Video, every: int, most: int | None) -> Iterator[tuple[str, Plane, Plane, Plane, Plane]]:
+    """Name, picture, mask, ignored pixels and changes, all (H, W) uint8, of every ``every``-th labelled frame.
 
     Raises:
         ConfigError: frames of more than 8 bit.
     """
     labels = read_labels(video.labels)
-    source = open_source(str(video.medium), CaptureConfig())
+    source, changes = open_source(str(video.medium), CaptureConfig()), Changes()
     source.open()
     try:
         while (grab := source.grab()) is not None and (most is None or grab.frame < most):
+            if grab.picture.dtype != np.uint8:
+                raise ConfigError(f"{video.medium}: frames of 8 bit are expected")
+            picture, change = grab.picture.astype(np.uint8), changes.see(grab.picture, grab.pts)
             if grab.frame % every == 0 and grab.frame in labels:
-                if grab.picture.dtype != np.uint8:
-                    raise ConfigError(f"{video.medium}: frames of 8 bit are expected")
-                picture = grab.picture.astype(np.uint8)
-                yield (f"{video.group}_{video.name}_{grab.frame:05d}", picture, *truth(picture, labels[grab.frame]))
+                name, boxes = f"{video.group}_{video.name}_{grab.frame:05d}", labels[grab.frame]
+                yield (name, picture, *truth(picture, change, boxes), change)
     finally:
         source.close()
 
@@ -91,7 +94,7 @@ def main(argv: Sequence[str]) -> int:
         lists: dict[str, list[str]] = {"train.txt": [], "validation.txt": []}
         for video in tqdm(videos, unit=" videos", disable=not sys.stderr.isatty()):
             for name, *planes in stills(video, args.every, args.frames):
-                for folder, plane in zip(FOLDERS, planes, strict=False):
+                for folder, plane in zip(FOLDERS[:-1], planes, strict=True):
                     cv2.imwrite(str(args.out / folder / f"{name}.png"), plane)
                 lists["train.txt"].append(name)
                 lists["validation.txt"] += [name] if video.name in kept else []

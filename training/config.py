@@ -32,8 +32,9 @@ class NetworkConfig(_Section, frozen=True):
         name: known to ``nets.build``.
         options: of that network.
         pretrained: name or path of weights to start from; none starts from random ones.
-        partial: whether these may be of a network with other options; what fits by name and shape is taken, the rest
-            starts from random values.
+        partial: whether these may be of a network with other options, or of one that saw no changes; what fits by name
+            and shape is taken, the rest starts from random values. Where a convolution sees more channels than it did,
+            what it makes of the new ones starts from zero: a network that is shown changes begins as what it was.
     """
 
     name: str = "mshnet"
@@ -51,6 +52,7 @@ class SourceConfig(_Section, frozen=True):
         images: sub-folder of the pictures.
         masks: sub-folder of the masks; none says that no picture holds a target.
         ignored: sub-folder of masks of the pixels of which nobody can tell; they count in no loss and no figure.
+        changes: sub-folder of change pictures, for networks that want them; none says that nothing is known of changes.
         weight: share of the training crops, relative to the other sets.
         scale: range of the random magnification (log-uniform) of the crops.
         masks_by: how masks are magnified. ``area``: a pixel is target where most of it is. ``nearest``: as the pixel
@@ -67,6 +69,7 @@ class SourceConfig(_Section, frozen=True):
     images: str = "images"
     masks: str | None = "masks"
     ignored: str | None = None
+    changes: str | None = None
     weight: Positive = 1.0
     scale: tuple[Positive, Positive] = (1.0, 1.0)
     masks_by: Literal["area", "nearest"] = "area"
@@ -86,6 +89,7 @@ class AugmentConfig(_Section, frozen=True):
         jpeg_quality: range of the coder's quality; 8-bit pictures only.
         gain: the frame's standard deviation that the crop is normalised with is multiplied by exp(u).
         offset: and its mean moved by u standard deviations, u uniform between minus and plus the value.
+        unseen: probability that nothing is known of changes, as in the first frames of a video.
     """
 
     paste: Probability = 0.0
@@ -98,6 +102,7 @@ class AugmentConfig(_Section, frozen=True):
     jpeg_quality: tuple[Annotated[int, Meta(ge=1, le=100)], Annotated[int, Meta(ge=1, le=100)]] = (30, 90)
     gain: NonNegative = 0.0
     offset: NonNegative = 0.0
+    unseen: Probability = 0.0
 
 
 class DataConfig(_Section, frozen=True):
@@ -108,6 +113,8 @@ class DataConfig(_Section, frozen=True):
         crop: edge of the square crops, pixels, a multiple of 16.
         batch: crops per step, of all processes together.
         on_target: probability that a crop of a picture with targets is placed to hold one of them.
+        on_change: and that any other crop is placed to hold one of the greatest changes that are none, where they are
+            known: edges that shake, leaves, glitter.
     """
 
     sources: Annotated[list[SourceConfig], Meta(min_length=1)]
@@ -115,6 +122,7 @@ class DataConfig(_Section, frozen=True):
     crop: Annotated[int, Meta(ge=32, multiple_of=16)] = 128
     batch: Count = 8
     on_target: Probability = 0.7
+    on_change: Probability = 0.0
     augment: AugmentConfig = AugmentConfig()
 
 

@@ -45,12 +45,14 @@ class Crops(NamedTuple):
     Attributes:
         pictures: (N, side, side), float32, counts over the top of the bit depth.
         masks, ignored: (N, side, side), bool.
+        changes: (N, C, side, side), float32, change pictures; C is 0 where the pool knows of none, else 1.
         cut: (N, side, side), bool, what lies within ``RIM`` of an edge of the crop that is none of the frame.
     """
 
     pictures: Tensor
     masks: Tensor
     ignored: Tensor
+    changes: Tensor
     cut: Tensor
 
 
@@ -69,7 +71,8 @@ def draw_batch(pool: Pool, config: DataConfig, norm: FrameZScore, rng: Generator
     doubt = (crops.ignored & ~masks) | crops.cut
     tops = pool.to_device(pool.top[placement.picture])
     gain = 1 / (std * tops).clamp(min=norm.min_std)
-    whole = normalise(pictures[:, None] * tops.view(-1, 1, 1, 1), mean * tops, gain, norm)
+    counts = pictures[:, None] * tops.view(-1, 1, 1, 1)
+    whole = normalise(torch.cat([counts, _seen(crops.changes, config, rng)], 1), mean * tops, gain, norm)
     inner = (..., slice(margin, margin + config.crop), slice(margin, margin + config.crop))
     return Batch(
         whole[inner].contiguous(),
@@ -89,7 +92,8 @@ def cut_crops(pool: Pool, placement: Placement, config: DataConfig, margin: int)
     windows = pool.windows(placement.picture, placement.left, placement.top, most)
     whole = torch.full_like(edge, side)
     rows, columns = (lines(edge, whole, most, side, mirrored) for mirrored in (upside, across))
-    level, share, unknown = resample(windows, rows, columns, transposed).unbind(1)
+    resampled = resample(windows, rows, columns, transposed)
+    level, share, unknown = resampled[:, :3].unbind(1)
     nearest = pool.to_device(picked(placement, config))
     turned = (upside, across)
     masks = resample_masks(share, windows[:, 1], (edge, edge), (whole, whole), turned, transposed, nearest)
@@ -106,4 +110,12 @@ def cut_crops(pool: Pool, placement: Placement, config: DataConfig, margin: int)
         for mirrored, line in zip((upside, across), near, strict=True)
     )
     cut = down[:, :, None] | along[:, None, :]
-    return Crops(level, masks, unknown > 0, torch.where(transposed.view(-1, 1, 1), cut.mT, cut))
+    return Crops(level, masks, unknown > 0, resampled[:, 3:], torch.where(transposed.view(-1, 1, 1), cut.mT, cut))
+
+
+def _seen(changes: Tensor, config: DataConfig, rng: Generator) -> Tensor:
+    """Change pictures (N, C, side, side) without those of which nothing is to be known."""
+    if not config.augment.unseen or not changes.shape[1]:
+        return changes
+    seen = torch.from_numpy(rng.random(len(changes)) >= config.augment.unseen).to(changes.device)
+    return changes * seen.view(-1, 1, 1, 1)

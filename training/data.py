@@ -28,12 +28,14 @@ class Sample(Struct, frozen=True, eq=False):
         picture: (H, W), uint8 or uint16.
         mask: (H, W), uint8, 1 on targets.
         ignored: (H, W), uint8, 1 where nobody can tell; 0 on targets.
+        change: (H, W), uint8, see ``nets.normalisation.change_picture``; none where nothing is known of it.
     """
 
     name: str
     picture: Picture
     mask: NDArray[np.uint8]
     ignored: NDArray[np.uint8]
+    change: NDArray[np.uint8] | None = None
 
 
 def names(folder: Path, split: str | None, images: str = "images") -> list[str]:
@@ -57,7 +59,12 @@ def names(folder: Path, split: str | None, images: str = "images") -> list[str]:
 
 
 def read_sample(
-    folder: Path, name: str, images: str = "images", masks: str | None = "masks", ignored: str | None = None
+    folder: Path,
+    name: str,
+    images: str = "images",
+    masks: str | None = "masks",
+    ignored: str | None = None,
+    changes: str | None = None,
 ) -> Sample:
     """Decode one picture as grey counts in its own bit depth; masks are true above half of their range.
 
@@ -68,18 +75,26 @@ def read_sample(
     none = np.zeros(picture.shape, np.uint8)
     mask = none if masks is None else _read_mask(folder / masks / f"{name}.png", picture)
     unknown = none if ignored is None else _read_mask(folder / ignored / f"{name}.png", picture) & ~mask
-    return Sample(name, picture, mask, unknown)
+    change = None if changes is None else _read_beside(folder / changes / f"{name}.png", picture, "change picture")
+    if change is not None and change.dtype != np.uint8:
+        raise ConfigError(f"{folder / str(changes)}/{name}.png: a change picture has 8 bit")
+    return Sample(name, picture, mask, unknown, change)
 
 
 def read_source(root: Path, source: SourceConfig, name: str) -> Sample:
     """One picture of a set; see ``read_sample``."""
-    return read_sample(root / source.folder, name, source.images, source.masks, source.ignored)
+    return read_sample(root / source.folder, name, source.images, source.masks, source.ignored, source.changes)
+
+
+def _read_beside(path: Path, picture: Picture, what: str) -> Any:
+    grey = read_grey(path)
+    if grey.shape != picture.shape:
+        raise ConfigError(f"{path}: {grey.shape[1]}x{grey.shape[0]} {what} for a picture of another size")
+    return grey
 
 
 def _read_mask(path: Path, picture: Picture) -> NDArray[np.uint8]:
-    grey = read_grey(path)
-    if grey.shape != picture.shape:
-        raise ConfigError(f"{path}: {grey.shape[1]}x{grey.shape[0]} mask for a picture of another size")
+    grey = _read_beside(path, picture, "mask")
     mask: NDArray[np.uint8] = (grey > np.iinfo(grey.dtype).max // 2).astype(np.uint8)
     return mask
 

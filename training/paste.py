@@ -86,7 +86,7 @@ def cut_outs(
 ) -> CutOuts:
     """Targets (N,) of pictures by their boxes (N, 4), magnified and turned; see :class:`CutOuts`."""
     corner, size = boxes[:, :2] - MARGIN, boxes[:, 2:] + 2 * MARGIN
-    picture, target, _ = pool.windows(pictures, corner[:, 0], corner[:, 1], SIDE).unbind(1)
+    picture, target = pool.windows(pictures, corner[:, 0], corner[:, 1], SIDE)[:, :2].unbind(1)
     line = torch.arange(SIDE, device=pool.device)
     frame = np.stack([pool.width[pictures], pool.height[pictures]], 1)
     least, most = (pool.to_device(end) for end in (np.maximum(0, -corner), np.minimum(size, frame - corner)))

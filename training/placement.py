@@ -54,8 +54,8 @@ class Placement(NamedTuple):
 def place(pool: Pool, config: DataConfig, rng: Generator, size: int, margin: int) -> Placement:
     """Choose ``size`` crops of pictures drawn from the sources by their weights.
 
-    A crop lies inside its frame where it fits. One that is to hold a target has it anywhere but in its outermost
-    pixels; all others lie anywhere.
+    A crop lies inside its frame where it fits. One that is to hold a target or a change has it anywhere but in its
+    outermost pixels; all others lie anywhere.
 
     Args:
         pool: the pictures.
@@ -80,6 +80,11 @@ def place(pool: Pool, config: DataConfig, rng: Generator, size: int, margin: int
         if held.any()
         else None
     )
+    if config.on_change and (changing := pool.spots_of[picture]).any():
+        sought = (rng.random(size) < config.on_change) & ~wanted & (changing > 0)
+        spot = pool.spots[np.where(sought, pool.first_spot[picture] + below(rng, np.maximum(changing, 1)), 0)]
+        box = spot if box is None else np.where(sought[:, None], spot, box)
+        wanted |= sought
     rim = np.minimum(4, inner // 4)
     for axis, length in ((0, pool.width[picture]), (1, pool.height[picture])):
         start = below(rng, np.maximum(1, length - inner + 1))

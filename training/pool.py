@@ -12,10 +12,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nets.normalisation import Picture
+from pipeline.detect.moving.peaks import find_peaks
 from training.data import Sample
 
 TARGET, UNKNOWN = 1, 2
 """Labels of pixels; 0 is background."""
+SPOTS = 8
+"""So many of a picture's changes may be sought out."""
+NEAR = 11
+"""Side of the square around a target in which a change is the target's, px."""
 
 
 class Pool:
@@ -32,6 +37,9 @@ class Pool:
         top: (P,), float32, largest count of the bit depth.
         boxes: (B, 4), int64, x, y, width and height of all 8-connected targets, px, picture after picture.
         first_box, boxes_of: (P,), int64, of each picture: its first target, and how many it has.
+        changes: whether of any picture it is known what has changed.
+        spots: (S, 4), int64, places of the greatest changes that are no target, as boxes of one px, likewise.
+        first_spot, spots_of: (P,), int64, of each picture, likewise.
         device: where the pixels lie.
     """
 
@@ -47,6 +55,11 @@ class Pool:
         self.boxes = np.concatenate(found).astype(np.int64)
         self.boxes_of = np.array([len(boxes) for boxes in found])
         self.first_box = _starts(self.boxes_of)
+        self.changes = any(sample.change is not None for sample in samples)
+        spots = [_spots(sample) for sample in samples]
+        self.spots = np.concatenate(spots)
+        self.spots_of = np.array([len(places) for places in spots])
+        self.first_spot = _starts(self.spots_of)
         self._start = _starts(self.height * self.width)
         # torch has next to no arithmetic of 16 bit without a sign, so all counts lie around 0 of one with it.
         self._counts = _joined(
@@ -56,6 +69,8 @@ class Pool:
             (sample.mask > 0) * TARGET + ((sample.mask == 0) & (sample.ignored > 0)) * UNKNOWN for sample in samples
         ]
         self._labels = _joined([label.ravel() for label in labels], np.uint8, device)
+        changes = [np.zeros_like(s.mask) if s.change is None else s.change for s in samples] if self.changes else []
+        self._change = _joined([change.ravel() for change in changes], np.uint8, device)
         spectra = [_spectrum(sample.picture) for sample in samples]
         self._levels = _joined([s[0] / top for s, top in zip(spectra, self.top, strict=True)], np.float32, device)
         self._share = _joined([s[1] / s[1].sum() for s in spectra], np.float32, device)
@@ -75,6 +90,7 @@ class Pool:
 
         Returns:
             (N, 3, side, side), float32: counts over the top of the bit depth; 1 on targets; 1 where nobody can tell.
+            (N, 4, side, side) if ``changes``: the change pictures as well, 0 where nothing is known.
         """
         rows, columns = (
             _reflected(self.to_device(start)[:, None] + torch.arange(side, device=self.device), self.to_device(size))
@@ -84,7 +100,10 @@ class Pool:
         places = rows[:, :, None] + columns[:, None, :]
         counts, labels = self._counts[places].float() + 2**15, self._labels[places]
         level = counts / self.to_device(self.top[pictures]).view(-1, 1, 1)
-        return torch.stack([level, (labels == TARGET).float(), (labels == UNKNOWN).float()], dim=1)
+        planes = [level, (labels == TARGET).float(), (labels == UNKNOWN).float()]
+        if self.changes:
+            planes.append(self._change[places].float())
+        return torch.stack(planes, dim=1)
 
     def statistics(self, pictures: NDArray[np.int64], exponents: NDArray[np.float64]) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation (N,) of whole frames under response curves, over the top of the bit depth.
@@ -113,13 +132,25 @@ def _spectrum(picture: Picture) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return levels, pixels[levels]
 
 
+def _spots(sample: Sample) -> NDArray[np.int64]:
+    """(n, 4), the greatest changes of a picture that are no target, x, y, 1, 1; see :class:`Pool`."""
+    if sample.change is None:
+        return np.empty((0, 4), np.int64)
+    target = cv2.dilate(sample.mask | sample.ignored, np.ones((NEAR, NEAR), np.uint8)) > 0
+    peaks = find_peaks(np.where(target, 0, sample.change).astype(np.float32))
+    greatest = np.argsort(-peaks.height, kind="stable")[:SPOTS]
+    x, y = peaks.x[greatest], peaks.y[greatest]
+    return np.stack([x, y, np.ones_like(x), np.ones_like(x)], 1).astype(np.int64)
+
+
 def _starts(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
     """Where each of several stretches begins that lie end to end."""
     return np.cumsum(lengths) - lengths
 
 
 def _joined(parts: Sequence[NDArray[np.generic]], dtype: type[np.generic], device: torch.device) -> Tensor:
-    return torch.from_numpy(np.concatenate([part.astype(dtype) for part in parts])).to(device)
+    flat = [part.astype(dtype) for part in parts]
+    return torch.from_numpy(np.concatenate(flat) if flat else np.empty(0, dtype)).to(device)
 
 
 def _reflected(places: Tensor, sizes: Tensor) -> Tensor:

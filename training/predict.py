@@ -11,15 +11,27 @@ from nets.normalisation import FrameZScore, Picture, frame_statistics, normalise
 
 
 @torch.no_grad()
-def logits(network: nn.Module, picture: Picture, norm: FrameZScore, device: torch.device) -> Tensor:
-    """One logits map, (H, W), float32, from a network in eval mode and one raw picture (H, W)."""
+def logits(
+    network: nn.Module,
+    picture: Picture,
+    norm: FrameZScore,
+    device: torch.device,
+    change: NDArray[np.uint8] | None = None,
+) -> Tensor:
+    """One logits map, (H, W), float32, from a network in eval mode, one raw picture (H, W), and what has changed."""
     mean, std = frame_statistics(picture)
-    counts = torch.from_numpy(picture.astype("float32"))[None, None].to(device)
+    planes = np.stack([plane.astype(np.float32) for plane in (picture, change) if plane is not None])
     facts = torch.tensor([[mean], [norm.gain(std)]], device=device)
-    out: Tensor = network(normalise(counts, facts[0], facts[1], norm))
+    out: Tensor = network(normalise(torch.from_numpy(planes)[None].to(device), facts[0], facts[1], norm))
     return out[0, 0].float()
 
 
-def probabilities(network: nn.Module, picture: Picture, norm: FrameZScore, device: torch.device) -> NDArray[np.float32]:
+def probabilities(
+    network: nn.Module,
+    picture: Picture,
+    norm: FrameZScore,
+    device: torch.device,
+    change: NDArray[np.uint8] | None = None,
+) -> NDArray[np.float32]:
     """One probability map, (H, W), float32 in 0..1; arguments as for ``logits``."""
-    return np.asarray(torch.sigmoid(logits(network, picture, norm, device)).cpu().numpy())
+    return np.asarray(torch.sigmoid(logits(network, picture, norm, device, change)).cpu().numpy())

@@ -54,7 +54,10 @@ def validate(
             continue
         samples = (read_source(root, source, name) for name in chosen)
         maps = (
-            (predict.probabilities(network, s.picture, recipe.normalisation, device) * (s.ignored == 0), s.mask > 0)
+            (
+                predict.probabilities(network, s.picture, recipe.normalisation, device, s.change) * (s.ignored == 0),
+                s.mask > 0,
+            )
             for s in samples
         )
         scores[source.folder] = sweep(maps, thresholds, StrictScore)

@@ -6,10 +6,12 @@ import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 import nets
 from pipeline.errors import ConfigError, StageError
@@ -173,7 +175,9 @@ class Trainer:
         score = StrictScore()
         rows: list[NDArray[np.uint8]] = []
         for sample in samples:
-            logits = predict.logits(self.averaged.network, sample.picture, self.recipe.normalisation, self.world.device)
+            logits = predict.logits(
+                self.averaged.network, sample.picture, self.recipe.normalisation, self.world.device, sample.change
+            )
             predicted, truth = (logits > 0).cpu().numpy() & (sample.ignored == 0), sample.mask > 0
             score.update(predicted, truth)
             if len(rows) < OVERLAYS:
@@ -235,12 +239,21 @@ def build_network(recipe: TrainConfig) -> nn.Module:
         weights, manifest = nets.load_trained(pretrained)
     except nets.WeightsError as error:
         raise ConfigError(f"network.pretrained: {error}") from None
-    theirs = (manifest.architecture, manifest.options, manifest.input.normalisation)
-    ours = (name, options, recipe.normalisation)
+    normalisation, partial = manifest.input.normalisation, recipe.network.partial
+    if partial and recipe.normalisation.change:
+        normalisation = msgspec.structs.replace(normalisation, change=True)
+    theirs, ours = (manifest.architecture, manifest.options, normalisation), (name, options, recipe.normalisation)
     for what, one, other in zip(("name", "options", "normalisation"), theirs, ours, strict=True):
-        if one != other and not (what == "options" and recipe.network.partial):
+        if one != other and not (what == "options" and partial):
             raise ConfigError(f"network.pretrained: {pretrained} has another {what} than the recipe")
-    fresh, old = network.state_dict(), weights.state_dict()
-    fitting = {key: value for key, value in old.items() if key in fresh and value.shape == fresh[key].shape}
+    fresh = network.state_dict()
+    old = {key: _widened(value, fresh[key]) for key, value in weights.state_dict().items() if key in fresh}
+    fitting = {key: value for key, value in old.items() if value.shape == fresh[key].shape}
     network.load_state_dict(fresh | fitting)
     return network
+
+
+def _widened(old: Tensor, fresh: Tensor) -> Tensor:
+    """A convolution's weights with zeros for the channels that come after those that it knows, if that makes it fit."""
+    missing = fresh.shape[1] - old.shape[1] if old.ndim == fresh.ndim == 4 else 0
+    return F.pad(old, (0, 0, 0, 0, 0, missing)) if missing > 0 else old

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nets.normalisation import change_picture
 from pipeline.cores import usable_cores
 from pipeline.detect.backends import Backend, Maps, select
 from pipeline.detect.components import find
@@ -35,7 +36,7 @@ class DetectStage:
         self._backend: Backend | None = None
         self._facts: dict[str, str] = {}
         self._moving: dict[str, MovingEvidence] = {}
-        # Motion is looked for while the network runs, in the frames of each source one after another.
+        # Motion is looked for in the frames of each source one after another.
         self._aside = ThreadPoolExecutor(min(config.batch_size, usable_cores()), "detect")
         self._masks: dict[tuple[str, int, int], NDArray[np.bool_]] = {}
 
@@ -63,8 +64,12 @@ class DetectStage:
         for packet in frames:
             by_source.setdefault(_prepared(packet).header.source, []).append(packet)
         moving = [self._aside.submit(self._all_evidence, members) for members in by_source.values()]
-        maps = self._probabilities(frames)
-        evidence = {key: found for part in moving for key, found in part.result().items()}
+        if self._wants_change:  # else it is looked for while the network runs
+            evidence = _gathered(moving)
+            maps = self._probabilities(frames, evidence)
+        else:
+            maps = self._probabilities(frames, {})
+            evidence = _gathered(moving)
         detected = iter(self._each(lambda frame: self._detected(frame, maps[id(frame)], evidence[id(frame)]), frames))
         for packet in packets:
             if isinstance(packet.message, EndOfSource):
@@ -88,7 +93,13 @@ class DetectStage:
         """Not the last stage."""
         return {}
 
-    def _probabilities(self, frames: Sequence[Packet]) -> dict[int, Maps]:
+    @property
+    def _wants_change(self) -> bool:
+        """Whether the network sees what has changed."""
+        assert self._backend is not None
+        return self._backend.manifest.input.normalisation.change
+
+    def _probabilities(self, frames: Sequence[Packet], evidence: Mapping[int, Evidence | None]) -> dict[int, Maps]:
         """Probability map of every frame, frames of one size and type through the network together."""
         groups: dict[tuple[int, int, str], list[Packet]] = {}
         for packet in frames:
@@ -99,8 +110,11 @@ class DetectStage:
             layout = tiles(height, width, self._config.tile, self._config.tile_overlap)
             parts = [tile.cut(_picture(packet)) for packet in members for tile in layout]
             intensities = [_prepared(packet).intensity for packet in members for _ in layout]
+            changes = None
+            if self._wants_change:
+                changes = [tile.cut(_change(packet, evidence[id(packet)])) for packet in members for tile in layout]
             assert self._backend is not None
-            found = self._backend.infer(parts, intensities)
+            found = self._backend.infer(parts, intensities, changes)
             for i, packet in enumerate(members):
                 part = found[i * len(layout) : (i + 1) * len(layout)]
                 maps[id(packet)] = stitch(layout, list(part))
@@ -155,6 +169,15 @@ class DetectStage:
             detections = uncovered(detections, self._masks[key])
         detected = Detected(header=message.header, ego=message.ego, detections=detections.tobytes())
         return Packet(detected, packet.picture)
+
+
+def _gathered(moving: Sequence[Future[dict[int, Evidence | None]]]) -> dict[int, Evidence | None]:
+    return {key: found for part in moving for key, found in part.result().items()}
+
+
+def _change(packet: Packet, evidence: Evidence | None) -> NDArray[np.uint8]:
+    """What the network sees of the changes in a frame, (H, W)."""
+    return np.zeros(_picture(packet).shape, np.uint8) if evidence is None else change_picture(evidence.significance)
 
 
 def _prepared(packet: Packet) -> Prepared:

@@ -45,7 +45,7 @@ def infer(runner, pictures):
 def test_network_input_by_hand():
     pictures = np.array([[[0, 10, 30]], [[5, 5, 60_000]]], np.uint16)
     intensities = [Intensity(mean=10.0, gain=0.5), Intensity(mean=5.0, gain=1.0)]
-    batch = network_input(pictures, intensities, FrameZScore(clip=4.0))
+    batch = network_input(pictures[:, None], intensities, FrameZScore(clip=4.0))
     assert batch.dtype == torch.float32
     assert batch.tolist() == [[[[-4.0, 0.0, 4.0]]], [[[0.0, 0.0, 4.0]]]]
 
@@ -55,7 +55,7 @@ def test_all_16_bits_reach_the_network():
     coarse = noise(1, 48, 64, dtype=np.uint16) // 256 * 256
     fine = coarse + np.random.default_rng(1).integers(0, 256, coarse.shape).astype(np.uint16)
     assert np.array_equal(coarse // 256, fine // 256)
-    first, second = (network_input(p, [measure(p[0], NORM)], FrameZScore()) for p in (coarse, fine))
+    first, second = (network_input(p[:, None], [measure(p[0], NORM)], FrameZScore()) for p in (coarse, fine))
     assert len(second.unique()) > 10 * len(first.unique())
 
 

@@ -27,11 +27,11 @@ needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA d
 def test_every_batch_is_filled_up_with_its_first_picture():
     seen: list[tuple[list[int], list[float]]] = []
 
-    def forward(counts: Tensor, facts: Tensor) -> Tensor:
-        seen.append((counts[:, 0, 0].tolist(), facts[:, 0].tolist()))
-        return counts.float() * facts[:, 1, None, None]
+    def forward(planes: Tensor, facts: Tensor) -> Tensor:
+        seen.append((planes[:, 0, 0, 0].tolist(), facts[:, 0].tolist()))
+        return planes[:, 0].float() * facts[:, 1, None, None]
 
-    pictures = [np.full((2, 3), value, np.uint16) for value in (10, 20, 30, 40, 65_535)]
+    pictures = [[np.full((2, 3), value, np.uint16)] for value in (10, 20, 30, 40, 65_535)]
     intensities = [Intensity(mean=float(k), gain=2.0) for k in range(5)]
     maps = passage.here(forward, pictures, intensities, 3)
     assert seen == [([10, 20, 30], [0, 1, 2]), ([40, 65_535, 40], [3, 4, 3])]

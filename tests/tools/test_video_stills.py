@@ -52,7 +52,7 @@ def test_labelled_frames_become_pictures_masks_and_rims(videos, tmp_path):
 
 def test_a_box_without_a_clear_target_is_ignored_whole():
     picture = np.random.default_rng(0).normal(80, 5, (64, 64)).astype(np.uint8)
-    mask, ignored = truth(picture, [(30.0, 20.0, 11.0, 9.0)])
+    mask, ignored = truth(picture, np.zeros_like(picture), [(30.0, 20.0, 11.0, 9.0)])
     assert not mask.any()
     rows, columns = np.nonzero(ignored)
     assert (columns.min(), columns.max(), rows.min(), rows.max()) == (21, 39, 12, 28)  # the box and 4 px more

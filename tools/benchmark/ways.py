@@ -41,7 +41,9 @@ def published_way(
     """One pass of the published network over a batch of a frame, its input ready and on the device."""
     network = published(weights, device)
     norm = FrameZScore(windows=(17, 49))
-    ready = network_input(frame[None], [measure(frame, norm)], norm, torch.device(device)).expand(batch, -1, -1, -1)
+    ready = network_input(frame[None, None], [measure(frame, norm)], norm, torch.device(device)).expand(
+        batch, -1, -1, -1
+    )
     ready = ready.contiguous()
 
     def run() -> None:

@@ -21,6 +21,7 @@ from pipeline.messages import Intensity
 
 Maps = NDArray[np.float32]
 Pictures = NDArray[Any] | Sequence[NDArray[Any]]
+Changes = Sequence[NDArray[np.uint8]]
 CPU = torch.device("cpu")
 
 
@@ -70,21 +71,21 @@ class Backend(ABC):
         The result is valid until the next call.
         """
 
-    def normalise(self, counts: Tensor, mean: Tensor, gain: Tensor) -> Tensor:
+    def normalise(self, planes: Tensor, mean: Tensor, gain: Tensor) -> Tensor:
         """See ``nets.normalisation.normalise``; as the weights want it."""
-        return normalise(counts, mean, gain, self.manifest.input.normalisation)
+        return normalise(planes, mean, gain, self.manifest.input.normalisation)
 
-    def forward(self, counts: Tensor, facts: Tensor) -> Tensor:
-        """Logits (B, 1, H, W), float32, of raw counts, all on the device; valid until the next call.
+    def forward(self, planes: Tensor, facts: Tensor) -> Tensor:
+        """Logits (B, 1, H, W), float32, of raw pictures, all on the device; valid until the next call.
 
         Args:
-            counts: (B, H, W), uint8 or uint16.
+            planes: (B, P, H, W), uint8 or uint16: raw counts, and change pictures if the weights want them.
             facts: (B, 2), float32, mean and gain of each picture's frame.
         """
         # Torch has little arithmetic on uint16; the upload stays two bytes a pixel as int32 would not.
-        return self.run(self.normalise(counts.to(torch.float32)[:, None], facts[:, 0], facts[:, 1]))
+        return self.run(self.normalise(planes.to(torch.float32), facts[:, 0], facts[:, 1]))
 
-    def infer(self, pictures: Pictures, intensities: list[Intensity]) -> Maps:
+    def infer(self, pictures: Pictures, intensities: list[Intensity], changes: Changes | None = None) -> Maps:
         """Probability of a target at every pixel.
 
         The map of a picture does not depend, to the last bit, on the other pictures of the batch.
@@ -92,6 +93,8 @@ class Backend(ABC):
         Args:
             pictures: (N, H, W) uint8 or uint16, raw counts, or N of (H, W).
             intensities: of each picture's frame.
+            changes: N of (H, W), see ``nets.normalisation.change_picture``; none where nothing is known of them. Only
+                looked at if the weights want it.
 
         Returns:
             (N, H, W) float32 in 0..1.
@@ -99,11 +102,11 @@ class Backend(ABC):
         Raises:
             BackendError: the memory of the device does not hold a batch of one.
         """
-        return self._maps(pictures, intensities, torch.sigmoid)
+        return self._maps(pictures, intensities, changes, torch.sigmoid)
 
-    def logits(self, pictures: Pictures, intensities: list[Intensity]) -> Maps:
+    def logits(self, pictures: Pictures, intensities: list[Intensity], changes: Changes | None = None) -> Maps:
         """The same before the sigmoid."""
-        return self._maps(pictures, intensities, torch.clone)
+        return self._maps(pictures, intensities, changes, torch.clone)
 
     def shrink(self, batch: int) -> None:
         """Take smaller batches from now on, and give up what is kept for those of the present size."""
@@ -112,16 +115,27 @@ class Backend(ABC):
             torch.cuda.empty_cache()
 
     @torch.inference_mode()
-    def _maps(self, pictures: Pictures, intensities: list[Intensity], last: Callable[[Tensor], Tensor]) -> Maps:
-        def forward(counts: Tensor, facts: Tensor) -> Tensor:
-            return last(self.forward(counts, facts))[:, 0]
+    def _maps(
+        self,
+        pictures: Pictures,
+        intensities: list[Intensity],
+        changes: Changes | None,
+        last: Callable[[Tensor], Tensor],
+    ) -> Maps:
+        def forward(planes: Tensor, facts: Tensor) -> Tensor:
+            return last(self.forward(planes, facts))[:, 0]
+
+        shown: Sequence[tuple[NDArray[Any], ...]] = [(picture,) for picture in pictures]
+        if self.manifest.input.normalisation.change:
+            known = [np.zeros(picture.shape, np.uint8) for picture in pictures] if changes is None else changes
+            shown = list(zip(pictures, known, strict=True))
 
         while True:
             try:
                 if self._streams is None:
-                    return passage.here(forward, list(pictures), intensities, self._batch)
+                    return passage.here(forward, shown, intensities, self._batch)
                 with torch.cuda.device(self._on):
-                    return passage.there_and_back(forward, list(pictures), intensities, self._batch, self._streams)
+                    return passage.there_and_back(forward, shown, intensities, self._batch, self._streams)
             except torch.OutOfMemoryError as error:
                 reason = str(error).split(". ")[0]
             self._halve(reason)  # not above: the error holds on to what there is no memory for
@@ -145,7 +159,7 @@ def network_input(
     """Raw pictures as what the network was trained on.
 
     Args:
-        pictures: (N, H, W) uint8 or uint16, raw counts.
+        pictures: (N, P, H, W) uint8 or uint16: raw counts, and change pictures if they are known.
         intensities: of each picture's frame.
         norm: what the network was trained with.
         device: where the result is wanted.
@@ -153,9 +167,9 @@ def network_input(
     Returns:
         (N, C, H, W) float32 in -clip..clip.
     """
-    counts = torch.from_numpy(np.ascontiguousarray(pictures)).to(device).to(torch.float32)[:, None]
+    planes = torch.from_numpy(np.ascontiguousarray(pictures)).to(device).to(torch.float32)
     facts = torch.tensor([(i.mean, i.gain) for i in intensities], dtype=torch.float32, device=device)
-    return normalise(counts, facts[:, 0], facts[:, 1], norm)
+    return normalise(planes, facts[:, 0], facts[:, 1], norm)
 
 
 def load(config: DetectConfig, device: torch.device = CPU) -> tuple[nn.Module, nets.Manifest]:

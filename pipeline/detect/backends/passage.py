@@ -13,30 +13,30 @@ from torch import Tensor
 from pipeline.messages import Intensity
 
 Forward = Callable[[Tensor, Tensor], Tensor]
-"""Maps (B, H, W) of a batch: of raw counts (B, H, W), and of mean and gain of each picture (B, 2)."""
+"""Maps (B, H, W) of a batch: of its pictures' planes (B, P, H, W), and of mean and gain of each picture (B, 2)."""
+Shown = Sequence[Sequence[NDArray[Any]]]
+"""Planes of each of several pictures, each (H, W), of the type of the first or of one that fits into it."""
 
 
-def here(
-    forward: Forward, pictures: Sequence[NDArray[Any]], intensities: Sequence[Intensity], batch: int
-) -> NDArray[np.float32]:
-    """Maps (N, H, W) of pictures (H, W), computed on the CPU.
+def here(forward: Forward, pictures: Shown, intensities: Sequence[Intensity], batch: int) -> NDArray[np.float32]:
+    """Maps (N, H, W) of pictures, computed on the CPU.
 
     Args:
         forward: of a batch; what it returns may be overwritten by its next call.
-        pictures: N of one size and type.
+        pictures: N of one size and type, with as many planes each.
         intensities: of each picture's frame.
         batch: B; batches are filled up to it with copies.
     """
-    maps = np.empty((len(pictures), *pictures[0].shape), np.float32)
+    maps = np.empty((len(pictures), *pictures[0][0].shape), np.float32)
     for part in _parts(len(pictures), batch):
-        counts, facts = (_filled(tensor, batch) for tensor in _staged(pictures[part], intensities[part], pinned=False))
-        maps[part] = forward(counts, facts)[: part.stop - part.start].numpy()
+        planes, facts = (_filled(tensor, batch) for tensor in _staged(pictures[part], intensities[part], pinned=False))
+        maps[part] = forward(planes, facts)[: part.stop - part.start].numpy()
     return maps
 
 
 def there_and_back(
     forward: Forward,
-    pictures: Sequence[NDArray[Any]],
+    pictures: Shown,
     intensities: Sequence[Intensity],
     batch: int,
     ways: tuple[torch.cuda.Stream, torch.cuda.Stream],
@@ -54,15 +54,15 @@ def there_and_back(
     """
     there, back = ways
     compute = torch.cuda.current_stream(there.device)
-    maps = torch.empty((len(pictures), *pictures[0].shape), pin_memory=True)
+    maps = torch.empty((len(pictures), *pictures[0][0].shape), pin_memory=True)
     for part in _parts(len(pictures), batch):
         staged = _staged(pictures[part], intensities[part], pinned=True)
         with torch.cuda.stream(there):
-            counts, facts = (_filled(tensor.to(there.device, non_blocking=True), batch) for tensor in staged)
+            planes, facts = (_filled(tensor.to(there.device, non_blocking=True), batch) for tensor in staged)
         compute.wait_stream(there)
-        counts.record_stream(compute)
+        planes.record_stream(compute)
         facts.record_stream(compute)
-        found = forward(counts, facts)
+        found = forward(planes, facts)
         back.wait_stream(compute)
         with torch.cuda.stream(back):
             maps[part].copy_(found[: part.stop - part.start], non_blocking=True)
@@ -81,16 +81,16 @@ def _parts(length: int, batch: int) -> Iterator[slice]:
         yield slice(start, min(start + batch, length))
 
 
-def _staged(
-    pictures: Sequence[NDArray[Any]], intensities: Sequence[Intensity], *, pinned: bool
-) -> tuple[Tensor, Tensor]:
-    """Pictures (n, H, W) as they are, and mean and gain (n, 2) float32, in memory of the CPU."""
-    dtype = torch.from_numpy(np.empty(0, pictures[0].dtype)).dtype
-    counts = torch.empty((len(pictures), *pictures[0].shape), dtype=dtype, pin_memory=pinned)
-    for place, picture in zip(counts.numpy(), pictures, strict=True):
-        place[...] = picture
+def _staged(pictures: Shown, intensities: Sequence[Intensity], *, pinned: bool) -> tuple[Tensor, Tensor]:
+    """Planes (n, P, H, W) as they are, and mean and gain (n, 2) float32, in memory of the CPU."""
+    first = pictures[0]
+    dtype = torch.from_numpy(np.empty(0, first[0].dtype)).dtype
+    staged = torch.empty((len(pictures), len(first), *first[0].shape), dtype=dtype, pin_memory=pinned)
+    for places, planes in zip(staged.numpy(), pictures, strict=True):
+        for place, plane in zip(places, planes, strict=True):
+            place[...] = plane
     facts = torch.tensor([(i.mean, i.gain) for i in intensities], dtype=torch.float32)
-    return counts, facts.pin_memory() if pinned else facts
+    return staged, facts.pin_memory() if pinned else facts
 
 
 def _filled(part: Tensor, batch: int) -> Tensor:

@@ -23,7 +23,7 @@ class Recording(NamedTuple):
     """A CUDA graph, what it reads and what it writes: see ``Backend.forward``."""
 
     graph: torch.cuda.CUDAGraph
-    counts: Tensor
+    planes: Tensor
     facts: Tensor
     logits: Tensor
 
@@ -79,15 +79,15 @@ class CompiledBackend(Backend):
             raise BackendError(f"detect.backend: compiled cannot run {self.manifest.name}: {reason}") from None
         return logits
 
-    def forward(self, counts: Tensor, facts: Tensor) -> Tensor:
+    def forward(self, planes: Tensor, facts: Tensor) -> Tensor:
         """See ``Backend``; on a GPU, where one graph is launched at a time, a thousand launches become one."""
         if self._on.type == "cpu":
-            return super().forward(counts, facts)
-        key = (*counts.shape, counts.dtype)
+            return super().forward(planes, facts)
+        key = (*planes.shape, planes.dtype)
         if key not in self._recordings:
-            self._recordings[key] = self._record(counts, facts)
+            self._recordings[key] = self._record(planes, facts)
         recording = self._recordings[key]
-        recording.counts.copy_(counts)
+        recording.planes.copy_(planes)
         recording.facts.copy_(facts)
         recording.graph.replay()
         return recording.logits
@@ -98,22 +98,22 @@ class CompiledBackend(Backend):
         self._pool = None
         super().shrink(batch)
 
-    def _record(self, counts: Tensor, facts: Tensor) -> Recording:
+    def _record(self, planes: Tensor, facts: Tensor) -> Recording:
         """Compile for one shape, and record what is launched."""
-        counts, facts = counts.clone(), facts.clone()
+        planes, facts = planes.clone(), facts.clone()
         aside = torch.cuda.Stream(self._on)  # type: ignore[no-untyped-call]
         aside.wait_stream(torch.cuda.current_stream(self._on))
         with torch.cuda.stream(aside):
             for _ in range(_WARM_UPS):
-                super().forward(counts, facts)
+                super().forward(planes, facts)
         torch.cuda.current_stream(self._on).wait_stream(aside)
         # Graphs run one after another, and each one's logits are read before the next: they may share their memory.
         self._pool = self._pool or torch.cuda.graph_pool_handle()
         graph = torch.cuda.CUDAGraph()
         # Other threads may go on using CUDA meanwhile.
         with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-            logits = super().forward(counts, facts)
-        return Recording(graph, counts, facts, logits)
+            logits = super().forward(planes, facts)
+        return Recording(graph, planes, facts, logits)
 
 
 class _Typed(nn.Module):
