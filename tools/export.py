@@ -32,12 +32,12 @@ from pipeline.capture.source import Picture
 from pipeline.detect.backends import Backend, artefact, make_backend, network_input
 from pipeline.detect.backends.artefact import Accuracy, Artefact
 from pipeline.detect.backends.base import Maps
-from pipeline.detect.backends.parity import Parity, compare, parity, rendered
+from pipeline.detect.backends.parity import Change, Parity, compare, parity, rendered
 from pipeline.detect.config import DetectConfig, Precision
 from pipeline.errors import BackendError, ConfigError, PipelineError, one_line
 from pipeline.preprocess.intensity import measure
 from tools.quantise import quantise, serialise
-from training.data import names, read_grey, read_sample
+from training.data import names, read_sample
 from training.metrics.strict import StrictScore
 
 CALIBRATION = 100
@@ -50,11 +50,11 @@ class Order(NamedTuple):
     """What to make an artefact for.
 
     Attributes:
-        frames: to calibrate int8 on.
+        frames: to calibrate int8 on, and what is known of the changes in each.
         size: N, H, W of an engine's batches.
     """
 
-    frames: Sequence[Picture]
+    frames: Sequence[tuple[Picture, Change]]
     size: tuple[int, int, int]
 
 
@@ -72,7 +72,7 @@ def _openvino(network: nn.Module, manifest: nets.Manifest, _: Order) -> tuple[by
 def _int8(network: nn.Module, manifest: nets.Manifest, order: Order) -> tuple[bytes, ...]:
     if not order.frames:
         raise ConfigError("--calibrate: int8 needs frames to be calibrated on")
-    return quantise(network, manifest.input.channels, [_input(frame, manifest) for frame in order.frames])
+    return quantise(network, manifest.input.channels, [_input(*frame, manifest) for frame in order.frames])
 
 
 def _tensorrt(network: nn.Module, manifest: nets.Manifest, order: Order) -> tuple[bytes, ...]:
@@ -145,8 +145,8 @@ def export(
     candidate = make_backend(DetectConfig(weights=weights, backend=library, precision=precision, artefact=str(path)))
     agreement = {"rendered": compare(reference, candidate, rendered(candidate.size))}
     if frames:
-        chosen = frames[:: max(1, len(frames) // 10)]
-        agreement["calibration frames"] = compare(reference, candidate, chosen)
+        pictures, changes = zip(*frames[:: max(1, len(frames) // 10)], strict=True)
+        agreement["calibration frames"] = compare(reference, candidate, pictures, changes)
     accuracy = None
     if truth:
         agreement["truth"], accuracy = score(reference, candidate, truth[0], [name for _, name in judged])
@@ -189,8 +189,10 @@ def judged_pictures(truth: tuple[Path, str]) -> list[tuple[Path, str]]:
     return [((data / "images" / f"{name}.png").resolve(), name) for name in chosen]
 
 
-def calibration_frames(addresses: Sequence[str], without: Sequence[Path]) -> list[Picture]:
-    """At most ``CALIBRATION`` pictures, as many of each address, spread evenly.
+def calibration_frames(addresses: Sequence[str], without: Sequence[Path]) -> list[tuple[Picture, Change]]:
+    """At most ``CALIBRATION`` pictures, as many of each address, spread evenly, and their change pictures.
+
+    Those lie in ``changes`` beside ``images``; of other pictures nothing is known.
 
     Args:
         addresses: folders of pictures, data sets or recordings.
@@ -199,22 +201,24 @@ def calibration_frames(addresses: Sequence[str], without: Sequence[Path]) -> lis
     Raises:
         PipelineError: one cannot be read, or is empty.
     """
-    frames: list[Picture] = []
+    frames: list[tuple[Picture, Change]] = []
     for address in addresses:
         frames.extend(_spread(address, CALIBRATION // len(addresses), set(without)))
     return frames
 
 
-def _spread(address: str, count: int, without: set[Path]) -> Iterator[Picture]:
+def _spread(address: str, count: int, without: set[Path]) -> Iterator[tuple[Picture, Change]]:
     folder = Path(address) / "images" if (Path(address) / "images").is_dir() else Path(address)
     if not folder.is_dir():
-        yield from _of_recording(address, count)
+        yield from ((picture, None) for picture in _of_recording(address, count))
         return
     paths = [path for path in sorted(folder.glob("*.png")) if path.resolve() not in without]
     if not paths:
         raise ConfigError(f"--calibrate: {address}: no pictures left to calibrate on")
+    changes = "changes" if (Path(address) / "changes").is_dir() else None
     for k in _even(len(paths), count):
-        yield read_grey(paths[k])
+        sample = read_sample(folder.parent, paths[k].stem, folder.name, masks=None, changes=changes)
+        yield sample.picture, sample.change
 
 
 def _of_recording(address: str, count: int) -> Iterator[Picture]:
@@ -237,9 +241,10 @@ def _even(length: int, count: int) -> list[int]:
     return [int(k) for k in np.linspace(0, length - 1, min(length, count))]
 
 
-def _input(picture: Picture, manifest: nets.Manifest) -> NDArray[np.float32]:
+def _input(picture: Picture, change: Change, manifest: nets.Manifest) -> NDArray[np.float32]:
     norm = manifest.input.normalisation
-    made: NDArray[np.float32] = network_input(picture[None, None], [measure(picture, norm)], norm).contiguous().numpy()
+    planes = picture[None] if change is None else np.stack([picture, change.astype(picture.dtype)])
+    made: NDArray[np.float32] = network_input(planes[None], [measure(picture, norm)], norm).contiguous().numpy()
     return made
 
 

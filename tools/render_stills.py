@@ -25,9 +25,8 @@ from pipeline.capture.scene import Scene, SceneSpec
 from pipeline.capture.scene.spec import NAMES
 from tools.changes import Changes
 
-Mask = NDArray[np.uint8]
-Still = tuple[str, NDArray[np.uint16], Mask]
-MovingStill = tuple[str, NDArray[np.uint16], Mask, NDArray[np.uint8]]
+Plane = NDArray[np.uint8] | NDArray[np.uint16]
+Still = tuple[str, *tuple[Plane, ...]]
 CAMERAS = ("still", "pan", "handheld", "pan+handheld")
 FOLLOWED = 56
 """Frames of a scene whose changes are asked for."""
@@ -76,7 +75,7 @@ def render(scenes: int, per_scene: int, seed: int, snr: tuple[float, float]) -> 
             yield f"{scene.spec.name}_{scene.spec.seed}_{k:03d}", scene.frame(k), masks(scene, k)
 
 
-def render_moving(scenes: int, per_scene: int, seed: int, snr: tuple[float, float]) -> Iterator[MovingStill]:
+def render_moving(scenes: int, per_scene: int, seed: int, snr: tuple[float, float]) -> Iterator[Still]:
     """The same and the change picture (H, W) uint8 of every still."""
     for index in range(scenes):
         spec = draw_spec(index, seed, snr)

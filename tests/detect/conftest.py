@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,10 +20,21 @@ NORM = FrameZScore(windows=(9,))
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Path of random weights whose logits are spread around zero on noise."""
+    return written(tmp_path_factory.mktemp("weights") / "lively.safetensors", NORM)
+
+
+@pytest.fixture(scope="session")
+def change_weights(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The same of weights that are shown what has changed."""
+    return written(tmp_path_factory.mktemp("weights") / "lively.safetensors", FrameZScore(windows=(9,), change=True))
+
+
+def written(path: Path, norm: FrameZScore) -> str:
+    """Random weights and their manifest."""
     torch.manual_seed(0)
-    options = {"in_channels": NORM.channels}
+    options = {"in_channels": norm.channels}
     network = nets.build("mshnet", **options)
-    noise = torch.randn(2, NORM.channels, 64, 64)
+    noise = torch.randn(2, norm.channels, 64, 64)
     with torch.no_grad():
         for module in network.modules():
             if isinstance(module, nn.BatchNorm2d):
@@ -35,12 +47,11 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
         architecture="mshnet",
         options=options,
         sha256="0" * 64,
-        input=Input(channels=NORM.channels, normalisation=NORM),
+        input=Input(channels=norm.channels, normalisation=norm),
         threshold=0.5,
         training=Training(data={}, split="none", recipe="none", seed=0, commit="none", steps=0),
         validation=Validation(protocol="none", split="none", metrics={}),
     )
-    path = tmp_path_factory.mktemp("weights") / "lively.safetensors"
     nets.save(path, network, manifest)
     return str(path)
 

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 
+from nets.normalisation import change_picture
+from pipeline.capture.scene import Scene, SceneSpec
 from pipeline.detect.config import DetectConfig
+from pipeline.detect.moving.evidence import MovingEvidence
 from pipeline.detect.stage import DetectStage
 from pipeline.detect.tiling import stitch, tiles
 from pipeline.errors import BackendError
@@ -16,9 +20,12 @@ from tests.messages import end, frame_header
 EGO = EgoMotion(matrix=(1.0, 0.0, 2.5, 0.0, 1.0, -1.5), inliers=40, residual=0.2, ok=True, method="flow")
 
 
-def prepared(picture, source="a", seq=0):
+STILL = msgspec.structs.replace(EGO, matrix=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0))
+
+
+def prepared(picture, source="a", seq=0, ego=EGO):
     header = frame_header(picture.shape, picture.dtype, source=source, seq=seq)
-    return Packet(Prepared(header=header, intensity=measure(picture, NORM), ego=EGO), picture)
+    return Packet(Prepared(header=header, intensity=measure(picture, NORM), ego=ego), picture)
 
 
 @pytest.fixture
@@ -108,3 +115,44 @@ def test_facts_name_what_ran(weights):
 def test_weights_that_are_not_there_end_the_start():
     with pytest.raises(BackendError, match="no shipped weights named 'nothing'"):
         opened("nothing")
+
+
+@pytest.mark.parametrize("tile", [512, 96])
+def test_the_network_sees_what_has_changed(change_weights, tile):
+    scene = Scene(SceneSpec.from_url("test://sky?width=160&height=128&snr=20&targets=20&camera=still&frames=14"))
+    settings = {"threshold": 0.6, "low_ratio": 1.0, "max_area": 20_000, "max_detections": 10_000}
+    stage = opened(change_weights, batch_size=8, tile=tile, tile_overlap=32, **settings)
+    runner, layout, moving = backend(change_weights), tiles(128, 160, tile, 32), MovingEvidence(stage._config.moving)
+    told = False
+    for k in range(len(scene)):
+        packet = prepared(scene.frame(k), seq=k, ego=STILL)
+        message, picture = packet.message, packet.picture
+        (out,) = stage.process([packet])
+        evidence = moving.see(picture, message.ego, message.header.pts)
+        changes = None if evidence is None else change_picture(evidence.significance)
+        seen, blind = (
+            stitch(
+                layout,
+                [
+                    runner.infer(tile.cut(picture)[None], [message.intensity], None if c is None else [tile.cut(c)])[0]
+                    for tile in layout
+                ],
+            )
+            for c in (changes, None)
+        )
+        network = out.message.table()[out.message.table()["motion"] == 0]
+        assert network["area"].sum() == (seen >= 0.6).sum() > 0
+        told |= bool(((seen >= 0.6) != (blind >= 0.6)).any())
+    assert told
+
+
+def test_many_sources_are_shown_their_own_changes(change_weights):
+    url = "test://sky?width=96&height=96&snr=20&targets=20&camera=still&frames=10&seed={}"
+    scenes = [Scene(SceneSpec.from_url(url.format(seed))) for seed in (1, 2)]
+    frames = [
+        [prepared(scene.frame(k), name, k, STILL) for name, scene in zip("ab", scenes, strict=True)] for k in range(10)
+    ]
+    together, alone = opened(change_weights, batch_size=8), opened(change_weights, batch_size=8)
+    for pair in frames:
+        outs = list(together.process(pair))
+        assert [out.message for out in outs] == [out.message for packet in pair for out in alone.process([packet])]

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nets import normalisation
-from nets.normalisation import FrameZScore, _box_means, _filtered, _pooled, frame_statistics, normalise
+from nets.normalisation import FrameZScore, _box_means, _filtered, _pooled, change_picture, frame_statistics, normalise
 
 
 def test_statistics_by_hand():
@@ -148,3 +148,21 @@ def test_a_gpu_makes_of_a_picture_what_a_cpu_makes(monkeypatch, dtype):
     on_cpu = network_input(picture, norm)
     monkeypatch.setattr(normalisation, "_filtered", _pooled)
     assert np.array_equal(network_input(picture, norm), on_cpu)
+
+
+def test_change_is_the_last_channel_and_nothing_where_it_is_not_known():
+    norm = FrameZScore(windows=(3,), change=True)
+    assert norm.channels == 3
+    counts = torch.arange(12.0).view(1, 1, 3, 4)
+    change = torch.tensor([[0.0, 12, 48, 255]]).expand(1, 1, 3, 4)
+    facts = torch.tensor([5.5]), torch.tensor([0.5])
+    with_change, without = normalise(torch.cat([counts, change], 1), *facts, norm), normalise(counts, *facts, norm)
+    assert with_change[0, 2, 0].tolist() == [0, 0.25, 1, 5.3125]  # a quarter of its standard deviations
+    assert not without[0, 2].any()
+    single = normalise(counts, *facts, FrameZScore(windows=(3,)))
+    assert torch.equal(with_change[:, :2], single)
+    assert torch.equal(without[:, :2], single)
+
+
+def test_a_change_picture_counts_twelfths_of_a_deviation_up_to_21():
+    assert change_picture(np.array([[0.0, 0.5, 4.04, 21.2, 400.0]], np.float32)).tolist() == [[0, 6, 48, 254, 255]]

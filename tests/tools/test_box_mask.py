@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pipeline.capture.scene import Scene, SceneSpec
 from tests.conftest import real_data
-from tools.box_mask import in_box, mask_in_box
+from tools.box_mask import changed_in_box, in_box, mask_in_box
 from tools.evaluate_video import find_videos, read_labels
 
 NAN = float("nan")
@@ -93,3 +93,13 @@ def test_most_labelled_drones_have_a_mask():
     areas = [mask.sum() for mask in masks if mask is not None]
     assert len(areas) >= 0.9 * len(masks) > 0
     assert 2 <= np.median(areas) <= 60
+
+
+def test_what_has_changed_by_half_the_peak_is_the_target():
+    change = np.full((40, 48), 12, np.uint8)  # one deviation
+    change[14:17, 19:22] = [[40, 60, 20], [50, 100, 80], [10, 55, 30]]
+    change[15, 26] = 200  # beside the box
+    mask = changed_in_box(change, (20.0, 15.0, 9.0, 9.0))
+    assert np.argwhere(mask).tolist() == [[14, 20], [15, 19], [15, 20], [15, 21], [16, 20]]
+    assert changed_in_box(change, (20.0, 15.0, NAN, NAN)).sum() == 5
+    assert changed_in_box(np.minimum(change, 41), (20.0, 15.0, 9.0, 9.0)) is None  # 3.4 deviations

@@ -7,7 +7,7 @@ import pytest
 from pipeline.detect.backends import artefact, make_backend
 from pipeline.detect.backends.parity import TOLERANCES, rendered
 from pipeline.detect.config import DetectConfig
-from tests.detect.conftest import weights  # noqa: F401 - a fixture
+from tests.detect.conftest import change_weights, weights  # noqa: F401 - fixtures
 from tools.export import calibration_frames, export, main
 
 LIBRARY = {"onnx": "onnxruntime", "openvino": "openvino"}
@@ -64,15 +64,30 @@ def test_int8_is_measured_and_runs(weights, tmp_path, data, capfd):  # noqa: F81
     assert text.count('type="FakeQuantize"') > 20
 
 
+def test_changes_beside_the_pictures_are_shown_to_the_quantiser(change_weights, tmp_path, data):  # noqa: F811
+    pytest.importorskip("nncf")
+    (data / "changes").mkdir()
+    for k, shape in enumerate([(64, 96)] * 3 + [(48, 80)]):
+        change = np.random.default_rng(k).integers(0, 256, shape, dtype=np.uint8)
+        cv2.imwrite(str(data / "changes" / f"{k}.png"), change)
+    frames = calibration_frames([str(data)], [])
+    assert [change.shape for _, change in frames] == [(64, 96)] * 3 + [(48, 80)]
+    made = artefact.read(export(change_weights, "openvino-int8", tmp_path / "out", calibrate=[str(data)]))
+    assert made.input.normalisation.change
+    assert made.parity["calibration frames"].pictures == 4
+    assert TOLERANCES["int8"].holds(made.parity["calibration frames"])
+
+
 def test_frames_are_spread_evenly_and_without_those_judged(data):
     everything = calibration_frames([str(data)], [])
-    assert [f.shape for f in everything] == [(64, 96)] * 3 + [(48, 80)]
-    assert everything[0].dtype == np.uint16
+    assert [f.shape for f, _ in everything] == [(64, 96)] * 3 + [(48, 80)]
+    assert everything[0][0].dtype == np.uint16
+    assert all(change is None for _, change in everything)
     some = calibration_frames([str(data / "images")], [(data / "images" / "0.png").resolve()])
     assert len(some) == 3
-    assert np.array_equal(some[0], everything[1])
+    assert np.array_equal(some[0][0], everything[1][0])
     recorded = calibration_frames(["test://sky?frames=5&width=64&height=48", str(data)], [])
-    assert [f.shape for f in recorded] == [(48, 64)] * 5 + [(64, 96)] * 3 + [(48, 80)]
+    assert [f.shape for f, _ in recorded] == [(48, 64)] * 5 + [(64, 96)] * 3 + [(48, 80)]
 
 
 @pytest.mark.parametrize(

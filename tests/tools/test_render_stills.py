@@ -32,6 +32,16 @@ def test_pictures_are_those_of_the_scene(folder):
     np.testing.assert_array_equal(stored, scene.frame(280))
 
 
+def test_scenes_are_followed_for_what_has_changed(tmp_path):
+    words = ["--scenes", "1", "--per-scene", "3", "--seed", "75", "--snr", "12", "14", "--moving"]
+    assert main(["--out", str(tmp_path), *words]) == 0
+    listed = names(tmp_path, "img_idx/train.txt")
+    assert listed == ["sky_75_008", "sky_75_031", "sky_75_055"]
+    samples = [read_sample(tmp_path, name, changes="changes") for name in listed]
+    for sample in samples[1:]:
+        assert np.median(sample.change[sample.mask > 0]) > 4 * np.median(sample.change)
+
+
 @pytest.mark.parametrize("index", [0, 4])
 def test_a_mask_marks_every_visible_target_where_it_is(index):
     scene = Scene(draw_spec(index, 70, (4.0, 30.0)))

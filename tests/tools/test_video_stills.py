@@ -50,6 +50,29 @@ def test_labelled_frames_become_pictures_masks_and_rims(videos, tmp_path):
     assert [s.name for s in validation["out"]] == kept[3:]
 
 
+def test_changes_are_cut_with_the_frames_and_tell_of_a_target_that_one_frame_does_not(tmp_path):
+    rng = np.random.default_rng(1)
+    (tmp_path / "v" / "dim").mkdir(parents=True)
+    rows = ["frame,x,y,w,h"]
+    scenery = rng.normal(90, 12, (96, 96))  # clutter that stands: the target is a third of it
+    for k in range(20):
+        picture = scenery + rng.normal(0, 1, scenery.shape)
+        picture[20 + 3 * k, 40] += 30
+        cv2.imwrite(str(tmp_path / "v" / "dim" / f"{k:03d}.png"), np.clip(picture, 0, 255).astype(np.uint8))
+        rows.append(f"{k},36,{16 + 3 * k},9,9")
+    (tmp_path / "v" / "dim.csv").write_text("\n".join(rows) + "\n")
+    assert main(["--data", str(tmp_path / "v"), "--out", str(tmp_path / "out"), "--every", "1"]) == 0
+    samples = [
+        read_sample(tmp_path / "out", f"v_dim_{k:05d}", ignored="ignored", changes="changes") for k in range(12, 20)
+    ]
+    for k, sample in enumerate(samples, 12):
+        assert sample.change[20 + 3 * k, 40] > np.quantile(sample.change, 0.995)
+        assert sample.mask[20 + 3 * k, 40] == 1
+    none = np.zeros_like(samples[0].change)
+    single = [truth(s.picture, none, [(40.0, 20.0 + 3 * k, 9.0, 9.0)])[0].any() for k, s in enumerate(samples, 12)]
+    assert sum(single) < 4
+
+
 def test_a_box_without_a_clear_target_is_ignored_whole():
     picture = np.random.default_rng(0).normal(80, 5, (64, 64)).astype(np.uint8)
     mask, ignored = truth(picture, np.zeros_like(picture), [(30.0, 20.0, 11.0, 9.0)])

@@ -1,4 +1,5 @@
 import cv2
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -211,3 +212,38 @@ def test_sets_are_drawn_by_their_weights(samples):
     for name, mask in zip(batch.names, batch.masks, strict=True):
         assert mask.any() == name.startswith("a/p")
     assert set(batch.names) == {f"a/p{k}" for k in range(4)} | {f"b/ep{k}" for k in range(3)}
+
+
+def changing(seed=0):
+    """A pool of one picture that looks like its changes."""
+    change = np.random.default_rng(seed).integers(0, 100, (96, 96), dtype=np.uint8)
+    none = np.zeros_like(change)
+    return Pool([[Sample("p", change, none, none, change)]], CPU)
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.7, 1.5])
+def test_changes_are_turned_and_magnified_with_their_picture(scale):
+    _, cut = crops(changing(), np.random.default_rng(1), size=8, scale=scale)
+    assert cut.changes.shape == (8, 1, 32, 32)
+    np.testing.assert_allclose(cut.changes[:, 0].numpy(), cut.pictures.numpy() * 255, atol=1e-3)
+
+
+def test_the_network_is_shown_changes_but_for_those_that_are_unseen():
+    norm, recipe = FrameZScore(change=True), config(augment=msgspec.structs.replace(PLAIN, unseen=0.5))
+    batch = draw_batch(changing(), recipe, norm, np.random.default_rng(3), 40)
+    seen = batch.pictures[:, 1].flatten(1).any(1)
+    assert 8 < seen.sum() < 32
+    mean, std = frame_statistics(
+        changing().windows(np.array([0]), np.array([0]), np.array([0]), 96)[0, 0].mul(255).round().byte().numpy()
+    )
+    shown, change = batch.pictures[seen].unbind(1)
+    torch.testing.assert_close(change * 48, shown * std + mean, atol=1e-2, rtol=0)
+
+
+def test_crops_seek_the_greatest_changes():
+    change, none = np.zeros((300, 300), np.uint8), np.zeros((300, 300), np.uint8)
+    change[10, 290], change[150, 20] = 200, 90
+    pool = Pool([[Sample("p", none + 50, none, none, change)]], CPU)
+    for share, least, most in ((0.0, 0, 8), (1.0, 60, 60)):
+        _, cut = crops(pool, np.random.default_rng(2), size=60, on_change=share)
+        assert least <= int(cut.changes.flatten(1).any(1).sum()) <= most

@@ -80,3 +80,24 @@ def test_statistics_are_those_of_the_whole_picture_under_a_curve(exponent):
         curve = (pictures[index] / np.iinfo(pictures[index].dtype).max) ** exponent
         assert mean[k].item() == pytest.approx(curve.mean(), rel=1e-5)
         assert std[k].item() == pytest.approx(curve.std(), rel=1e-4)
+
+
+def test_change_pictures_come_with_their_pictures_and_tell_where_the_greatest_changes_are():
+    picture = np.full((40, 60), 9, np.uint8)
+    change, mask, ignored = (np.zeros(picture.shape, np.uint8) for _ in range(3))
+    for k in range(10):  # more than are kept, the lowest first
+        change[5 + 10 * (k // 5), 5 + 12 * (k % 5)] = 100 + k
+    change[30, 30], mask[30, 31] = 250, 1  # the target's own
+    change[30, 50], ignored[31, 50] = 251, 1
+    still = Sample("q", picture, mask, ignored)
+    held = pool([still], [Sample("p", picture, mask, ignored, change)])
+    assert held.changes
+    assert held.spots_of.tolist() == [0, 8]
+    places = held.spots[held.first_spot[1] :]
+    assert [int(change[y, x]) for x, y, _, _ in places] == list(range(109, 101, -1))
+    windows = held.windows(np.array([0, 1]), np.array([20, 20]), np.array([0, 0]), 40)
+    assert windows.shape == (2, 4, 40, 40)
+    assert not windows[0, 3].any()
+    assert windows[1, 3].tolist() == change[:40, 20:60].tolist()
+    assert not pool([still]).changes
+    assert pool([still]).windows(np.array([0]), np.array([0]), np.array([0]), 8).shape == (1, 3, 8, 8)

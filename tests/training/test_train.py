@@ -12,7 +12,9 @@ import torch
 from safetensors.torch import load_file
 
 import nets
+from nets.normalisation import FrameZScore
 from pipeline.errors import ConfigError, StageError
+from tests.detect.conftest import written
 from tests.training.synthetic import write_recipe, write_set
 from training import checkpoint, config
 from training.distributed import World
@@ -184,6 +186,19 @@ def test_a_run_takes_what_fits_from_weights_of_a_network_with_other_options(tmp_
     taken = {key for key, value in published.state_dict().items() if torch.equal(value, start[key])}
     assert set(published.state_dict()) - taken == {"head.weight", "head.bias"}
     assert all(torch.equal(start[key], fresh[key]) for key in set(start) - taken)
+
+
+def test_a_network_that_is_shown_changes_begins_as_the_one_that_was_not(tmp_path, recipe):
+    path = written(tmp_path / "single.safetensors", FrameZScore(windows=(9,)))
+    settings = ["network.options={in_channels: 3}", "normalisation.windows=[9]", "normalisation.change=true"]
+    settings += [f"network.pretrained={path}", "network.partial=true"]
+    second = trainer(recipe, tmp_path / "second", settings)
+    picture = torch.randn(1, 3, 32, 32)
+    with torch.no_grad():
+        ours, theirs = second.network.eval()(picture), nets.load_trained(path)[0](picture[:, :2])
+    torch.testing.assert_close(ours, theirs)
+    with pytest.raises(ConfigError, match="another options than the recipe"):
+        trainer(recipe, tmp_path / "third", [*settings, "network.partial=false"])
 
 
 def test_a_pupil_comes_closer_to_its_teacher(tmp_path, recipe):

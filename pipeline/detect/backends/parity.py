@@ -21,6 +21,9 @@ EQUAL_PX = 1.0
 MAX_IOU_LOSS = 0.003
 """Pooled IoU that an int8 artefact may lose in the strict protocol."""
 
+Change = NDArray[np.uint8] | None
+"""Change picture (H, W), see ``nets.normalisation.change_picture``; none where nothing is known."""
+
 SURELY_NOT = -10.0
 """A logit below which nobody asks how far below; there the last bits of large sums differ by whole units."""
 RENDERED_SIZE = (128, 160)
@@ -69,13 +72,15 @@ TOLERANCES: dict[Precision, Tolerance] = {
 }
 
 
-def compare(reference: Backend, other: Backend, pictures: Sequence[Picture]) -> Parity:
-    """Run both backends over pictures (H, W) of any sizes."""
+def compare(
+    reference: Backend, other: Backend, pictures: Sequence[Picture], changes: Sequence[Change] | None = None
+) -> Parity:
+    """Run both backends over pictures (H, W) of any sizes, and what is known of their changes."""
     norm, threshold = reference.manifest.input.normalisation, reference.manifest.threshold
     pairs = []
-    for picture in pictures:
-        intensity = [measure(picture, norm)]
-        pairs.append((reference.logits(picture[None], intensity)[0], other.logits(picture[None], intensity)[0]))
+    for picture, change in zip(pictures, changes or [None] * len(pictures), strict=True):
+        shown = picture[None], [measure(picture, norm)], None if change is None else [change]
+        pairs.append((reference.logits(*shown)[0], other.logits(*shown)[0]))
     return parity(pairs, math.log(threshold / (1 - threshold)))
 
 
