@@ -20,6 +20,8 @@ SHARE = 0.6
 """Largest part of the box that may be target."""
 LARGEST = 400
 """Largest area of what is still taken for a target, px."""
+GAP = 5
+"""Spots that a square of this side covers together are of one target, px."""
 CHANGED = 3.5
 """Least peak of what a target has changed, standard deviations."""
 
@@ -59,7 +61,10 @@ def mask_in_box(picture: NDArray[np.uint8], box: tuple[float, float, float, floa
 
 
 def changed_in_box(change: NDArray[np.uint8], box: tuple[float, float, float, float]) -> NDArray[np.bool_] | None:
-    """Pixels of the target that a box holds by what has changed there: at least half of the peak, and connected to it.
+    """Pixels of the target that a box holds by what has changed there: at least half of the peak.
+
+    Of a point, what is connected to the peak; in a box also what is not, and what lies between: a drone is as many spots
+    as it has motors, and one target.
 
     Args:
         change: (H, W), see ``nets.normalisation.change_picture``.
@@ -73,9 +78,12 @@ def changed_in_box(change: NDArray[np.uint8], box: tuple[float, float, float, fl
     peak = float(inside[y, x])
     if peak < CHANGED * CHANGE_STEPS:
         return None
-    labels = cv2.connectedComponents((change >= peak / 2).astype(np.uint8), connectivity=8)[1]
-    mask: NDArray[np.bool_] = (labels == labels[y, x]) & in_box(change.shape, box, 1)
-    return mask
+    near = in_box(change.shape, box, 1)
+    high = ((change >= peak / 2) & near).astype(np.uint8)
+    if np.isnan(box[2]):
+        labels = cv2.connectedComponents(high, connectivity=8)[1]
+        return np.asarray(labels == labels[y, x])
+    return np.asarray(cv2.morphologyEx(high, cv2.MORPH_CLOSE, np.ones((GAP, GAP), np.uint8)) > 0) & near
 
 
 def in_box(shape: tuple[int, ...], box: tuple[float, float, float, float], margin: float) -> NDArray[np.bool_]:

@@ -4,10 +4,11 @@
 
 Videos and labels as for ``tools.evaluate_video``. Writes the BasicIRSTD layout, ``images/``, ``masks/`` and
 ``img_idx/train.txt``, and besides ``changes/``: what has changed since the frames before, and ``ignored/``: pixels of
-which nobody can tell, the rim of each target, and whole boxes in which the target cannot be told from its surroundings,
-neither in the frame (``tools/box_mask.py``) nor by what has changed there. Frames without a label are left out, since
-what flies there may only be unlabelled. ``img_idx/validation.txt`` names the stills of the videos
-listed in FILE, so that a recipe can keep them out of training: whole videos, and all videos of one place together.
+which nobody can tell, the rim of each target, the rest of its box, and whole boxes in which the target cannot be told
+from its surroundings, neither in the frame (``tools/box_mask.py``) nor by what has changed there. Frames without a
+label are left out, since what flies there may only be unlabelled. ``img_idx/validation.txt`` names the stills of the
+videos listed in FILE, so that a recipe can keep them out of training: whole videos, and all videos of one place
+together.
 """
 
 from __future__ import annotations
@@ -51,6 +52,8 @@ def truth(picture: Plane, change: Plane, boxes: Sequence[tuple[float, float, flo
         else:
             mask |= target
             ignored |= cv2.dilate(target.astype(np.uint8), RIM).astype(bool)
+            if not np.isnan(box[2]):
+                ignored |= in_box(picture.shape, box, 0)
     return np.where(mask, 255, 0).astype(np.uint8), np.where(ignored & ~mask, 255, 0).astype(np.uint8)
 
 
