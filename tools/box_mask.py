@@ -63,8 +63,8 @@ def mask_in_box(picture: NDArray[np.uint8], box: tuple[float, float, float, floa
 def changed_in_box(change: NDArray[np.uint8], box: tuple[float, float, float, float]) -> NDArray[np.bool_] | None:
     """Pixels of the target that a box holds by what has changed there: at least half of the peak.
 
-    Of a point, what is connected to the peak; in a box also what is not, and what lies between: a drone is as many spots
-    as it has motors, and one target.
+    Of a point, what is connected to the peak; in a box also what is not, and what lies between: a drone is as many
+    spots as it has motors, and one target.
 
     Args:
         change: (H, W), see ``nets.normalisation.change_picture``.

@@ -99,7 +99,10 @@ def test_what_has_changed_by_half_the_peak_is_the_target():
     change = np.full((40, 48), 12, np.uint8)  # one deviation
     change[14:17, 19:22] = [[40, 60, 20], [50, 100, 80], [10, 55, 30]]
     change[15, 26] = 200  # beside the box
+    change[12, 20] = 70  # of the same target, where that is known to be so large
+    mask = changed_in_box(change, (20.0, 15.0, NAN, NAN))
+    spot = [[14, 20], [15, 19], [15, 20], [15, 21], [16, 20]]
+    assert np.argwhere(mask).tolist() == spot
     mask = changed_in_box(change, (20.0, 15.0, 9.0, 9.0))
-    assert np.argwhere(mask).tolist() == [[14, 20], [15, 19], [15, 20], [15, 21], [16, 20]]
-    assert changed_in_box(change, (20.0, 15.0, NAN, NAN)).sum() == 5
+    assert np.argwhere(mask).tolist() == [[12, 20], [13, 20], *spot]
     assert changed_in_box(np.minimum(change, 41), (20.0, 15.0, 9.0, 9.0)) is None  # 3.4 deviations
