@@ -160,7 +160,7 @@ class DetectStage:
                 limit=config.max_detections,
             )
             detections = fusion.join(detections, motion, sure=sure, limit=config.max_detections)
-            detections = fusion.judge(detections, evidence.sharpness)
+            detections = fusion.judge(detections, evidence.sharpness, probability if self._wants_change else None)
         detections = in_picture(detections, _picture(packet))
         if polygons := polygons_of(config.masks, message.header.source):
             key = (message.header.source, message.header.height, message.header.width)

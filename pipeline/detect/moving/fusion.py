@@ -18,6 +18,10 @@ STRONG, WEAK = 0.3, 0.3
 """Peaks so many standard deviations above the threshold may start a track, those so many below it are of use still, to
 keep one; lower ones are noise."""
 _LEAST_SLOPE = 8.0
+_SAYS, _NEUTRAL = 0.3, -7.0
+SAID = (-1.5, 3.0)
+"""Nats that a network may say against a change and for it. Of 6,300 peaks of motion on held-out recordings and scenes,
+these are where the logarithm of targets to others by the network's logit ends, and ``_SAYS`` is its slope between."""
 REACH_PX = 5.0
 """What moves within this distance of the box of what the network found is the same thing."""
 
@@ -76,15 +80,30 @@ def join(network: Table, motion: Table, *, sure: float, limit: int) -> Table:
     return joined[order[:limit]]
 
 
-def judge(found: Table, sharpness: Sharpness) -> Table:
+def judge(found: Table, sharpness: Sharpness, probability: NDArray[np.float32] | None) -> Table:
     """The same detections with what their ``appearance`` says.
 
-    It is how sharp they are, and how much they stand out. The network has asked for that itself.
+    It is how sharp they are, how much they stand out, which the network has asked for itself, and what a network that
+    has seen what has changed says of them.
+
+    Args:
+        found: of the network and of motion.
+        sharpness: of the frame's changes.
+        probability: (H, W), of a network that has seen them; none of one that has not.
     """
     found = found.copy()
     stands_out = np.where(found["motion"] > 0, sharpness.weight * prominence(found["snr"]), 0.0)
     found["appearance"] = sharpness.says(_highest(sharpness.picture, found)) + stands_out
+    if probability is not None:
+        found["appearance"] += believed(_highest(probability, found))
     return found
+
+
+def believed(probability: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How much likelier a target is than a chance peak of motion to get these probabilities (n,) of a network, nats."""
+    told = np.clip(probability, 1e-12, 1 - 1e-7)
+    logits = np.log(told / (1 - told))
+    return np.asarray(np.clip(_SAYS * (logits - _NEUTRAL), *SAID))
 
 
 def _beside(network: Table, motion: Table) -> NDArray[np.bool_]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline.detect.moving.evidence import Evidence
-from pipeline.detect.moving.fusion import STRONG, WEAK, join, judge, moving
+from pipeline.detect.moving.fusion import STRONG, WEAK, believed, join, judge, moving
 from pipeline.detect.moving.peaks import find_peaks
 from pipeline.detect.moving.prominence import prominence
 from pipeline.detect.moving.sharpness import sharpness
@@ -78,14 +78,25 @@ def test_whoever_has_found_a_thing_it_is_as_sharp_as_it_is_and_what_moves_stands
     seen = peaks((10, 10, 5.2), (30, 20, 5.0), (40, 30, 4.9), (20, 35, 4.0))
     found = rows(DETECTION_DTYPE, box(10, 10, 0.6), box(30, 20, 0.995, 5.0), box(20, 20, 0.9, 4.9))
     found["snr"] = 0.5, 0.5, -4.0
-    told = judge(found, seen.sharpness)["appearance"]
+    told = judge(found, seen.sharpness, None)["appearance"]
     # Of four changes one is sharp: two of five counted, all of five for the others.
     sharp = np.log([0.1 * 0.4**-0.9, 0.1, 0.1])
     assert told - sharp == pytest.approx([0, *prominence(found["snr"][1:])])
-    doubted = judge(found, seen.sharpness._replace(weight=0.25))["appearance"]
+    doubted = judge(found, seen.sharpness._replace(weight=0.25), None)["appearance"]
     assert doubted == pytest.approx(told / 4)
     assert not found["appearance"].any()
-    assert len(judge(found[:0], seen.sharpness)) == 0
+    assert len(judge(found[:0], seen.sharpness, None)) == 0
+
+
+def test_a_network_that_has_seen_the_change_says_how_far_it_believes_it():
+    assert believed(np.array([0.0, 1 / (1 + math.e**9), 1 / (1 + math.e**7), 0.5, 0.99, 1.0])) == pytest.approx(
+        [-1.5, -0.6, 0, 2.1, 3, 3]
+    )
+    seen, probability = peaks((10, 10, 5.2), (30, 20, 5.0)), np.zeros(PICTURE.shape, np.float32)
+    found = rows(DETECTION_DTYPE, box(10, 10, 0.6), box(30, 20, 0.995, 5.0))
+    probability[11, 9] = 0.5  # the most of the box counts
+    told, before = (judge(found, seen.sharpness, map_)["appearance"] for map_ in (probability, None))
+    assert told - before == pytest.approx([2.1, -1.5], abs=1e-6)
 
 
 def test_things_apart_stay_two_best_first_and_no_more_than_the_limit():
