@@ -14,6 +14,8 @@ RING_WIDTH = 4
 RING_SAMPLES = 32
 MIN_SIGMA = 0.5
 MAD_TO_SIGMA = 1.4826
+GAP = 2
+_JOINS = np.ones((GAP + 1, GAP + 1), np.uint8)
 
 
 def find(
@@ -28,10 +30,11 @@ def find(
 ) -> Table:
     """Detections of one frame, best first.
 
-    A detection is an 8-connected component of ``probability >= threshold``, as in the evaluation
-    protocol. A component of ``probability >= low_threshold`` that holds no pixel above ``threshold`` is
-    a detection too, a weak one, for trackers with a second association. Strong ones are therefore the
-    same whatever ``low_threshold`` is, and two strong ones never melt into one.
+    A detection is what hangs together of ``probability >= threshold``, across gaps of up to ``GAP``
+    pixels: a drone of ten pixels is bright where its motors are, and two targets so close could not be
+    followed as two. What hangs together of ``probability >= low_threshold`` and holds no pixel above
+    ``threshold`` is a detection too, a weak one, for trackers with a second association. Strong ones
+    are therefore the same whatever ``low_threshold`` is.
 
     The score is the peak probability: unlike the mean it does not sink with the rim pixels that the
     threshold lets in, so targets of one pixel and of eighty are ranked alike, and it compares with the
@@ -86,13 +89,19 @@ def _label(probability: NDArray[np.float32], threshold: float, low_threshold: fl
     strong = probability >= threshold
     if low_threshold < threshold:
         above = probability >= low_threshold
-        count, low = cv2.connectedComponents(above.astype(np.uint8), connectivity=8)
+        count, low = _together(above)
         holds_strong = np.zeros(count, bool)
         holds_strong[low[strong]] = True
         # A low component without a strong pixel touches none: the union keeps all borders.
         strong[above] |= ~holds_strong[low[above]]
-    count, label = cv2.connectedComponents(strong.astype(np.uint8), connectivity=8)
-    return label.astype(np.int32, copy=False), count - 1
+    count, label = _together(strong)
+    return label * strong, count - 1
+
+
+def _together(mask: NDArray[np.bool_]) -> tuple[int, NDArray[np.int32]]:
+    """Number and labels of what hangs together, the background's included; a pixel around it is labelled as well."""
+    count, label = cv2.connectedComponents(cv2.dilate(mask.astype(np.uint8), _JOINS), connectivity=8)
+    return count, np.asarray(label, np.int32)
 
 
 def surroundings(
