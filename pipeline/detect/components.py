@@ -15,7 +15,8 @@ RING_SAMPLES = 32
 MIN_SIGMA = 0.5
 MAD_TO_SIGMA = 1.4826
 GAP = 2
-_JOINS = np.ones((GAP + 1, GAP + 1), np.uint8)
+"""Of the network's targets, px. A drone of ten pixels is bright where its motors are, and two targets so close could not
+be followed as two."""
 
 
 def find(
@@ -27,14 +28,14 @@ def find(
     min_area: int,
     max_area: int,
     max_detections: int,
+    gap: int = 0,
 ) -> Table:
     """Detections of one frame, best first.
 
-    A detection is what hangs together of ``probability >= threshold``, across gaps of up to ``GAP``
-    pixels: a drone of ten pixels is bright where its motors are, and two targets so close could not be
-    followed as two. What hangs together of ``probability >= low_threshold`` and holds no pixel above
-    ``threshold`` is a detection too, a weak one, for trackers with a second association. Strong ones
-    are therefore the same whatever ``low_threshold`` is.
+    A detection is what hangs together of ``probability >= threshold``. What hangs together of
+    ``probability >= low_threshold`` and holds no pixel above ``threshold`` is a detection too, a weak
+    one, for trackers with a second association. Strong ones are therefore the same whatever
+    ``low_threshold`` is.
 
     The score is the peak probability: unlike the mean it does not sink with the rim pixels that the
     threshold lets in, so targets of one pixel and of eighty are ranked alike, and it compares with the
@@ -48,11 +49,13 @@ def find(
         min_area: in pixels; smaller components are dropped.
         max_area: in pixels; larger components are dropped.
         max_detections: the best by score are kept.
+        gap: even number of pixels that may lie between parts that hang together; with 0 they have to
+            touch, if only at their corners, as in the evaluation protocol.
 
     Returns:
         ``DETECTION_DTYPE``, ordered by descending score, then y, then x.
     """
-    label, count = _label(probability, threshold, low_threshold)
+    label, count = _label(probability, threshold, low_threshold, gap)
     if count == 0:
         return np.zeros(0, DETECTION_DTYPE)
     rows, columns = np.divmod(np.flatnonzero(label != 0), label.shape[1])  # a tenth of the time of np.nonzero
@@ -84,23 +87,26 @@ def find(
     return found
 
 
-def _label(probability: NDArray[np.float32], threshold: float, low_threshold: float) -> tuple[NDArray[np.int32], int]:
+def _label(
+    probability: NDArray[np.float32], threshold: float, low_threshold: float, gap: int
+) -> tuple[NDArray[np.int32], int]:
     """Label strong components, and low ones that hold no strong pixel, from 1; gives labels and their number."""
     strong = probability >= threshold
     if low_threshold < threshold:
         above = probability >= low_threshold
-        count, low = _together(above)
+        count, low = _together(above, gap)
         holds_strong = np.zeros(count, bool)
         holds_strong[low[strong]] = True
         # A low component without a strong pixel touches none: the union keeps all borders.
         strong[above] |= ~holds_strong[low[above]]
-    count, label = _together(strong)
+    count, label = _together(strong, gap)
     return label * strong, count - 1
 
 
-def _together(mask: NDArray[np.bool_]) -> tuple[int, NDArray[np.int32]]:
-    """Number and labels of what hangs together, the background's included; a pixel around it is labelled as well."""
-    count, label = cv2.connectedComponents(cv2.dilate(mask.astype(np.uint8), _JOINS), connectivity=8)
+def _together(mask: NDArray[np.bool_], gap: int) -> tuple[int, NDArray[np.int32]]:
+    """Number and labels of what hangs together, the background's included; half the gap around it is labelled too."""
+    wider = cv2.dilate(mask.astype(np.uint8), np.ones((gap + 1, gap + 1), np.uint8))
+    count, label = cv2.connectedComponents(wider, connectivity=8)
     return count, np.asarray(label, np.int32)
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from nets.normalisation import change_picture
 from pipeline.cores import usable_cores
 from pipeline.detect.backends import Backend, Maps, select
-from pipeline.detect.components import find
+from pipeline.detect.components import GAP, find
 from pipeline.detect.config import DetectConfig
 from pipeline.detect.masks import draw, polygons_of, uncovered
 from pipeline.detect.moving import fusion
@@ -148,6 +148,7 @@ class DetectStage:
             min_area=config.min_area,
             max_area=config.max_area,
             max_detections=config.max_detections,
+            gap=GAP,
         )
         if evidence is not None:
             sure = self._backend.manifest.starts_track(config.threshold)

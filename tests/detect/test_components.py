@@ -39,17 +39,21 @@ def test_weighted_centroid_area_score_and_box_by_hand():
     assert [found[c] for c in ("bx", "by", "bw", "bh")] == [7, 5, 2, 2]
 
 
-def test_spots_two_pixels_apart_are_one_and_a_wider_gap_makes_two():
+def test_diagonal_neighbours_are_one_component_and_a_gap_makes_two():
     probability = empty()
-    probability[3, 3] = probability[4, 4] = 0.9
-    for column, areas, widths in ((6, [3], [4]), (7, [3], [5]), (8, [1, 2], [1, 2])):
-        there = probability.copy()
-        there[4, column] = 0.9
-        found = detections(there)
-        assert (sorted(found["area"]), sorted(found["bw"])) == (areas, widths)
+    probability[3, 3] = probability[4, 4] = probability[4, 6] = 0.9
+    assert sorted(detections(probability)["area"]) == [1, 2]
+
+
+@pytest.mark.parametrize(("column", "areas", "widths"), [(6, [3], [4]), (7, [3], [5]), (8, [1, 2], [1, 2])])
+def test_spots_within_a_gap_are_one(column, areas, widths):
+    probability = empty()
+    probability[3, 3] = probability[4, 4] = probability[4, column] = 0.9
+    found = detections(probability, gap=2)
+    assert (sorted(found["area"]), sorted(found["bw"])) == (areas, widths)
     diagonal = empty()
     diagonal[3, 3] = diagonal[6, 6] = 0.9
-    (found,) = detections(diagonal)
+    (found,) = detections(diagonal, gap=2)
     assert (found["x"], found["y"], found["area"]) == (4.5, 4.5, 2)
 
 
@@ -99,7 +103,7 @@ def test_a_bright_neighbour_does_not_count_as_background():
     picture = np.full((32, 40), 50, np.uint8)
     probability = empty()
     probability[10, 10] = 0.9
-    probability[6:15, 14:19] = 0.7
+    probability[6:15, 13:18] = 0.7
     picture[probability > 0] = 150
     assert detections(probability, picture)["snr"].tolist() == [200.0, 200.0]
 
@@ -133,15 +137,15 @@ def test_the_best_are_kept_and_ties_go_by_row_then_column():
 def test_weak_components_come_along_without_changing_the_strong():
     probability = empty()
     probability[5, 5:8] = 0.4, 0.9, 0.4
-    probability[5, 11] = 0.4
+    probability[5, 9] = 0.4
     probability[20, 20:23] = 0.3, 0.45, 0.3
     strong = detections(probability)
     both = detections(probability, low_threshold=0.25)
     assert both[:1].tolist() == strong.tolist()
     assert both["score"] == pytest.approx([0.9, 0.45, 0.4])
     assert both["area"].tolist() == [1, 3, 1]
-    probability[5, 11], probability[5, 10] = 0, 0.4  # too near: of the strong one, that is as it was
-    assert detections(probability, low_threshold=0.25)["area"].tolist() == [1, 3]
+    # Within the gap it is of the strong one, that is as it was.
+    assert detections(probability, low_threshold=0.25, gap=2)["area"].tolist() == [1, 3]
 
 
 def test_two_strong_targets_in_one_weak_cloud_stay_two():
@@ -174,13 +178,13 @@ def test_moving_the_picture_moves_the_detections(points, dy, dx, seed):
         assert there[column] == pytest.approx(here[column] + step, abs=1e-9)
 
 
-@given(st.integers(0, 2**32), st.floats(0.005, 0.12))
-@settings(max_examples=30, deadline=None)
-def test_agrees_with_scipy_on_noise(seed, share):
+@given(st.integers(0, 2**32), st.floats(0.005, 0.4), st.sampled_from([0, 2, 4]))
+@settings(max_examples=60, deadline=None)
+def test_agrees_with_scipy_on_noise(seed, share, gap):
     rng = np.random.default_rng(seed)
     probability = np.where(rng.random((24, 33)) < share, rng.uniform(0.5, 1, (24, 33)), 0).astype(np.float32)
-    found = detections(probability, max_area=24 * 33, max_detections=1000)
-    wider = ndimage.binary_dilation(probability > 0, np.ones((3, 3)))
+    found = detections(probability, max_area=24 * 33, max_detections=1000, gap=gap)
+    wider = ndimage.binary_dilation(probability > 0, np.ones((gap + 1, gap + 1)))
     label, count = ndimage.label(wider, np.ones((3, 3)))
     label[probability == 0] = 0
     assert len(found) == count
