@@ -15,8 +15,8 @@ RING_SAMPLES = 32
 MIN_SIGMA = 0.5
 MAD_TO_SIGMA = 1.4826
 GAP = 2
-"""Of the network's targets, px. A drone of ten pixels is bright where its motors are, and two targets so close could not
-be followed as two."""
+"""Of the network's targets, px. A drone of ten pixels is bright where its motors are, and two targets so close could
+not be followed as two."""
 
 
 def find(
