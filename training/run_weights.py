@@ -14,6 +14,7 @@ from nets.manifest import stored
 from pipeline.errors import ConfigError
 from training.config import TrainConfig
 from training.trainer import AVERAGED, BEST
+from training.widening import shown_changes, widened
 
 FILES = {"ema": AVERAGED, "best": BEST}
 
@@ -44,6 +45,8 @@ def blend(network: nn.Module, recipe: TrainConfig, weights: str, share: float) -
     What a run has learnt and what it has forgotten lie on the same way, and a part of it often has most of the
     one and little of the other (WiSE-FT: Wortsman et al., CVPR 2022).
 
+    Weights that saw no changes count as if they made nothing of them.
+
     Args:
         network: changed in place.
         recipe: of its run.
@@ -60,11 +63,12 @@ def blend(network: nn.Module, recipe: TrainConfig, weights: str, share: float) -
         other, manifest = nets.load_trained(weights)
     except nets.WeightsError as error:
         raise ConfigError(f"--blend: {error}") from None
-    theirs = (manifest.architecture, manifest.options, manifest.input.normalisation)
+    kind = shown_changes(manifest) if recipe.normalisation.change else manifest
+    theirs = (kind.architecture, kind.options, kind.input.normalisation)
     if theirs != (recipe.network.name, recipe.network.options, recipe.normalisation):
         raise ConfigError(f"--blend: {weights} is another network than the run's, or sees pictures otherwise")
     for ours, other_tensor in zip(network.state_dict().values(), other.state_dict().values(), strict=True):
         if ours.is_floating_point():
-            ours.lerp_(other_tensor.to(ours), share)
+            ours.lerp_(widened(other_tensor, ours).to(ours), share)
     network.load_state_dict(stored(network))
     return manifest.sha256

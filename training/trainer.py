@@ -6,12 +6,10 @@ import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 import nets
 from pipeline.errors import ConfigError, StageError
@@ -29,6 +27,7 @@ from training.optimisation import AveragedWeights, build_optimiser, learning_rat
 from training.pool import Pool
 from training.side_by_side import sheet, side_by_side
 from training.teacher import Teacher
+from training.widening import shown_changes, widened
 
 STATE, BEST, AVERAGED = "state.safetensors", "best.safetensors", "ema.safetensors"
 OVERLAYS = 6
@@ -239,21 +238,15 @@ def build_network(recipe: TrainConfig) -> nn.Module:
         weights, manifest = nets.load_trained(pretrained)
     except nets.WeightsError as error:
         raise ConfigError(f"network.pretrained: {error}") from None
-    normalisation, partial = manifest.input.normalisation, recipe.network.partial
-    if partial and recipe.normalisation.change:
-        normalisation = msgspec.structs.replace(normalisation, change=True)
-    theirs, ours = (manifest.architecture, manifest.options, normalisation), (name, options, recipe.normalisation)
+    if recipe.network.partial and recipe.normalisation.change:
+        manifest = shown_changes(manifest)
+    theirs = (manifest.architecture, manifest.options, manifest.input.normalisation)
+    ours = (name, options, recipe.normalisation)
     for what, one, other in zip(("name", "options", "normalisation"), theirs, ours, strict=True):
-        if one != other and not (what == "options" and partial):
+        if one != other and not (what == "options" and recipe.network.partial):
             raise ConfigError(f"network.pretrained: {pretrained} has another {what} than the recipe")
     fresh = network.state_dict()
-    old = {key: _widened(value, fresh[key]) for key, value in weights.state_dict().items() if key in fresh}
+    old = {key: widened(value, fresh[key]) for key, value in weights.state_dict().items() if key in fresh}
     fitting = {key: value for key, value in old.items() if value.shape == fresh[key].shape}
     network.load_state_dict(fresh | fitting)
     return network
-
-
-def _widened(old: Tensor, fresh: Tensor) -> Tensor:
-    """A convolution's weights with zeros for the channels that come after those that it knows, if that makes it fit."""
-    missing = fresh.shape[1] - old.shape[1] if old.ndim == fresh.ndim == 4 else 0
-    return F.pad(old, (0, 0, 0, 0, 0, missing)) if missing > 0 else old
