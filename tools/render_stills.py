@@ -2,7 +2,8 @@
 
     python -m tools.render_stills --out DIR [--scenes 100] [--per-scene 5] [--seed 10000] [--snr 4 30] [--moving]
 
-Writes the BasicIRSTD layout: ``images/NAME.png`` (16 bit), ``masks/NAME.png`` (0 and 255), ``img_idx/train.txt``.
+Writes the BasicIRSTD layout: ``images/NAME.png`` (16 bit), ``masks/NAME.png`` (0 and 255), ``img_idx/train.txt``, and
+``ignored/NAME.png``: stuck pixels and those beside them. In a still nobody can tell one from a bright point far away.
 With ``--moving`` also ``changes/NAME.png``, what has changed since the frames before: every scene is then followed for
 its first two seconds, and has five times as many targets as otherwise.
 Scenes of all kinds take turns, each with its own seed, counted up from ``--seed``: keep it away from the seeds of
@@ -67,12 +68,19 @@ def masks(scene: Scene, k: int) -> NDArray[np.uint8]:
     return mask
 
 
+def truth(scene: Scene, k: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """``masks`` of frame k, and what is ignored: all but these within a pixel of a stuck one; (H, W), 0 and 255."""
+    mask = masks(scene, k)
+    stuck = cv2.dilate(np.where(scene.stuck(), 255, 0).astype(np.uint8), np.ones((3, 3), np.uint8))
+    return mask, np.asarray(stuck & ~mask, np.uint8)
+
+
 def render(scenes: int, per_scene: int, seed: int, snr: tuple[float, float]) -> Iterator[Still]:
-    """Name, picture (H, W) uint16 and mask (H, W) uint8 of every still."""
+    """Name, picture (H, W) uint16, mask and ignored pixels (H, W) uint8 of every still."""
     for index in range(scenes):
         scene = Scene(draw_spec(index, seed, snr))
         for k in np.linspace(20, len(scene) - 20, per_scene).astype(int).tolist():
-            yield f"{scene.spec.name}_{scene.spec.seed}_{k:03d}", scene.frame(k), masks(scene, k)
+            yield f"{scene.spec.name}_{scene.spec.seed}_{k:03d}", scene.frame(k), *truth(scene, k)
 
 
 def render_moving(scenes: int, per_scene: int, seed: int, snr: tuple[float, float]) -> Iterator[Still]:
@@ -85,7 +93,7 @@ def render_moving(scenes: int, per_scene: int, seed: int, snr: tuple[float, floa
             picture = scene.frame(k)
             change = changes.see(picture, k / spec.fps)
             if k in kept:
-                yield f"{spec.name}_{spec.seed}_{k:03d}", picture, masks(scene, k), change
+                yield f"{spec.name}_{spec.seed}_{k:03d}", picture, *truth(scene, k), change
 
 
 def main(argv: Sequence[str]) -> int:
@@ -98,7 +106,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--snr", type=float, nargs=2, default=(4.0, 30.0), metavar=("LOW", "HIGH"))
     parser.add_argument("--moving", action="store_true", help="with what has changed since the frames before")
     args = parser.parse_args(argv)
-    folders = ("images", "masks", "changes") if args.moving else ("images", "masks")
+    folders = ("images", "masks", "ignored", "changes") if args.moving else ("images", "masks", "ignored")
     rendered = (render_moving if args.moving else render)(args.scenes, args.per_scene, args.seed, tuple(args.snr))
     try:
         for folder in (*folders, "img_idx"):

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from pipeline.capture.scene import Scene
-from tools.render_stills import draw_spec, main, masks
+from tools.render_stills import draw_spec, main, masks, truth
 from training.data import names, read_sample
 
 
@@ -55,6 +55,19 @@ def test_a_mask_marks_every_visible_target_where_it_is(index):
     rows, columns = np.nonzero(mask)
     for y, x in zip(rows, columns, strict=True):
         assert any(abs(x - t.x) <= t.w + 2 and abs(y - t.y) <= t.h + 2 for t in visible)
+
+
+def test_stuck_pixels_are_ignored_and_targets_are_not():
+    scene = next(s for s in (Scene(draw_spec(index, 70, (4.0, 30.0))) for index in range(20)) if s.stuck().any())
+    frames = [scene.frame(k) for k in (20, 40, 60)]
+    still = (frames[0] == frames[1]) & (frames[1] == frames[2]) & np.isin(frames[0], [0, 2**14 - 1])
+    np.testing.assert_array_equal(scene.stuck(), still)
+    mask, ignored = truth(scene, 20)
+    assert set(np.unique(ignored)) == {0, 255}
+    assert ((mask > 0) | (ignored > 0))[still].all()
+    assert not (mask & ignored).any()
+    around = cv2.dilate(still.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    assert not ignored[~around].any()
 
 
 def test_scenes_differ_and_repeat():

@@ -36,6 +36,12 @@ class Scene:
         radiance = self.radiance(k)
         return self._sensor.expose(radiance, np.random.Generator(np.random.PCG64([self.spec.seed, 0, k])))
 
+    def stuck(self) -> NDArray[np.bool_]:
+        """Pixels (H, W) that show the same in every frame, whatever is there."""
+        mask = np.zeros((self.spec.height, self.spec.width), bool)
+        mask.reshape(-1)[self._sensor.stuck] = True
+        return mask
+
     def truth(self, k: int) -> list[TargetTruth]:
         """The targets whose centroid lies in the picture of frame k, hidden ones included."""
         return [truth for truth, *_ in self._present(k) if self._inside(truth.x, truth.y)]
