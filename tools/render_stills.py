@@ -71,8 +71,8 @@ def masks(scene: Scene, k: int) -> NDArray[np.uint8]:
 def truth(scene: Scene, k: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """``masks`` of frame k, and what is ignored: all but these within a pixel of a stuck one; (H, W), 0 and 255."""
     mask = masks(scene, k)
-    stuck = cv2.dilate(np.where(scene.stuck(), 255, 0).astype(np.uint8), np.ones((3, 3), np.uint8))
-    return mask, np.asarray(stuck & ~mask, np.uint8)
+    near = cv2.dilate(scene.stuck().astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    return mask, np.where(near & (mask == 0), 255, 0).astype(np.uint8)
 
 
 def render(scenes: int, per_scene: int, seed: int, snr: tuple[float, float]) -> Iterator[Still]:
