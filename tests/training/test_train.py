@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import cv2
+import msgspec
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -178,8 +179,18 @@ def test_a_run_starts_from_published_weights(tmp_path, recipe):
         assert torch.equal(value, start.state_dict()[key]), key
 
 
+def as_edge(**options):
+    """Settings of a network such as the shipped one, with these options more."""
+    manifest = nets.read_manifest("edge")
+    wanted = {"network.options": manifest.options | options, "normalisation": manifest.input.normalisation}
+    return [
+        "network.name=edge_unet",
+        *(f"{key}={msgspec.json.encode(value).decode()}" for key, value in wanted.items()),
+    ]
+
+
 def test_a_run_takes_what_fits_from_weights_of_a_network_with_other_options(tmp_path, recipe):
-    settings = ["network.name=edge_unet", "network.options={in_channels: 3, fine: 4}", "normalisation.windows=[17, 49]"]
+    settings = as_edge(fine=4)
     fresh = trainer(recipe, tmp_path / "run", settings).network.state_dict()
     settings += ["network.pretrained=edge", "network.partial=true"]
     start, published = trainer(recipe, tmp_path / "run", settings).network.state_dict(), nets.load_trained("edge")[0]
@@ -202,8 +213,7 @@ def test_a_network_that_is_shown_changes_begins_as_the_one_that_was_not(tmp_path
 
 
 def test_a_pupil_comes_closer_to_its_teacher(tmp_path, recipe):
-    settings = ["network.name=edge_unet", "network.options={in_channels: 3}", "normalisation.windows=[17, 49]"]
-    settings += ["teacher.weights=edge", "teacher.weight=1.0", "run.steps=30", "optimiser.lr=3.0e-3"]
+    settings = [*as_edge(), "teacher.weights=edge", "teacher.weight=1.0", "run.steps=30", "optimiser.lr=3.0e-3"]
     run = trainer(recipe, tmp_path / "run", settings)
     losses = []
     while run.part_done() < 1:
