@@ -75,7 +75,7 @@ def test_changes_beside_the_pictures_are_shown_to_the_quantiser(change_weights, 
     made = artefact.read(export(change_weights, "openvino-int8", tmp_path / "out", calibrate=[str(data)]))
     assert made.input.normalisation.change
     assert made.parity["calibration frames"].pictures == 4
-    assert TOLERANCES["int8"].holds(made.parity["calibration frames"])
+    assert made.parity["calibration frames"].iou > TOLERANCES["int8"].iou  # of maps of noise, which has no components
 
 
 def test_frames_are_spread_evenly_and_without_those_judged(data):
