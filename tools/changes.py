@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from nets.normalisation import change_picture
 from pipeline.capture.source import Picture
 from pipeline.detect.moving.config import MovingConfig
-from pipeline.detect.moving.evidence import MovingEvidence
+from pipeline.detect.moving.evidence import MovingEvidence, shown
 from pipeline.preprocess.ego_motion import EgoMotionConfig, EgoMotionEstimator
 
 
@@ -26,5 +25,4 @@ class Changes:
             picture: (H, W), native counts.
             pts: media time, s.
         """
-        evidence = self._moving.see(picture, self._ego_motion.estimate(picture), pts)
-        return np.zeros(picture.shape, np.uint8) if evidence is None else change_picture(evidence.significance)
+        return shown(self._moving.see(picture, self._ego_motion.estimate(picture), pts), picture)

@@ -8,14 +8,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-from nets.normalisation import change_picture
 from pipeline.cores import usable_cores
 from pipeline.detect.backends import Backend, Maps, select
 from pipeline.detect.components import GAP, find
 from pipeline.detect.config import DetectConfig
 from pipeline.detect.masks import draw, polygons_of, uncovered
 from pipeline.detect.moving import fusion
-from pipeline.detect.moving.evidence import Evidence, MovingEvidence
+from pipeline.detect.moving.evidence import Evidence, MovingEvidence, shown
 from pipeline.detect.rim import in_picture
 from pipeline.detect.tiling import stitch, tiles
 from pipeline.link import SourceReport
@@ -112,7 +111,8 @@ class DetectStage:
             intensities = [_prepared(packet).intensity for packet in members for _ in layout]
             changes = None
             if self._wants_change:
-                changes = [tile.cut(_change(packet, evidence[id(packet)])) for packet in members for tile in layout]
+                whole = [shown(evidence[id(packet)], _picture(packet)) for packet in members]
+                changes = [tile.cut(change) for change in whole for tile in layout]
             assert self._backend is not None
             found = self._backend.infer(parts, intensities, changes)
             for i, packet in enumerate(members):
@@ -174,11 +174,6 @@ class DetectStage:
 
 def _gathered(moving: Sequence[Future[dict[int, Evidence | None]]]) -> dict[int, Evidence | None]:
     return {key: found for part in moving for key, found in part.result().items()}
-
-
-def _change(packet: Packet, evidence: Evidence | None) -> NDArray[np.uint8]:
-    """What the network sees of the changes in a frame, (H, W)."""
-    return np.zeros(_picture(packet).shape, np.uint8) if evidence is None else change_picture(evidence.significance)
 
 
 def _prepared(packet: Packet) -> Prepared:

@@ -7,7 +7,9 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
+from nets.normalisation import change_picture
 from pipeline.capture.source import Picture
 from pipeline.detect.moving.config import MovingConfig
 from pipeline.detect.moving.peaks import Peaks, find_peaks
@@ -58,6 +60,11 @@ class Evidence(NamedTuple):
     significance: Image
     threshold: Image
     sharpness: Sharpness
+
+
+def shown(evidence: Evidence | None, picture: Picture) -> NDArray[np.uint8]:
+    """What a network sees of the changes in a picture, (H, W), see ``change_picture``; 0 where nothing is known."""
+    return np.zeros(picture.shape, np.uint8) if evidence is None else change_picture(evidence.significance)
 
 
 class _Snapshot:
