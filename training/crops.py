@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from numpy.random import Generator
 from torch import Tensor
+from torch.nn import functional as F
 
 from nets.normalisation import FrameZScore, normalise
 from training.augment import disturb
@@ -19,6 +21,8 @@ from training.simulate import simulate_targets
 
 RIM = 4
 """Pixels within which an edge that only the crop has hides what a target is; live, the only edges are the frame's."""
+ABOUT = 4
+"""Pixels around a target that change with it."""
 
 
 class Batch(NamedTuple):
@@ -72,7 +76,7 @@ def draw_batch(pool: Pool, config: DataConfig, norm: FrameZScore, rng: Generator
     tops = pool.to_device(pool.top[placement.picture])
     gain = 1 / (std * tops).clamp(min=norm.min_std)
     counts = pictures[:, None] * tops.view(-1, 1, 1, 1)
-    whole = normalise(torch.cat([counts, _seen(crops.changes, config, rng)], 1), mean * tops, gain, norm)
+    whole = normalise(torch.cat([counts, _shown(crops.changes, masks, config, rng)], 1), mean * tops, gain, norm)
     inner = (..., slice(margin, margin + config.crop), slice(margin, margin + config.crop))
     return Batch(
         whole[inner].contiguous(),
@@ -113,9 +117,16 @@ def cut_crops(pool: Pool, placement: Placement, config: DataConfig, margin: int)
     return Crops(level, masks, unknown > 0, resampled[:, 3:], torch.where(transposed.view(-1, 1, 1), cut.mT, cut))
 
 
-def _seen(changes: Tensor, config: DataConfig, rng: Generator) -> Tensor:
-    """Change pictures (N, C, side, side) without those of which nothing is to be known."""
-    if not config.augment.unseen or not changes.shape[1]:
+def _shown(changes: Tensor, masks: Tensor, config: DataConfig, rng: Generator) -> Tensor:
+    """Change pictures (N, C, side, side) as they might have been as well.
+
+    Of nothing known, stronger or weaker, and of targets that hover, which have hardly changed the places they are at.
+    """
+    if not changes.shape[1]:
         return changes
-    seen = torch.from_numpy(rng.random(len(changes)) >= config.augment.unseen).to(changes.device)
-    return changes * seen.view(-1, 1, 1, 1)
+    size, augment = len(changes), config.augment
+    whole = (rng.random(size) >= augment.unseen) * np.exp(rng.uniform(-augment.change_gain, augment.change_gain, size))
+    left = np.where(rng.random(size) < augment.hover, rng.random(size), 1.0)
+    gain, lost = (torch.from_numpy(part).to(changes).view(-1, 1, 1, 1) for part in (whole, 1 - left))
+    about = F.max_pool2d(masks[:, None].to(changes), 2 * ABOUT + 1, 1, ABOUT)
+    return changes * gain * (1 - lost * about)

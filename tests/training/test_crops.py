@@ -240,6 +240,34 @@ def test_the_network_is_shown_changes_but_for_those_that_are_unseen():
     torch.testing.assert_close(change * 48, shown * std + mean, atol=1e-2, rtol=0)
 
 
+def test_changes_are_shown_weaker_and_stronger():
+    norm = FrameZScore(change=True)
+    recipes = [config(augment=msgspec.structs.replace(PLAIN, change_gain=gain)) for gain in (0.0, 0.4)]
+    plain, varied = (
+        draw_batch(changing(), recipe, norm, np.random.default_rng(3), 40).pictures[:, 1] for recipe in recipes
+    )
+    shares = varied.flatten(1).sum(1) / plain.flatten(1).sum(1)
+    torch.testing.assert_close(varied, plain * shares.view(-1, 1, 1))
+    assert np.exp(-0.4) <= shares.min() < 0.8 and 1.25 < shares.max() <= np.exp(0.4)
+
+
+def test_targets_that_hover_have_changed_less_and_nothing_else_has():
+    change, mask = np.full((96, 96), 90, np.uint8), np.zeros((96, 96), np.uint8)
+    mask[40:43, 50:53] = 1
+    pool = Pool([[Sample("p", change, mask, np.zeros_like(mask), change)]], CPU)
+    norm, recipe = FrameZScore(change=True), config(augment=msgspec.structs.replace(PLAIN, hover=0.5), on_target=1.0)
+    batch = draw_batch(pool, recipe, norm, np.random.default_rng(3), 60)
+    far = torch.nn.functional.max_pool2d(batch.masks, 11, 1, 5) == 0
+    usual = 90 / 48
+    assert (batch.pictures[:, 1:][far] == usual).all()
+    shown = zip(batch.pictures[:, 1], batch.masks[:, 0], strict=True)
+    on_target = [change[target > 0] for change, target in shown if target.any()]
+    assert all((values == values[0]).all() for values in on_target)
+    values = torch.stack([values[0] for values in on_target])
+    assert 0.3 < (values == usual).float().mean() < 0.7
+    assert values.min() < 0.3 * usual
+
+
 def test_crops_seek_the_greatest_changes():
     change, none = np.zeros((300, 300), np.uint8), np.zeros((300, 300), np.uint8)
     change[10, 290], change[150, 20] = 200, 90
