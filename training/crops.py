@@ -120,13 +120,17 @@ def cut_crops(pool: Pool, placement: Placement, config: DataConfig, margin: int)
 def _shown(changes: Tensor, masks: Tensor, config: DataConfig, rng: Generator) -> Tensor:
     """Change pictures (N, C, side, side) as they might have been as well.
 
-    Of nothing known, stronger or weaker, and of targets that hover, which have hardly changed the places they are at.
+    Where nothing is known, those of another crop but for its targets, as a camera that stands has them; of nothing
+    known; stronger or weaker; and of targets that hover, which have hardly changed the places they are at.
     """
     if not changes.shape[1]:
         return changes
     size, augment = len(changes), config.augment
+    wanted, lender = rng.random(size) < augment.lend, rng.integers(size, size=size)
     whole = (rng.random(size) >= augment.unseen) * np.exp(rng.uniform(-augment.change_gain, augment.change_gain, size))
     left = np.where(rng.random(size) < augment.hover, rng.random(size), 1.0)
-    gain, lost = (torch.from_numpy(part).to(changes).view(-1, 1, 1, 1) for part in (whole, 1 - left))
+    lent, gain, lost = (torch.from_numpy(part).to(changes).view(-1, 1, 1, 1) for part in (wanted, whole, 1 - left))
     about = F.max_pool2d(masks[:, None].to(changes), 2 * ABOUT + 1, 1, ABOUT)
-    return changes * gain * (1 - lost * about)
+    unknown = (changes == 0).all(dim=(1, 2, 3), keepdim=True)
+    others = (changes * (1 - about))[torch.from_numpy(lender).to(changes.device)]
+    return (changes + lent * unknown * others) * gain * (1 - lost * about)

@@ -268,6 +268,24 @@ def test_targets_that_hover_have_changed_less_and_nothing_else_has():
     assert values.min() < 0.3 * usual
 
 
+def test_stills_borrow_the_changes_of_other_crops_but_not_those_of_targets():
+    change, mask = np.full((96, 96), 96, np.uint8), np.zeros((96, 96), np.uint8)
+    mask[40:43, 50:53] = 1
+    none = np.zeros_like(mask)
+    pool = Pool([[Sample("moving", change, mask, none, change)], [Sample("still", none + 50, none, none)]], CPU)
+    recipe = config(augment=msgspec.structs.replace(PLAIN, lend=0.5), on_target=1.0)
+    recipe = msgspec.structs.replace(recipe, sources=[SourceConfig(folder="m"), SourceConfig(folder="s")])
+    batch = draw_batch(pool, recipe, FrameZScore(change=True), np.random.default_rng(3), 200)
+    still = np.array([name == "s/still" for name in batch.names])
+    shown = batch.pictures[:, 1]
+    assert (shown[~still] == 2).all()
+    assert ((shown[still] == 0) | (shown[still] == 2)).all()
+    lent = shown[still].flatten(1).any(1).float().mean()
+    assert 0.1 < lent < 0.4  # half of them want some, and half of the crops have some
+    holes = 1 - shown[still].flatten(1).div(2).mean(1)
+    assert ((holes > 0) & (holes < 0.2)).sum() > 10
+
+
 def test_crops_seek_the_greatest_changes():
     change, none = np.zeros((300, 300), np.uint8), np.zeros((300, 300), np.uint8)
     change[10, 290], change[150, 20] = 200, 90
