@@ -91,9 +91,9 @@ class AugmentConfig(_Section, frozen=True):
         offset: and its mean moved by u standard deviations, u uniform between minus and plus the value.
         unseen: probability that nothing is known of changes, as in the first frames of a video.
         change_gain: what has changed is multiplied by exp(u), u uniform between minus and plus the value.
-        lend: probability that a crop of which nothing is known of changes gets those of another, but for its targets.
         hover: probability that at a crop's targets it is multiplied by a number from 0 to 1 as well: a network must not
             come to need that what it can see moves.
+        lend: probability that a crop of which nothing is known of changes gets those of another, but for its targets.
     """
 
     paste: Probability = 0.0
@@ -108,8 +108,8 @@ class AugmentConfig(_Section, frozen=True):
     offset: NonNegative = 0.0
     unseen: Probability = 0.0
     change_gain: NonNegative = 0.0
-    lend: Probability = 0.0
     hover: Probability = 0.0
+    lend: Probability = 0.0
 
 
 class DataConfig(_Section, frozen=True):
