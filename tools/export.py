@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
@@ -136,7 +137,7 @@ def export(
         weights_sha256=manifest.sha256,
         input=manifest.input,
         made_with={"torch": version("torch")} | {name: version(name) for name in packages},
-        calibration=f"{len(frames)} pictures of {', '.join(calibrate)}" if frames else "",
+        calibration=f"{len(frames)} pictures of {', '.join(as_told(calibrate))}" if frames else "",
     )
     path = out / f"{stem}.json"
     contents = {f"{stem}{suffix}": data for suffix, data in zip(suffixes, files, strict=True)}
@@ -205,6 +206,13 @@ def calibration_frames(addresses: Sequence[str], without: Sequence[Path]) -> lis
     for address in addresses:
         frames.extend(_spread(address, CALIBRATION // len(addresses), set(without)))
     return frames
+
+
+def as_told(addresses: Sequence[str]) -> list[str]:
+    """Addresses for a manifest, which goes to other machines: files and folders from the one that holds them all."""
+    places = {address: Path(address).resolve() for address in addresses if Path(address).exists()}
+    root = os.path.commonpath([place.parent for place in places.values()]) if places else ""
+    return [str(places[a].relative_to(root)) if a in places else a for a in addresses]
 
 
 def _spread(address: str, count: int, without: set[Path]) -> Iterator[tuple[Picture, Change]]:

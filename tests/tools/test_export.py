@@ -8,7 +8,7 @@ from pipeline.detect.backends import artefact, make_backend
 from pipeline.detect.backends.parity import TOLERANCES, rendered
 from pipeline.detect.config import DetectConfig
 from tests.detect.conftest import change_weights, weights  # noqa: F401 - fixtures
-from tools.export import calibration_frames, export, main
+from tools.export import as_told, calibration_frames, export, main
 
 LIBRARY = {"onnx": "onnxruntime", "openvino": "openvino"}
 
@@ -54,7 +54,7 @@ def test_int8_is_measured_and_runs(weights, tmp_path, data, capfd):  # noqa: F81
     path = export(weights, "openvino-int8", tmp_path, calibrate=[str(data)], truth=(data, "test.txt"))
     made = artefact.read(path)
     assert made.precision == "int8"
-    assert made.calibration == f"2 pictures of {data}"  # those that it is judged on are left out
+    assert made.calibration == f"2 pictures of {data.name}"  # those that it is judged on are left out
     assert made.parity["truth"].max_logit > 1e-3  # or nothing was quantised
     assert made.accuracy.pictures == 2
     config = DetectConfig(weights=weights, backend="openvino", precision="int8", artefact=str(path), device="cpu")
@@ -108,3 +108,13 @@ def test_what_cannot_be_exported_is_told_in_one_line(weights, tmp_path, capsys, 
     assert line in error
     assert error.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_manifests_say_nothing_of_the_folders_above_those_they_tell_of(tmp_path):
+    one, two = tmp_path / "stills", tmp_path / "video" / "moving"
+    for folder in (one, two):
+        folder.mkdir(parents=True)
+    scene = "test://sky?frames=5"
+    assert as_told([str(one), scene, str(two)]) == ["stills", scene, "video/moving"]
+    assert as_told([str(two)]) == ["moving"]
+    assert as_told([scene]) == [scene]
