@@ -173,9 +173,9 @@ def test_a_thread_that_hangs_is_not_passed_over_in_silence(runtime: Path, monkey
     asked = Asked(runtime, monkeypatch)
     run = start(LONG, *FAST, "--set", "supervisor.stuck_s.detect=0.01", runtime=runtime)  # every frame takes longer
     try:
-        seen = asked.until(lambda s: s.stages["detect"].state == "stuck")
-        assert seen.state == "degraded"
-        assert "stage detect is stuck: no word for 0.01 s" in seen.troubles
+        # Frames that wait for as long are told of as well, when a word has just come.
+        seen = asked.until(lambda s: "stage detect is stuck: no word for 0.01 s" in s.troubles)
+        assert (seen.stages["detect"].state, seen.state) == ("stuck", "degraded")
         asked.until(lambda s: s.stages["detect"].state == "running")
     finally:
         finish(run, runtime)
