@@ -72,8 +72,7 @@ def test_snr_of_a_known_checkerboard():
     picture = np.where((rows + columns) % 2, 90, 110).astype(np.uint16)
     probability = empty()
     probability[15, 20], picture[15, 20] = 0.8, 400
-    label = (probability > 0).astype(np.int32)
-    median, sigma = surroundings(picture, label, detections(probability, picture))
+    median, sigma = surroundings(picture, probability > 0, detections(probability, picture))
     assert median[0] in (90, 100, 110)
     assert detections(probability, picture)["snr"][0] == pytest.approx((400 - median[0]) / sigma[0])
 

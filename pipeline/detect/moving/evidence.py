@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from nets.normalisation import change_picture
 from pipeline.capture.source import Picture
 from pipeline.detect.moving.config import MovingConfig
+from pipeline.detect.moving.dense import dense, laid
 from pipeline.detect.moving.peaks import Peaks, find_peaks
 from pipeline.detect.moving.raw import RawThresholds
 from pipeline.detect.moving.residual import FILTERED, PAST, significance
@@ -69,7 +69,7 @@ def shown(evidence: Evidence | None, picture: Picture) -> NDArray[np.uint8]:
 
 class _Snapshot:
     def __init__(self, frame: Image, smoothed: Image, pts: float) -> None:
-        self.frame, self.smoothed, self.pts = frame, smoothed, pts
+        self.samples, self.smoothed, self.pts = dense(frame), smoothed, pts
         self.to_now: Matrix = np.eye(3)
         self.gain, self.offset = 1.0, 0.0
 
@@ -83,11 +83,7 @@ class _Snapshot:
 
     def warped(self) -> Image:
         """The frame as it would look now, NaN where it was out of view."""
-        height, width = self.frame.shape
-        size, cubic = (width, height), cv2.INTER_CUBIC
-        warped = np.asarray(
-            cv2.warpAffine(self.frame, self.to_now[:2], size, flags=cubic, borderValue=math.nan), np.float32
-        )
+        warped = laid(self.samples, self.to_now)
         warped *= self.gain
         warped += self.offset
         return warped
@@ -123,7 +119,7 @@ class MovingEvidence:
         if min(picture.shape) < LEAST_SIDE:
             return None
         now = self._stuck.mend(picture.astype(np.float32))
-        if self._snapshots and (not ego.ok or now.shape != self._snapshots[-1].frame.shape or self._broken(pts)):
+        if self._snapshots and (not ego.ok or now.shape != self._snapshots[-1].smoothed.shape or self._broken(pts)):
             self._snapshots, self._raw, self._coded, self._noise = [], RawThresholds(), Settling(), math.nan
         smoothed = smooth(now)
         reference = Reference(smoothed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.carry import carry
 from pipeline.detect.moving.peaks import Peaks
@@ -28,8 +29,8 @@ class LastingPeaks:
         self._places = np.empty((0, 2))
         self._ages = np.empty(0, np.float32)
 
-    def fresh(self, peaks: Peaks, shape: tuple[int, int], ego: EgoMotion) -> Peaks:
-        """Those that have not lasted.
+    def fresh(self, peaks: Peaks, shape: tuple[int, int], ego: EgoMotion) -> tuple[Peaks, NDArray[np.float64]]:
+        """Those that have not lasted, and what ``ranked_peaks`` says of them.
 
         Args:
             peaks: of the next frame.
@@ -38,10 +39,11 @@ class LastingPeaks:
         """
         ages = self._known(shape, ego)[peaks.y, peaks.x] + 1
         fresh = peaks.only(ages <= LASTING)
-        level = np.nan_to_num(ranked_peaks(fresh, shape)[..., LEVEL], nan=np.inf)
+        ranked = ranked_peaks(fresh, shape)
+        level = np.nan_to_num(ranked[..., LEVEL], nan=np.inf)
         high = peaks.height >= level.ravel()[cell_of(peaks, shape)]
         self._places, self._ages = np.stack([peaks.x, peaks.y], axis=1)[high].astype(np.float64), ages[high]
-        return fresh
+        return fresh, ranked
 
     def _known(self, shape: tuple[int, int], ego: EgoMotion) -> Image:
         """The age of what is within reach of each place; 0 where nothing is."""

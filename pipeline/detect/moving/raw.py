@@ -68,8 +68,7 @@ class RawThresholds:
         if compared != self._compared:
             self._compared, self._power = compared, math.nan
             self._coarse, self._fine = Settling(), Settling()
-        fresh = self._lasting.fresh(peaks, shape, ego)
-        ranked = ranked_peaks(fresh, shape)
+        fresh, ranked = self._lasting.fresh(peaks, shape, ego)
         powers = tail_powers(ranked)
         power = tail_power(powers)
         if math.isnan(self._power):

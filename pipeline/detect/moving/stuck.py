@@ -33,10 +33,9 @@ class StuckPixels:
         if self._mean is None or self._mean.shape != excess.shape:
             self._mean = np.zeros_like(excess)
         cv2.accumulateWeighted(excess, self._mean, 1 / MEMORY)
-        amount = np.abs(excess)
-        noise = MAD_TO_SIGMA * float(np.median(amount[::3, ::3]))
-        usual = np.abs(self._mean)
-        stuck = (usual > STANDS_OUT * max(noise, 0.5)) & (usual > STEADY * amount)
+        noise = MAD_TO_SIGMA * float(np.median(np.abs(excess[::3, ::3])))
+        stuck = np.flatnonzero(np.abs(self._mean) > STANDS_OUT * max(noise, 0.5))
+        stuck = stuck[np.abs(self._mean.flat[stuck]) > STEADY * np.abs(excess.flat[stuck])]
         mended = picture.copy()
-        mended[stuck] = median[stuck]
+        mended.flat[stuck] = median.flat[stuck]
         return mended

@@ -33,7 +33,7 @@ def after(frames, ego=STILL):
     """What is read off the last of them."""
     lasting, fresh = LastingPeaks(), None
     for picture in frames:
-        fresh = lasting.fresh(find_peaks(picture), SHAPE, ego)
+        fresh, _ = lasting.fresh(find_peaks(picture), SHAPE, ego)
     return ranked_peaks(fresh, SHAPE)
 
 
