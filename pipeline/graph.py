@@ -202,7 +202,10 @@ def _build(plan: StagePlan, link: Link, journal: Journal) -> Stage:
         from pipeline.preprocess.stage import PreprocessStage
 
         return PreprocessStage(
-            config.detect.weights, config.preprocess.ego_motion, threads=min(len(plan.sources), usable_cores())
+            config.detect.weights,
+            config.preprocess.ego_motion,
+            config.detect.moving,
+            threads=min(len(plan.sources), usable_cores()),
         )
     if plan.role == "detect":
         from pipeline.detect.stage import DetectStage

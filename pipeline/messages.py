@@ -38,6 +38,9 @@ DETECTION_DTYPE = np.dtype([("x", "<f8"), ("y", "<f8"), *_OBJECT_COLUMNS, ("moti
 TRACK_DTYPE = np.dtype(
     [("id", "<i8"), ("state", "<i8"), ("x", "<f8"), ("y", "<f8"), ("vx", "<f8"), ("vy", "<f8"), *_OBJECT_COLUMNS]
 )
+# Pixels, their places row by row: what has changed by about as much as it must, and what a stuck one would have shown.
+EXCEEDING_DTYPE = np.dtype([("at", "<i8"), ("over", "<f4"), ("significance", "<f4")])
+MENDED_DTYPE = np.dtype([("at", "<i8"), ("count", "<f4")])
 TRACK_STATES = ("tentative", "confirmed", "coasting")
 TENTATIVE, CONFIRMED, COASTING = range(3)
 
@@ -122,12 +125,44 @@ class Frame(_Message, frozen=True, tag="frame"):
     header: FrameHeader
 
 
+class Moving(_Message, frozen=True):
+    """What a frame shows to be moving, held against the past of its source.
+
+    Attributes:
+        change: (H, W) uint8, row by row: how much each place has changed, see ``nets.normalisation.change_picture``.
+        exceeding: pixels that reach their threshold or nearly, as rows of ``EXCEEDING_DTYPE``, by place; ``over`` is by
+            how many standard deviations.
+        mended: stuck pixels of the sensor, as rows of ``MENDED_DTYPE``, by place.
+        sharp: (m,) float32, ascending: how sharp the greatest changes are, counts.
+        weight: how much sharpness is believed.
+    """
+
+    change: bytes
+    exceeding: bytes
+    mended: bytes
+    sharp: bytes
+    weight: Annotated[float, Meta(ge=0, le=1)]
+
+    def exceeding_table(self) -> Table:
+        """Pixels as a read-only structured array of shape (n,)."""
+        return table(self.exceeding, EXCEEDING_DTYPE)
+
+    def mended_table(self) -> Table:
+        """Stuck pixels as a read-only structured array of shape (n,)."""
+        return table(self.mended, MENDED_DTYPE)
+
+
 class Prepared(_Message, frozen=True, tag="prepared"):
-    """From preprocess: the same picture, how to feed it to the network, how the camera moved."""
+    """From preprocess: the same picture, how to feed it to the network, how the camera moved, and what else moves.
+
+    Attributes:
+        moving: none where that is not known, or not asked for.
+    """
 
     header: FrameHeader
     intensity: Intensity
     ego: EgoMotion
+    moving: Moving | None = None
 
 
 class Detected(_Message, frozen=True, tag="detected"):

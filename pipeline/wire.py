@@ -17,7 +17,9 @@ from msgspec import Struct
 from pipeline.errors import PipelineError
 from pipeline.messages import (
     DETECTION_DTYPE,
+    EXCEEDING_DTYPE,
     MAX_OBJECTS,
+    MENDED_DTYPE,
     SCHEMA_VERSION,
     TRACK_DTYPE,
     TRACK_STATES,
@@ -26,6 +28,7 @@ from pipeline.messages import (
     EndOfSource,
     FrameHeader,
     Message,
+    Moving,
     Packet,
     Prepared,
     Table,
@@ -35,8 +38,9 @@ from pipeline.messages import (
 )
 
 MAGIC = b"IRST" + SCHEMA_VERSION.to_bytes(2, "big")
-MAX_HEADER_BYTES = 65_536 + MAX_OBJECTS * (DETECTION_DTYPE.itemsize + TRACK_DTYPE.itemsize)
 MAX_PICTURE_BYTES = 256 * 1024 * 1024
+MAX_HEADER_BYTES = 65_536 + MAX_OBJECTS * (DETECTION_DTYPE.itemsize + TRACK_DTYPE.itemsize) + MAX_PICTURE_BYTES
+"""What a header holds of a picture is no longer than that."""
 MAX_ERROR = 200
 """Characters of an error that may come from the message at fault."""
 
@@ -123,6 +127,8 @@ def _check_values(message: Message) -> None:
         scale = message.intensity
         if not all(map(math.isfinite, (scale.mean, scale.gain))):
             raise WireError("intensity is not finite")
+        if message.moving is not None:
+            _check_moving(message.moving, header.height * header.width)
     ego = getattr(message, "ego", None)
     if isinstance(ego, EgoMotion) and not all(map(math.isfinite, (*ego.matrix, ego.residual))):
         raise WireError("ego-motion is not finite")
@@ -134,6 +140,23 @@ def _check_values(message: Message) -> None:
             _check_finite(tracks)
             if not ((tracks["state"] >= 0) & (tracks["state"] < len(TRACK_STATES))).all():
                 raise ValueError("a track is in a state that does not exist")
+    except ValueError as error:
+        raise WireError(str(error)) from None
+
+
+def _check_moving(moving: Moving, pixels: int) -> None:
+    if len(moving.change) != pixels:
+        raise WireError(f"changes of {len(moving.change)} pixels in a picture of {pixels}")
+    if len(moving.sharp) % 4 or len(moving.sharp) > pixels or not np.isfinite(np.frombuffer(moving.sharp, "<f4")).all():
+        raise WireError("sharpness of the changes is not as it must be")
+    try:
+        for name, rows in (
+            ("exceeding", table(moving.exceeding, EXCEEDING_DTYPE)),
+            ("mended", table(moving.mended, MENDED_DTYPE)),
+        ):
+            _check_finite(rows)
+            if not ((rows["at"] >= 0) & (rows["at"] < pixels)).all():
+                raise ValueError(f"{name} pixels that are not in the picture")
     except ValueError as error:
         raise WireError(str(error)) from None
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from nets.normalisation import change_picture
 from pipeline.capture.source import Picture
-from pipeline.detect.moving.config import MovingConfig
-from pipeline.detect.moving.evidence import MovingEvidence, shown
+from pipeline.moving.config import MovingConfig
+from pipeline.moving.evidence import MovingEvidence
 from pipeline.preprocess.ego_motion import EgoMotionConfig, EgoMotionEstimator
 
 
@@ -25,4 +26,5 @@ class Changes:
             picture: (H, W), native counts.
             pts: media time, s.
         """
-        return shown(self._moving.see(picture, self._ego_motion.estimate(picture), pts), picture)
+        evidence = self._moving.see(picture, self._ego_motion.estimate(picture), pts)
+        return np.zeros(picture.shape, np.uint8) if evidence is None else change_picture(evidence.significance)

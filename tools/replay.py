@@ -42,7 +42,7 @@ def detect(
     """
     keep_freed_memory()
     source = open_source(address, config.capture)
-    preprocess = PreprocessStage(config.detect.weights, config.preprocess.ego_motion)
+    preprocess = PreprocessStage(config.detect.weights, config.preprocess.ego_motion, config.detect.moving)
     sweep = _Sweep(config.detect)
     source.open()
     try:
@@ -126,11 +126,10 @@ class _Sweep(DetectStage):
 
     def at(self, packet: Packet, thresholds: Sequence[float | None]) -> Iterator[Packet]:
         """What is detected in one frame at each threshold."""
-        evidence = self._evidence(packet)
-        (probability,) = self._probabilities([packet], {id(packet): evidence}).values()
+        (probability,) = self._probabilities([packet]).values()
         for threshold in thresholds:
             self._config = msgspec.structs.replace(self._config, threshold=threshold)
-            yield self._detected(packet, probability, evidence)
+            yield self._detected(packet, probability)
 
 
 def _detected(packet: Packet) -> Detected:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nets.normalisation import Picture
-from pipeline.detect.moving.peaks import find_peaks
+from pipeline.moving.peaks import find_peaks
 from training.data import Sample
 
 TARGET, UNKNOWN = 1, 2

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from pipeline.detect.masks import Masks
-from pipeline.detect.moving.config import MovingConfig
 from pipeline.messages import MAX_OBJECTS
+from pipeline.moving.config import MovingConfig
 
 Probability = Annotated[float, Meta(gt=0, lt=1)]
 Precision = Literal["fp32", "fp16", "bf16", "int8"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +13,11 @@ from pipeline.detect.backends import Backend, Maps, select
 from pipeline.detect.components import GAP, find
 from pipeline.detect.config import DetectConfig
 from pipeline.detect.masks import draw, polygons_of, uncovered
-from pipeline.detect.moving import fusion
-from pipeline.detect.moving.evidence import Evidence, MovingEvidence, shown
 from pipeline.detect.rim import in_picture
 from pipeline.detect.tiling import stitch, tiles
 from pipeline.link import SourceReport
 from pipeline.messages import Detected, EndOfSource, Packet, Prepared
+from pipeline.moving import fusion, handover
 
 
 class DetectStage:
@@ -34,8 +33,6 @@ class DetectStage:
         self.window_s = config.window_ms / 1000
         self._backend: Backend | None = None
         self._facts: dict[str, str] = {}
-        self._moving: dict[str, MovingEvidence] = {}
-        # Motion is looked for in the frames of each source one after another.
         self._aside = ThreadPoolExecutor(min(config.batch_size, usable_cores()), "detect")
         self._masks: dict[tuple[str, int, int], NDArray[np.bool_]] = {}
 
@@ -59,23 +56,10 @@ class DetectStage:
     def process(self, packets: Sequence[Packet]) -> Iterator[Packet]:
         """Detect in a batch of frames; packets leave in the order they came."""
         frames = [packet for packet in packets if not isinstance(packet.message, EndOfSource)]
-        by_source: dict[str, list[Packet]] = {}
-        for packet in frames:
-            by_source.setdefault(_prepared(packet).header.source, []).append(packet)
-        moving = [self._aside.submit(self._all_evidence, members) for members in by_source.values()]
-        if self._wants_change:  # else it is looked for while the network runs
-            evidence = _gathered(moving)
-            maps = self._probabilities(frames, evidence)
-        else:
-            maps = self._probabilities(frames, {})
-            evidence = _gathered(moving)
-        detected = iter(self._each(lambda frame: self._detected(frame, maps[id(frame)], evidence[id(frame)]), frames))
+        maps = self._probabilities(frames)
+        detected = iter(self._each(lambda frame: self._detected(frame, maps[id(frame)]), frames))
         for packet in packets:
-            if isinstance(packet.message, EndOfSource):
-                self._moving.pop(packet.message.source, None)
-                yield packet
-                continue
-            yield next(detected)
+            yield packet if isinstance(packet.message, EndOfSource) else next(detected)
 
     def close(self) -> None:
         """Let go of the network."""
@@ -98,7 +82,7 @@ class DetectStage:
         assert self._backend is not None
         return self._backend.manifest.input.normalisation.change
 
-    def _probabilities(self, frames: Sequence[Packet], evidence: Mapping[int, Evidence | None]) -> dict[int, Maps]:
+    def _probabilities(self, frames: Sequence[Packet]) -> dict[int, Maps]:
         """Probability map of every frame, frames of one size and type through the network together."""
         groups: dict[tuple[int, int, str], list[Packet]] = {}
         for packet in frames:
@@ -111,7 +95,7 @@ class DetectStage:
             intensities = [_prepared(packet).intensity for packet in members for _ in layout]
             changes = None
             if self._wants_change:
-                whole = [shown(evidence[id(packet)], _picture(packet)) for packet in members]
+                whole = [handover.change(_prepared(packet).moving, _picture(packet)) for packet in members]
                 changes = [tile.cut(change) for change in whole for tile in layout]
             assert self._backend is not None
             found = self._backend.infer(parts, intensities, changes)
@@ -124,19 +108,7 @@ class DetectStage:
         """Of every frame; a single one is not worth a thread."""
         return map(do, frames) if len(frames) == 1 else self._aside.map(do, frames)
 
-    def _all_evidence(self, frames: Sequence[Packet]) -> dict[int, Evidence | None]:
-        """What moves in frames of one source, in their order."""
-        return {id(packet): self._evidence(packet) for packet in frames}
-
-    def _evidence(self, packet: Packet) -> Evidence | None:
-        """What moves in the frame: once for each, in their order."""
-        if not self._config.moving.enabled:
-            return None
-        message = _prepared(packet)
-        seer = self._moving.setdefault(message.header.source, MovingEvidence(self._config.moving))
-        return seer.see(_picture(packet), message.ego, message.header.pts)
-
-    def _detected(self, packet: Packet, probability: Maps, evidence: Evidence | None) -> Packet:
+    def _detected(self, packet: Packet, probability: Maps) -> Packet:
         assert self._backend is not None
         config, message = self._config, _prepared(packet)
         threshold = config.threshold if config.threshold is not None else self._backend.manifest.threshold
@@ -150,10 +122,10 @@ class DetectStage:
             max_detections=config.max_detections,
             gap=GAP,
         )
-        if evidence is not None:
+        if message.moving is not None:
             sure = self._backend.manifest.starts_track(config.threshold)
             motion = fusion.moving(
-                evidence,
+                message.moving.exceeding_table(),
                 _picture(packet),
                 sure=sure,
                 low=threshold * config.low_ratio,
@@ -161,7 +133,8 @@ class DetectStage:
                 limit=config.max_detections,
             )
             detections = fusion.join(detections, motion, sure=sure, limit=config.max_detections)
-            detections = fusion.judge(detections, evidence.sharpness, probability if self._wants_change else None)
+            sharpness = handover.sharpness(message.moving, _picture(packet))
+            detections = fusion.judge(detections, sharpness, probability if self._wants_change else None)
         detections = in_picture(detections, _picture(packet))
         if polygons := polygons_of(config.masks, message.header.source):
             key = (message.header.source, message.header.height, message.header.width)
@@ -170,10 +143,6 @@ class DetectStage:
             detections = uncovered(detections, self._masks[key])
         detected = Detected(header=message.header, ego=message.ego, detections=detections.tobytes())
         return Packet(detected, packet.picture)
-
-
-def _gathered(moving: Sequence[Future[dict[int, Evidence | None]]]) -> dict[int, Evidence | None]:
-    return {key: found for part in moving for key, found in part.result().items()}
 
 
 def _prepared(packet: Packet) -> Prepared:

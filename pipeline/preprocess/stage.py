@@ -1,4 +1,4 @@
-"""The preprocess stage: how bright a frame is, and how the camera moved since the last one."""
+"""The preprocess stage: how bright a frame is, how the camera moved since the last one, and what else has moved."""
 
 from __future__ import annotations
 
@@ -9,8 +9,18 @@ import nets
 from pipeline.errors import BackendError
 from pipeline.link import SourceReport
 from pipeline.messages import EndOfSource, Frame, Packet, Prepared, source_of
+from pipeline.moving import handover
+from pipeline.moving.config import MovingConfig
+from pipeline.moving.evidence import MovingEvidence
 from pipeline.preprocess.ego_motion import EgoMotionConfig, EgoMotionEstimator
 from pipeline.preprocess.intensity import measure
+
+
+class _Past:
+    """What is remembered of one source."""
+
+    def __init__(self, ego_motion: EgoMotionConfig, moving: MovingConfig) -> None:
+        self.ego_motion, self.moving = EgoMotionEstimator(ego_motion), MovingEvidence(moving)
 
 
 class PreprocessStage:
@@ -19,14 +29,15 @@ class PreprocessStage:
     Args:
         weights: name or path of the weights, whose manifest says how intensity is normalised.
         ego_motion: settings of the estimator; there is one estimator per source.
+        moving: settings of finding what moves, likewise.
         threads: sources whose frames are measured at once.
     """
 
     window_s = 0.0
 
-    def __init__(self, weights: str, ego_motion: EgoMotionConfig, threads: int = 1) -> None:
-        self._weights, self._config = weights, ego_motion
-        self._estimators: dict[str, EgoMotionEstimator] = {}
+    def __init__(self, weights: str, ego_motion: EgoMotionConfig, moving: MovingConfig, threads: int = 1) -> None:
+        self._weights, self._ego_motion, self._moving = weights, ego_motion, moving
+        self._pasts: dict[str, _Past] = {}
         self.batch_size = threads
         self._pool = ThreadPoolExecutor(threads, "preprocess")
 
@@ -61,16 +72,18 @@ class PreprocessStage:
         """Packets of one source, in their order."""
         for packet in packets:
             if isinstance(packet.message, EndOfSource):
-                self._estimators.pop(packet.message.source, None)
+                self._pasts.pop(packet.message.source, None)
                 yield packet
                 continue
             if not isinstance(packet.message, Frame) or packet.picture is None:
                 raise TypeError(f"preprocess got {type(packet.message).__name__}")
-            header = packet.message.header
-            estimator = self._estimators.setdefault(header.source, EgoMotionEstimator(self._config))
-            ego = estimator.estimate(packet.picture)
-            intensity = measure(packet.picture, self._normalisation)
-            yield Packet(Prepared(header=header, intensity=intensity, ego=ego), packet.picture)
+            header, picture = packet.message.header, packet.picture
+            past = self._pasts.setdefault(header.source, _Past(self._ego_motion, self._moving))
+            ego = past.ego_motion.estimate(picture)
+            evidence = past.moving.see(picture, ego, header.pts) if self._moving.enabled else None
+            intensity = measure(picture, self._normalisation)
+            prepared = Prepared(header=header, intensity=intensity, ego=ego, moving=handover.tell(evidence))
+            yield Packet(prepared, picture)
 
     def close(self) -> None:
         """Let go of the threads."""

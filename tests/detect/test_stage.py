@@ -7,11 +7,13 @@ import pytest
 from nets.normalisation import change_picture
 from pipeline.capture.scene import Scene, SceneSpec
 from pipeline.detect.config import DetectConfig
-from pipeline.detect.moving.evidence import MovingEvidence
 from pipeline.detect.stage import DetectStage
 from pipeline.detect.tiling import stitch, tiles
 from pipeline.errors import BackendError
 from pipeline.messages import Detected, EgoMotion, Packet, Prepared
+from pipeline.moving.config import MovingConfig
+from pipeline.moving.evidence import MovingEvidence
+from pipeline.moving.handover import tell
 from pipeline.preprocess.intensity import measure
 from tests.detect.conftest import NORM
 from tests.detect.test_backend import backend, noise
@@ -23,9 +25,18 @@ EGO = EgoMotion(matrix=(1.0, 0.0, 2.5, 0.0, 1.0, -1.5), inliers=40, residual=0.2
 STILL = msgspec.structs.replace(EGO, matrix=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0))
 
 
-def prepared(picture, source="a", seq=0, ego=EGO):
+def prepared(picture, source="a", seq=0, ego=EGO, moving=None):
     header = frame_header(picture.shape, picture.dtype, source=source, seq=seq)
-    return Packet(Prepared(header=header, intensity=measure(picture, NORM), ego=ego), picture)
+    return Packet(Prepared(header=header, intensity=measure(picture, NORM), ego=ego, moving=moving), picture)
+
+
+def filmed(scene, source="a"):
+    """The frames of a scene, with what moves in them."""
+    moving = MovingEvidence(MovingConfig())
+    for k in range(len(scene)):
+        picture = scene.frame(k)
+        evidence = moving.see(picture, STILL, frame_header(picture.shape, seq=k).pts)
+        yield evidence, prepared(picture, source, k, STILL, tell(evidence))
 
 
 @pytest.fixture
@@ -122,13 +133,11 @@ def test_the_network_sees_what_has_changed(change_weights, tile):
     scene = Scene(SceneSpec.from_url("test://sky?width=160&height=128&snr=20&targets=20&camera=still&frames=14"))
     settings = {"threshold": 0.6, "low_ratio": 1.0, "max_area": 20_000, "max_detections": 10_000}
     stage = opened(change_weights, batch_size=8, tile=tile, tile_overlap=32, **settings)
-    runner, layout, moving = backend(change_weights), tiles(128, 160, tile, 32), MovingEvidence(stage._config.moving)
+    runner, layout = backend(change_weights), tiles(128, 160, tile, 32)
     told = False
-    for k in range(len(scene)):
-        packet = prepared(scene.frame(k), seq=k, ego=STILL)
+    for evidence, packet in filmed(scene):
         message, picture = packet.message, packet.picture
         (out,) = stage.process([packet])
-        evidence = moving.see(picture, message.ego, message.header.pts)
         changes = None if evidence is None else change_picture(evidence.significance)
         seen, blind = (
             stitch(
@@ -150,7 +159,8 @@ def test_many_sources_are_shown_their_own_changes(change_weights):
     url = "test://sky?width=96&height=96&snr=20&targets=20&camera=still&frames=10&seed={}"
     scenes = [Scene(SceneSpec.from_url(url.format(seed))) for seed in (1, 2)]
     frames = [
-        [prepared(scene.frame(k), name, k, STILL) for name, scene in zip("ab", scenes, strict=True)] for k in range(10)
+        [packet for _, packet in pair]
+        for pair in zip(*(filmed(scene, name) for name, scene in zip("ab", scenes, strict=True)), strict=True)
     ]
     together, alone = opened(change_weights, batch_size=8), opened(change_weights, batch_size=8)
     for pair in frames:

@@ -29,7 +29,7 @@ from pipeline.queues import MAX_CONTROL_BYTES, Sender
 from pipeline.receiver import Receiver
 from pipeline.sinks.config import SinkConfig
 from pipeline.sinks.stage import SinkStage
-from pipeline.wire import MAX_HEADER_BYTES, WireError, encode
+from pipeline.wire import WireError, encode
 from tests.capture.streams import reading
 from tests.conftest import ROOT
 from tests.messages import SESSION, tracked
@@ -206,17 +206,19 @@ def test_switchboard_cuts_off_who_announces_too_much_and_goes_on(context: zmq.Co
 
 
 def test_receiver_reads_no_more_than_the_limit(context: zmq.Context, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline.receiver, "MAX_PICTURE_BYTES", 1)  # a picture over the real limit takes too long
+    limit = 1 << 20  # what is over the real one takes too long
+    monkeypatch.setattr(pipeline.receiver, "MAX_PICTURE_BYTES", 1)
+    monkeypatch.setattr(pipeline.receiver, "MAX_HEADER_BYTES", limit)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         receiver = Receiver(context, f"tcp://127.0.0.1:{listener.getsockname()[1]}", SESSION)
         peer, _ = listener.accept()
         with peer:
             greet(peer, b"ROUTER")
-            peer.sendall(LONG_FRAME + MAX_HEADER_BYTES.to_bytes(8, "big") + bytes(MAX_HEADER_BYTES))
+            peer.sendall(LONG_FRAME + limit.to_bytes(8, "big") + bytes(limit))
             with pytest.raises(WireError, match="message of 1 parts"):  # as long as may be: nonsense, but read
                 receiver.receive(10)
             with contextlib.suppress(OSError):  # hung up on in the middle
-                peer.sendall(LONG_FRAME + (MAX_HEADER_BYTES + 1).to_bytes(8, "big") + bytes(MAX_HEADER_BYTES + 1))
+                peer.sendall(LONG_FRAME + (limit + 1).to_bytes(8, "big") + bytes(limit + 1))
             assert hangs_up(peer)
         assert receiver.receive(0.1) is None
         receiver.close()

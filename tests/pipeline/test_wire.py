@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import numpy as np
 import pytest
@@ -10,6 +12,8 @@ from hypothesis import strategies as st
 
 from pipeline.messages import (
     DETECTION_DTYPE,
+    EXCEEDING_DTYPE,
+    MENDED_DTYPE,
     TRACK_DTYPE,
     Detected,
     EgoMotion,
@@ -18,6 +22,7 @@ from pipeline.messages import (
     FrameHeader,
     Intensity,
     Message,
+    Moving,
     Packet,
     Prepared,
     Stamp,
@@ -44,6 +49,18 @@ def headers(draw: st.DrawFn) -> FrameHeader:
 
 
 @st.composite
+def moving(draw: st.DrawFn, header: FrameHeader) -> Moving:
+    pixels = header.height * header.width
+    exceeding, mended = (np.zeros(draw(st.integers(0, 3)), dtype) for dtype in (EXCEEDING_DTYPE, MENDED_DTYPE))
+    for rows in (exceeding, mended):
+        rows["at"] = draw(st.lists(st.integers(0, pixels - 1), min_size=len(rows), max_size=len(rows)))
+    return Moving(
+        change=draw(st.binary(min_size=pixels, max_size=pixels)), exceeding=exceeding.tobytes(),
+        mended=mended.tobytes(), sharp=np.ones(draw(st.integers(0, 1)), "<f4").tobytes(), weight=draw(st.floats(0, 1)),
+    )  # fmt: skip
+
+
+@st.composite
 def packets(draw: st.DrawFn) -> Packet:
     kind = draw(st.sampled_from([Frame, Prepared, Detected, Tracked, EndOfSource]))
     if kind is EndOfSource:
@@ -56,7 +73,7 @@ def packets(draw: st.DrawFn) -> Packet:
         message = Frame(header=header)
     elif kind is Prepared:
         scale = Intensity(mean=draw(finite), gain=draw(st.floats(1e-9, 1e9)))
-        message = Prepared(header=header, intensity=scale, ego=ego)
+        message = Prepared(header=header, intensity=scale, ego=ego, moving=draw(st.none() | moving(header)))
     elif kind is Detected:
         message = Detected(header=header, ego=ego, detections=np.zeros(rows, DETECTION_DTYPE).tobytes())
     else:
@@ -123,6 +140,15 @@ def bad(message: object, *rest: bytes) -> list[bytes]:
     return [MAGIC, msgspec.msgpack.encode(message), *rest]
 
 
+OUTSIDE, ENDLESS = (np.array([row], EXCEEDING_DTYPE).tobytes() for row in ((6, 0.5, 5.0), (5, np.inf, 5.0)))
+
+
+def moves(**changes: object) -> list[bytes]:
+    facts: dict[str, Any] = {"change": bytes(6), "exceeding": b"", "mended": b"", "sharp": b"", "weight": 0.5}
+    scale, moving = Intensity(mean=0, gain=1), Moving(**facts | changes)
+    return bad(Prepared(header=HEADER, intensity=scale, ego=EgoMotion(), moving=moving), PICTURE)
+
+
 def header(**changes: object) -> dict[str, object]:
     return {"type": "frame", "header": msgspec.to_builtins(HEADER) | changes}
 
@@ -147,6 +173,15 @@ def header(**changes: object) -> dict[str, object]:
         (bad(header(seq=-1), PICTURE), "header.seq"),
         (bad(Detected(header=HEADER, ego=EgoMotion(), detections=b"123"), PICTURE), "table of 3 bytes"),
         (bad(end().message, PICTURE), "with a picture"),
+        (moves(change=bytes(5)), "changes of 5 pixels in a picture of 6"),
+        (moves(exceeding=bytes(7)), "table of 7 bytes"),
+        (moves(exceeding=OUTSIDE), "exceeding pixels that are not in the picture"),
+        (moves(exceeding=ENDLESS), "value of over that is not finite"),
+        (moves(mended=np.array([(-1, 3.0)], MENDED_DTYPE).tobytes()), "mended pixels that are not in the picture"),
+        (moves(sharp=bytes(3)), "sharpness"),
+        (moves(sharp=np.full(1, np.nan, "<f4").tobytes()), "sharpness"),
+        (moves(sharp=bytes(4 * 7)), "sharpness"),
+        (moves(weight=1.5), "weight"),
     ],
 )
 def test_each_rule_is_enforced_and_named(parts: list[bytes], says: str) -> None:

@@ -4,8 +4,12 @@ import numpy as np
 import pytest
 
 import nets
+from pipeline.capture.scene import Scene, SceneSpec
 from pipeline.errors import BackendError
 from pipeline.messages import EndOfSource, Packet, Prepared
+from pipeline.moving.config import MovingConfig
+from pipeline.moving.evidence import MovingEvidence
+from pipeline.moving.handover import tell
 from pipeline.preprocess.ego_motion import UNKNOWN, EgoMotionConfig
 from pipeline.preprocess.intensity import measure
 from pipeline.preprocess.stage import PreprocessStage
@@ -21,7 +25,7 @@ def view(dx, dy, dtype=np.uint8):
 
 @pytest.fixture
 def stage():
-    stage = PreprocessStage("mshnet", EgoMotionConfig())
+    stage = PreprocessStage("mshnet", EgoMotionConfig(), MovingConfig())
     stage.open()
     return stage
 
@@ -58,7 +62,7 @@ def test_the_end_of_a_source_passes_after_its_frames_and_ends_its_memory(stage):
 
 
 def test_sources_side_by_side_give_what_they_give_one_by_one(stage):
-    together = PreprocessStage("mshnet", EgoMotionConfig(), threads=3)
+    together = PreprocessStage("mshnet", EgoMotionConfig(), MovingConfig(), threads=3)
     together.open()
     batches = [
         [frame(view(3 * i, 0), "a", i), frame(view(0, -2 * i), "b", 2 * i), frame(view(0, i), "b", 2 * i + 1)]
@@ -70,9 +74,30 @@ def test_sources_side_by_side_give_what_they_give_one_by_one(stage):
     together.close()
 
 
+def test_what_moves_is_told_of_each_source_from_its_own_past(stage):
+    url = "test://sky?width=96&height=96&snr=20&targets=9&camera=still&frames=12&seed={}"
+    scenes = {name: Scene(SceneSpec.from_url(url.format(seed))) for name, seed in (("a", 1), ("b", 2))}
+    alone = {name: MovingEvidence(MovingConfig()) for name in scenes}
+    told = 0
+    for k in range(12):
+        packets = [frame(scene.frame(k), name, k) for name, scene in scenes.items()]
+        for packet, out in zip(packets, prepared(stage, *packets), strict=True):
+            name = packet.message.header.source
+            assert out.moving == tell(alone[name].see(packet.picture, out.ego, packet.message.header.pts))
+            told += out.moving is not None
+    assert told > 10
+
+
+def test_where_what_moves_is_not_asked_for_nothing_is_told():
+    stage = PreprocessStage("mshnet", EgoMotionConfig(), MovingConfig(enabled=False))
+    stage.open()
+    scene = Scene(SceneSpec.from_url("test://sky?width=96&height=96&camera=still&frames=12"))
+    assert all(out.moving is None for k in range(12) for out in prepared(stage, frame(scene.frame(k), "a", k)))
+
+
 def test_weights_that_are_not_there_end_the_start():
     with pytest.raises(BackendError, match="no shipped weights named 'nothing'"):
-        PreprocessStage("nothing", EgoMotionConfig()).open()
+        PreprocessStage("nothing", EgoMotionConfig(), MovingConfig()).open()
 
 
 def test_a_frame_without_a_picture_is_refused(stage):

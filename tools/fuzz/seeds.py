@@ -18,6 +18,8 @@ from pipeline.account import Account
 from pipeline.link import Latency, SourceReport, StageState, Stop
 from pipeline.messages import (
     DETECTION_DTYPE,
+    EXCEEDING_DTYPE,
+    MENDED_DTYPE,
     TRACK_DTYPE,
     Detected,
     EgoMotion,
@@ -25,6 +27,7 @@ from pipeline.messages import (
     Frame,
     FrameHeader,
     Intensity,
+    Moving,
     Packet,
     Prepared,
     Stamp,
@@ -77,9 +80,15 @@ def wire() -> list[bytes]:
     deep = _header(dtype="uint16", bit_depth=14, stamps=stamps)
     ego = EgoMotion(matrix=(1.0, 0.01, -2.5, -0.01, 1.0, 3.0), inliers=50, residual=0.4, ok=True, method="flow")
     detections, tracks = np.ones(2, DETECTION_DTYPE).tobytes(), np.ones(1, TRACK_DTYPE).tobytes()
+    pixels, sharp = (np.ones(1, dtype).tobytes() for dtype in (EXCEEDING_DTYPE, "<f4"))
+    stuck = np.ones(1, MENDED_DTYPE).tobytes()
+    moving = Moving(change=bytes(6), exceeding=pixels, mended=stuck, sharp=sharp, weight=0.5)
     packets = [
         frame(0),
-        Packet(Prepared(header=deep, intensity=Intensity(mean=900.5, gain=0.1), ego=ego), np.ones((2, 3), np.uint16)),
+        Packet(
+            Prepared(header=deep, intensity=Intensity(mean=900.5, gain=0.1), ego=ego, moving=moving),
+            np.ones((2, 3), np.uint16),
+        ),
         Packet(Detected(header=_header(), ego=EgoMotion(), detections=detections), np.zeros((2, 3), np.uint8)),
         Packet(Tracked(header=deep, ego=ego, detections=detections, tracks=tracks), np.ones((2, 3), np.uint16)),
         Packet(EndOfSource(session=SESSION, source="a", reason="failed", error="é", captured=9, dropped={"stale": 2})),

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from pipeline.detect.components import MAD_TO_SIGMA
+from pipeline.messages import MAX_OBJECTS, MENDED_DTYPE, Table
 from pipeline.preprocess.registration import Image
 
 MEMORY = 16
@@ -26,8 +27,12 @@ class StuckPixels:
     def __init__(self) -> None:
         self._mean: Image | None = None
 
-    def mend(self, picture: Image) -> Image:
-        """The picture (H, W) with stuck pixels replaced by that median; it is learned from as well."""
+    def mend(self, picture: Image) -> tuple[Image, Table]:
+        """The picture (H, W) with stuck pixels replaced by that median; it is learned from as well.
+
+        Returns:
+            the picture, and what was replaced in it, ``MENDED_DTYPE``.
+        """
         median = cv2.medianBlur(picture, 3)
         excess = picture - median
         if self._mean is None or self._mean.shape != excess.shape:
@@ -36,6 +41,8 @@ class StuckPixels:
         noise = MAD_TO_SIGMA * float(np.median(np.abs(excess[::3, ::3])))
         stuck = np.flatnonzero(np.abs(self._mean) > STANDS_OUT * max(noise, 0.5))
         stuck = stuck[np.abs(self._mean.flat[stuck]) > STEADY * np.abs(excess.flat[stuck])]
-        mended = picture.copy()
-        mended.flat[stuck] = median.flat[stuck]
-        return mended
+        stuck = stuck[:MAX_OBJECTS]
+        replaced, mended = np.zeros(len(stuck), MENDED_DTYPE), picture.copy()
+        replaced["at"], replaced["count"] = stuck, median.flat[stuck]
+        mended.flat[stuck] = replaced["count"]
+        return mended, replaced

@@ -9,10 +9,9 @@ from numpy.typing import NDArray
 
 from pipeline.capture.source import Picture
 from pipeline.detect.components import find
-from pipeline.detect.moving.evidence import Evidence
-from pipeline.detect.moving.prominence import prominence
-from pipeline.detect.moving.sharpness import Sharpness
 from pipeline.messages import Table
+from pipeline.moving.prominence import prominence
+from pipeline.moving.sharpness import Sharpness
 
 STRONG, WEAK = 0.3, 0.3
 """Peaks so many standard deviations above the threshold may start a track, those so many below it are of use still, to
@@ -26,14 +25,14 @@ REACH_PX = 5.0
 """What moves within this distance of the box of what the network found is the same thing."""
 
 
-def moving(evidence: Evidence, picture: Picture, *, sure: float, low: float, max_area: int, limit: int) -> Table:
+def moving(exceeding: Table, picture: Picture, *, sure: float, low: float, max_area: int, limit: int) -> Table:
     """What moves, as detections.
 
-    A peak ``STRONG`` above the threshold of the evidence scores ``sure``, one ``WEAK`` below it ``low`` at most, on a
+    A peak ``STRONG`` above its threshold scores ``sure``, one ``WEAK`` below it ``low`` at most, on a
     straight line of log odds: the tracker treats both kinds of detections by one rule.
 
     Args:
-        evidence: of the frame.
+        exceeding: of the frame, ``EXCEEDING_DTYPE``.
         picture: (H, W), native counts.
         sure: score from which on a detection may start a track.
         low: score of the weakest detections of use, at most ``sure``.
@@ -43,12 +42,12 @@ def moving(evidence: Evidence, picture: Picture, *, sure: float, low: float, max
     Returns:
         ``DETECTION_DTYPE``, best first, ``motion`` set.
     """
-    probability = np.zeros_like(evidence.significance)
-    over = evidence.significance - evidence.threshold
-    high = over > -WEAK
+    probability, significance = np.zeros((2, *picture.shape), np.float32)
     slope = max((_logit(sure) - _logit(low)) / (STRONG + WEAK), _LEAST_SLOPE)
     # Cut where a float32 cannot tell the probability from 1 any more.
-    probability[high] = 1 / (1 + np.exp(-np.minimum(_logit(sure) + slope * (over[high] - STRONG), 15)))
+    odds = np.minimum(_logit(sure) + slope * (exceeding["over"] - STRONG), 15)
+    probability.flat[exceeding["at"]] = 1 / (1 + np.exp(-odds))
+    significance.flat[exceeding["at"]] = exceeding["significance"]
     found = find(
         probability,
         picture,
@@ -58,7 +57,7 @@ def moving(evidence: Evidence, picture: Picture, *, sure: float, low: float, max
         max_area=max_area,
         max_detections=limit,
     )
-    found["motion"] = _highest(evidence.significance, found)
+    found["motion"] = _highest(significance, found)
     return found
 
 

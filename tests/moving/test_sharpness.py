@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.detect.moving.peaks import Peaks
-from pipeline.detect.moving.sharpness import LEAST_COUNT, SHARE, Sharpness, sharpest, sharpness
+from pipeline.moving.peaks import Peaks
+from pipeline.moving.sharpness import LEAST_COUNT, SHARE, Sharpness, sharpest, sharpness
 
 FLAT = np.zeros((20, 30), np.float32)
 

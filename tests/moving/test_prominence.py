@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.detect.moving.prominence import LEAST, OTHERS, TARGETS, prominence
+from pipeline.moving.prominence import LEAST, OTHERS, TARGETS, prominence
 
 
 def test_by_hand():

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.carry import carry
-from pipeline.detect.moving.peaks import Peaks
-from pipeline.detect.moving.threshold import cell_of, ranked_peaks
 from pipeline.messages import EgoMotion
+from pipeline.moving.peaks import Peaks
+from pipeline.moving.threshold import cell_of, ranked_peaks
 from pipeline.preprocess.registration import Image
 
 REACH_PX = 3

@@ -7,12 +7,13 @@ import math
 import numpy as np
 import pytest
 
-from pipeline.detect.moving.evidence import Evidence
-from pipeline.detect.moving.fusion import STRONG, WEAK, believed, join, judge, moving
-from pipeline.detect.moving.peaks import find_peaks
-from pipeline.detect.moving.prominence import prominence
-from pipeline.detect.moving.sharpness import sharpness
-from pipeline.messages import DETECTION_DTYPE
+from pipeline.messages import DETECTION_DTYPE, MENDED_DTYPE
+from pipeline.moving.evidence import Evidence
+from pipeline.moving.fusion import STRONG, WEAK, believed, join, judge, moving
+from pipeline.moving.handover import exceeding
+from pipeline.moving.peaks import find_peaks
+from pipeline.moving.prominence import prominence
+from pipeline.moving.sharpness import sharpness
 from tests.messages import rows
 
 PICTURE = np.full((40, 50), 100, np.uint16)
@@ -23,11 +24,11 @@ def peaks(*spots):
     for x, y, height in spots:
         found[y, x] = height
     sharp = sharpness(np.where(found > 5, found, 0), find_peaks(found), 1.0)
-    return Evidence(found, np.full_like(found, 5.0), sharp)
+    return Evidence(found, np.full_like(found, 5.0), sharp, np.zeros(0, MENDED_DTYPE))
 
 
 def detect(evidence, sure=0.99, low=0.4):
-    return moving(evidence, PICTURE, sure=sure, low=low, max_area=100, limit=10)
+    return moving(exceeding(evidence), PICTURE, sure=sure, low=low, max_area=100, limit=10)
 
 
 def test_scores_are_log_odds_about_the_threshold():

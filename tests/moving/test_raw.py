@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline.detect.moving.peaks import Peaks, find_peaks
-from pipeline.detect.moving.raw import FINE, FRAMES, RawThresholds
 from pipeline.messages import IDENTITY, EgoMotion
+from pipeline.moving.peaks import Peaks, find_peaks
+from pipeline.moving.raw import FINE, FRAMES, RawThresholds
 
 SHAPE = (256, 320)
 STILL = EgoMotion(matrix=IDENTITY, inliers=50, ok=True, method="flow")

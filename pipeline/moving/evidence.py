@@ -6,20 +6,18 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from nets.normalisation import change_picture
 from pipeline.capture.source import Picture
-from pipeline.detect.moving.config import MovingConfig
-from pipeline.detect.moving.dense import dense, laid
-from pipeline.detect.moving.peaks import Peaks, find_peaks
-from pipeline.detect.moving.raw import RawThresholds
-from pipeline.detect.moving.residual import FILTERED, PAST, significance
-from pipeline.detect.moving.settling import SMOOTHING, Settling
-from pipeline.detect.moving.sharpness import Sharpness, sharpness
-from pipeline.detect.moving.stuck import StuckPixels
-from pipeline.detect.moving.threshold import ranked_peaks, spread, tail_power, tail_powers, thresholds
-from pipeline.messages import EgoMotion
+from pipeline.messages import EgoMotion, Table
+from pipeline.moving.config import MovingConfig
+from pipeline.moving.dense import dense, laid
+from pipeline.moving.peaks import Peaks, find_peaks
+from pipeline.moving.raw import RawThresholds
+from pipeline.moving.residual import FILTERED, PAST, significance
+from pipeline.moving.settling import SMOOTHING, Settling
+from pipeline.moving.sharpness import Sharpness, sharpness
+from pipeline.moving.stuck import StuckPixels
+from pipeline.moving.threshold import ranked_peaks, spread, tail_power, tail_powers, thresholds
 from pipeline.preprocess.registration import Image, Matrix, Reference, smooth
 
 LEAST_SIDE = 32
@@ -55,16 +53,13 @@ class Evidence(NamedTuple):
         significance: (H, W) of change, standard deviations.
         threshold: (H, W) that it is to be held against.
         sharpness: of what is to be seen; believed as far as the changes are no noise, in which nothing dim looks sharp.
+        mended: stuck pixels that were not looked at, ``MENDED_DTYPE``.
     """
 
     significance: Image
     threshold: Image
     sharpness: Sharpness
-
-
-def shown(evidence: Evidence | None, picture: Picture) -> NDArray[np.uint8]:
-    """What a network sees of the changes in a picture, (H, W), see ``change_picture``; 0 where nothing is known."""
-    return np.zeros(picture.shape, np.uint8) if evidence is None else change_picture(evidence.significance)
+    mended: Table
 
 
 class _Snapshot:
@@ -118,7 +113,7 @@ class MovingEvidence:
         """
         if min(picture.shape) < LEAST_SIDE:
             return None
-        now = self._stuck.mend(picture.astype(np.float32))
+        now, mended = self._stuck.mend(picture.astype(np.float32))
         if self._snapshots and (not ego.ok or now.shape != self._snapshots[-1].smoothed.shape or self._broken(pts)):
             self._snapshots, self._raw, self._coded, self._noise = [], RawThresholds(), Settling(), math.nan
         smoothed = smooth(now)
@@ -147,7 +142,7 @@ class MovingEvidence:
         threshold = self._threshold(peaks, (found.shape[0], found.shape[1]), ego, noise)
         if pts <= self._rest_until:
             return None
-        return Evidence(found, threshold, sharpness(now, peaks, 1 - self._raw.noisy))
+        return Evidence(found, threshold, sharpness(now, peaks, 1 - self._raw.noisy), mended)
 
     def _threshold(self, peaks: Peaks, shape: tuple[int, int], ego: EgoMotion, noise: float) -> Image:
         false_peaks = self._config.false_peaks

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from pipeline.detect.moving.peaks import find_peaks
-from pipeline.detect.moving.threshold import (
+from pipeline.moving.peaks import find_peaks
+from pipeline.moving.threshold import (
     CELL,
     POWERS,
     RANKS,

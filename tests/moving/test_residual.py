@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline.detect.moving.residual import FILTERED, significance
+from pipeline.moving.residual import FILTERED, significance
 
 H, W = 120, 160
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.detect.moving.dense import dense, laid
-from pipeline.detect.moving.residual import contrast
+from pipeline.moving.dense import dense, laid
+from pipeline.moving.residual import contrast
 
 SIDE = 128
 INNER = np.s_[16:-16, 16:-16]

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.detect.moving.peaks import Peaks
+from pipeline.moving.peaks import Peaks
 
 CELL = 64
 """Side of the parts, px: water, sky and trees each get thresholds of their own."""

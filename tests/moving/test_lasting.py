@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.detect.moving.lasting import LASTING, REACH_PX, LastingPeaks
-from pipeline.detect.moving.peaks import find_peaks
-from pipeline.detect.moving.threshold import ranked_peaks
 from pipeline.messages import IDENTITY, EgoMotion
+from pipeline.moving.lasting import LASTING, REACH_PX, LastingPeaks
+from pipeline.moving.peaks import find_peaks
+from pipeline.moving.threshold import ranked_peaks
 
 SHAPE = (128, 192)
 STILL = EgoMotion(matrix=IDENTITY, inliers=50, ok=True, method="flow")

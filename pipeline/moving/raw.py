@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.carry import carry
-from pipeline.detect.moving.lasting import LastingPeaks
-from pipeline.detect.moving.peaks import Peaks
-from pipeline.detect.moving.settling import SMOOTHING, Settling
-from pipeline.detect.moving.threshold import (
+from pipeline.messages import EgoMotion
+from pipeline.moving.lasting import LastingPeaks
+from pipeline.moving.peaks import Peaks
+from pipeline.moving.settling import SMOOTHING, Settling
+from pipeline.moving.threshold import (
     noisiness,
     ranked_peaks,
     smoothed,
@@ -21,7 +22,6 @@ from pipeline.detect.moving.threshold import (
     tail_powers,
     thresholds,
 )
-from pipeline.messages import EgoMotion
 from pipeline.preprocess.registration import Image
 
 FINE = 22

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.detect.moving.stuck import StuckPixels
+from pipeline.moving.stuck import StuckPixels
 
 H, W = 40, 60
 
@@ -20,10 +20,12 @@ def test_pixels_that_stick_out_of_a_moving_scene_are_mended():
         picture = frame(rng, k)
         picture[10, 20], picture[30, 40] = 16383, 0
         whole = picture.copy()
-        passed = stuck.mend(picture)
+        passed, mended = stuck.mend(picture)
         assert np.array_equal(picture, whole)
     assert passed is not None
     changed = np.argwhere(passed != whole).tolist()
+    assert [list(divmod(at, W)) for at in mended["at"]] == changed
+    assert mended["count"].tolist() == passed[passed != whole].tolist()
     assert [10, 20] in changed
     assert [30, 40] in changed
     assert len(changed) < 6
@@ -36,7 +38,7 @@ def test_a_target_that_flies_by_is_left_alone():
         picture = frame(rng, k)
         if k >= 20:
             picture[20, k - 15] += 200
-        passed = stuck.mend(picture)
+        passed, _ = stuck.mend(picture)
         if k >= 20:
             assert passed[20, k - 15] == picture[20, k - 15]
 
@@ -44,4 +46,4 @@ def test_a_target_that_flies_by_is_left_alone():
 def test_frames_of_a_coder_without_noise_mend_nothing():
     stuck, picture = StuckPixels(), np.full((H, W), 90, np.float32)
     for _ in range(5):
-        assert np.array_equal(stuck.mend(picture), picture)
+        assert np.array_equal(stuck.mend(picture)[0], picture)

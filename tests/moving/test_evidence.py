@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from pipeline.capture.scene import Scene, SceneSpec
-from pipeline.detect.moving.config import MovingConfig
-from pipeline.detect.moving.evidence import HIGHEST_THRESHOLD, RAW_SHARES, MovingEvidence
-from pipeline.detect.moving.peaks import find_peaks
 from pipeline.messages import IDENTITY, EgoMotion
+from pipeline.moving.config import MovingConfig
+from pipeline.moving.evidence import HIGHEST_THRESHOLD, RAW_SHARES, MovingEvidence
+from pipeline.moving.peaks import find_peaks
 from pipeline.preprocess.ego_motion import EgoMotionConfig, EgoMotionEstimator
 
 STILL = EgoMotion(matrix=IDENTITY, inliers=50, ok=True, method="flow")

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.detect.moving.peaks import Peaks
+from pipeline.moving.peaks import Peaks
 from pipeline.preprocess.registration import Image
 
 SHARE, LEAST_COUNT = 0.1, 50

@@ -1,0 +1,81 @@
+"""What moves survives the way from one stage to the next."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from nets.normalisation import change_picture
+from pipeline.messages import MAX_OBJECTS, MENDED_DTYPE, Packet, Prepared
+from pipeline.moving.config import MovingConfig
+from pipeline.moving.evidence import Evidence, MovingEvidence
+from pipeline.moving.fusion import WEAK
+from pipeline.moving.handover import change, exceeding, sharpness, tell
+from pipeline.moving.sharpness import Sharpness
+from pipeline.preprocess.ego_motion import STILL
+from pipeline.wire import decode, encode
+from tests.messages import SESSION, frame_header
+
+SHAPE = (60, 80)
+DULL = Sharpness(np.zeros(SHAPE, np.float32), np.zeros(0, np.float32), 0.0)
+
+
+def filmed(count=30):
+    """A texture that shakes, a spot that flies, and a stuck pixel; 8 bits."""
+    rng = np.random.default_rng(0)
+    texture = rng.integers(60, 120, SHAPE)
+    for k in range(count):
+        picture = np.roll(texture, k, axis=1) + rng.normal(0, 3, SHAPE)
+        picture[30, 10 + k] += 60
+        picture[5, 70] = 255
+        yield picture.clip(0, 255).astype(np.uint8)
+
+
+def test_what_arrives_is_what_was_seen():
+    seer, told = MovingEvidence(MovingConfig()), 0
+    for k, picture in enumerate(filmed()):
+        evidence = seer.see(picture, STILL, k / 25)
+        header = frame_header(SHAPE, seq=k)
+        sent = Prepared(header=header, intensity={"mean": 0.0, "gain": 1.0}, ego=STILL, moving=tell(evidence))
+        got = decode([bytes(part) for part in encode(Packet(sent, picture))], SESSION).message.moving
+        if evidence is None:
+            assert got is None
+            continue
+        told += 1
+        assert np.array_equal(change(got, picture), change_picture(evidence.significance))
+        assert np.array_equal(got.exceeding_table(), exceeding(evidence))
+        same = sharpness(got, picture)
+        assert np.array_equal(same.picture, evidence.sharpness.picture), "stuck pixels mended as they were"
+        assert np.array_equal(same.others, evidence.sharpness.others)
+        assert same.weight == evidence.sharpness.weight
+    assert told > 20
+    assert [5 * SHAPE[1] + 70] == got.mended_table()["at"].tolist()
+
+
+def test_nothing_known_is_no_change():
+    assert tell(None) is None
+    assert not change(None, np.ones(SHAPE, np.uint16)).any()
+
+
+def seen(significance, threshold):
+    return Evidence(significance, np.full(SHAPE, threshold, np.float32), DULL, np.zeros(0, MENDED_DTYPE))
+
+
+def test_pixels_just_below_their_threshold_are_told_and_no_others():
+    found = np.zeros(SHAPE, np.float32)
+    found[3, 4], found[3, 5], found[50, 60] = 5 - WEAK + 0.01, 5 - WEAK - 0.01, 9
+    table = exceeding(seen(found, 5.0))
+    assert table["at"].tolist() == [3 * 80 + 4, 50 * 80 + 60]
+    assert table["over"] == pytest.approx([-WEAK + 0.01, 4], abs=1e-5)
+    assert table["significance"] == pytest.approx([5 - WEAK + 0.01, 9])
+    assert len(exceeding(seen(found, np.inf))) == 0
+
+
+def test_of_too_many_those_that_exceed_the_most_are_told():
+    shape = (128, 160)
+    found = np.random.default_rng(0).permutation(128 * 160).astype(np.float32).reshape(shape)
+    evidence = Evidence(found, np.zeros(shape, np.float32), DULL, np.zeros(0, MENDED_DTYPE))
+    table = exceeding(evidence)
+    assert len(table) == MAX_OBJECTS
+    assert table["over"].min() == 128 * 160 - MAX_OBJECTS
+    assert (np.diff(table["at"]) > 0).all()
