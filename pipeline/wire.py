@@ -40,7 +40,7 @@ from pipeline.messages import (
 MAGIC = b"IRST" + SCHEMA_VERSION.to_bytes(2, "big")
 MAX_PICTURE_BYTES = 256 * 1024 * 1024
 MAX_HEADER_BYTES = 65_536 + MAX_OBJECTS * (DETECTION_DTYPE.itemsize + TRACK_DTYPE.itemsize) + MAX_PICTURE_BYTES
-"""What a header holds of a picture is no longer than that."""
+"""Room for all tables, and for the change picture of the largest picture."""
 MAX_ERROR = 200
 """Characters of an error that may come from the message at fault."""
 
