@@ -8,6 +8,10 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
+
+# Its functions take the group of the time of their import as a default and so hold it for good: an optimiser imports
+# them, and a group that is there by then outlives its end, with gloo's threads, which the interpreter's end may abort.
+import torch.distributed.nn
 from torch import distributed, nn
 
 from training.device import open_device
@@ -30,8 +34,7 @@ class World(NamedTuple):
         """Put the mean over the processes in the place of each gradient; parameters without one are left alone.
 
         One sum over all gradients in a row. torch's DistributedDataParallel hides that sum behind the backward pass,
-        which is not worth having for networks this small, and keeps gloo's threads alive past the end of the group:
-        the interpreter's own end then aborts a process now and then.
+        which is not worth having for networks this small.
         """
         if self.size == 1:
             return
