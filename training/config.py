@@ -13,7 +13,6 @@ from nets.normalisation import FrameZScore
 from pipeline.errors import ConfigError
 from pipeline.settings import convert_to, read_yaml, with_setting
 from training.losses.config import LossConfig
-from training.teacher import TeacherConfig
 
 Probability = Annotated[float, Meta(ge=0, le=1)]
 Positive = Annotated[float, Meta(gt=0)]
@@ -61,6 +60,7 @@ class SourceConfig(_Section, frozen=True):
             targets: which side that is cannot be told of a turned picture. ``transposed`` swaps rows and columns at
             random and no more, for masks that are off as much to the one side as up or down.
         simulated: probability of a simulated target in a crop. Not where masks are off: simulated ones never are.
+        teacher: name or path of weights whose maps of these crops are learned beside the masks (``loss.taught``).
         validation: fraction kept out of training, by a hash of the name; or a text file of names, below the folder.
     """
 
@@ -75,6 +75,7 @@ class SourceConfig(_Section, frozen=True):
     masks_by: Literal["area", "nearest"] = "area"
     turned: bool | Literal["transposed"] = True
     simulated: Probability = 0.0
+    teacher: Annotated[str, Meta(min_length=1)] | None = None
     validation: Annotated[float, Meta(ge=0, lt=1)] | Annotated[str, Meta(min_length=1)] = 0.0
 
 
@@ -184,7 +185,6 @@ class TrainConfig(_Section, frozen=True):
     network: NetworkConfig = NetworkConfig()
     normalisation: FrameZScore = FrameZScore()
     loss: LossConfig = LossConfig()
-    teacher: TeacherConfig = TeacherConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
     run: RunConfig = RunConfig()
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.random import Generator
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -34,12 +35,14 @@ class Batch(NamedTuple):
         masks: (N, 1, crop, crop), float32 in {0, 1}.
         ignored: (N, 1, crop, crop), bool, where nobody can tell: doubtful targets, and what is near a cut; never where
             the mask is 1.
+        sources: (N,), which source each is of.
         names: of the pictures, as ``folder/name``.
     """
 
     pictures: Tensor
     masks: Tensor
     ignored: Tensor
+    sources: NDArray[np.int64]
     names: list[str]
 
 
@@ -82,6 +85,7 @@ def draw_batch(pool: Pool, config: DataConfig, norm: FrameZScore, rng: Generator
         whole[inner].contiguous(),
         (masks & ~crops.cut)[:, None][inner].float().contiguous(),
         doubt[:, None][inner].contiguous(),
+        placement.source,
         [
             f"{config.sources[s].folder}/{pool.names[p]}"
             for s, p in zip(placement.source, placement.picture, strict=True)

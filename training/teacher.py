@@ -1,11 +1,13 @@
-"""A trained network that another one learns from."""
+"""Trained networks that another one learns from: each teaches the crops of some data sets."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
 
+import msgspec
+import numpy as np
 import torch
-from msgspec import Meta, Struct
+from numpy.typing import NDArray
 from torch import Tensor
 
 import nets
@@ -14,44 +16,52 @@ from nets.normalisation import FrameZScore
 from pipeline.errors import ConfigError
 
 
-class TeacherConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Whose maps are learned beside the masks.
-
-    Attributes:
-        weights: name or path; none learns from masks alone.
-        weight: of its maps in the loss; the rest is left to the masks.
-    """
-
-    weights: str | None = None
-    weight: Annotated[float, Meta(gt=0, le=1)] = 0.5
-
-
-class Teacher:
+class Teachers:
     """Logits of trained weights, without gradients.
 
     Args:
-        weights: name or path.
-        normalisation: of the pictures that it will be shown.
+        weights: name or path, of each source of the recipe; none where masks alone are learned.
+        normalisation: of the pictures that they will be shown. One that knows of no changes is shown the rest.
         device: where they are.
-        bfloat16: whether its convolutions run in bfloat16.
+        bfloat16: whether their convolutions run in bfloat16.
 
     Raises:
-        ConfigError: the weights cannot be read, or see pictures otherwise normalised.
+        ConfigError: weights cannot be read, or see pictures otherwise normalised.
     """
 
-    def __init__(self, weights: str, normalisation: FrameZScore, device: torch.device, bfloat16: bool) -> None:
-        try:
-            network, manifest = nets.load(weights, device)
-        except nets.WeightsError as error:
-            raise ConfigError(f"teacher.weights: {error}") from None
-        if manifest.input.normalisation != normalisation:
-            raise ConfigError(f"teacher.weights: {weights} has another normalisation than the recipe")
-        self._network = fold(network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    def __init__(
+        self, weights: Sequence[str | None], normalisation: FrameZScore, device: torch.device, bfloat16: bool
+    ) -> None:
+        self._weights = np.array([name or "" for name in weights])
         self._device, self._bfloat16 = device, bfloat16
+        self._networks = {}
+        for name in filter(None, dict.fromkeys(weights)):
+            try:
+                network, manifest = nets.load(name, device)
+            except nets.WeightsError as error:
+                raise ConfigError(f"data.sources: teacher: {error}") from None
+            seen = manifest.input.normalisation
+            if seen not in (normalisation, msgspec.structs.replace(normalisation, change=False)):
+                raise ConfigError(f"data.sources: teacher: {name} has another normalisation than the recipe")
+            self._networks[name] = fold(network).to(memory_format=torch.channels_last), seen.channels  # type: ignore[call-overload]
 
     @torch.no_grad()
-    def logits(self, pictures: Tensor) -> Tensor:
-        """(N, 1, H, W), float32, of network input (N, C, H, W)."""
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
-            logits: Tensor = self._network(pictures)
-        return logits.float()
+    def logits(self, pictures: Tensor, sources: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """What is taught of a batch.
+
+        Args:
+            pictures: (N, C, H, W), network input; the channel of changes, if any, is the last.
+            sources: (N,), which source of the recipe each is of.
+
+        Returns:
+            rows (M,), int64, of the crops that have a teacher, and their logits (M, 1, H, W), float32.
+        """
+        rows, maps = [torch.empty(0, dtype=torch.int64)], [pictures[:0, :1].float()]
+        for name, (network, channels) in self._networks.items():
+            taught = torch.from_numpy(np.flatnonzero(self._weights[sources] == name))
+            if len(taught):
+                seen = pictures[taught.to(self._device), :channels].contiguous(memory_format=torch.channels_last)
+                with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
+                    maps.append(network(seen).float())
+                rows.append(taught)
+        return torch.cat(rows).to(self._device), torch.cat(maps)

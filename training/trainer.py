@@ -26,7 +26,7 @@ from training.metrics.strict import StrictScore
 from training.optimisation import AveragedWeights, build_optimiser, learning_rate
 from training.pool import Pool
 from training.side_by_side import sheet, side_by_side
-from training.teacher import Teacher
+from training.teacher import Teachers
 from training.widening import shown_changes, widened
 
 STATE, BEST, AVERAGED = "state.safetensors", "best.safetensors", "ema.safetensors"
@@ -60,11 +60,8 @@ class Trainer:
             raise ConfigError(f"data.batch: {recipe.data.batch} crops do not part evenly among {world.size} processes")
         torch.manual_seed(recipe.run.seed)
         self.network = build_network(recipe).to(world.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.teacher = (
-            Teacher(weights, recipe.normalisation, world.device, recipe.run.precision == "bfloat16")
-            if (weights := recipe.teacher.weights)
-            else None
-        )
+        taught = [source.teacher for source in recipe.data.sources]
+        self.teachers = Teachers(taught, recipe.normalisation, world.device, recipe.run.precision == "bfloat16")
         self.averaged = AveragedWeights(self.network, recipe.optimiser.ema)
         self.optimiser = build_optimiser(self.network, recipe.optimiser)
         training, self.validation = load_sources(Path(recipe.data.root), recipe.data.sources)
@@ -141,9 +138,10 @@ class Trainer:
         with torch.autocast(self.world.device.type, torch.bfloat16, enabled=recipe.run.precision == "bfloat16"):
             logits, heads = self.network(pictures)
         loss = total_loss(logits, heads, batch.masks, recipe.loss, warm, batch.ignored)
-        if self.teacher is not None:
-            taught = distillation(logits, self.teacher.logits(pictures))
-            loss = torch.lerp(loss, taught, recipe.teacher.weight)
+        rows, maps = self.teachers.logits(pictures, batch.sources)
+        if len(rows):
+            share = recipe.loss.taught * len(rows) / len(logits)
+            loss = torch.lerp(loss, distillation(logits[rows], maps), share)
         return loss
 
     def validate(self, most: int) -> None:

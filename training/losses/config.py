@@ -24,6 +24,7 @@ class LossConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         location_weight: of the location term.
         hard_weight: of the hard negatives: the mean cross-entropy of the background pixels where it is largest.
         hard_share: which part of all pixels they are.
+        taught: share of a teacher's map in the loss of the crops that have one; the rest is left to the masks.
         warm_up: part of the run, from its start, in which the scale weight is 1 and there are neither location term nor
             hard negatives: before the network knows targets, these are noise.
     """
@@ -36,4 +37,5 @@ class LossConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     location_weight: Annotated[float, Meta(ge=0)] = 1.0
     hard_weight: Annotated[float, Meta(ge=0)] = 0.0
     hard_share: Annotated[float, Meta(gt=0, le=1)] = 0.01
+    taught: Annotated[float, Meta(gt=0, le=1)] = 0.5
     warm_up: Share = 0.0
