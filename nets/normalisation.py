@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 import cv2
@@ -100,41 +101,44 @@ def normalise(planes: Tensor, mean: Tensor, gain: Tensor, norm: FrameZScore) -> 
     mean, gain = mean.view(-1, 1, 1, 1), gain.view(-1, 1, 1, 1)
     channels = torch.empty(len(counts), norm.channels, *counts.shape[2:], device=counts.device)
     channels[:, :1] = (counts - mean) * gain
-    level = counts - mean.round()
     for channel, side in enumerate(norm.windows, start=1):
-        local, squares = _box_means(level, side)
+        local, squares = _box_means(counts, side)
         variance = squares.addcmul_(local, local, value=-1).float()
         spread = variance.clamp_(min=norm.min_std**2).sqrt_()
-        channels[:, channel : channel + 1] = (level - local).float() / spread
+        channels[:, channel : channel + 1] = local.neg_().add_(counts).float().div_(spread)
     if norm.change:
         channels[:, -1:] = change * _CHANGE_GAIN if change.shape[1] else 0.0
     return channels.clamp_(-norm.clip, norm.clip)
 
 
-def _box_means(level: Tensor, side: int) -> tuple[Tensor, Tensor]:
-    """Means of the values and of their squares over a square around each pixel, of what of it lies in the picture.
+def _box_means(counts: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """Means of the counts and of their squares over a square around each pixel, of what of it lies in the picture.
 
     Double precision: where the ground is hot, the sky's noise is a millionth of the squares it is told from. Whole
     numbers of 16 bits have exact sums in it, whoever takes them, and in whatever order.
 
     Args:
-        level: (N, 1, H, W), float32.
+        counts: (N, 1, H, W), float32.
         side: of the square, odd.
 
     Returns:
         two of (N, 1, H, W), float64.
     """
-    rows, columns = (_inside(length, side, level.device) for length in level.shape[2:])
-    share = (1.0 / rows)[:, None] * (1.0 / columns)
-    # OpenCV's running sums take a tenth of the time on a CPU; a compiler cannot see into them.
-    on_cpu = level.device.type == "cpu" and not torch.compiler.is_compiling()
-    values, squares = (_filtered if on_cpu else _pooled)(level, side)
+    # OpenCV's running sums take a tenth of the time on a CPU; a compiler cannot see into them, nor into a cache.
+    on_cpu = counts.device.type == "cpu" and not torch.compiler.is_compiling()
+    height, width = counts.shape[2:]
+    if on_cpu:
+        values, squares = _filtered(counts, side)
+        share = _kept_share(height, width, side, counts.device)
+    else:
+        values, squares = _pooled(counts, side)
+        share = _share(height, width, side, counts.device)
     return values.mul_(share), squares.mul_(share)
 
 
-def _filtered(level: Tensor, side: int) -> tuple[Tensor, Tensor]:
-    """Sums over squares, of the values (N, 1, H, W) and of their squares, float64, by OpenCV."""
-    size, outside, planes = (side, side), cv2.BORDER_CONSTANT, level[:, 0].numpy()
+def _filtered(counts: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """Sums over squares, of the counts (N, 1, H, W) and of their squares, float64, by OpenCV."""
+    size, outside, planes = (side, side), cv2.BORDER_CONSTANT, counts[:, 0].numpy()
     sums = np.empty((2, *planes.shape))
     for plane, values, squares in zip(planes, *sums, strict=True):
         cv2.boxFilter(plane, cv2.CV_64F, size, values, normalize=False, borderType=outside)
@@ -143,16 +147,25 @@ def _filtered(level: Tensor, side: int) -> tuple[Tensor, Tensor]:
     return values, squares
 
 
-def _pooled(level: Tensor, side: int) -> tuple[Tensor, Tensor]:
+def _pooled(counts: Tensor, side: int) -> tuple[Tensor, Tensor]:
     """The same on any device: along the rows, then along the columns.
 
     Sums of so few neighbours keep all cores of a GPU at work, where running sums go down a column one by one.
     """
-    exact, half = level.double(), side // 2
+    exact, half = counts.double(), side // 2
     both = torch.cat([exact, exact.square()], 1)
     both = F.avg_pool2d(both, (1, side), 1, (0, half), divisor_override=1)
     both = F.avg_pool2d(both, (side, 1), 1, (half, 0), divisor_override=1)
     return both[:, :1], both[:, 1:]
+
+
+def _share(height: int, width: int, side: int, device: torch.device) -> Tensor:
+    """One over the pixels of the picture in the square around each; (height, width), float64."""
+    rows, columns = (_inside(length, side, device) for length in (height, width))
+    return (1.0 / rows)[:, None] * (1.0 / columns)
+
+
+_kept_share = lru_cache(maxsize=16)(_share)
 
 
 def _inside(length: int, side: int, device: torch.device) -> Tensor:

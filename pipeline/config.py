@@ -37,11 +37,12 @@ class Placement(_Section, frozen=True):
 
     Attributes:
         capture: ``auto`` puts live sources into processes, since a hanging driver can only be killed there.
+        detect: in a process, so that the network need not wait for Python that runs in other stages.
     """
 
     capture: Literal["auto", "thread", "process"] = "auto"
     preprocess: Where = "thread"
-    detect: Where = "thread"
+    detect: Where = "process"
     track: Where = "thread"
     sinks: Where = "thread"
 

@@ -84,7 +84,7 @@ class Overlay:
             gray = np.asarray(cv2.resize(gray, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC), np.uint8)
         clean = np.asarray(cv2.cvtColor(gray, cv2.COLOR_GRAY2BGR), np.uint8)
 
-        canvas = clean.copy()
+        framed, canvas = _frame_of(clean)
         for polygon in self._masked:
             corners = _on_canvas(polygon, scale)
             _strokes(canvas, np.stack([corners, np.roll(corners, -1, axis=0)], axis=1), MASKED)
@@ -96,7 +96,8 @@ class Overlay:
             taken.append(_label(canvas, track, scale, taken))
         for track in tracks:
             _uncover(canvas, clean, track, scale)
-        return _framed(canvas, message, age_ms)
+        _caption(framed, message, age_ms)
+        return framed
 
 
 def _mark(canvas: Canvas, track: np.void, trail: NDArray[np.float64], scale: int) -> None:
@@ -199,11 +200,17 @@ def _text(canvas: Canvas, text: str, x: int, y: int, colour: Colour) -> None:
     cv2.putText(canvas, text, (x, y), _FONT, _FONT_SCALE, colour, 1, cv2.LINE_AA)
 
 
-def _framed(canvas: Canvas, message: Tracked, age_ms: float) -> Canvas:
-    """The canvas with the strip below, padded to even sides as video coders want them."""
-    height, width = canvas.shape[:2]
+def _frame_of(clean: Canvas) -> tuple[Canvas, Canvas]:
+    """A copy with a strip below, padded to even sides as video coders want them; and the picture's part of it."""
+    height, width = clean.shape[:2]
     framed = np.full((height + STRIP + height % 2, width + width % 2, 3), _STRIP_GREY, np.uint8)
-    framed[:height, :width] = canvas
+    canvas = framed[:height, :width]
+    canvas[:] = clean
+    return framed, canvas
+
+
+def _caption(framed: Canvas, message: Tracked, age_ms: float) -> None:
+    """Write what the operator should know of a frame into its strip."""
     header, states = message.header, message.track_table()["state"]
     confirmed, coasting = int((states == CONFIRMED).sum()), int((states == COASTING).sum())
     tracks = f"{confirmed} tracked" + (f", {coasting} coasting" if coasting else "")
@@ -211,9 +218,8 @@ def _framed(canvas: Canvas, message: Tracked, age_ms: float) -> Canvas:
     _text(framed, f"{header.source}    frame {header.frame}    {header.pts:.2f} s    {tracks}", 8, line, WHITE)
 
     age = f"{age_ms:.0f} ms old" if age_ms < 10_000 else f"{age_ms / 1000:.0f} s old"
-    right = width - 8
+    right = framed.shape[1] - 8
     for text, colour in ((age, WHITE), *([] if message.ego.ok else [("camera motion unknown", WARNING)])):
         right -= cv2.getTextSize(text, _FONT, _FONT_SCALE, 1)[0][0]
         _text(framed, text, right, line, colour)
         right -= 16
-    return framed

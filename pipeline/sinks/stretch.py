@@ -48,4 +48,4 @@ class Stretch:
         first = (low + high - span) / 2
         counts = np.arange(int(np.iinfo(picture.dtype).max) + 1)
         table = np.clip((counts - first) * (255 / span), 0, 255).astype(np.uint8)
-        return np.asarray(table[picture])
+        return np.asarray(table.take(picture))  # half of the time of an index

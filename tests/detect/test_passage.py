@@ -137,9 +137,8 @@ def test_a_run_warns_once_of_what_went_otherwise(weights, tmp_path, monkeypatch)
     monkeypatch.setattr(TorchBackend, "run", cramped)
     monkeypatch.setattr(TorchBackend, "__init__", with_batches(TorchBackend.__init__, 2))
     warnings: list[str] = []
-    config = load(
-        None, [f"detect.weights={weights}", "detect.device=cpu", "detect.backend=torch", "sinks.overlay=false"]
-    )
+    detect = [f"detect.weights={weights}", "detect.device=cpu", "detect.backend=torch"]
+    config = load(None, [*detect, "placement.detect=thread", "sinks.overlay=false"])  # where the patch is seen
     address = "test://demo?width=64&height=48&frames=3"
     outcome = Supervisor(config, [("a", address)], tmp_path / "out", warnings.append).run()
     assert not outcome.errors

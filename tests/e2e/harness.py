@@ -13,7 +13,9 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = "test://demo?width=96&height=64&frames=12"
 LONG = "test://demo?width=96&height=64&frames=20000"
-FAST = ["--set", "sinks.overlay=false", "--set", "detect.threads=1"]
+STAGES = ("capture", "preprocess", "detect", "track", "sinks")
+PROCESSES = [f"--set=placement.{stage}=process" for stage in STAGES]
+FAST = ["--set=sinks.overlay=false", "--set=detect.threads=1", "--set=placement.detect=thread"]
 
 
 def front_door(*args: str, runtime: Path, **kwargs: Any) -> subprocess.CompletedProcess[str]:

@@ -15,10 +15,8 @@ import cv2
 import pytest
 
 from tests.conftest import wait_until
-from tests.e2e.harness import FAST, assert_nothing_left, lines, record, start, worker_of
+from tests.e2e.harness import FAST, PROCESSES, STAGES, assert_nothing_left, lines, record, start, worker_of
 
-STAGES = ("capture", "preprocess", "detect", "track", "sinks")
-PROCESSES = [f"--set=placement.{stage}=process" for stage in STAGES]
 QUICK = ["--set", "supervisor.backoff_s=0.1"]
 FRAMES = 80
 SCENE = f"test://demo?width=64&height=64&frames={FRAMES}"

@@ -8,9 +8,7 @@ import cv2
 import pytest
 
 from tests.conftest import real_data
-from tests.e2e.harness import FAST, SMALL, assert_nothing_left, front_door, lines, record
-
-PROCESSES = [f"--set=placement.{stage}=process" for stage in ("capture", "preprocess", "detect", "track", "sinks")]
+from tests.e2e.harness import FAST, PROCESSES, SMALL, assert_nothing_left, front_door, lines, record
 
 
 def test_one_run_writes_everything_that_is_promised(tmp_path: Path, runtime: Path) -> None:

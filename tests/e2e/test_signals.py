@@ -10,14 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.harness import FAST, LONG, assert_nothing_left, lines, record, start, workers_of
+from tests.e2e.harness import FAST, LONG, PROCESSES, assert_nothing_left, lines, record, start, workers_of
 
-PLACEMENTS = {
-    "threads": [],
-    "processes": [
-        f"--set=placement.{stage}=process" for stage in ("capture", "preprocess", "detect", "track", "sinks")
-    ],
-}
+PLACEMENTS = {"threads": [], "processes": PROCESSES}
 
 
 def wait_for_lines(out: Path, count: int, run: subprocess.Popen[str], limit_s: float = 60) -> None:
@@ -72,7 +67,7 @@ def test_killed_stage_without_restarts_ends_the_run_with_its_name(tmp_path: Path
 
 
 def test_killed_supervisor_takes_its_stages_along(tmp_path: Path, runtime: Path) -> None:
-    run = start(LONG, *FAST, *PLACEMENTS["processes"], "--out", str(tmp_path), runtime=runtime)
+    run = start(LONG, *FAST, *PROCESSES, "--out", str(tmp_path), runtime=runtime)
     wait_for_lines(tmp_path, 5, run)
     assert len(workers_of(run.pid)) == 5
     run.kill()
