@@ -17,6 +17,8 @@ from torch.nn import functional as F
 Picture = NDArray[np.unsignedinteger[Any]]
 CHANGE_STEPS = 12
 """Steps of a change picture per standard deviation; 255 of them are 21."""
+_EXACT_PIXELS = 2**17
+"""Of so many the squares of 16 bits have a sum whose root, rounded to a double, has a square within a fifth of it."""
 _CHANGE_GAIN = 1 / (4 * CHANGE_STEPS)
 """What is a target in most frames has changed by 4 to 20 deviations: the network sees 1 to 5."""
 
@@ -54,8 +56,7 @@ class FrameZScore(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 def frame_statistics(picture: Picture) -> tuple[float, float]:
     """Mean and population standard deviation in counts.
 
-    The sums are exact integers, so the result depends neither on the order of summation nor on the machine
-    (up to 8 million 16-bit pixels; beyond that to double precision).
+    The sums are exact integers, so the result depends neither on the order of summation nor on the machine.
 
     Args:
         picture: (H, W), uint8 or uint16, not empty.
@@ -65,14 +66,12 @@ def frame_statistics(picture: Picture) -> tuple[float, float]:
     """
     if picture.dtype not in (np.uint8, np.uint16) or picture.size == 0:
         raise ValueError(f"frame statistics need a non-empty uint8 or uint16 picture, got {picture.dtype}")
-    # Counting from the middle of the range keeps the sum of squares inside the 53 bits of a double.
-    middle = (int(np.iinfo(picture.dtype).max) + 1) // 2
-    counts = picture.ravel().astype(np.float64)
-    counts -= middle
-    # Not np.dot: its BLAS threads go on spinning after every frame, on the cores that the network needs.
-    pixels, total, squares = counts.size, int(counts.sum()), int(np.square(counts).sum())
-    variance = (pixels * squares - total * total) / (pixels * pixels)
-    return middle + total / pixels, math.sqrt(variance)
+    rows = max(1, _EXACT_PIXELS // picture.shape[1])
+    parts = [np.ascontiguousarray(picture[top : top + rows]) for top in range(0, len(picture), rows)]
+    total = sum(int(cv2.sumElems(part)[0]) for part in parts)
+    squares = sum(round(cv2.norm(part, cv2.NORM_L2SQR)) for part in parts)  # OpenCV 5 takes a root and squares it again
+    pixels = picture.size
+    return total / pixels, math.sqrt((pixels * squares - total * total) / (pixels * pixels))
 
 
 def change_picture(significance: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -105,7 +104,7 @@ def normalise(planes: Tensor, mean: Tensor, gain: Tensor, norm: FrameZScore) -> 
         local, squares = _box_means(counts, side)
         variance = squares.addcmul_(local, local, value=-1).float()
         spread = variance.clamp_(min=norm.min_std**2).sqrt_()
-        channels[:, channel : channel + 1] = local.neg_().add_(counts).float().div_(spread)
+        torch.div(torch.sub(counts, local, out=local).float(), spread, out=channels[:, channel : channel + 1])
     if norm.change:
         channels[:, -1:] = change * _CHANGE_GAIN if change.shape[1] else 0.0
     return channels.clamp_(-norm.clip, norm.clip)
