@@ -6,15 +6,26 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from pipeline.errors import ConfigError
 from tools.video_figures import Result, by_set, found
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.transforms import Bbox
+
 THRESHOLDS = (0.3, 0.5, 0.7, 0.9, 0.97, 0.99, 0.997, 0.999, 0.9997, 0.9999)
 SUFFIXES = (".json", ".png")
+CORNERS = {
+    (4, -3): ("left", "top"),
+    (-4, 3): ("right", "bottom"),
+    (4, 3): ("left", "bottom"),
+    (-4, -3): ("right", "top"),
+}
+"""Where a label may begin from its point, and how it is aligned there."""
 
 Curves = dict[str, list[dict[str, Any]]]
 
@@ -46,21 +57,40 @@ def write(sets: Curves, path: Path) -> None:
 def _draw(sets: Curves, path: Path) -> None:
     from matplotlib.figure import Figure  # noqa: PLC0415  # of the optional part "train"
 
-    figure = Figure(figsize=(7.0, 5.0), layout="constrained")
+    figure = Figure(figsize=(7.0, 5.0), dpi=110, layout="constrained")
     axis = figure.add_subplot()
+    labels: list[tuple[str, float, float]] = []
     for name, points in sets.items():
         known = [(p["false_tracks_per_minute"], p["pd"], p["threshold"]) for p in points if p["minutes"]]
         axis.plot([x for x, _, _ in known], [y for _, y, _ in known], ".-", label=name)
+        marks = []
         for (x, y), same in groupby(known, key=itemgetter(0, 1)):
             thresholds = [f"{threshold:g}" for _, _, threshold in same]
-            label = " to ".join(dict.fromkeys([thresholds[0], thresholds[-1]]))
-            axis.annotate(label, (x, y), (4, -9), textcoords="offset points", fontsize="x-small")
+            marks.append((" to ".join(dict.fromkeys([thresholds[0], thresholds[-1]])), x, y))
+        labels += marks[:1] + marks[1:][::-1]  # both ends of a curve first: they tell which way it runs
     axis.set_xscale("symlog", linthresh=1.0)  # zero false tracks is a point too
     axis.set_xlim(-0.1, 3 * max(1.0, axis.get_xlim()[1]))
-    axis.set_ylim(0, 1.02)
+    axis.set_ylim(max(0.0, min((y for _, _, y in labels), default=0.0) - 0.1), 1.02)
     axis.set_xlabel("false tracks per minute")
     axis.set_ylabel("Pd")
-    axis.set_title("Detection threshold beside each point", fontsize="medium")
+    axis.set_title("Detection threshold beside the points", fontsize="medium")
     axis.grid(alpha=0.3)
     axis.legend(loc="lower left")
-    figure.savefig(path, format="png", dpi=110)
+    figure.canvas.draw()  # the layout decides where the points come to lie
+    taken: list[Bbox] = []
+    for text, x, y in labels:
+        _label(axis, text, (x, y), taken)
+    figure.savefig(path, format="png")
+
+
+def _label(axis: Axes, text: str, place: tuple[float, float], taken: list[Bbox]) -> None:
+    """Write beside a point, in the first of four corners where nothing is written yet, or not at all."""
+    for corner, (across, upright) in CORNERS.items():
+        words = axis.annotate(
+            text, place, corner, textcoords="offset points", fontsize="x-small", ha=across, va=upright
+        )
+        space = words.get_window_extent()
+        if not any(space.overlaps(other) for other in taken):
+            taken.append(space)
+            return
+        words.remove()
