@@ -69,6 +69,7 @@ def _draw(sets: Curves, path: Path) -> None:
             marks.append((" to ".join(dict.fromkeys([thresholds[0], thresholds[-1]])), x, y))
         labels += marks[:1] + marks[1:][::-1]  # both ends of a curve first: they tell which way it runs
     axis.set_xscale("symlog", linthresh=1.0)  # zero false tracks is a point too
+    axis.xaxis.set_major_formatter("{x:g}")
     axis.set_xlim(-0.1, 3 * max(1.0, axis.get_xlim()[1]))
     axis.set_ylim(max(0.0, min((y for _, _, y in labels), default=0.0) - 0.1), 1.02)
     axis.set_xlabel("false tracks per minute")
