@@ -166,11 +166,17 @@ class Prepared(_Message, frozen=True, tag="prepared"):
 
 
 class Detected(_Message, frozen=True, tag="detected"):
-    """From detect: the detections of the frame, as rows of ``DETECTION_DTYPE``."""
+    """From detect.
+
+    Attributes:
+        detections: of the frame, as rows of ``DETECTION_DTYPE``.
+        noisy: how much of what changes in it is noise, and not clutter; 0 where nobody can tell.
+    """
 
     header: FrameHeader
     ego: EgoMotion
     detections: bytes
+    noisy: Annotated[float, Meta(ge=0, le=1)] = 0.0
 
     def table(self) -> Table:
         """Detections as a read-only structured array of shape (n,)."""

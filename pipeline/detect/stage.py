@@ -141,7 +141,12 @@ class DetectStage:
             if key not in self._masks:
                 self._masks[key] = draw(polygons, key[1:])
             detections = uncovered(detections, self._masks[key])
-        detected = Detected(header=message.header, ego=message.ego, detections=detections.tobytes())
+        detected = Detected(
+            header=message.header,
+            ego=message.ego,
+            detections=detections.tobytes(),
+            noisy=0.0 if message.moving is None else 1 - message.moving.weight,
+        )
         return Packet(detected, packet.picture)
 
 

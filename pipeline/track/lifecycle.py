@@ -17,12 +17,17 @@ TRUST, DOUBT = 20.0, 10.0
 """Recent evidence that a track is born with, and below which it is given up, nats. A hit is worth some eight."""
 SURE = 80.0
 """Recent evidence that outweighs what came before: a chain of chance that a target has walked into is that target."""
+PATIENCE, ALONE = 3.0, 40.0
+"""Evidence that keeps a track waiting for its M-th hit, and that confirms it whatever its gaps, nats; where false peaks
+come by chance alone, since only there is chance what it is reckoned to be. Leaves and waves return to their places."""
+NOISY = 0.5
+"""So much of what changes must be noise."""
 SMALL = 40.0
 """Area in px below which a target is no wider than optics draw it, and sharp."""
 _ROUNDING = 1e-9
 
 
-def next_state(state: Ints, life: Table, matched: Flags, config: TrackConfig) -> Ints:
+def next_state(state: Ints, life: Table, matched: Flags, config: TrackConfig, by_chance: bool = False) -> Ints:
     """State after this frame: confirmed once seen often enough, coasting in frames without a hit.
 
     Args:
@@ -37,6 +42,7 @@ def next_state(state: Ints, life: Table, matched: Flags, config: TrackConfig) ->
             that motion finds at the start do not count against what the network has found. What has been found for
             its motion has to move as well, and to be seen in most frames, of its life or of late: what a coder, a wave
             or the wind changes stays where it is, and chance has gaps.
+        by_chance: what changes is noise. A dim target has gaps as well, so there evidence is asked for instead.
     """
     known, tentative = np.where(matched, CONFIRMED, COASTING), state == TENTATIVE
     worthy = (life["new_hits"] >= config.clutter.new_hits) | (not config.clutter.enabled)
@@ -44,6 +50,7 @@ def next_state(state: Ints, life: Table, matched: Flags, config: TrackConfig) ->
     count = np.where(clear, np.count_nonzero(rivals & clear), np.count_nonzero(rivals))
     worthy |= (life["known_hits"] == 0) & (count <= config.clutter.few)
     often = (life["hits"] >= MOTION_SHARE * life["age"]) | (life["recent"] >= SURE)
+    often |= by_chance & (life["evidence"] >= ALONE)
     moves = often & (life["moved"] >= config.moved_px)
     worthy &= (life["clear_hits"] >= config.confirm_hits - _ROUNDING) | (
         (life["evidence"] >= config.motion_evidence) & moves
@@ -67,16 +74,18 @@ def clearness(detections: Table, clear_snr: float) -> NDArray[np.float64]:
     return np.where(detections["motion"] == 0, told * np.exp(soft), 0.0)
 
 
-def hopeful(state: Ints, hits: Ints, age: Ints, config: TrackConfig) -> Flags:
+def hopeful(state: Ints, life: Table, config: TrackConfig, by_chance: bool = False) -> Flags:
     """Tracks that are confirmed, have had M hits, or may still have them within the first N frames of their life.
 
     Args:
         state: (n,) after this frame.
-        hits: (n,) frames with a detection since birth.
-        age: (n,) frames since birth, the birth included.
+        life: (n,) with the columns hits, age and evidence of ``next_state``.
         config: M of N is ``confirm_hits`` of ``confirm_window``.
+        by_chance: what changes is noise, so that evidence tells whether to wait for longer.
     """
-    within_reach: Flags = hits + (config.confirm_window - age) >= config.confirm_hits
+    hits = life["hits"]
+    within_reach: Flags = hits + (config.confirm_window - life["age"]) >= config.confirm_hits
+    within_reach |= by_chance & (life["evidence"] >= PATIENCE)
     known: Flags = (state != TENTATIVE) | (hits >= config.confirm_hits)
     return within_reach | known
 

@@ -82,7 +82,7 @@ class TrackStage:
                 place = self._places[header.source] = _Place(tracker, header.pts, shape)
             elif place.shape != shape:
                 place.tracker.reset(shape)
-            tracks = place.tracker.step(message.table(), header.pts - place.pts, message.ego)
+            tracks = place.tracker.step(message.table(), header.pts - place.pts, message.ego, message.noisy)
             place.pts, place.shape = header.pts, shape
             if self._journal is not None:
                 self._journal.row(header.source)[IDS] = place.tracker.next_id - 1

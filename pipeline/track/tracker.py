@@ -28,7 +28,7 @@ from pipeline.track.config import TrackConfig
 from pipeline.track.evidence import MISS, hit, recent
 from pipeline.track.kalman import Array
 from pipeline.track.leap import SHARE, heirs, leaps
-from pipeline.track.lifecycle import TRUST, clearness, coast_s, doubtful, hopeful, is_steady, next_state
+from pipeline.track.lifecycle import NOISY, TRUST, clearness, coast_s, doubtful, hopeful, is_steady, next_state
 from pipeline.track.looks import unlike
 from pipeline.track.meeting import BEHIND_S, MERGED_SIGMA, meet
 from pipeline.track.memory import LostTargets
@@ -84,7 +84,7 @@ class Tracker:
         self._tracks: Table = np.empty(0, TRACK_DTYPE)
         self._life: Table = np.empty(0, _LIFE_DTYPE)
 
-    def step(self, detections: Table, dt: float, ego: EgoMotion) -> Table:
+    def step(self, detections: Table, dt: float, ego: EgoMotion, noisy: float = 0.0) -> Table:
         """Take in one frame.
 
         Args:
@@ -92,6 +92,7 @@ class Tracker:
             dt: seconds of media time since the previous frame. A clock that stands still or runs backwards
                 counts as ``MIN_DT``.
             ego: camera motion since the previous frame; its matrix is used only where ``ok``.
+            noisy: how much of what changes in the frame is noise, 0 to 1.
 
         Returns:
             (n,) rows of ``TRACK_DTYPE`` ordered by id: all live tracks, velocities as seen in the image.
@@ -119,14 +120,15 @@ class Tracker:
         self._weigh(rows, columns, positions, detections, behind, dt)
         self._update(rows, detections[columns], positions[columns], merged)
         self._wait(behind, dt)
-        self._age(rows, detections[columns], new[columns], known[columns])
+        by_chance = noisy >= NOISY
+        self._age(rows, detections[columns], new[columns], known[columns], by_chance)
         held = columns[is_steady(self._tracks["state"], self._life)[rows]]
         self._clutter.forget(positions[held])  # where a target hovers it may be found again
         # Peaks of motion come anywhere by chance: only those that a track has taken tell of a place.
         chance = np.setdiff1d(np.flatnonzero(detections["motion"] > 0), columns)
         self._clutter.add(np.delete(positions, np.concatenate([held, chance]), axis=0))
         self._inherit(dt)
-        self._give_up()
+        self._give_up(by_chance)
         if (np.diff(self._tracks["id"]) < 0).any():  # a number from before has come back
             self._keep(np.argsort(self._tracks["id"]))
         free = np.delete(np.arange(len(detections)), columns)
@@ -204,7 +206,7 @@ class Tracker:
         self._life["behind_s"][waits] += dt
         self._life["unseen_s"][waits] -= dt
 
-    def _age(self, rows: Indices, detections: Table, new: Flags, known: Flags) -> None:
+    def _age(self, rows: Indices, detections: Table, new: Flags, known: Flags, by_chance: bool) -> None:
         life = self._life
         matched = np.zeros(len(life), bool)
         matched[rows] = True
@@ -216,7 +218,7 @@ class Tracker:
         life["moved"] = np.hypot(*(self._mean[:, :2] - self._births).T)
         life["unseen_s"][matched] = life["behind_s"][matched] = 0.0
         before = self._tracks["state"].copy()
-        self._tracks["state"] = next_state(before, life, matched, self.config)
+        self._tracks["state"] = next_state(before, life, matched, self.config, by_chance)
         self._recognise((before == TENTATIVE) & (self._tracks["state"] != TENTATIVE))
 
     def _recognise(self, confirmed: Flags) -> None:
@@ -236,10 +238,10 @@ class Tracker:
             self._life[name][new] += self._life[name][old]
         self._keep(np.delete(np.arange(len(self._tracks)), old))
 
-    def _give_up(self) -> None:
+    def _give_up(self, by_chance: bool) -> None:
         self._end(doubtful(self._tracks["state"], self._life["recent"]))
         life = self._life
-        hopes = hopeful(self._tracks["state"], life["hits"], life["age"], self.config)
+        hopes = hopeful(self._tracks["state"], life, self.config, by_chance)
         if not hopes.all():
             self._keep(hopes)
         inside = ((self._mean[:, :2] >= -0.5) & (self._mean[:, :2] <= self._size - 0.5)).all(axis=1)

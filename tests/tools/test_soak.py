@@ -111,7 +111,7 @@ def test_short_soak_of_a_real_run(tmp_path: Path, capsys: pytest.CaptureFixture[
     code = main(["--minutes", "0.07", "--source", scene, *wide, "--json", str(figures), "--samples", str(samples)])
     said = capsys.readouterr()
     result = json.loads(figures.read_text())
-    assert set(result["processes"]) == {"main", "capture.demo"}, said.err
+    assert set(result["processes"]) == {"main", "capture.demo", "detect"}, said.err
     source = result["sources"]["demo"]
     assert source["wrong"] == [] and source["delivered"] > 10, "more than the scene is long"
     assert source["captured"] == source["delivered"] + source["dropped"]
@@ -119,7 +119,7 @@ def test_short_soak_of_a_real_run(tmp_path: Path, capsys: pytest.CaptureFixture[
     grows = any(process["grows"] for process in result["processes"].values())
     assert code == grows and ("FAILED" if grows else "passed") in said.out
     seen = [json.loads(line) for line in samples.read_text().splitlines()]
-    assert {line["process"] for line in seen} == {"main", "capture.demo"}
+    assert {line["process"] for line in seen} == {"main", "capture.demo", "detect"}
     assert all(line["memory_mb"] > 1 for line in seen)
 
 

@@ -10,7 +10,18 @@ import pytest
 from pipeline.messages import COASTING, CONFIRMED, DETECTION_DTYPE, TENTATIVE
 from pipeline.track.clutter import ClutterConfig
 from pipeline.track.config import TrackConfig
-from pipeline.track.lifecycle import DOUBT, SMALL, SURE, clearness, doubtful, hopeful, is_steady, next_state
+from pipeline.track.lifecycle import (
+    ALONE,
+    DOUBT,
+    PATIENCE,
+    SMALL,
+    SURE,
+    clearness,
+    doubtful,
+    hopeful,
+    is_steady,
+    next_state,
+)
 from tests.messages import rows
 
 T, C, K, GONE = TENTATIVE, CONFIRMED, COASTING, None
@@ -38,7 +49,7 @@ def test_m_of_n(m, n, hits, states):
     for age, hit in enumerate(hits[1:], start=2):
         count += int(hit)
         state = next_state(state, lived(count[0]), np.array([hit == "1"]), config)
-        alive = hopeful(state, count, np.array([age]), config)[0]
+        alive = hopeful(state, lived(count[0], age=age), config)[0]
         seen.append(int(state[0]) if alive else GONE)
     assert seen == states
 
@@ -59,7 +70,7 @@ def test_what_stands_in_the_scene_is_not_confirmed_but_kept(state, hits, new_hit
     config = TrackConfig(confirm_hits=3, confirm_window=5, clutter=ClutterConfig(new_hits=2, few=few))
     found = next_state(np.array([state]), lived(hits, new_hits, known_hits), np.array([True]), config)
     assert found.tolist() == [after]
-    assert hopeful(found, np.array([hits]), np.array([100]), config).tolist() == [hits >= 3]
+    assert hopeful(found, lived(hits, age=100), config).tolist() == [hits >= 3]
 
 
 @pytest.mark.parametrize(
@@ -81,6 +92,21 @@ def test_what_is_found_for_its_motion_has_to_move(hits, clear_hits, age, moved, 
     )
     life = lived(hits, clear_hits=clear_hits, age=age, moved=moved, evidence=evidence, recent=recent)
     assert next_state(np.array([T]), life, np.array([True]), config).tolist() == [after]
+
+
+@pytest.mark.parametrize(("by_chance", "after"), [(False, [T, T]), (True, [C, T])])
+def test_where_what_changes_is_noise_a_target_may_have_gaps(by_chance, after):
+    """Seen in two frames of five, which is no sign of chance there; evidence is."""
+    config = TrackConfig(clutter=ClutterConfig(enabled=False))
+    rich, poor = (lived(8, clear_hits=0, age=20, moved=9.0, evidence=said) for said in (ALONE, ALONE - 0.1))
+    found = next_state(np.full(2, T), np.concatenate([rich, poor]), np.ones(2, bool), config, by_chance)
+    assert found.tolist() == after
+
+
+@pytest.mark.parametrize(("by_chance", "waited_for"), [(False, [False, False]), (True, [True, False])])
+def test_where_what_changes_is_noise_evidence_keeps_a_track_waiting(by_chance, waited_for):
+    life = np.concatenate([lived(3, age=8, evidence=said) for said in (PATIENCE, PATIENCE - 0.1)])
+    assert hopeful(np.full(2, T), life, TrackConfig(), by_chance).tolist() == waited_for
 
 
 @pytest.mark.parametrize(

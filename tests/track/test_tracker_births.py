@@ -42,6 +42,29 @@ def test_chance_peaks_of_motion_are_never_confirmed_and_a_target_among_them_is()
     assert np.mean(held) > 0.85
 
 
+def test_a_target_that_is_seen_every_other_frame_is_confirmed_where_what_changes_is_noise():
+    """There a track is waited for while evidence speaks for it; chance alone has no more of it than before."""
+
+    def held(noisy, seed, seen=0.55):
+        """Share of the frames in which the target is, and tracks elsewhere."""
+        rng = np.random.default_rng(seed)
+        tracker, on_it, elsewhere = Tracker(CONFIG, shape=(256, 256)), 0, set()
+        for t in range(200):
+            found, place = rng.uniform(0, 256, (5, 2)).tolist(), np.array([20 + 0.9 * t, 128 + 0.3 * t])
+            if rng.uniform() < seen:
+                found.append((place + rng.normal(0, 0.5, 2)).tolist())
+            tracks = tracker.step(detections(found, motion=6), DT, STILL, noisy)
+            tracks = tracks[tracks["state"] != TENTATIVE]
+            near = np.hypot(tracks["x"] - place[0], tracks["y"] - place[1]) < 5
+            on_it += bool(near.any())
+            elsewhere |= set(tracks["id"][~near].tolist())
+        return on_it / 200, len(elsewhere)
+
+    clutter, noise = (np.mean([held(noisy, seed) for seed in range(4)], axis=0) for noisy in (0.4, 0.6))
+    assert noise[0] > clutter[0] + 0.1
+    assert not any(held(1.0, seed, seen=0.0)[1] for seed in range(4))
+
+
 def test_a_target_among_glitter_takes_longer_and_one_beside_it_does_not():
     def confirmed(seed, x, glitters=8):
         """Frames until it is."""

@@ -89,7 +89,9 @@ def wire() -> list[bytes]:
             Prepared(header=deep, intensity=Intensity(mean=900.5, gain=0.1), ego=ego, moving=moving),
             np.ones((2, 3), np.uint16),
         ),
-        Packet(Detected(header=_header(), ego=EgoMotion(), detections=detections), np.zeros((2, 3), np.uint8)),
+        Packet(
+            Detected(header=_header(), ego=EgoMotion(), detections=detections, noisy=0.5), np.zeros((2, 3), np.uint8)
+        ),
         Packet(Tracked(header=deep, ego=ego, detections=detections, tracks=tracks), np.ones((2, 3), np.uint16)),
         Packet(EndOfSource(session=SESSION, source="a", reason="failed", error="é", captured=9, dropped={"stale": 2})),
     ]
