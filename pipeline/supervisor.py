@@ -149,8 +149,11 @@ class Supervisor:
         return reports
 
     def _start_what_is_due(self) -> None:
+        # A camera that runs before somebody can look at its frames only makes old ones.
+        ready = self.stopping or all(watch.opened for watch in self._watches.values() if watch.plan.role != "capture")
         for watch in self._watches.values():
-            if watch.due and self._abort_at is None:
+            may = ready or watch.plan.role != "capture" or not is_live(watch.plan.address)
+            if may and watch.due and self._abort_at is None:
                 watch.start(self._launch)
 
     def _launch(self, plan: graph.StagePlan) -> Child:

@@ -30,6 +30,7 @@ class Watch:
         state: last heard, of this life or the one before; None before the first word.
         causes: why each earlier life ended.
         stuck: what shows that it hangs; empty if nothing does.
+        opened: it has got ready in this life, or failed to.
     """
 
     def __init__(self, plan: StagePlan, config: SupervisorConfig, clock: Callable[[], float] = time.monotonic) -> None:
@@ -41,7 +42,7 @@ class Watch:
         self._child: Child | None = None
         self._heard_at = self._moved_at = self._start_at = clock()
         self._done = 0
-        self._opened = False
+        self.opened = False
         self._kill_at: float | None = None
         self._gone_at: float | None = None
 
@@ -57,7 +58,7 @@ class Watch:
 
     def start(self, launch: Callable[[StagePlan], Child]) -> None:
         """Begin a life."""
-        self._opened, self.stuck, self._kill_at, self._gone_at = False, "", None, None
+        self.opened, self.stuck, self._kill_at, self._gone_at = False, "", None, None
         if self.state is not None:
             self.state = replace(self.state, state="starting")  # what the earlier life said of itself is past
         self._child = launch(self.plan)
@@ -66,8 +67,8 @@ class Watch:
     def hear(self, state: StageState) -> None:
         """The stage has spoken."""
         self.state, self._heard_at = state, self._clock()
-        if not self._opened and state.state != "starting":
-            self._opened, self._moved_at = True, self._heard_at
+        if not self.opened and state.state != "starting":
+            self.opened, self._moved_at = True, self._heard_at
 
     def excuse(self, seconds: float) -> None:
         """Time in which nobody listened."""
@@ -137,11 +138,11 @@ class Watch:
             if now > self._kill_at:
                 self._child.kill()
             return ""
-        limit: float = getattr(self._config.stuck_s, self.plan.role) if self._opened else self._config.start_s
+        limit: float = getattr(self._config.stuck_s, self.plan.role) if self.opened else self._config.start_s
         self.stuck = ""
         if now - self._heard_at > limit:
             self.stuck = f"no word for {limit:g} s"
-        elif self._opened and now - self._moved_at > limit:
+        elif self.opened and now - self._moved_at > limit:
             self.stuck = f"frames wait, none done for {limit:g} s"
         if self.stuck:
             self.terminate()

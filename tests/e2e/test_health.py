@@ -104,6 +104,20 @@ def test_what_happens_to_a_run_can_be_seen(runtime: Path, monkeypatch: pytest.Mo
         finish(run, runtime)
 
 
+def test_a_camera_is_not_started_before_its_frames_can_be_looked_at(
+    runtime: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, seen = Asked(runtime, monkeypatch), list[RunStatus]()
+    run = start(FLOOD, *FAST, "--set=placement.detect=process", runtime=runtime)
+    try:
+        asked.until(lambda s: seen.append(s) or s.state == "running")
+        early = [s for s in seen if s.stages["detect"].state in ("waiting", "starting")]
+        assert early
+        assert {(s.stages["capture.crossing"].pid, s.sources["crossing"].captured) for s in early} == {(None, 0)}
+    finally:
+        finish(run, runtime)
+
+
 def test_a_source_that_gives_nothing_makes_the_run_degraded_and_is_named(
     runtime: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
