@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
 
 import cv2
@@ -60,22 +60,22 @@ class Pool:
         self.spots = np.concatenate(spots)
         self.spots_of = np.array([len(places) for places in spots])
         self.first_spot = _starts(self.spots_of)
-        self._start = _starts(self.height * self.width)
+        pixels = self.height * self.width
+        self._start = _starts(pixels)
         # torch has next to no arithmetic of 16 bit without a sign, so all counts lie around 0 of one with it.
-        self._counts = _joined(
-            [sample.picture.ravel().astype(np.int32) - 2**15 for sample in samples], np.int16, device
-        )
-        labels = [
-            (sample.mask > 0) * TARGET + ((sample.mask == 0) & (sample.ignored > 0)) * UNKNOWN for sample in samples
-        ]
-        self._labels = _joined([label.ravel() for label in labels], np.uint8, device)
-        changes = [np.zeros_like(s.mask) if s.change is None else s.change for s in samples] if self.changes else []
-        self._change = _joined([change.ravel() for change in changes], np.uint8, device)
+        counts = (sample.picture.astype(np.int32) - 2**15 for sample in samples)
+        self._counts = _joined(counts, pixels, np.int16, device)
+        self._labels = _joined((_labels(sample) for sample in samples), pixels, np.uint8, device)
+        seen = samples if self.changes else []
+        changes = (np.zeros_like(s.mask) if s.change is None else s.change for s in seen)
+        self._change = _joined(changes, pixels[: len(seen)], np.uint8, device)
         spectra = [_spectrum(sample.picture) for sample in samples]
-        self._levels = _joined([s[0] / top for s, top in zip(spectra, self.top, strict=True)], np.float32, device)
-        self._share = _joined([s[1] / s[1].sum() for s in spectra], np.float32, device)
-        self._levels_of = np.array([len(s[0]) for s in spectra])
+        self._levels_of = np.array([len(levels) for levels, _ in spectra])
         self._first_level = _starts(self._levels_of)
+        levels = (levels / top for (levels, _), top in zip(spectra, self.top, strict=True))
+        self._levels = _joined(levels, self._levels_of, np.float32, device)
+        share = (pixels / pixels.sum() for _, pixels in spectra)
+        self._share = _joined(share, self._levels_of, np.float32, device)
 
     def windows(
         self, pictures: NDArray[np.int64], left: NDArray[np.int64], top: NDArray[np.int64], side: int
@@ -125,6 +125,11 @@ class Pool:
         return torch.from_numpy(values).to(self.device, non_blocking=True)
 
 
+def _labels(sample: Sample) -> NDArray[np.uint8]:
+    target = sample.mask > 0
+    return np.where(target, np.uint8(TARGET), np.where(sample.ignored > 0, np.uint8(UNKNOWN), np.uint8(0)))
+
+
 def _spectrum(picture: Picture) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The counts that occur, and how often each does."""
     pixels = np.bincount(picture.ravel())
@@ -148,9 +153,14 @@ def _starts(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.cumsum(lengths) - lengths
 
 
-def _joined(parts: Sequence[NDArray[np.generic]], dtype: type[np.generic], device: torch.device) -> Tensor:
-    flat = [part.astype(dtype) for part in parts]
-    return torch.from_numpy(np.concatenate(flat) if flat else np.empty(0, dtype)).to(device)
+def _joined(
+    parts: Iterable[NDArray[np.generic]], lengths: NDArray[np.int64], dtype: type[np.generic], device: torch.device
+) -> Tensor:
+    """Arrays end to end, (sum of lengths,); one is in memory at a time, for all of a data set take gigabytes."""
+    line = np.empty(int(lengths.sum()), dtype)
+    for part, first, length in zip(parts, _starts(lengths), lengths, strict=True):
+        line[first : first + length] = part.ravel()
+    return torch.from_numpy(line).to(device)
 
 
 def _reflected(places: Tensor, sizes: Tensor) -> Tensor:

@@ -47,7 +47,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 (out / RECIPE).write_bytes(msgspec.yaml.encode(recipe))
             except OSError as error:
                 raise ConfigError(f"{out}: {error.strerror}") from None
-        keep_freed_memory()
         if recipe.run.threads:
             torch.set_num_threads(recipe.run.threads)
         torch.backends.cudnn.benchmark = True  # all batches are of one size
@@ -55,6 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             trainer = Trainer(recipe, out, world, time.monotonic, lambda line: print(line, flush=True))
             if options.resume:
                 trainer.resume()
+            keep_freed_memory()  # from here on: what reading the pictures took goes back
             with _heeding_signals(trainer):
                 trainer.run()
         if trainer.stopping:
