@@ -98,7 +98,7 @@ class UShape(nn.Module):
 
 
 class UNet(UShape):
-    """The plain U-Net: 8.637 M parameters and 16.5 G multiply-adds on 3x256x256 at the default width.
+    """The plain U-Net: 8.634 M parameters and 16.5 G multiply-adds on 3x256x256 at the default width.
 
     Args:
         in_channels: channels of the input.

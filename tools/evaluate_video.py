@@ -5,7 +5,8 @@
 
 Every ``NAME.csv`` below DIR that lies beside ``NAME.mp4`` or a folder ``NAME/`` of frames is one video; its header
 is ``frame,x,y,w,h`` (frame from 0 in decoding order, box top-left and size in px; a point has empty w,h; a frame
-without a row has no target). The real stages run one after another (``tools/replay.py``). A true target matches a
+without a row has no target; of several rows of a frame, the first is always the same target, and so on, or HOTA, IDF1
+and switches mean nothing). The real stages run one after another (``tools/replay.py``). A true target matches a
 confirmed or coasting track within max(5 px, half its box's diagonal).
 """
 
@@ -20,6 +21,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -29,6 +31,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from pipeline import config as configuration
+from pipeline.arguments import count
 from pipeline.config import Config
 from pipeline.errors import ConfigError, PipelineError, one_line
 from pipeline.messages import TENTATIVE, Table
@@ -143,8 +146,8 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--videos", default="", help="names, separated by commas (default: all)")
     parser.add_argument("--config", type=Path)
     parser.add_argument("--set", action="append", default=[], dest="settings", metavar="KEY.PATH=VALUE")
-    parser.add_argument("--jobs", type=int, default=1, help="videos at once, each with one CPU thread if above 1")
-    parser.add_argument("--frames", type=int, help="only the first N frames of each video")
+    parser.add_argument("--jobs", type=count, default=1, help="videos at once, each with one CPU thread if above 1")
+    parser.add_argument("--frames", type=count, help="only the first N frames of each video")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep what was detected, and start from it next time")
     parser.add_argument("--json", type=Path, help="write all figures, also per class and per video")
     parser.add_argument("--curve", type=Path, metavar="FILE.json|FILE.png", help="Pd against false tracks")
@@ -184,6 +187,8 @@ def _check_outputs(json: Path | None, curve: Path | None, sheet: Path | None) ->
     for word, path in (("json", json), ("curve", curve)):
         if path and (path.is_dir() or not path.parent.is_dir()):
             raise ConfigError(f"--{word} {path}: no file can be there")
+    if curve and curve.suffix == ".png" and find_spec("matplotlib") is None:
+        raise ConfigError("--curve: matplotlib is missing; pip install '.[train]'")
     if sheet:
         try:
             sheet.mkdir(parents=True, exist_ok=True)

@@ -30,6 +30,7 @@ from tqdm import tqdm
 
 from pipeline import config as configuration
 from pipeline.account import total
+from pipeline.arguments import count, positive
 from pipeline.errors import ConfigError, PipelineError, one_line
 from tools.trend import percentile, thirds
 from tools.watched_run import RunFailed, WatchedRun, sustainable_rate
@@ -234,10 +235,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--scene", default=SCENE, help="test:// address without fps, frames, live and loop (%(default)s)"
     )
-    parser.add_argument("--loads", type=float, nargs="+", default=[0.5, 1, 2, 4], metavar="X")
+    parser.add_argument("--loads", type=positive, nargs="+", default=[0.5, 1, 2, 4], metavar="X")
     parser.add_argument("--policy", nargs="+", choices=POLICIES, default=list(POLICIES))
-    parser.add_argument("--seconds", type=float, default=20.0, help="of each live run, from its first result on")
-    parser.add_argument("--frames", type=int, default=200, help="of the scene as a file")
+    parser.add_argument("--seconds", type=positive, default=20.0, help="of each live run, from its first result on")
+    parser.add_argument("--frames", type=count, default=200, help="of the scene as a file")
     parser.add_argument("--set", action="append", default=[], dest="settings", metavar="KEY=VALUE")
     parser.add_argument("--json", type=Path, metavar="FILE")
     args = parser.parse_args(argv)

@@ -22,6 +22,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.arguments import count, natural, positive
 from pipeline.capture.scene import Scene, SceneSpec
 from pipeline.capture.scene.spec import NAMES
 from tools.changes import Changes
@@ -100,12 +101,14 @@ def main(argv: Sequence[str]) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="tools.render_stills", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--scenes", type=int, default=100)
-    parser.add_argument("--per-scene", type=int, default=5)
-    parser.add_argument("--seed", type=int, default=10_000)
-    parser.add_argument("--snr", type=float, nargs=2, default=(4.0, 30.0), metavar=("LOW", "HIGH"))
+    parser.add_argument("--scenes", type=count, default=100)
+    parser.add_argument("--per-scene", type=count, default=5)
+    parser.add_argument("--seed", type=natural, default=10_000)
+    parser.add_argument("--snr", type=positive, nargs=2, default=(4.0, 30.0), metavar=("LOW", "HIGH"))
     parser.add_argument("--moving", action="store_true", help="with what has changed since the frames before")
     args = parser.parse_args(argv)
+    if args.snr[0] > args.snr[1]:
+        parser.error(f"argument --snr: {args.snr[0]:g} is above {args.snr[1]:g}")
     folders = ("images", "masks", "ignored", "changes") if args.moving else ("images", "masks", "ignored")
     rendered = (render_moving if args.moving else render)(args.scenes, args.per_scene, args.seed, tuple(args.snr))
     try:

@@ -29,6 +29,7 @@ from msgspec import Struct
 from tqdm import tqdm
 
 from pipeline.account import total
+from pipeline.arguments import positive
 from pipeline.capture.factory import is_live
 from pipeline.errors import ConfigError, PipelineError, one_line
 from tools.process_tree import MAIN, Held, held
@@ -241,8 +242,8 @@ def _json(value: object) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool."""
     parser = argparse.ArgumentParser(prog="soak", description=(__doc__ or "").split("\n", maxsplit=1)[0])
-    parser.add_argument("--minutes", type=float, required=True)
-    parser.add_argument("--load", type=float, default=0.5, help="of the built-in scene")
+    parser.add_argument("--minutes", type=positive, required=True)
+    parser.add_argument("--load", type=positive, default=0.5, help="of the built-in scene")
     parser.add_argument("--source", nargs="+", default=[], metavar="SRC", help="instead of the built-in scene")
     parser.add_argument("--placement", choices=("thread", "process"), help="of every stage")
     parser.add_argument("--set", action="append", default=[], dest="settings", metavar="KEY=VALUE")

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from pipeline import config as configuration
+from pipeline.arguments import count
 from pipeline.capture.factory import open_source
 from pipeline.config import Config
 from pipeline.errors import PipelineError, one_line
@@ -84,7 +85,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--videos", default="", help="names, separated by commas (default: all)")
     parser.add_argument("--set", action="append", default=[], dest="settings", metavar="KEY.PATH=VALUE")
-    parser.add_argument("--frames", type=int, help="only the first N frames of each video")
+    parser.add_argument("--frames", type=count, help="only the first N frames of each video")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep what was detected, and start from it next time")
     args = parser.parse_args(argv)
     ways: dict[str, Way] = {

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from pipeline.arguments import count
 from pipeline.capture.config import CaptureConfig
 from pipeline.capture.factory import open_source
 from pipeline.errors import ConfigError, PipelineError, one_line
@@ -30,7 +31,6 @@ from tools.box_mask import changed_in_box, in_box, mask_in_box
 from tools.changes import Changes
 from tools.evaluate_video import find_videos, read_labels
 from tools.video_figures import Video
-from training.publish import count
 
 FOLDERS = ("images", "masks", "ignored", "changes", "img_idx")
 RIM = np.ones((3, 3), np.uint8)

@@ -24,7 +24,7 @@ def disturb(
     """Disturb every crop by itself.
 
     Args:
-        pictures: (N, 1, crop, crop), float32 in 0..1, counts over the top of the bit depth.
+        pictures: (N, 1, side, side), float32 in 0..1, counts over the top of the bit depth.
         pool: what they were cut from.
         chosen: (N,), which pictures of it.
         config: probabilities and strengths.

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 import nets
 from nets.normalisation import Picture
+from pipeline.arguments import natural, probability
 from pipeline.errors import BackendError, ConfigError, PipelineError
 from training import predict
 from training.data import names, read_grey, read_sample
@@ -143,14 +144,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--sheets", type=Path, metavar="DIR", help="write the best and the worst pictures by IoU there")
     parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw Pd against false alarms; needs matplotlib")
     parser.add_argument("--device", choices=DEVICES, default="auto", help="auto takes cuda if there is one")
-    parser.add_argument("--threshold", type=float, help="probability; default: the manifest's; legacy: 0.5")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves the choice to torch")
+    parser.add_argument("--threshold", type=probability, help="probability; default: the manifest's; legacy: 0.5")
+    parser.add_argument("--threads", type=natural, default=0, help="CPU threads; 0 leaves the choice to torch")
     options = parser.parse_args(arguments)
     if options.threads:
         torch.set_num_threads(options.threads)
     try:
-        if options.threshold is not None and not 0 < options.threshold < 1:
-            raise ConfigError(f"--threshold {options.threshold:g}: a probability between 0 and 1")
         exact_float32()
         device, gallery = open_device(options.device, "--device"), Gallery() if options.sheets else None
         write_plot = _plotter() if options.plot else None

@@ -25,6 +25,7 @@ from torch import nn
 
 import nets
 from nets.manifest import FOLDER, SUFFIX, Input, Manifest, Training, Validation
+from pipeline.arguments import count, natural, probability
 from pipeline.errors import ConfigError, PipelineError
 from training import checkpoint, predict
 from training.config import TrainConfig
@@ -177,20 +178,6 @@ def publish(
     return nets.save(out / f"{name}{SUFFIX}", network, manifest), text
 
 
-def count(text: str) -> int:
-    """A number of at least 1, for argparse."""
-    if int(text) < 1:
-        raise ValueError(text)
-    return int(text)
-
-
-def probability(text: str) -> float:
-    """A number between 0 and 1, for argparse."""
-    if not 0 < float(text) < 1:
-        raise ValueError(text)
-    return float(text)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m training.publish", description=(__doc__ or "").split("\n")[0])
@@ -213,7 +200,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--track-threshold", type=probability, help="peak probability that may start a track; default: the threshold"
     )
     parser.add_argument("--device", choices=DEVICES, default="auto", help="auto takes cuda if there is one")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves the choice to torch")
+    parser.add_argument("--threads", type=natural, default=0, help="CPU threads; 0 leaves the choice to torch")
     options = parser.parse_args(arguments)
     if options.threads:
         torch.set_num_threads(options.threads)

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 import nets
 from nets.normalisation import Picture
+from pipeline.arguments import natural, probability
 from pipeline.errors import BackendError, ConfigError, PipelineError
 from training import predict
 from training.data import names, read_grey
@@ -104,10 +105,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--weights", required=True, metavar="NAME_OR_PATH", help="shipped name, or a safetensors file")
     parser.add_argument("--data", type=Path, metavar="DIR", help="folder with images/; default: even noise")
     parser.add_argument("--split", metavar="FILE", help="text file with one name a line, also below DIR")
-    parser.add_argument("--threshold", type=float, help="probability; default: the manifest's")
+    parser.add_argument("--threshold", type=probability, help="probability; default: the manifest's")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the counts there")
     parser.add_argument("--device", choices=DEVICES, default="auto", help="auto takes cuda if there is one")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=natural, default=0)
     options = parser.parse_args(arguments)
     try:
         if (options.data is None) != (options.split is None):

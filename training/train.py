@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 import torch
 
+from pipeline.arguments import positive
 from pipeline.errors import ConfigError, PipelineError
 from pipeline.heap import keep_freed_memory
 from training import checkpoint, config
@@ -30,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a value of the recipe")
     parser.add_argument("--resume", type=Path, metavar="RUN", help="folder of a run to go on with")
     parser.add_argument("--out", type=Path, help="folder of a new run; default: runs/NAME of the recipe")
-    parser.add_argument("--max-minutes", type=float, help="time budget; the same as --set run.max_minutes=...")
+    parser.add_argument("--max-minutes", type=positive, help="time budget; the same as --set run.max_minutes=...")
     options = parser.parse_args(arguments)
     if (options.config is None) == (options.resume is None):
         parser.error("either --config or --resume")

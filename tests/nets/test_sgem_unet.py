@@ -61,9 +61,10 @@ def test_linear_attention_equals_the_matrix_product(queries, keys, depth, width,
     torch.testing.assert_close(implied.sum(dim=-1), torch.ones(2, 3, queries), rtol=1e-5, atol=1e-5)
 
 
-def test_features_far_below_zero_do_not_divide_by_zero():
-    nothing = positive(torch.full((1, 4, 2), -200.0))
-    assert linear_attention(nothing, nothing, torch.ones(1, 4, 2)).isfinite().all()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_features_far_below_zero_do_not_divide_by_zero(dtype):
+    nothing = positive(torch.full((1, 4, 2), -200.0, dtype=dtype))
+    assert linear_attention(nothing, nothing, torch.ones(1, 4, 2, dtype=dtype)).isfinite().all()
 
 
 def test_linear_attention_of_a_large_picture_fits_half_precision():

@@ -84,3 +84,12 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path, capsys):
     error = capsys.readouterr().err
     assert error.startswith(f"tools.render_stills: error: {tmp_path}/file")
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("words", ["--scenes 0", "--per-scene 0", "--seed -1", "--snr 0 5", "--snr 9 5"])
+def test_numbers_that_make_no_pictures_are_refused(tmp_path, words, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--out", str(tmp_path / "out"), *words.split()])
+    assert stop.value.code == 2
+    assert f"argument {words.split()[0]}:" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -168,7 +168,6 @@ def test_the_split_may_also_be_a_path_of_its_own(weights, data, tmp_path, capsys
         (["--weights", "nonesuch"], 4, "no shipped weights named 'nonesuch'"),
         (["--data", "/nonexistent"], 2, "/nonexistent/img_idx/train.txt: No such file"),
         (["--split", "other.txt"], 2, "other.txt: No such file"),
-        (["--threshold", "1.5"], 2, "--threshold 1.5: a probability between 0 and 1"),
         (["--sheets", "/dev/null/sheets"], 2, "/dev/null/sheets: Not a directory"),
         (["--plot", "/nonexistent/froc.png"], 2, "/nonexistent/froc.png: No such file"),
         (["--json", "/nonexistent/out.json"], 2, "/nonexistent/out.json: No such file"),

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from pipeline.arguments import count, natural
 from tools.chaos import kills, report
 from tools.chaos.faults import FAULTS
 from tools.chaos.trial import attempt
@@ -32,8 +33,8 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--only", action="append", choices=names, metavar="NAME", help="may be given again")
     parser.add_argument("--source", default=SCENE, metavar="FILE", help="of 90 frames or more (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE")
-    parser.add_argument("--kills", type=int, metavar="N", help="random kill -9 of stages under load")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--kills", type=count, metavar="N", help="random kill -9 of stages under load")
+    parser.add_argument("--seed", type=natural, default=0)
     args = parser.parse_args(argv)
     if args.list:
         sys.stdout.write("".join(f"{fault.name}: {fault.obstacle() or 'can be tried'}\n" for fault in FAULTS))

@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline.arguments import count, natural
 from tools.fuzz.engine import fuzz, save
 from tools.fuzz.targets import TARGETS, corpus
 
@@ -27,10 +28,10 @@ def main(argv: Sequence[str]) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="tools.fuzz", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--target", action="append", choices=TARGETS, help="may be given again (default: all)")
-    parser.add_argument("--runs", type=int, help="inputs per target (default: 10000, or no limit with --seconds)")
+    parser.add_argument("--runs", type=count, help="inputs per target (default: 10000, or no limit with --seconds)")
     parser.add_argument("--seconds", type=float, default=math.inf, help="most time per target")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--jobs", type=int, default=1, help="processes at once")
+    parser.add_argument("--seed", type=natural, default=0)
+    parser.add_argument("--jobs", type=count, default=1, help="processes at once")
     parser.add_argument("--findings", type=Path, default=Path(tempfile.gettempdir()) / "fuzz-findings")
     parser.add_argument("--engine", choices=("mutation", "atheris"), default="mutation")
     args = parser.parse_args(argv)

@@ -47,13 +47,13 @@ def mean(predicted: Tensor, true: Tensor) -> Tensor:
 
 
 def ratio(predicted: Tensor, true: Tensor) -> Tensor:
-    """M / M = (1 - S) / (1 + S), in [0, 1]."""
+    """The smaller area over the larger, m / M = (1 - S) / (1 + S), in [0, 1]."""
     s = mismatch(predicted, true)
     return (1 - s) / (1 + s)
 
 
 def linear(predicted: Tensor, true: Tensor) -> Tensor:
-    """M / (M + d) = (1 - S) / (1 + 3 S), in [0, 1]."""
+    """The same, the difference counted once more: m / (M + d) = (1 - S) / (1 + 3 S), in [0, 1]."""
     s = mismatch(predicted, true)
     return (1 - s) / (1 + 3 * s)
 
