@@ -49,7 +49,7 @@ class CaptureConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         rtsp_transport: how RTSP servers send; udp has less delay but loses packets.
         remote: how sources on other machines are trusted.
         bit_depth: bits in use of pictures with 16-bit pixels, if fewer than 16 (cameras of 10 to 14 bit
-            store each pixel in 16); pictures with 8-bit pixels are not concerned.
+            store each pixel in 16); pictures with 8-bit pixels are not concerned. It is told along with every frame.
     """
 
     open_timeout_s: Seconds = 10.0

@@ -36,7 +36,7 @@ class DetectConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         tile_overlap: px that neighbouring tiles share at least.
         threshold: probability of a detection; none means what the weights were validated with.
         low_ratio: weak detections down to this share of the threshold are passed on too; 1 for none.
-        min_area: px.
+        min_area: px, of what the network finds; of what moves, little more than its peak stands out.
         max_area: px.
         max_detections: per frame, the best are kept.
         masks: by name of the source, or ``*`` for all: polygons, corners x, y in px, in which nothing is detected.

@@ -36,7 +36,7 @@ class EgoMotionConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     Attributes:
         enabled: False asserts that the camera stands still: identity, trusted, no work.
-        max_width: wider pictures are halved until they fit, for this estimate only.
+        max_width: wider pictures are halved until they fit, for this estimate only; none to a side below 64 px.
         inlier_px: largest distance of an inlier from the fitted motion.
         min_inliers: points that must agree.
         min_inlier_ratio: share of the tracked points that must agree.
@@ -100,7 +100,9 @@ def fit(previous: Picture, current: Picture, config: EgoMotionConfig) -> EgoMoti
     _check(current)
     if previous.shape != current.shape or previous.dtype != current.dtype:
         return UNKNOWN
-    factor = 2 ** max(0, math.ceil(math.log2(previous.shape[1] / config.max_width)))
+    wanted = math.ceil(math.log2(previous.shape[1] / config.max_width))
+    allowed = math.floor(math.log2(min(previous.shape) / (2 * _MIN_SIDE)))  # a strip is wide, and has little height
+    factor = 2 ** max(0, min(wanted, allowed))
     a, b = stretch(_shrink(previous, factor), _shrink(current, factor))
     if min(a.shape) < _MIN_SIDE:
         return UNKNOWN

@@ -101,6 +101,14 @@ def test_a_pan_over_clouds_adds_up():
     assert np.linalg.norm((summed @ centre - true @ centre)[:2]) < 0.7
 
 
+@pytest.mark.parametrize("size", [(2048, 128), (700, 90), (90, 700)])
+def test_a_strip_is_not_shrunk_to_nothing(size):
+    matrix = affine(3.0, 1.0, size=size)
+    ego = fit(scene(size=size), scene(matrix, size=size), CONFIG)
+    assert ego.ok
+    assert error_px(ego, matrix, size) < 0.1
+
+
 @pytest.mark.parametrize("max_width", [120, 239])
 def test_a_shrunk_picture_gives_the_motion_of_the_whole_one(max_width):
     size = (480, 384)
