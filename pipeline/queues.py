@@ -32,9 +32,9 @@ from typing import NamedTuple
 
 import msgspec
 import zmq
-from zmq.utils.monitor import recv_monitor_message
 
 from pipeline.account import CLOSED, CRASH, Account, Ledger
+from pipeline.connections import Connections
 from pipeline.messages import EndOfSource, Key, Packet, key_of, source_of
 from pipeline.receiver import Credit, Done, Got, Leave, Mapped, Ready, prepare
 from pipeline.slots import LEAST_BYTES, Shelf
@@ -45,7 +45,6 @@ MAX_WAITING = 256
 MAX_CRASHES = 2
 _WAYS = 5  # frames that tell how long the way is: their median, which one hitch further down does not move
 MAX_CONTROL_BYTES = 1024
-_NONE = -1
 
 
 class Policy(StrEnum):
@@ -113,6 +112,9 @@ class Sender:
         self._staleness_ns = int(staleness_s * 1e9)
         self._clock = clock
         self._ledgers: defaultdict[str, Ledger] = defaultdict(Ledger, ledgers or {})
+        # A message waits until it is sent, and is under way until ``Done``. Of those under way, those that are worked
+        # off (``Credit``) hold no credit. Until the receiver says that it has it (``Got``), a message is only here:
+        # it would go down with this process.
         self._waiting: dict[str, deque[_Item]] = {}
         self._under_way: dict[Key, _Item] = {}
         self._worked_off: set[Key] = set()
@@ -121,15 +123,13 @@ class Sender:
         self._credits = 0
         self._shelf = Shelf(endpoint.startswith("ipc:"), slot_bytes)
         self._ways_ns: deque[int] = deque([0], maxlen=_WAYS)
-        self._peers: set[int] = set()
-        self._connection = _NONE
         self.rejected = 0
 
         self.socket = context.socket(zmq.ROUTER)
         prepare(self.socket, MAX_CONTROL_BYTES)
         self.socket.router_mandatory = True
         configure(self.socket)
-        self._monitor = self.socket.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
+        self._connections = Connections(self.socket)
         self.socket.bind(endpoint)
         self.endpoint = self.socket.get_string(zmq.LAST_ENDPOINT)
 
@@ -178,7 +178,7 @@ class Sender:
         """
         if timeout_s > 0:
             self.socket.poll(int(timeout_s * 1000), zmq.POLLIN)
-        before, deserted = self._identity, self._deserted()
+        before, deserted = self._identity, self._connections.deserted(alone=self._refusal is not None)
         while True:
             try:
                 identity, *body = self.socket.recv_multipart(zmq.NOBLOCK, copy=False)
@@ -212,8 +212,7 @@ class Sender:
         self._under_way.clear()
         self._waiting.clear()
         self._shelf.serve(0)
-        self.socket.disable_monitor()
-        self._monitor.close(0)
+        self._connections.close()
         self.socket.close(0)
 
     def _control(self, identity: bytes, said: Control, part: zmq.Frame) -> None:
@@ -223,10 +222,10 @@ class Sender:
             if identity == self._identity:
                 return
             if self._refusal is not None:
-                if self._connection in self._peers:
+                if self._connections.served:
                     self._refuse(identity, self._refusal)
                     return
-                self._connection = int(part.get(zmq.SRCFD))
+                self._connections.serve(part)
             self._forget_receiver()
             self._identity, self._credits = identity, said.credits
             self._shelf.serve(said.credits)
@@ -300,20 +299,6 @@ class Sender:
         log.warning("a second receiver came and was refused")
         with contextlib.suppress(zmq.ZMQError):  # it may have left again
             self.socket.send_multipart([identity, *encode(refusal)], zmq.NOBLOCK)
-
-    def _deserted(self) -> bool:
-        """Whether the last connection has just closed: how a vanished receiver is known (ipc and tcp)."""
-        closed = False
-        while self._monitor.poll(0):
-            event = recv_monitor_message(self._monitor)
-            if event["event"] == zmq.EVENT_ACCEPTED:
-                self._peers.add(event["value"])
-            elif event["event"] == zmq.EVENT_DISCONNECTED:
-                self._peers.discard(event["value"])
-                closed = True
-                if event["value"] == self._connection:  # its number may be given to another at once
-                    self._connection = _NONE
-        return closed and (not self._peers or (self._refusal is not None and self._connection == _NONE))
 
     def _forget_receiver(self) -> None:
         """Take back what was under way, in its order, as far as it may be sent again."""
