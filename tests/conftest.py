@@ -14,6 +14,9 @@ from hypothesis import settings
 settings.register_profile("steady", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("steady")
 
+# Threads that wait for each other must not keep from their cores the tests that run beside them.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
