@@ -38,7 +38,8 @@ def open_source(address: str, config: CaptureConfig) -> Source:
             return LiveSource(text, partial(CameraFeed, text, config), config)
         case "network":
             live = _is_live(parsed)
-            return LiveSource(redact(text), partial(NetworkFeed, text, config), config, live=live, replays=not live)
+            connect = partial(NetworkFeed, text, config, live)
+            return LiveSource(redact(text), connect, config, live=live, replays=not live)
         case "scene":
             return SceneSource(text)
         case "remote":

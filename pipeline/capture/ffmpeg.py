@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 
 import cv2
 import numpy as np
 
-from pipeline.capture.picture import as_picture
-from pipeline.capture.source import Picture
+from pipeline.capture.picture import as_picture, bits_in_use
+from pipeline.capture.source import Grab
 
 log = logging.getLogger(__name__)
+FALLBACK_FPS = 25.0
 
 # FFmpeg's tags of the pixel formats whose first plane is the luma, 8 bits a pixel.
 _LUMA_8 = frozenset(("Y800", "I420", "IYUV", "YV12", "NV12", "NV21", "Y42B", "422P", "444P", "411P", "Y41B", "YUV9"))
@@ -27,21 +29,24 @@ class Decoder:
     Args:
         address: file name or URL.
         name: for messages.
+        bit_depth: bits in use of pictures with 16-bit pixels, if fewer.
         parameters: pairs of OpenCV open parameters, flat.
 
     Attributes:
         opened: the medium could be opened.
-        fps: frame rate as declared, 0 if not.
+        interval: seconds from picture to picture as declared, 1 / ``FALLBACK_FPS`` if not.
         frames: number of frames as declared, 0 if not (live streams).
     """
 
-    def __init__(self, address: str, name: str, parameters: Sequence[int] = ()) -> None:
-        self._name = name
+    def __init__(self, address: str, name: str, bit_depth: int | None, parameters: Sequence[int] = ()) -> None:
+        self._name, self._bit_depth = name, bit_depth
         self._capture = cv2.VideoCapture(address, cv2.CAP_FFMPEG, list(parameters))
         self.opened = self._capture.isOpened()
         fps, frames = self._capture.get(cv2.CAP_PROP_FPS), self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        self.fps = fps if np.isfinite(fps) and 0 < fps <= 10_000 else 0.0
+        self.interval = 1 / (fps if np.isfinite(fps) and 0 < fps <= 10_000 else FALLBACK_FPS)
         self.frames = int(frames) if 0 < frames < 2**53 else 0
+        self._frame = 0
+        self._start = self._pts = 0.0
         tag = int(self._capture.get(cv2.CAP_PROP_CODEC_PIXEL_FORMAT)) & 0xFFFFFFFF
         pixels = tag.to_bytes(4, "little").decode("latin-1")
         if pixels in _LUMA_8 or pixels == _GRAY_16:
@@ -49,8 +54,8 @@ class Decoder:
         elif bits := _deep_bits(pixels):
             log.warning("%s: stored with %d bits a pixel, which OpenCV reads as 8", name, bits)
 
-    def read(self) -> tuple[Picture, float] | None:
-        """The next picture and its time in seconds as the medium has it; None at the end or on a time-out.
+    def read(self) -> Grab | None:
+        """The next picture with its media time; None at the end or on a time-out.
 
         Raises:
             SourceError: the picture is of a kind or size that cannot be used.
@@ -58,7 +63,15 @@ class Decoder:
         good, image = self._capture.read()
         if not good:
             return None
-        return as_picture(image, self._name), self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+        picture, seconds = as_picture(image, self._name), self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+        frame, self._frame = self._frame, self._frame + 1
+        if frame == 0:
+            self._start = seconds
+        # Clocks of files may stand still or run backwards; media time does not.
+        elapsed = seconds - self._start
+        self._pts = elapsed if frame == 0 or elapsed > self._pts else self._pts + self.interval
+        bits = bits_in_use(picture, self._bit_depth)
+        return Grab(picture, frame, self._pts, time.monotonic_ns(), time.time_ns(), bits)
 
     def close(self) -> None:
         """Release the medium."""

@@ -14,7 +14,7 @@ import cv2
 from pipeline.capture.address import redact
 from pipeline.capture.config import CaptureConfig
 from pipeline.capture.ffmpeg import Decoder
-from pipeline.capture.source import Picture
+from pipeline.capture.source import Grab, Picture
 from pipeline.capture.srt import SrtRelay
 from pipeline.errors import SourceError
 
@@ -28,14 +28,16 @@ class NetworkFeed:
 
     Args:
         url: with credentials.
-        config: time-outs and transport.
+        config: time-outs, transport and bit depth.
+        live: pictures come at their own pace; those of a file on a web server come with their media time instead.
 
     Raises:
         SourceError: one line with the masked address and the reason.
     """
 
-    def __init__(self, url: str, config: CaptureConfig) -> None:
+    def __init__(self, url: str, config: CaptureConfig, live: bool) -> None:
         name = redact(url)
+        self._live = live
         start = time.monotonic()
         target = target_of(url, name)
         self._relay = SrtRelay(url, name, config) if url.startswith("srt:") else None
@@ -52,7 +54,7 @@ class NetworkFeed:
             cv2.CAP_PROP_N_THREADS,
             1,
         ]
-        self._decoder = Decoder(address, name, parameters)
+        self._decoder = Decoder(address, name, config.bit_depth, parameters)
         self.frames = self._decoder.frames
         if self._decoder.opened:
             return
@@ -61,10 +63,10 @@ class NetworkFeed:
         timed_out = time.monotonic() - start >= 0.9 * config.open_timeout_s
         raise SourceError(f"{name}: {reason or _diagnose(url, target, timed_out, config.open_timeout_s)}")
 
-    def read(self) -> Picture | None:
+    def read(self) -> Picture | Grab | None:
         """Wait for the next picture, at most the read time-out; None when the stream is lost or at its end."""
-        shot = self._decoder.read()
-        return None if shot is None else shot[0]
+        grab = self._decoder.read()
+        return grab.picture if grab is not None and self._live else grab
 
     def close(self) -> None:
         """Disconnect."""

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import threading
-import time
 from pathlib import Path
 
 from pipeline.capture import container
 from pipeline.capture.config import CaptureConfig
 from pipeline.capture.ffmpeg import Decoder
-from pipeline.capture.picture import bits_in_use
 from pipeline.capture.source import Grab
 from pipeline.errors import SourceError
 from pipeline.opencv import require
 
-FALLBACK_FPS = 25.0
 _END_SLACK = 2.5
 """Frame times by which the last picture may end before the declared duration."""
 
@@ -41,8 +38,7 @@ class VideoFile:
         self._decoder: Decoder | None = None
         self._lock = threading.Lock()
         self._frame = 0
-        self._start = self._pts = 0.0
-        self._interval = 1 / FALLBACK_FPS
+        self._pts = self._interval = 0.0
 
     def open(self) -> None:
         """Open the file.
@@ -52,7 +48,7 @@ class VideoFile:
         """
         require()
         check_file(self._path, self.name)
-        decoder = Decoder(str(self._path.absolute()), self.name)
+        decoder = Decoder(str(self._path.absolute()), self.name, self._config.bit_depth)
         if not decoder.opened:
             lost = container.missing_bytes(self._path)
             if lost:
@@ -61,7 +57,7 @@ class VideoFile:
                 )
             raise SourceError(f"{self.name}: not a video that can be read")
         self._decoder = decoder
-        self._interval = 1 / (decoder.fps or FALLBACK_FPS)
+        self._interval = decoder.interval
         self.length = decoder.frames or None
         self.state = "open"
 
@@ -74,19 +70,12 @@ class VideoFile:
         with self._lock:
             if self._decoder is None:
                 return None
-            shot = self._decoder.read()
-        if shot is None:
+            grab = self._decoder.read()
+        if grab is None:
             self._check_end()
             return None
-        picture, seconds = shot
-        frame, self._frame = self._frame, self._frame + 1
-        if frame == 0:
-            self._start = seconds
-        # Clocks of files may stand still or run backwards; media time does not.
-        elapsed = seconds - self._start
-        self._pts = elapsed if frame == 0 or elapsed > self._pts else self._pts + self._interval
-        bits = bits_in_use(picture, self._config.bit_depth)
-        return Grab(picture, frame, self._pts, time.monotonic_ns(), time.time_ns(), bits)
+        self._frame, self._pts = grab.frame + 1, grab.pts
+        return grab
 
     def close(self) -> None:
         """Release the file."""

@@ -57,6 +57,16 @@ def test_file_on_a_web_server_is_read_once_to_its_end(tmp_path):
         assert (source.live, source.length, source.reconnects) == (False, 50, 0)
 
 
+@pytest.mark.parametrize("name", ["a.mp4", "a.avi"])
+def test_file_on_a_web_server_has_the_media_time_of_the_file(name, tmp_path):
+    # The clock of this AVI jumps to zero at its end, see test_video_file.
+    path = film(tmp_path / name, "-c:v", "libx264", "-pix_fmt", "yuv420p", "-movflags", "+faststart", frames=50)
+    times = [grab.pts for grab in read_all(open_source(str(path), QUICK))]
+    with web_server(tmp_path) as url:
+        assert [grab.pts for grab in read_all(open_source(f"{url}/{name}", QUICK))] == times
+    assert times[-1] == pytest.approx(49 / 25, abs=1e-3)
+
+
 def test_file_on_a_web_server_that_breaks_off(tmp_path):
     faststart(tmp_path / "a.mp4")
     with web_server(tmp_path, BreakingOff) as url, reading(f"{url}/a.mp4") as it:
