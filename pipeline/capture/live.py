@@ -49,8 +49,8 @@ class LiveSource:
     """Reads one connection after another.
 
     The first connection must succeed. When a later one is lost, ``grab`` looks for the medium again, with
-    exponential back-off, while it keeps its caller waiting; frames are numbered on. A finite medium ends
-    instead.
+    exponential back-off, while it keeps its caller waiting; frames are numbered on. A medium that is finite or
+    would begin again ends instead.
 
     ``close`` never waits. A ``grab`` that waits in another thread meanwhile returns at once when it waits
     between two attempts, within the read time-out when the medium hangs, within the open time-out when a
@@ -87,7 +87,7 @@ class LiveSource:
         self._feed: Feed | None = None
         self._closed = threading.Event()
         self._lock = threading.Lock()
-        self._frame = 0
+        self._frame, self._silent = 0, False
         self._first_ns: int | None = None
         self._lost_ns: int | None = None
         self._delay_s = 0.0
@@ -153,21 +153,31 @@ class LiveSource:
 
     def _next_picture(self) -> Picture | Grab | None:
         while not self._closed.is_set():
+            wait_s, asked = self._config.read_timeout_s, time.monotonic()
             picture = self._feed.read() if self._feed is not None else None
+            # Not of the last answer alone: pictures that the decoder held back come after a time-out.
+            self._silent = self._silent or time.monotonic() - asked >= wait_s
             if picture is not None:
                 self._found()
                 return picture
             if self._closed.is_set():
                 return None
             if self._frame == 0:
-                wait_s = self._config.read_timeout_s
                 raise SourceError(f"{self.name}: opened, but gives no picture within {wait_s:g} s (read_timeout_s)")
-            if self.length is not None:
-                if self._frame < (1 - _LENGTH_SLACK) * self.length:
-                    raise SourceError(f"{self.name}: broke off after {self._frame} of {self.length} frames")
+            if self.length is not None or self.replays:
+                self._check_end()
                 return None
             self._reconnect()
         return None
+
+    def _check_end(self) -> None:
+        """Tell the end of a finite medium from an end before its time."""
+        if self.length is None:
+            if self._silent:
+                wait_s = self._config.read_timeout_s
+                raise SourceError(f"{self.name}: broke off after {self._frame} frames, silent for {wait_s:g} s")
+        elif self._frame < (1 - _LENGTH_SLACK) * self.length:
+            raise SourceError(f"{self.name}: broke off after {self._frame} of {self.length} frames")
 
     def _reconnect(self) -> None:
         """Make one attempt, after the wait that is due. Only a picture proves a connection.

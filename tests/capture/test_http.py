@@ -14,6 +14,7 @@ from pipeline.capture.factory import open_source
 from tests.capture.conftest import film, read_all
 from tests.capture.servers import ffmpeg_server, free_port
 from tests.capture.streams import DIES, FREEZES_AND_IS_RESTARTED, QUICK, error_of, reading, survives
+from tests.conftest import wait_until
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -29,6 +30,14 @@ class BreakingOff(Quiet):
     def copyfile(self, source, outputfile):
         outputfile.write(source.read(os.fstat(source.fileno()).st_size * 6 // 10))
         self.close_connection = True
+
+
+class FallingSilent(BreakingOff):
+    """A web server that then holds the connection until the other end has hung up."""
+
+    def copyfile(self, source, outputfile):
+        super().copyfile(source, outputfile)
+        self.connection.recv(1)
 
 
 @contextmanager
@@ -73,6 +82,27 @@ def test_file_on_a_web_server_that_breaks_off(tmp_path):
         it.thread.join(20)
         assert 0 < len(it.grabs) < 45
         assert str(it.error) == f"{url}/a.mp4: broke off after {len(it.grabs)} of 50 frames"
+
+
+def without_length(path):
+    """A film as it is written to a pipe: nowhere does it say how long it is."""
+    return film(path, "-c:v", "libx264", "-pix_fmt", "yuv420p", "-g", "10", "-live", "1", frames=50, size="320x256")
+
+
+def test_file_without_a_length_on_a_web_server_is_read_once_to_its_end(tmp_path):
+    without_length(tmp_path / "a.mkv")
+    with web_server(tmp_path) as url, reading(f"{url}/a.mkv") as it:
+        wait_until(lambda: not it.thread.is_alive() or len(it.grabs) > 50)
+        assert [grab.frame for grab in it.grabs] == list(range(50))
+        assert (it.error, it.source.length, it.source.reconnects) == (None, None, 0)
+
+
+def test_file_without_a_length_on_a_web_server_that_falls_silent(tmp_path):
+    without_length(tmp_path / "a.mkv")
+    with web_server(tmp_path, FallingSilent) as url, reading(f"{url}/a.mkv") as it:
+        wait_until(lambda: not it.thread.is_alive() or len(it.grabs) > 50)
+        assert 0 < len(it.grabs) < 45
+        assert str(it.error) == f"{url}/a.mkv: broke off after {len(it.grabs)} frames, silent for 0.7 s"
 
 
 def test_wrong_path_and_wrong_content_on_a_web_server(tmp_path):
