@@ -175,8 +175,9 @@ def _loop(plan: StagePlan, context: zmq.Context[zmq.Socket[bytes]], link: Link) 
     if plan.role == "capture":
         (id_,) = plan.sources
         assert plan.output is not None
-        source, row = open_source(plan.address, plan.config.capture), journal.row(id_)
+        row = journal.row(id_)
         ledger = Ledger(row)
+        source = open_source(plan.address, plan.config.capture, seen=ledger.account().entered > 0)
         if plan.attempt:
             resume(ledger, source, plan.policy)
         door = Sender(

@@ -20,8 +20,13 @@ from pipeline.capture.video_file import VideoFile
 _FILE_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm")
 
 
-def open_source(address: str, config: CaptureConfig) -> Source:
+def open_source(address: str, config: CaptureConfig, seen: bool = False) -> Source:
     """The source of an address, not opened yet.
+
+    Args:
+        address: as the user named it.
+        config: how sources are opened and read.
+        seen: a capture before this one, which has died, had pictures of it: one that is live need not be there now.
 
     Raises:
         SourceError: an unknown scheme.
@@ -35,15 +40,15 @@ def open_source(address: str, config: CaptureConfig) -> Source:
         case "images":
             return ImageSequence(text, config)
         case "camera":
-            return LiveSource(text, partial(CameraFeed, text, config), config)
+            return LiveSource(text, partial(CameraFeed, text, config), config, seen=seen)
         case "network":
             live = _is_live(parsed)
             connect = partial(NetworkFeed, text, config, live)
-            return LiveSource(redact(text), connect, config, live=live, replays=not live)
+            return LiveSource(redact(text), connect, config, live=live, replays=not live, seen=seen)
         case "scene":
             return SceneSource(text)
         case "remote":
-            return LiveSource(redact(text), RemoteCamera(text, config).connect, config, live=False)
+            return LiveSource(redact(text), RemoteCamera(text, config).connect, config, live=False, seen=seen)
 
 
 def is_live(address: str) -> bool:

@@ -48,9 +48,9 @@ class Feed(Protocol):
 class LiveSource:
     """Reads one connection after another.
 
-    The first connection must succeed. When a later one is lost, ``grab`` looks for the medium again, with
-    exponential back-off, while it keeps its caller waiting; frames are numbered on. A medium that is finite or
-    would begin again ends instead.
+    The first connection must succeed, unless the medium was seen before. When a later one is lost, ``grab`` looks
+    for the medium again, with exponential back-off, while it keeps its caller waiting; frames are numbered on. A
+    medium that is finite or would begin again ends instead.
 
     ``close`` never waits. A ``grab`` that waits in another thread meanwhile returns at once when it waits
     between two attempts, within the read time-out when the medium hangs, within the open time-out when a
@@ -62,6 +62,8 @@ class LiveSource:
         config: time-outs and back-off.
         live: pictures come at their own pace.
         replays: a later connection begins with the first picture.
+        seen: a reader before this one, which has died, had pictures of it. Where it does not replay, it is lost
+            from the start, and looked for as if that reader still lived.
 
     Attributes:
         state: ``closed``, ``connecting``, ``open`` or ``reconnecting``.
@@ -77,6 +79,7 @@ class LiveSource:
         *,
         live: bool = True,
         replays: bool = False,
+        seen: bool = False,
     ) -> None:
         self.name = name
         self.live, self.replays = live, replays
@@ -84,6 +87,7 @@ class LiveSource:
         self.reconnects = 0
         self.length: int | None = None
         self._connect, self._config = connect, config
+        self._lost_at_first = seen and not replays
         self._feed: Feed | None = None
         self._closed = threading.Event()
         self._lock = threading.Lock()
@@ -93,18 +97,20 @@ class LiveSource:
         self._delay_s = 0.0
 
     def open(self) -> None:
-        """Make the first connection.
+        """Make the first connection, or the first attempt at it where the medium was seen before.
 
         Raises:
-            SourceError: it cannot be made.
+            SourceError: it cannot be made, or the attempt fails and ``give_up_s`` is over.
         """
         require()
         try:
             with self._lock:
-                self.state = "connecting"
-                self._feed = self._connect()
-                self.length = self._feed.frames or None
-                self.state = "open"
+                if self._lost_at_first:
+                    self._reconnect()
+                else:
+                    self.state = "connecting"
+                    self._make_feed()
+                    self.state = "open"
         except SourceError:
             self.state = "closed"
             raise
@@ -162,7 +168,7 @@ class LiveSource:
                 return picture
             if self._closed.is_set():
                 return None
-            if self._frame == 0:
+            if self._frame == 0 and not self._lost_at_first:
                 raise SourceError(f"{self.name}: opened, but gives no picture within {wait_s:g} s (read_timeout_s)")
             if self.length is not None or self.replays:
                 self._check_end()
@@ -196,12 +202,17 @@ class LiveSource:
         else:
             self._delay_s = min(2 * self._delay_s, back_off.max_s)
         try:
-            self._feed = self._connect()
+            self._make_feed()
         except SourceError as error:
             away_s = (time.monotonic_ns() - self._lost_ns) / 1e9
             if back_off.give_up_s is not None and away_s >= back_off.give_up_s:
                 raise SourceError(f"{error} (lost {away_s:.1f} s ago, gave up)") from None
             log.info("%s, trying again in %.1f s", error, self._delay_s)
+
+    def _make_feed(self) -> None:
+        self._feed = self._connect()
+        if self._frame == 0:
+            self.length = self._feed.frames or None
 
     def _found(self) -> None:
         if self._lost_ns is not None:

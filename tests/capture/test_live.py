@@ -42,10 +42,10 @@ class Medium:
         return self.made[-1]
 
 
-def live(medium, monkeypatch, **reconnect):
+def live(medium, monkeypatch, seen=False, **reconnect):
     """A source and the list of waits it asks for, which end at once."""
     config = CaptureConfig(reconnect=ReconnectConfig(**reconnect), bit_depth=14)
-    source = LiveSource("cam", medium.connect, config)
+    source = LiveSource("cam", medium.connect, config, seen=seen)
     waits = []
     monkeypatch.setattr(source._closed, "wait", lambda seconds: waits.append(seconds) or source._closed.is_set())
     source.open()
@@ -73,6 +73,24 @@ def test_source_that_never_gives_a_picture(monkeypatch):
     source, _ = live(Medium(0, 1), monkeypatch)
     with pytest.raises(SourceError, match=r"^cam: opened, but gives no picture within 5 s \(read_timeout_s\)$"):
         source.grab()
+
+
+def test_source_seen_before_is_lost_from_the_start_and_waited_for(monkeypatch):
+    source, waits = live(Medium(None, 0, None, 1), monkeypatch, seen=True, initial_s=1, max_s=5)
+    assert source.state == "reconnecting"
+    assert source.grab().frame == 0
+    assert (source.state, waits) == ("open", [1, 2, 4])
+
+
+def test_source_seen_before_is_given_up_like_any_other(monkeypatch):
+    with pytest.raises(SourceError, match=r"^cam: no answer \(lost 0\.0 s ago, gave up\)$"):
+        live(Medium(None), monkeypatch, seen=True, give_up_s=1e-9)
+
+
+def test_source_that_replays_must_be_there_although_it_was_seen_before():
+    source = LiveSource("cam", Medium(None).connect, CaptureConfig(), replays=True, seen=True)
+    with pytest.raises(SourceError, match=r"^cam: no answer$"):
+        source.open()
 
 
 def test_giving_up_tells_the_last_reason(monkeypatch):

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.capture.servers import free_port, rtsp_server
+from tests.capture.servers import ffmpeg_server, free_port, rtsp_server
 from tests.conftest import wait_until
-from tests.e2e.harness import FAST, SMALL, assert_nothing_left, lines, record, start
+from tests.e2e.harness import FAST, SMALL, assert_nothing_left, lines, record, start, worker_of
 
 QUICK = [
     "--set=capture.read_timeout_s=1.0",
@@ -80,4 +80,38 @@ def test_camera_that_dies_and_returns_is_taken_up_again(tmp_path: Path, runtime:
     assert account["captured"] == account["delivered"] + sum(account["dropped"].values())
     tracks = lines(tmp_path / source / "tracks.jsonl")
     assert len(tracks) == account["delivered"]
+    assert all(b["pts"] > a["pts"] and b["frame"] > a["frame"] for a, b in pairwise(tracks))
+
+
+def test_capture_that_dies_while_its_camera_is_away_waits_for_it(tmp_path: Path, runtime: Path) -> None:
+    port = free_port()
+    address, source = f"http://127.0.0.1:{port}/live.ts", "127-0-0-1"
+    server = ffmpeg_server("-listen", "1", address, again=True)
+    server.listens_on = port
+    with server:
+        run = start(address, *FAST, *QUICK, "--set=supervisor.backoff_s=0.1", "--out", str(tmp_path), runtime=runtime)
+        wait_until(lambda: run.poll() is not None or delivered(tmp_path, source) >= 10, 60)
+        assert run.poll() is None, run.communicate()
+        victim = worker_of(run.pid, f"capture.{source}")
+        assert victim is not None
+        os.kill(victim, signal.SIGSTOP)  # its last life must not see the camera go
+        server.kill()
+        os.kill(victim, signal.SIGKILL)
+        assert run.stderr is not None
+        assert "died (killed by SIGKILL)" in run.stderr.readline()
+        assert run.stderr.readline() == f"{address}: lost, trying to reconnect\n"
+        time.sleep(1)
+        before = delivered(tmp_path, source)
+        server.start()
+        wait_until(lambda: run.poll() is not None or delivered(tmp_path, source) >= before + 10, 60)
+        assert run.poll() is None, run.communicate()
+        os.kill(run.pid, signal.SIGINT)
+        _, errors = run.communicate(timeout=60)
+    assert run.returncode == 130, errors
+    assert_nothing_left(run.pid, runtime)
+    done = record(tmp_path)
+    assert done["restarts"] == {f"capture.{source}": ["killed by SIGKILL"]}
+    assert done["drained"] is True
+    assert done["sources"][source]["account"]["closes"]
+    tracks = lines(tmp_path / source / "tracks.jsonl")
     assert all(b["pts"] > a["pts"] and b["frame"] > a["frame"] for a, b in pairwise(tracks))
