@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pipeline.capture.source import Picture
 from pipeline.errors import SourceError
 from pipeline.messages import MAX_SIDE
+from pipeline.wire import MAX_PICTURE_BYTES
 
 MIN_SIDE = 32
 """Smallest side in px that the networks take."""
@@ -29,7 +30,7 @@ def as_picture(image: NDArray[Any], name: str) -> Picture:
         (H, W), C-contiguous, dtype kept.
 
     Raises:
-        SourceError: other pixels, or a side not within 32..16384 px.
+        SourceError: other pixels, a side not within 32..16384 px, or over 256 MiB, which no message may hold.
     """
     if image.dtype not in (np.uint8, np.uint16):
         raise SourceError(f"{name}: pixels of type {image.dtype}, only 8-bit and 16-bit unsigned can be read")
@@ -41,6 +42,9 @@ def as_picture(image: NDArray[Any], name: str) -> Picture:
         raise SourceError(f"{name}: picture of {width}x{height} px is smaller than {MIN_SIDE}x{MIN_SIDE}")
     if max(height, width) > MAX_SIDE:
         raise SourceError(f"{name}: picture of {width}x{height} px is larger than {MAX_SIDE}x{MAX_SIDE}")
+    if height * width * image.itemsize > MAX_PICTURE_BYTES:
+        kind = f"{width}x{height} px {8 * image.itemsize} bit"
+        raise SourceError(f"{name}: picture of {kind} is larger than {MAX_PICTURE_BYTES >> 20} MiB")
     # OpenCV's luma weights sum to one exactly, so three equal channels give that channel.
     gray = image.reshape(height, width) if channels == 1 else cv2.cvtColor(image, _TO_GRAY[channels])
     return cast(Picture, np.ascontiguousarray(gray))

@@ -72,6 +72,11 @@ def one_pixel(tmp: Path) -> tuple[str, str]:
     return str(folder), "1x1"
 
 
+def too_many_bytes(tmp: Path) -> tuple[str, str]:
+    cv2.imwrite(str(tmp / "large.tif"), np.zeros((8193, 16384), np.uint16))
+    return str(tmp / "large.tif"), "large.tif: picture of 16384x8193 px 16 bit is larger than 256 MiB"
+
+
 def unreachable_host(_: Path) -> tuple[str, str]:
     return "rtsp://operator:hunter2@no-such-host.invalid/ir", "no-such-host.invalid"
 
@@ -93,7 +98,7 @@ def unknown_scheme(_: Path) -> tuple[str, str]:
 
 SOURCES = [
     missing_file, empty_file, truncated_mp4, text_named_mp4, folder_without_images, glob_without_match, one_pixel,
-    unreachable_host, wrong_port, no_camera, unknown_scheme,
+    too_many_bytes, unreachable_host, wrong_port, no_camera, unknown_scheme,
 ]  # fmt: skip
 
 
