@@ -93,12 +93,15 @@ class ImageSequence:
 def find_images(address: str) -> list[Path]:
     """Image files of a folder, a pattern or a single name, in natural order.
 
+    Hidden files of a folder are passed over: macOS leaves a ``._x.png``, which is no image, beside every ``x.png``.
+
     Raises:
         SourceError: there are none.
     """
     path = Path(address)
     if path.is_dir():
-        found = [file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES]
+        shown = [file for file in path.iterdir() if not file.name.startswith(".")]
+        found = [file for file in shown if file.suffix.lower() in IMAGE_SUFFIXES]
         missing = f"no images in the folder (looked for {' '.join(IMAGE_SUFFIXES)})"
     elif any(c in address for c in "*?[") and not path.exists():
         found = [Path(name) for name in glob.glob(address, recursive=True)]  # noqa: PTH207 - absolute patterns

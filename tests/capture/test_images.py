@@ -31,6 +31,13 @@ def test_folder_is_read_in_natural_order_at_the_rate_told(tmp_path):
     assert source.length == 5
 
 
+def test_hidden_files_of_a_folder_are_passed_over(tmp_path):
+    write(tmp_path / "a.png", ramp(np.uint8))
+    write(tmp_path / ".b.png", ramp(np.uint8))
+    (tmp_path / "._a.png").write_bytes(b"\0\5\x16\7\0\2\0\0Mac OS X")
+    assert len(read_all(sequence(tmp_path))) == len(read_all(sequence(tmp_path / "*.png"))) == 1
+
+
 def test_pattern_picks_files_also_below_folders(tmp_path):
     for name in ("b/2.png", "b/10.png", "a/3.png", "a/3.txt", "a/x.tif"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
