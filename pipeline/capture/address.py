@@ -107,6 +107,13 @@ def redact(text: str) -> str:
     """
     if len(text) > _MAX_SHOWN:
         return f"{MASK} ({len(text)} characters)"
+    masked = _mask(text)
+    while masked != text:  # what stands beside a mask may be a part of the same address
+        text, masked = masked, _mask(masked)
+    return masked
+
+
+def _mask(text: str) -> str:
     text = _mask_parameters(text)
     if "@" not in text:
         return text

@@ -87,6 +87,8 @@ def test_secret_in_query_never_shows(name, secret):
     assert text.endswith("&last=2")
 
 
+@example("://: :/@")
+@example("://=: a:&\\/:==\\@ ")
 @given(st.text(max_size=200) | st.text("@:/?&= a.pw", max_size=30).map("rtsp://".__add__))
 def test_masking_twice_is_masking_once(text):
     assert redact(redact(text)) == redact(text)
