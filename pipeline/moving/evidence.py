@@ -10,15 +10,15 @@ import numpy as np
 from pipeline.capture.source import Picture
 from pipeline.messages import EgoMotion, Table
 from pipeline.moving.config import MovingConfig
-from pipeline.moving.dense import dense, laid
+from pipeline.moving.past import Past
 from pipeline.moving.peaks import Peaks, find_peaks
 from pipeline.moving.raw import RawThresholds
-from pipeline.moving.residual import FILTERED, PAST, significance
+from pipeline.moving.residual import FILTERED, significance
 from pipeline.moving.settling import SMOOTHING, Settling
 from pipeline.moving.sharpness import Sharpness, sharpness
 from pipeline.moving.stuck import StuckPixels
 from pipeline.moving.threshold import ranked_peaks, spread, tail_power, tail_powers, thresholds
-from pipeline.preprocess.registration import Image, Matrix, Reference, smooth
+from pipeline.preprocess.registration import Image
 
 LEAST_SIDE = 32
 """Px; smaller frames have too few peaks to tell noise from targets by."""
@@ -39,11 +39,6 @@ REST_S = 5.0
 """Key frames look noisy, and come every few seconds: so long must all frames be."""
 HIGHEST_THRESHOLD = 10.0
 """A part of the frame that needs a higher one changes in ways that are not noise: waves, branches, a blinking lamp."""
-FIRST_SHARE = 1 / 3
-"""At the start there is no frame as old as the others will be: one of this share of their age has to do."""
-TURNS = 2
-"""Of this many frames, a past frame is registered with one; with every one is no better, and with one of four worse."""
-_CLOCK_S = 1e-3
 
 
 class Evidence(NamedTuple):
@@ -62,28 +57,6 @@ class Evidence(NamedTuple):
     mended: Table
 
 
-class _Snapshot:
-    def __init__(self, frame: Image, smoothed: Image, pts: float) -> None:
-        self.samples, self.smoothed, self.pts = dense(frame), smoothed, pts
-        self.to_now: Matrix = np.eye(3)
-        self.gain, self.offset = 1.0, 0.0
-
-    def follow(self, ego: EgoMotion) -> None:
-        """A frame has passed."""
-        self.to_now = np.vstack([np.reshape(ego.matrix, (2, 3)), [0.0, 0.0, 1.0]]) @ self.to_now
-
-    def register(self, now: Reference) -> None:
-        """Correct where the frame lies now, and how bright it is beside the present one."""
-        self.to_now, self.gain, self.offset = now.register(self.smoothed, self.to_now)
-
-    def warped(self) -> Image:
-        """The frame as it would look now, NaN where it was out of view."""
-        warped = laid(self.samples, self.to_now)
-        warped *= self.gain
-        warped += self.offset
-        return warped
-
-
 class MovingEvidence:
     """Compares the frames of one source with up to three of the last second or so, brought onto them.
 
@@ -94,11 +67,14 @@ class MovingEvidence:
     def __init__(self, config: MovingConfig) -> None:
         self._config = config
         self._stuck = StuckPixels()
-        self._snapshots: list[_Snapshot] = []
-        self._raw, self._coded = RawThresholds(), Settling()
-        self._noise = math.nan
+        self._begin_anew()
+        self._compared = 0
         self._rest_until = -math.inf
-        self._seen = self._compared = 0
+
+    def _begin_anew(self) -> None:
+        self._past = Past(self._config.interval_s)
+        self._raw, self._coded = RawThresholds(), Settling()
+        self._noise = math.nan  # counts, what is usual
 
     def see(self, picture: Picture, ego: EgoMotion, pts: float) -> Evidence | None:
         """Take in the next frame.
@@ -114,26 +90,14 @@ class MovingEvidence:
         if min(picture.shape) < LEAST_SIDE:
             return None
         now, mended = self._stuck.mend(picture.astype(np.float32))
-        if self._snapshots and (not ego.ok or now.shape != self._snapshots[-1].smoothed.shape or self._broken(pts)):
-            self._snapshots, self._raw, self._coded, self._noise = [], RawThresholds(), Settling(), math.nan
-        smoothed = smooth(now)
-        reference = Reference(smoothed)
-        self._seen += 1
-        for number, shot in enumerate(self._snapshots):
-            shot.follow(ego)
-            if (number + self._seen) % TURNS == 0:  # the young ones as well: drift is taken out while it is small
-                shot.register(reference)
-        past = [shot for shot in self._snapshots if self._old(shot, pts)][-PAST:]
-        if not past and self._snapshots and self._old(self._snapshots[0], pts, FIRST_SHARE):
-            past = self._snapshots[:1]
-        if not self._snapshots or self._old(self._snapshots[-1], pts):
-            self._snapshots = [*self._snapshots[-PAST:], _Snapshot(now, smoothed, pts)]
+        if not self._past.is_followed_by(now.shape, ego, pts):
+            self._begin_anew()
+        past = self._past.see(now, ego, pts)
         if not past:
             return None
         if len(past) != self._compared:
             self._compared, self._coded = len(past), Settling()
-        frames = [shot.warped() for shot in past]
-        found, filtered = significance(now, frames)
+        found, filtered = significance(now, past)
         noise = filtered / FILTERED[len(past)]
         if noise < LEAST_NOISE:
             self._rest_until = pts + REST_S
@@ -157,11 +121,3 @@ class MovingEvidence:
             found = spread(self._coded.see(needed), shape)
         found[found > HIGHEST_THRESHOLD] = math.inf
         return found
-
-    def _old(self, shot: _Snapshot, pts: float, share: float = 1.0) -> bool:
-        return pts - shot.pts >= share * self._config.interval_s - _CLOCK_S
-
-    def _broken(self, pts: float) -> bool:
-        """Whether time has stood still, run backwards or leapt."""
-        age = pts - self._snapshots[-1].pts
-        return not 0 < age <= 2 * PAST * self._config.interval_s
