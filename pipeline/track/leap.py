@@ -51,7 +51,7 @@ def heirs(tracks: Table, life: Table, places: Array, dt: float, reach_px: float)
 
     Args:
         tracks: (n,) rows of ``TRACK_DTYPE``, after this frame.
-        life: (n,) with columns hits, age, unseen_s, lived_s and evidence, see ``lifecycle``.
+        life: (n,) rows of ``lifecycle.LIFE_DTYPE``.
         places: (n, 2) where they are now, px.
         dt: s, of a frame.
         reach_px: the longest leap.

@@ -1,4 +1,4 @@
-"""When a track is confirmed, coasts and is given up: pure functions on columns, one entry per track."""
+"""When a track is confirmed, coasts and is given up: pure functions on the table of the tracks' lives."""
 
 from __future__ import annotations
 
@@ -26,17 +26,30 @@ SMALL = 40.0
 """Area in px below which a target is no wider than optics draw it, and sharp."""
 _ROUNDING = 1e-9
 
+LIFE_DTYPE = np.dtype(
+    [
+        ("age", "<i8"),  # frames since birth, the birth included
+        ("hits", "<i8"),  # those with a detection
+        ("new_hits", "<i8"),  # those with one at a place that was empty before
+        ("known_hits", "<i8"),  # those with one at a place that was not
+        ("clear_hits", "<f8"),  # those with one of the network, each by its ``clearness``
+        ("moved", "<f8"),  # px from where it was born, in coordinates of the scene
+        ("lived_s", "<f8"),  # since its first detection
+        ("unseen_s", "<f8"),  # since its last, less the time behind another target
+        ("behind_s", "<f8"),  # that it has been behind another since its last
+        ("evidence", "<f8"),  # nats, that it is no chain of chance detections
+        ("recent", "<f8"),  # nats, the same of the last second or so
+    ]
+)
+"""What is remembered of a track beside its state; one row per track, in the order of the tracks."""
+
 
 def next_state(state: Ints, life: Table, matched: Flags, config: TrackConfig, by_chance: bool = False) -> Ints:
     """State after this frame: confirmed once seen often enough, coasting in frames without a hit.
 
     Args:
         state: (n,) before this frame.
-        life: (n,) with columns hits: frames with a detection since birth, this one and the birth included; new_hits:
-            those at places that were empty before; known_hits: those at places that were not; clear_hits: those of the
-            network, each by its ``clearness``; age: frames since birth, the birth included; moved: px from where it
-            was born, in coordinates of the scene; evidence, recent: that it is no chain of chance detections, since
-            its birth and of late, nats.
+        life: (n,) rows of ``LIFE_DTYPE``, this frame included.
         matched: (n,) a detection came in this frame.
         config: M is ``confirm_hits``; of what stands in the scene, only ``few`` are confirmed, and the waves or leaves
             that motion finds at the start do not count against what the network has found. What has been found for
@@ -79,7 +92,7 @@ def hopeful(state: Ints, life: Table, config: TrackConfig, by_chance: bool = Fal
 
     Args:
         state: (n,) after this frame.
-        life: (n,) with the columns hits, age and evidence of ``next_state``.
+        life: (n,) rows of ``LIFE_DTYPE``.
         config: M of N is ``confirm_hits`` of ``confirm_window``.
         by_chance: what changes is noise, so that evidence tells whether to wait for longer.
     """
@@ -107,7 +120,7 @@ def coast_s(life: Table, dt: float, config: TrackConfig) -> NDArray[np.float64]:
     What flashed up for four frames is not shown for half a second after, nor waited for.
 
     Args:
-        life: (n,) with columns lived_s and unseen_s: since its first and since its last detection.
+        life: (n,) rows of ``LIFE_DTYPE``.
         dt: s between the frames; every track may miss one.
         config: for ``max_coast_s``.
     """
@@ -121,7 +134,7 @@ def is_steady(state: Ints, life: Table) -> Flags:
 
     Args:
         state: (n,) after this frame.
-        life: (n,) with columns hits and age: frames with a detection, and all, since birth.
+        life: (n,) rows of ``LIFE_DTYPE``.
     """
     steady: Flags = (state == CONFIRMED) & (life["hits"] >= STEADY_HITS) & (life["hits"] >= STEADY_SHARE * life["age"])
     return steady

@@ -19,7 +19,7 @@ from pipeline.messages import (
     EgoMotion,
     Table,
 )
-from pipeline.track import belief
+from pipeline.track import belief, lifecycle
 from pipeline.track.association import Indices, assign, pairs
 from pipeline.track.belief import Belief
 from pipeline.track.chance import NOBODY, ChanceDensity
@@ -28,7 +28,6 @@ from pipeline.track.config import TrackConfig
 from pipeline.track.evidence import MISS, hit, recent
 from pipeline.track.kalman import Array
 from pipeline.track.leap import SHARE, heirs, leaps
-from pipeline.track.lifecycle import NOISY, TRUST, clearness, coast_s, doubtful, hopeful, is_steady, next_state
 from pipeline.track.looks import unlike
 from pipeline.track.meeting import BEHIND_S, MERGED_SIGMA, meet
 from pipeline.track.memory import LostTargets
@@ -36,9 +35,6 @@ from pipeline.track.rate import StartScore
 
 MIN_DT = 1e-3
 _LOOKS = ["score", "area", "bx", "by", "bw", "bh", "snr"]
-_COUNTS = ("hits", "new_hits", "known_hits", "age")
-_MEASURES = ("moved", "behind_s", "unseen_s", "lived_s", "evidence", "recent", "clear_hits")
-_LIFE_DTYPE = np.dtype([(name, "<i8") for name in _COUNTS] + [(name, "<f8") for name in _MEASURES])
 
 
 class Tracker:
@@ -82,7 +78,7 @@ class Tracker:
         self._believe(belief.NOBODY)
         self._births: Array = np.empty((0, 2))
         self._tracks: Table = np.empty(0, TRACK_DTYPE)
-        self._life: Table = np.empty(0, _LIFE_DTYPE)
+        self._life: Table = np.empty(0, lifecycle.LIFE_DTYPE)
 
     def step(self, detections: Table, dt: float, ego: EgoMotion, noisy: float = 0.0) -> Table:
         """Take in one frame.
@@ -120,9 +116,9 @@ class Tracker:
         self._weigh(rows, columns, positions, detections, behind, dt)
         self._update(rows, detections[columns], positions[columns], merged)
         self._wait(behind, dt)
-        by_chance = noisy >= NOISY
+        by_chance = noisy >= lifecycle.NOISY
         self._age(rows, detections[columns], new[columns], known[columns], by_chance)
-        held = columns[is_steady(self._tracks["state"], self._life)[rows]]
+        held = columns[lifecycle.is_steady(self._tracks["state"], self._life)[rows]]
         self._clutter.forget(positions[held])  # where a target hovers it may be found again
         # Peaks of motion come anywhere by chance: only those that a track has taken tell of a place.
         chance = np.setdiff1d(np.flatnonzero(detections["motion"] > 0), columns)
@@ -140,7 +136,7 @@ class Tracker:
 
     def _predict(self, dt: float, matrix: Affine, ego_sigma: float) -> None:
         # Before association: no track may reach across a gap longer than it is allowed to coast.
-        self._end(self._life["unseen_s"] + dt > coast_s(self._life, dt, self.config))
+        self._end(self._life["unseen_s"] + dt > lifecycle.coast_s(self._life, dt, self.config))
         self._life["unseen_s"] += dt
         self._life["lived_s"] += dt
         self._lost.move(dt, matrix, ego_sigma)
@@ -214,11 +210,11 @@ class Tracker:
         life["hits"] += matched
         life["new_hits"][rows] += new
         life["known_hits"][rows] += known
-        life["clear_hits"][rows] += clearness(detections, self.config.clear_snr)
+        life["clear_hits"][rows] += lifecycle.clearness(detections, self.config.clear_snr)
         life["moved"] = np.hypot(*(self._mean[:, :2] - self._births).T)
         life["unseen_s"][matched] = life["behind_s"][matched] = 0.0
         before = self._tracks["state"].copy()
-        self._tracks["state"] = next_state(before, life, matched, self.config, by_chance)
+        self._tracks["state"] = lifecycle.next_state(before, life, matched, self.config, by_chance)
         self._recognise((before == TENTATIVE) & (self._tracks["state"] != TENTATIVE))
 
     def _recognise(self, confirmed: Flags) -> None:
@@ -239,9 +235,9 @@ class Tracker:
         self._keep(np.delete(np.arange(len(self._tracks)), old))
 
     def _give_up(self, by_chance: bool) -> None:
-        self._end(doubtful(self._tracks["state"], self._life["recent"]))
+        self._end(lifecycle.doubtful(self._tracks["state"], self._life["recent"]))
         life = self._life
-        hopes = hopeful(self._tracks["state"], life, self.config, by_chance)
+        hopes = lifecycle.hopeful(self._tracks["state"], life, self.config, by_chance)
         if not hopes.all():
             self._keep(hopes)
         inside = ((self._mean[:, :2] >= -0.5) & (self._mean[:, :2] <= self._size - 0.5)).all(axis=1)
@@ -262,16 +258,16 @@ class Tracker:
         if not len(born):
             return
         first = belief.initiate(positions[born], config.measurement_sigma, config.birth_speed_sigma)
-        tracks, life = np.zeros(len(born), TRACK_DTYPE), np.zeros(len(born), _LIFE_DTYPE)
+        tracks, life = np.zeros(len(born), TRACK_DTYPE), np.zeros(len(born), lifecycle.LIFE_DTYPE)
         tracks["id"] = np.arange(self.next_id, self.next_id + len(born))
         for name in _LOOKS:
             tracks[name] = detections[name][born]
-        life["hits"], life["age"], life["recent"] = 1, 1, TRUST
+        life["hits"], life["age"], life["recent"] = 1, 1, lifecycle.TRUST
         life["new_hits"], life["known_hits"] = new[born], known[born]
-        life["clear_hits"] = clearness(detections[born], config.clear_snr)
+        life["clear_hits"] = lifecycle.clearness(detections[born], config.clear_snr)
         fresh = np.full(len(born), TENTATIVE)
         seen = np.ones(len(born), bool)
-        tracks["state"] = next_state(fresh, life, seen, config)
+        tracks["state"] = lifecycle.next_state(fresh, life, seen, config)
         self._chance.give(born, tracks["id"])
         self.next_id += len(born)
         self._believe(self._belief.and_also(first))
