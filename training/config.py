@@ -49,7 +49,8 @@ class SourceConfig(_Section, frozen=True):
         folder: below ``data.root``.
         split: text file with one name a line, below the folder; none takes every picture.
         images: sub-folder of the pictures.
-        masks: sub-folder of the masks; none says that no picture holds a target.
+        masks: sub-folder of the masks, 0 and the largest value of their bit depth; none says that no picture holds a
+            target.
         ignored: sub-folder of masks of the pixels of which nobody can tell; they count in no loss and no figure.
         changes: sub-folder of change pictures, for networks that want them; none says that nothing is known of changes.
         weight: share of the training crops, relative to the other sets.

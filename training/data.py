@@ -69,7 +69,7 @@ def read_sample(
     """Decode one picture as grey counts in its own bit depth; masks are true above half of their range.
 
     Raises:
-        ConfigError: a file is missing, unreadable, or the sizes differ.
+        ConfigError: a file is missing, unreadable, the sizes differ, or a mask is too faint (``check_mask``).
     """
     picture = read_grey(folder / images / f"{name}.png")
     none = np.zeros(picture.shape, np.uint8)
@@ -95,8 +95,20 @@ def _read_beside(path: Path, picture: Picture, what: str) -> Any:
 
 def _read_mask(path: Path, picture: Picture) -> NDArray[np.uint8]:
     grey = _read_beside(path, picture, "mask")
+    check_mask(path, grey)
     mask: NDArray[np.uint8] = (grey > np.iinfo(grey.dtype).max // 2).astype(np.uint8)
     return mask
+
+
+def check_mask(path: Path, grey: Picture) -> None:
+    """Refuse a mask that is not empty but in which nothing is target, such as one drawn with 0 and 1.
+
+    Raises:
+        ConfigError: of the mask of this path, (H, W), uint8 or uint16, some pixel is above 0, none above half range.
+    """
+    top, brightest = np.iinfo(grey.dtype).max, grey.max()
+    if 0 < brightest <= top // 2:
+        raise ConfigError(f"{path}: brightest value {brightest}, but a mask of its bit depth has 0 and {top}")
 
 
 def read_grey(path: Path) -> Picture:

@@ -22,7 +22,7 @@ from nets.normalisation import Picture
 from pipeline.arguments import natural, probability
 from pipeline.errors import BackendError, ConfigError, PipelineError
 from training import predict
-from training.data import names, read_grey, read_sample
+from training.data import check_mask, names, read_grey, read_sample
 from training.device import DEVICES, exact_float32, open_device
 from training.gallery import Gallery
 from training.metrics.legacy import LegacyScore, shrink, shrink_label
@@ -66,8 +66,9 @@ def legacy_scenes(probabilities: Predict, data: Path, chosen: Sequence[str]) -> 
     """Pictures at 256x256, with unbinarised labels."""
     for name in chosen:
         picture = shrink(read_grey(data / "images" / f"{name}.png"))
-        label = shrink_label(read_grey(data / "masks" / f"{name}.png"))
-        yield Scene(name, picture, probabilities(picture), label)
+        grey = read_grey(path := data / "masks" / f"{name}.png")
+        check_mask(path, grey)
+        yield Scene(name, picture, probabilities(picture), shrink_label(grey))
 
 
 # Per protocol: its pictures, its score, and what a predicted pixel is to the threshold; published code asks for

@@ -38,6 +38,20 @@ def test_a_mask_is_true_above_half_of_its_range(folder):
     assert np.argwhere(sample.mask).tolist() == [[10, 21], [10, 22], [10, 23]]
 
 
+@pytest.mark.parametrize(("dtype", "drawn", "top"), [(np.uint8, 1, 255), (np.uint8, 127, 255), (np.uint16, 255, 65535)])
+@pytest.mark.parametrize("part", ["masks", "ignored"])
+def test_a_mask_drawn_too_faintly_is_refused(folder, part, dtype, drawn, top):
+    grey = np.zeros((64, 64), dtype)
+    grey[10, 20:24] = drawn
+    (folder / part).mkdir(exist_ok=True)
+    cv2.imwrite(str(folder / part / "p0.png"), grey)
+    told = rf"{part}/p0\.png: brightest value {drawn}, but a mask of its bit depth has 0 and {top}$"
+    with pytest.raises(ConfigError, match=told):
+        read_sample(folder, "p0", ignored="ignored" if part == "ignored" else None)
+    cv2.imwrite(str(folder / part / "p0.png"), np.zeros_like(grey))
+    assert read_sample(folder, "p0").mask.any() == (part == "ignored")
+
+
 def test_a_picture_stored_in_colour_is_read_as_grey(folder):
     cv2.imwrite(str(folder / "images" / "p0.png"), np.full((64, 64, 3), 90, np.uint8))
     assert read_sample(folder, "p0").picture.tolist() == np.full((64, 64), 90).tolist()
@@ -136,6 +150,12 @@ def test_validation_may_not_take_everything(folder):
     (folder / "img_idx" / "train.txt").write_text("p0\n")
     with pytest.raises(ConfigError, match="tiny: validation takes every picture"):
         split_names(folder.parent, SourceConfig(folder="tiny", validation=0.9999999))
+
+
+@pytest.mark.parametrize("name", ["irstd_1k", "nuaa_sirst", "nudt_sirst", "sirst_v2_extra"])
+def test_real_masks_are_read(name):
+    folder = real_data(name)
+    assert all(read_sample(folder, picture).mask.any() for picture in names(folder, None)[::40])
 
 
 def test_the_real_test_set_holds_as_many_targets_as_published():

@@ -119,6 +119,14 @@ def test_legacy_protocol_works_at_256_on_unbinarised_masks(weights, tmp_path):
 
 
 @pytest.mark.parametrize("protocol", ["strict", "legacy"])
+def test_masks_of_0_and_1_are_refused(weights, data, capsys, protocol):
+    mask = cv2.imread(str(data / "masks/p1.png"), cv2.IMREAD_GRAYSCALE)
+    cv2.imwrite(str(data / "masks/p1.png"), mask // 255)
+    assert evaluate(weights, data, "--protocol", protocol) == 2
+    assert "masks/p1.png: brightest value 1, but a mask of its bit depth has 0 and 255" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("protocol", ["strict", "legacy"])
 def test_sheets_and_plot(weights, data, tmp_path, protocol):
     picture = cv2.imread(str(data / "images/p1.png"), cv2.IMREAD_GRAYSCALE)
     picture[40:44, 40:44] = 255  # no target
