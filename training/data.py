@@ -39,7 +39,7 @@ class Sample(Struct, frozen=True, eq=False):
 
 
 def names(folder: Path, split: str | None, images: str = "images") -> list[str]:
-    """Names of a split file, or of all pictures in natural file order if there is none.
+    """Names of a split file in its order, one a line, or of all pictures, sorted as text, if there is none.
 
     Raises:
         ConfigError: the split file or the folder cannot be read, or names nothing.
@@ -48,7 +48,8 @@ def names(folder: Path, split: str | None, images: str = "images") -> list[str]:
         if split is None:
             found = sorted(path.stem for path in (folder / images).iterdir() if path.suffix == ".png")
         else:
-            found = (folder / split).read_text(encoding="utf-8").split()
+            lines = (folder / split).read_text(encoding="utf-8-sig").splitlines()
+            found = [name for line in lines if (name := line.strip())]
     except OSError as error:
         raise ConfigError(f"{error.filename}: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -139,12 +140,16 @@ def split_names(root: Path, source: SourceConfig) -> tuple[list[str], list[str]]
     """Names of a set's training pictures and of its validation pictures, each in the order of the split.
 
     Raises:
-        ConfigError: see ``names``; also a source that has nothing left to train on.
+        ConfigError: see ``names``; also a source that has nothing left to train on, or a validation list with a name
+            that is none of the set's.
     """
     folder, rule = root / source.folder, source.validation
     listed = set(names(folder, rule)) if isinstance(rule, str) else set()
+    found = names(folder, source.split, source.images)
+    if unknown := sorted(listed.difference(found)):
+        raise ConfigError(f"{folder / str(rule)}: not in {folder / (source.split or source.images)}: {unknown[0]}")
     split: tuple[list[str], list[str]] = ([], [])
-    for name in names(folder, source.split, source.images):
+    for name in found:
         split[name in listed if isinstance(rule, str) else held_out(source.folder, name, rule)].append(name)
     if not split[0]:
         raise ConfigError(f"{root / source.folder}: validation takes every picture")

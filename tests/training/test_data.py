@@ -22,6 +22,12 @@ def test_names_come_from_the_split_file_or_the_folder(folder):
     assert names(folder, None) == sorted(f"p{k}" for k in range(12))
 
 
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_a_name_may_hold_spaces_and_a_list_may_come_from_another_editor(folder, end):
+    (folder / "img_idx" / "few.txt").write_bytes(b"\xef\xbb\xbf" + end.join([b"p 3", b"", b" p1\t", b"  ", b"p2"]))
+    assert names(folder, "img_idx/few.txt") == ["p 3", "p1", "p2"]
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_a_sample_keeps_its_bit_depth(tmp_path, dtype):
     write_set(tmp_path / "set", pictures=1, dtype=dtype)
@@ -81,6 +87,13 @@ def test_a_list_says_what_is_for_validation(folder):
     assert training == [f"p{k}" for k in (0, 2, *range(4, 12))]
     with pytest.raises(ConfigError, match=r"gone\.txt"):
         split_names(folder.parent, SourceConfig(folder="tiny", validation="gone.txt"))
+
+
+def test_a_list_of_other_names_is_refused(folder):
+    (folder / "img_idx" / "few.txt").write_text("p3\np1.png\nq7\n")
+    for split, lists in (("img_idx/train.txt", "img_idx/train.txt"), (None, "images")):
+        with pytest.raises(ConfigError, match=rf"tiny/img_idx/few\.txt: not in .*tiny/{lists}: p1\.png$"):
+            split_names(folder.parent, SourceConfig(folder="tiny", split=split, validation="img_idx/few.txt"))
 
 
 def test_a_picture_belongs_to_validation_for_ever():
