@@ -46,7 +46,7 @@ class SourceConfig(_Section, frozen=True):
     """One data set.
 
     Attributes:
-        folder: below ``data.root``.
+        folder: below ``data.root``, or an absolute path. Listed several times, it must hold out the same pictures.
         split: text file with one name a line, below the folder; none takes every picture.
         images: sub-folder of the pictures.
         masks: sub-folder of the masks, 0 and the largest value of their bit depth; none says that no picture holds a

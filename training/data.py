@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +84,11 @@ def read_sample(
 
 def read_source(root: Path, source: SourceConfig, name: str) -> Sample:
     """One picture of a set; see ``read_sample``."""
-    return read_sample(root / source.folder, name, source.images, source.masks, source.ignored, source.changes)
+    return read_sample(root / source.folder, name, *_parts(source))
+
+
+def _parts(source: SourceConfig) -> tuple[str, str | None, str | None, str | None]:
+    return source.images, source.masks, source.ignored, source.changes
 
 
 def _read_beside(path: Path, picture: Picture, what: str) -> Any:
@@ -126,13 +130,21 @@ def read_grey(path: Path) -> Picture:
     return data
 
 
-def held_out(folder: str, name: str, fraction: float) -> bool:
-    """Whether a picture belongs to validation: fixed for ever by the hash of its set and name.
+def set_name(root: Path, source: SourceConfig) -> str:
+    """What a set is called however its folder is spelled: the path below the root, or elsewhere the folder's name."""
+    path, base = Path(source.folder), root.resolve()
+    if not path.is_absolute():
+        return path.as_posix()
+    return next((path.relative_to(above).as_posix() for above in path.parents if above.resolve() == base), path.name)
+
+
+def held_out(called: str, name: str, fraction: float) -> bool:
+    """Whether a picture belongs to validation: fixed for ever by the hash of what its set is called and its name.
 
     Neighbouring frames of one recording, or synthetic pictures on one background, may fall on both sides, so
     validation figures are somewhat optimistic.
     """
-    digest = hashlib.sha256(f"{folder}/{name}".encode()).digest()
+    digest = hashlib.sha256(f"{called}/{name}".encode()).digest()
     return int.from_bytes(digest[:8], "big") < fraction * 2**64
 
 
@@ -149,28 +161,72 @@ def split_names(root: Path, source: SourceConfig) -> tuple[list[str], list[str]]
     if unknown := sorted(listed.difference(found)):
         raise ConfigError(f"{folder / str(rule)}: not in {folder / (source.split or source.images)}: {unknown[0]}")
     split: tuple[list[str], list[str]] = ([], [])
+    called = set_name(root, source)
     for name in found:
-        split[name in listed if isinstance(rule, str) else held_out(source.folder, name, rule)].append(name)
+        split[name in listed if isinstance(rule, str) else held_out(called, name, rule)].append(name)
     if not split[0]:
         raise ConfigError(f"{root / source.folder}: validation takes every picture")
     return split
 
 
-def load_sources(root: Path, sources: Sequence[SourceConfig]) -> tuple[list[list[Sample]], dict[str, list[Sample]]]:
-    """Decode all sets.
+class Split(Struct, frozen=True):
+    """What the sets of a recipe train on and what they hold out.
 
-    Returns:
-        training samples per source, and the validation samples by folder (sources without any left out).
+    Attributes:
+        training: names of each set's training pictures.
+        validation: by the name of a set, its validation pictures and which source they are read as, each once however
+            often the set is listed; sets without any left out.
+        counts: by the name of a set, how many pictures are trained on.
+    """
+
+    training: list[list[str]]
+    validation: dict[str, list[tuple[SourceConfig, str]]]
+    counts: dict[str, int]
+
+
+def split_sources(root: Path, sources: Sequence[SourceConfig]) -> Split:
+    """Part all sets.
 
     Raises:
-        ConfigError: see ``split_names`` and ``read_sample``.
+        ConfigError: see ``split_names``; also a picture that one source holds out and another trains on.
     """
-    training, validation = [], {}
+    split = Split([], {}, {})
+    seen, held = set[Path](), set[Path]()
+    for source in sources:
+        place, name = (root / source.folder / source.images).resolve(), set_name(root, source)
+        training, validation = split_names(root, source)
+        new = {place / picture for picture in training} - seen
+        split.training.append(training)
+        split.counts[name] = split.counts.get(name, 0) + len(new)
+        seen |= new
+        if kept := [picture for picture in validation if place / picture not in held]:
+            split.validation.setdefault(name, []).extend((source, picture) for picture in kept)
+        held.update(place / picture for picture in kept)
+    if both := seen & held:
+        raise ConfigError(f"data.sources: {min(both)}.png: one source holds it out, another trains on it")
+    return split
+
+
+def load_sources(root: Path, sources: Sequence[SourceConfig]) -> tuple[list[list[Sample]], dict[str, list[Sample]]]:
+    """Decode all sets, each picture once however often its set is listed.
+
+    Returns:
+        training samples per source, and the validation samples by the name of the set (sets without any left out).
+
+    Raises:
+        ConfigError: see ``split_sources`` and ``read_sample``.
+    """
+    split, read = split_sources(root, sources), cache(read_sample)
+
+    def load(source: SourceConfig, name: str) -> Sample:
+        return read(root / source.folder, name, *_parts(source))
+
     with ThreadPoolExecutor() as threads:
-        for source in sources:
-            read = partial(read_source, root, source)
-            train, held = (list(threads.map(read, chosen)) for chosen in split_names(root, source))
-            training.append(train)
-            if held:
-                validation[source.folder] = held
+        training = [
+            list(threads.map(partial(load, source), chosen))
+            for source, chosen in zip(sources, split.training, strict=True)
+        ]
+        validation = {
+            name: list(threads.map(load, *zip(*pictures, strict=True))) for name, pictures in split.validation.items()
+        }
     return training, validation

@@ -13,6 +13,7 @@ import msgspec
 from pipeline.errors import ConfigError
 from training import checkpoint, config
 from training.config import SourceConfig, TrainConfig
+from training.data import set_name
 from training.journal import LOG, read_log
 from training.trainer import STATE
 
@@ -65,10 +66,11 @@ def steps(run: Path, weights: str) -> int:
     return int(max(validations, key=lambda record: record["mean_iou"])["step"])
 
 
-def describe_split(sources: Sequence[SourceConfig]) -> str:
+def describe_split(root: Path, sources: Sequence[SourceConfig]) -> str:
     """How training and validation were told apart, in words."""
-    hashed = [f"{s.folder} {s.validation:g} of {s.split or 'all pictures'}" for s in sources if _share(s)]
-    listed = [f"{s.folder} {s.validation}" for s in sources if isinstance(s.validation, str)]
+    called = [(set_name(root, source), source) for source in sources]
+    hashed = dict.fromkeys(f"{n} {s.validation:g} of {s.split or 'all pictures'}" for n, s in called if _share(s))
+    listed = dict.fromkeys(f"{n} {s.validation}" for n, s in called if isinstance(s.validation, str))
     return (
         f"held out for validation, never trained on: by sha256 of set/name (neighbouring frames of one recording may "
         f"lie on both sides) {', '.join(hashed) or 'nothing'}; by list {', '.join(listed) or 'nothing'}"

@@ -29,7 +29,7 @@ from pipeline.arguments import count, natural, probability
 from pipeline.errors import ConfigError, PipelineError
 from training import checkpoint, predict
 from training.config import TrainConfig
-from training.data import read_source, split_names
+from training.data import read_source, split_sources
 from training.device import DEVICES, exact_float32, open_device
 from training.metrics.strict import StrictScore
 from training.metrics.sweep import COLUMNS, markdown, sweep
@@ -49,11 +49,8 @@ def validate(
     """Scores of every validation set at every threshold, on at most ``most`` pictures a set."""
     root = Path(recipe.data.root)
     scores = {}
-    for source in recipe.data.sources:
-        chosen = split_names(root, source)[1][:most]
-        if not chosen:
-            continue
-        samples = (read_source(root, source, name) for name in chosen)
+    for name, pictures in split_sources(root, recipe.data.sources).validation.items():
+        samples = (read_source(root, *picture) for picture in pictures[:most])
         maps = (
             (
                 predict.probabilities(network, s.picture, recipe.normalisation, device, s.change) * (s.ignored == 0),
@@ -61,7 +58,7 @@ def validate(
             )
             for s in samples
         )
-        scores[source.folder] = sweep(maps, thresholds, StrictScore)
+        scores[name] = sweep(maps, thresholds, StrictScore)
     if not any(score[0].targets.sum() for score in scores.values()):
         raise ConfigError(f"{root}: no validation set of the recipe holds a target, so no threshold can be chosen")
     return scores
@@ -129,7 +126,7 @@ def publish(
         judged = load(twin, held, weights, device)
         if blended:
             blend(judged, held, blended, share)
-    counts = {source.folder: len(split_names(root, source)[0]) for source in sources}
+    counts = split_sources(root, sources).counts
     seen = Input(channels=recipe.normalisation.channels, normalisation=recipe.normalisation, scales=scales)
     scores = validate(nets.deployed(judged, seen), held, THRESHOLDS, most, device)
     f1 = mean_f1(scores)
@@ -160,7 +157,7 @@ def publish(
         track_threshold=track_threshold,
         training=Training(
             data=counts,
-            split=describe_split(sources),
+            split=describe_split(root, sources),
             recipe=file.name,
             seed=recipe.run.seed,
             commit=commit(),

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -6,7 +8,7 @@ from pipeline.errors import ConfigError
 from tests.conftest import real_data
 from tests.training.synthetic import write_set
 from training.config import SourceConfig
-from training.data import held_out, load_sources, names, read_sample, split_names
+from training.data import held_out, load_sources, names, read_sample, split_names, split_sources
 from training.metrics.strict import components
 
 
@@ -117,6 +119,53 @@ def test_the_two_parts_share_nothing_and_miss_nothing(folder):
     loaded, held = load_sources(folder.parent, [SourceConfig(folder="tiny", validation=0.4)])
     assert [sample.name for sample in loaded[0]] == training
     assert [sample.name for sample in held["tiny"]] == validation
+
+
+def test_the_split_does_not_hang_on_how_a_folder_is_spelled(tmp_path, monkeypatch):
+    names = write_set(tmp_path / "data" / "video" / "tiny", pictures=12)
+    (tmp_path / "link").symlink_to(tmp_path / "data")
+    monkeypatch.chdir(tmp_path)
+    expected = [name for name in names if held_out("video/tiny", name, 0.4)]
+    for root in (tmp_path / "data", Path("data"), Path("link"), Path("link/../data")):
+        for spelled in ("video/tiny", "video/tiny/", "./video//tiny", f"{tmp_path}/data/video/tiny"):
+            split = split_sources(root, [SourceConfig(folder=spelled, validation=0.4)])
+            assert {name: [n for _, n in held] for name, held in split.validation.items()} == {"video/tiny": expected}
+    elsewhere = SourceConfig(folder=f"{tmp_path}/data/video/tiny/", validation=0.4)
+    assert split_names(tmp_path, elsewhere)[1] == [n for n in names if held_out("data/video/tiny", n, 0.4)]
+    assert split_names(Path("/nonexistent"), elsewhere)[1] == [n for n in names if held_out("tiny", n, 0.4)]
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        {"folder": "tiny"},
+        {"folder": "tiny", "validation": 0.2},
+        {"folder": "tiny/", "split": None},
+        {"folder": "tiny", "validation": "img_idx/few.txt"},
+        {"folder": ".", "split": "tiny/img_idx/train.txt", "images": "tiny/images", "masks": "tiny/masks"},
+    ],
+)
+def test_what_one_source_holds_out_no_other_trains_on(folder, others):
+    (folder / "img_idx" / "few.txt").write_text("p0\n")
+    sources = [SourceConfig(folder="tiny", validation=0.4), SourceConfig(**others)]
+    for order in (sources, sources[::-1]):
+        with pytest.raises(ConfigError, match=r"tiny/images/p\d+\.png: one source holds it out, another trains on it$"):
+            load_sources(folder.parent, order)
+
+
+def test_a_set_that_is_listed_several_times_is_decoded_and_validated_once(folder):
+    sources = [SourceConfig(folder="tiny", validation=0.4, weight=weight) for weight in (1.0, 2.0)]
+    (folder / "img_idx" / "few.txt").write_text("p3\np1\np2\np0\n")
+    sources.append(SourceConfig(folder="tiny", split="img_idx/few.txt", validation=0.4, turned=False))
+    training, validation = load_sources(folder.parent, sources)
+    first, second, few = ({sample.name: sample for sample in samples} for samples in training)
+    assert first == second
+    assert all(first[name] is sample for name, sample in few.items())
+    held = split_names(folder.parent, sources[0])[1]
+    assert [sample.name for sample in validation["tiny"]] == held
+    split = split_sources(folder.parent, sources)
+    assert [name for _, name in split.validation["tiny"]] == held
+    assert split.counts == {"tiny": 12 - len(held)}
 
 
 def broken(folder, fault):

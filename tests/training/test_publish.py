@@ -291,6 +291,17 @@ def test_a_threshold_may_be_asked_for(run, tmp_path, capsys):
     assert "--threshold" in capsys.readouterr().err
 
 
+def test_a_set_that_is_listed_twice_is_told_once(run, tmp_path):
+    recipe = shutil.copy(run.parent / "tiny.yaml", tmp_path)
+    sources = f"data.sources=[{{folder: tiny, validation: 0.4}}, {{folder: {run.parent}/tiny/, validation: 0.4}}]"
+    assert train.main(["--config", str(recipe), "--out", str(tmp_path / "run"), "--set", sources]) == 0
+    assert publish(tmp_path / "run", tmp_path) == 0
+    manifest = nets.read_manifest(str(tmp_path / "mine.safetensors"))
+    assert manifest.training.split.count("tiny 0.4 of img_idx/train.txt") == 1
+    assert manifest.training.data.keys() == manifest.validation.metrics.keys() == {"tiny"}
+    assert manifest.training.data["tiny"] + manifest.validation.metrics["tiny"]["pictures"] == 12
+
+
 ALL = "data.sources=[{folder: tiny}, {folder: deep}]"
 
 
