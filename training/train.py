@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -52,9 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             torch.set_num_threads(recipe.run.threads)
         torch.backends.cudnn.benchmark = True  # all batches are of one size
         with join(recipe.run.device) as world:
-            trainer = Trainer(recipe, out, world, time.monotonic, lambda line: print(line, flush=True))
-            if options.resume:
-                trainer.resume()
+            report = partial(print, flush=True)
+            trainer = Trainer(recipe, out, world, time.monotonic, report, resume=options.resume is not None)
             keep_freed_memory()  # from here on: what reading the pictures took goes back
             with _heeding_signals(trainer):
                 trainer.run()

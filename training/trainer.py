@@ -42,16 +42,23 @@ class Trainer:
         world: this process, and how many there are.
         clock: seconds, monotonic; what the time budget is measured with.
         report: receives one line of text for people now and then.
+        resume: go on from the last checkpoint in ``out``; the weights that the run started from are not asked for.
 
     Attributes:
         stopping: set to end the run after the present step, with a checkpoint.
 
     Raises:
-        ConfigError: network, weights to start from, teacher or data cannot be had.
+        ConfigError: network, weights to start from, checkpoint, teacher or data cannot be had.
     """
 
     def __init__(
-        self, recipe: TrainConfig, out: Path, world: World, clock: Callable[[], float], report: Callable[[str], None]
+        self,
+        recipe: TrainConfig,
+        out: Path,
+        world: World,
+        clock: Callable[[], float],
+        report: Callable[[str], None],
+        resume: bool = False,
     ) -> None:
         self.recipe, self.out, self.world, self.clock = recipe, out, world, clock
         self.leads = world.rank == 0
@@ -59,24 +66,23 @@ class Trainer:
         if recipe.data.batch % world.size:
             raise ConfigError(f"data.batch: {recipe.data.batch} crops do not part evenly among {world.size} processes")
         torch.manual_seed(recipe.run.seed)
-        self.network = build_network(recipe).to(world.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        start = None if resume else recipe.network.pretrained
+        self.network = build_network(recipe, start).to(world.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         taught = [source.teacher for source in recipe.data.sources]
         self.teachers = Teachers(taught, recipe.normalisation, world.device, recipe.run.precision == "bfloat16")
         self.averaged = AveragedWeights(self.network, recipe.optimiser.ema)
         self.optimiser = build_optimiser(self.network, recipe.optimiser)
+        if resume:
+            self.progress = checkpoint.restore(
+                out / STATE, self.network, self.averaged.network, self.optimiser, world.device
+            )
+        else:
+            self.progress = Progress(pretrained=nets.read_manifest(start).sha256 if start else "")
         training, self.validation = load_sources(Path(recipe.data.root), recipe.data.sources)
         self.pool = Pool(training, world.device)
         self.journal = Journal(out) if self.leads else None
-        start = recipe.network.pretrained
-        self.progress = Progress(pretrained=nets.read_manifest(start).sha256 if start else "")
         self.unread: list[Tensor] = []
         self.stopping = False
-
-    def resume(self) -> None:
-        """Go on from the run's last checkpoint."""
-        self.progress = checkpoint.restore(
-            self.out / STATE, self.network, self.averaged.network, self.optimiser, self.world.device
-        )
 
     def run(self) -> None:
         """Train to the end of the recipe, with checkpoints on the way and a last validation, or until ``stopping``.
@@ -219,13 +225,13 @@ class Trainer:
         )
 
 
-def build_network(recipe: TrainConfig) -> nn.Module:
-    """The recipe's network, with random weights or those that it starts from.
+def build_network(recipe: TrainConfig, pretrained: str | None) -> nn.Module:
+    """The recipe's network, with random weights or those of a name or path.
 
     Raises:
         ConfigError: it is unknown, or the weights cannot be read, are of another architecture or of another input.
     """
-    name, options, pretrained = recipe.network.name, recipe.network.options, recipe.network.pretrained
+    name, options = recipe.network.name, recipe.network.options
     try:
         network = nets.build(name, **options)
     except ValueError as error:

@@ -40,9 +40,9 @@ def recipe(tmp_path):
     return write_recipe(tmp_path / "tiny.yaml", tmp_path)
 
 
-def trainer(file, out, settings=()):
+def trainer(file, out, settings=(), resume=False):
     out.mkdir(exist_ok=True)
-    return Trainer(config.load(file, settings), out, ALONE, clock=lambda: 0.0, report=lambda line: None)
+    return Trainer(config.load(file, settings), out, ALONE, lambda: 0.0, lambda line: None, resume)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -54,8 +54,7 @@ def test_a_resumed_run_ends_as_one_that_was_never_stopped(tmp_path, recipe, prec
     first = trainer(recipe, tmp_path / "halves", settings)
     halves = [first.step() for _ in range(2)]
     first.save()
-    second = trainer(recipe, tmp_path / "halves", settings)
-    second.resume()
+    second = trainer(recipe, tmp_path / "halves", settings, resume=True)
     assert second.progress.step == 2
     halves += [second.step() for _ in range(2)]
 
@@ -177,6 +176,22 @@ def test_a_run_starts_from_published_weights(tmp_path, recipe):
     start, published = trainer(recipe, tmp_path / "run", settings).network, nets.load_trained("mshnet")[0]
     for key, value in published.state_dict().items():
         assert torch.equal(value, start.state_dict()[key]), key
+
+
+@pytest.mark.parametrize("fate", ["gone", "replaced"])
+def test_a_run_goes_on_without_the_weights_that_it_started_from(tmp_path, recipe, fate):
+    start, out = tmp_path / "start.safetensors", tmp_path / "run"
+    network, manifest = nets.load_trained("mshnet")
+    sha256 = nets.save(start, network, manifest).sha256
+    settings = ["network.options={in_channels: 3}", "normalisation.windows=[17, 49]", f"network.pretrained={start}"]
+    words = [word for setting in [*settings, "run.steps=1"] for word in ("--set", setting)]
+    assert main(["--config", str(recipe), "--out", str(out), *words]) == 0
+    start.unlink()
+    if fate == "replaced":
+        nets.save(start, *nets.load_trained("edge"))
+    assert main(["--resume", str(out), "--set", "run.steps=2"]) == 0
+    progress = checkpoint.read_progress(out / "state.safetensors")
+    assert (progress.step, progress.pretrained) == (2, sha256)
 
 
 def taught_by(weights):
