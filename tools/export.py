@@ -180,13 +180,15 @@ def score(reference: Backend, other: Backend, data: Path, chosen: Sequence[str])
 
 
 def judged_pictures(truth: tuple[Path, str]) -> list[tuple[Path, str]]:
-    """Path and name of the pictures of a data set's split.
+    """Path and name of the pictures of a data set's split, all of which can be read.
 
     Raises:
-        ConfigError: the split cannot be read.
+        ConfigError: the split, a picture or a mask cannot be used.
     """
     data, split = truth
     chosen = names(data, str(Path(split).resolve()) if Path(split).is_file() else split)
+    for name in chosen:
+        read_sample(data, name)  # before the work, not after it
     return [((data / "images" / f"{name}.png").resolve(), name) for name in chosen]
 
 

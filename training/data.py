@@ -16,6 +16,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from nets.normalisation import Picture
+from pipeline.capture.picture import MIN_SIDE
 from pipeline.errors import ConfigError
 from training.config import SourceConfig
 
@@ -66,13 +67,19 @@ def read_sample(
     masks: str | None = "masks",
     ignored: str | None = None,
     changes: str | None = None,
+    smallest: int = MIN_SIDE,
 ) -> Sample:
     """Decode one picture as grey counts in its own bit depth; masks are true above half of their range.
 
+    ``smallest`` is the least side, px: networks see whole pictures from ``MIN_SIDE`` on, but crops of any.
+
     Raises:
-        ConfigError: a file is missing, unreadable, the sizes differ, or a mask is too faint (``check_mask``).
+        ConfigError: a file is missing or unreadable, the picture is too small, the sizes differ, or a mask is too faint
+            (``check_mask``).
     """
-    picture = read_grey(folder / images / f"{name}.png")
+    picture = read_grey(path := folder / images / f"{name}.png")
+    if min(picture.shape) < smallest:
+        raise ConfigError(f"{path}: {picture.shape[1]}x{picture.shape[0]} px, but networks need {smallest}x{smallest}")
     none = np.zeros(picture.shape, np.uint8)
     mask = none if masks is None else _read_mask(folder / masks / f"{name}.png", picture)
     unknown = none if ignored is None else _read_mask(folder / ignored / f"{name}.png", picture) & ~mask
@@ -218,12 +225,12 @@ def load_sources(root: Path, sources: Sequence[SourceConfig]) -> tuple[list[list
     """
     split, read = split_sources(root, sources), cache(read_sample)
 
-    def load(source: SourceConfig, name: str) -> Sample:
-        return read(root / source.folder, name, *_parts(source))
+    def load(source: SourceConfig, name: str, smallest: int = MIN_SIDE) -> Sample:
+        return read(root / source.folder, name, *_parts(source), smallest)
 
     with ThreadPoolExecutor() as threads:
         training = [
-            list(threads.map(partial(load, source), chosen))
+            list(threads.map(partial(load, source, smallest=1), chosen))
             for source, chosen in zip(sources, split.training, strict=True)
         ]
         validation = {

@@ -56,10 +56,7 @@ def strict_scenes(probabilities: Predict, data: Path, chosen: Sequence[str]) -> 
     """Pictures at native resolution, with binary truth."""
     for name in chosen:
         sample = read_sample(data, name)
-        try:
-            yield Scene(name, sample.picture, probabilities(sample.picture), sample.mask > 0)
-        except ValueError as error:
-            raise ConfigError(f"{data / 'images' / name}.png: {error}") from None
+        yield Scene(name, sample.picture, probabilities(sample.picture), sample.mask > 0)
 
 
 def legacy_scenes(probabilities: Predict, data: Path, chosen: Sequence[str]) -> Iterator[Scene]:

@@ -25,7 +25,7 @@ from nets.normalisation import Picture
 from pipeline.arguments import natural, probability
 from pipeline.errors import BackendError, ConfigError, PipelineError
 from training import predict
-from training.data import names, read_grey
+from training.data import names, read_sample
 from training.device import DEVICES, exact_float32, open_device
 from training.simulate import EDGE, spots
 
@@ -138,7 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _pictures(data: Path, split: str) -> Iterator[Picture]:
     for name in names(data, str(Path(split).resolve()) if Path(split).is_file() else split):
-        yield read_grey(data / "images" / f"{name}.png")
+        yield read_sample(data, name, masks=None).picture
 
 
 def _write(path: Path, found: Response) -> None:

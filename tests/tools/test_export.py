@@ -110,6 +110,16 @@ def test_what_cannot_be_exported_is_told_in_one_line(weights, tmp_path, capsys, 
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("words", [["--truth"], ["--calibrate"]])
+def test_a_picture_too_small_for_the_network_is_named_before_the_work(weights, tmp_path, data, capsys, words):  # noqa: F811
+    for folder in ("images", "masks"):
+        cv2.imwrite(str(data / folder / "3.png"), np.zeros((20, 40), np.uint8))
+    words = [*words, str(data), *(["--split", "test.txt"] if words == ["--truth"] else [])]
+    assert main(["--weights", weights, "--format", "onnx", "--out", str(tmp_path / "out"), *words]) == 2
+    assert "set/images/3.png: 40x20 px, but networks need 32x32\n" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_manifests_say_nothing_of_the_folders_above_those_they_tell_of(tmp_path):
     one, two = tmp_path / "stills", tmp_path / "video" / "moving"
     for folder in (one, two):

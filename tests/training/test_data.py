@@ -168,6 +168,19 @@ def test_a_set_that_is_listed_several_times_is_decoded_and_validated_once(folder
     assert split.counts == {"tiny": 12 - len(held)}
 
 
+def test_a_small_picture_may_be_trained_on_but_not_scored(folder):
+    for name in ("p1", "p2"):
+        for part in ("images", "masks"):
+            cv2.imwrite(str(folder / part / f"{name}.png"), np.zeros((20, 40), np.uint8))
+    (folder / "img_idx" / "few.txt").write_text("p3\n")
+    source = SourceConfig(folder="tiny", validation="img_idx/few.txt")
+    assert load_sources(folder.parent, [source])[0][0][1].picture.shape == (20, 40)
+    (folder / "img_idx" / "few.txt").write_text("p3\np1\n")
+    for read in (lambda: load_sources(folder.parent, [source]), lambda: read_sample(folder, "p1")):
+        with pytest.raises(ConfigError, match=r"images/p1\.png: 40x20 px, but networks need 32x32$"):
+            read()
+
+
 def broken(folder, fault):
     if fault == "no split":
         (folder / "img_idx" / "train.txt").unlink()

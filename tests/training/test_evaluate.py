@@ -193,7 +193,7 @@ def test_a_picture_too_small_for_the_network_is_named(weights, data, capsys):
     cv2.imwrite(str(data / "images/p1.png"), np.zeros((20, 40), np.uint8))
     cv2.imwrite(str(data / "masks/p1.png"), np.zeros((20, 40), np.uint8))
     assert evaluate(weights, data) == 2
-    assert "p1.png: MSHNet needs pictures of at least 32x32 pixels, got 40x20" in capsys.readouterr().err
+    assert "images/p1.png: 40x20 px, but networks need 32x32" in capsys.readouterr().err
 
 
 def test_as_a_program(weights, data):

@@ -1,7 +1,10 @@
 import json
+import re
 import shutil
 import subprocess
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -300,6 +303,23 @@ def test_a_set_that_is_listed_twice_is_told_once(run, tmp_path):
     assert manifest.training.split.count("tiny 0.4 of img_idx/train.txt") == 1
     assert manifest.training.data.keys() == manifest.validation.metrics.keys() == {"tiny"}
     assert manifest.training.data["tiny"] + manifest.validation.metrics["tiny"]["pictures"] == 12
+
+
+def test_a_picture_too_small_for_the_network_is_named(run, tmp_path, capsys):
+    root = tmp_path / "small"
+    for folder in ("tiny", "deep"):
+        shutil.copytree(run.parent / folder, root / folder)
+    shutil.copy(run.parent / "tiny.yaml", tmp_path)
+    elsewhere = shutil.copytree(run, tmp_path / "run")
+    assert train.main(["--resume", str(elsewhere), "--set", f"data.root={root}", "--set", "run.steps=5"]) == 0
+    for folder in (folder for folder in root.glob("tiny/*") if folder.name != "img_idx"):
+        for file in folder.iterdir():
+            cv2.imwrite(str(file), np.zeros((20, 40), np.uint8))
+    capsys.readouterr()
+    assert publish(elsewhere, tmp_path) == 2
+    assert train.main(["--resume", str(elsewhere)]) == 2
+    told = r"%s: /.*/images/p\d+\.png: 40x20 px, but networks need 32x32\n"
+    assert re.fullmatch(told % r"training\.publish" + told % "training", capsys.readouterr().err)
 
 
 ALL = "data.sources=[{folder: tiny}, {folder: deep}]"

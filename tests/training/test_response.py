@@ -64,6 +64,13 @@ def test_the_command_scores_shipped_weights_in_real_pictures(tmp_path, capsys):
     assert (np.array(report["seen"]) <= report["spots"]).all()
 
 
+def test_a_picture_too_small_for_the_network_is_named(tmp_path, capsys):
+    write_set(tmp_path / "tiny", pictures=2, size=24)
+    split = ["--data", str(tmp_path / "tiny"), "--split", "img_idx/train.txt"]
+    assert main(["--weights", "edge", *split]) == 2
+    assert "images/p0.png: 24x24 px, but networks need 32x32\n" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
