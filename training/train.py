@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             keep_freed_memory()  # from here on: what reading the pictures took goes back
             with _heeding_signals(trainer):
                 trainer.run()
-        if trainer.stopping:
+        if trainer.stopping and trainer.part_done() < 1:
             print(f"training: interrupted; go on with --resume {out}", file=sys.stderr)
             return INTERRUPTED
     except PipelineError as error:

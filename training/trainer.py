@@ -104,7 +104,7 @@ class Trainer:
             stopping = bool(self.world.agree(self.stopping))
             if stopping or self.progress.seconds - self.progress.saved_at >= 60 * run.checkpoint_minutes:
                 self.save()
-            if stopping:
+            if stopping and self.part_done() < 1:
                 return
         self.validate(run.validate_pictures)
         self.save()

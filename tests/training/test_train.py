@@ -1,3 +1,4 @@
+import io
 import json
 import os
 import re
@@ -161,6 +162,21 @@ def test_an_interrupted_run_loses_no_step(tmp_path, recipe, word):
     assert errors == f"training: interrupted; go on with --resume {out}\n"
     steps = [int(line.split()[1]) for line in rest.splitlines()]
     assert checkpoint.read_progress(out / "state.safetensors").step == max([3, *steps])
+
+
+@pytest.mark.parametrize("line", ["step 2  loss", "step 2: validation"])
+def test_a_signal_that_comes_with_the_end_interrupts_nothing(tmp_path, recipe, monkeypatch, capsys, line):
+    class Terminal(io.StringIO):
+        def write(self, text):
+            if text.startswith(line):
+                os.kill(os.getpid(), signal.SIGTERM)
+            return super().write(text)
+
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    words = ["--set", "run.steps=2", "--set", "run.log_steps=1"]
+    assert main(["--config", str(recipe), "--out", str(tmp_path / "run"), *words]) == 0
+    assert "step 2: validation mean IoU" in sys.stdout.getvalue()
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("content", [None, b"no tensors"])
