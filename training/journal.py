@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ LOG, BOARD, OVERLAYS = "log.jsonl", "tensorboard", "overlays"
 
 
 class Journal:
-    """Appends to the files of a run.
+    """Appends to the files of a run; a last line of the log that was torn, by a loss of power, is ended first.
 
     Args:
         out: existing folder of the run.
@@ -26,6 +27,11 @@ class Journal:
     def __init__(self, out: Path) -> None:
         self.out = out
         self.board = _open_board(out / BOARD)
+        with (out / LOG).open("ab+") as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                if file.read() != b"\n":
+                    file.write(b"\n")
 
     def write(self, step: int, seconds: float, event: str, **facts: Any) -> None:
         """One line of ``log.jsonl``; numbers in it, nested ones too, also become scalars."""
@@ -49,8 +55,8 @@ class Journal:
 def read_log(run: Path) -> list[Record]:
     """The events of a run in the order of their steps.
 
-    A run may still write, so a last line without its end is left out. After a resumption the steps since the
-    checkpoint come again; the later line counts.
+    A run may still write, so a last line without its end is left out, and so are lines that a loss of power has torn.
+    After a resumption the steps since the checkpoint come again; the later line counts.
 
     Raises:
         ConfigError: there is no log, it is none, or it holds neither a loss nor a validation.
@@ -58,18 +64,22 @@ def read_log(run: Path) -> list[Record]:
     path = run / LOG
     records: list[Record] = []
     try:
-        for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
-            if not line.endswith("\n"):
-                break
-            record = json.loads(line)
+        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]
+        for line in lines:
+            try:
+                record = json.loads(line)
+            except ValueError:
+                continue
             # At one step, the losses are written before the validation, as they sort.
             while records and _place(records[-1]) >= _place(record):
                 records.pop()
             records.append(record)
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError):
+    except (KeyError, TypeError):
         raise ConfigError(f"{path}: no log of a training run") from None
+    if lines and not records:
+        raise ConfigError(f"{path}: no log of a training run")
     if not any(record["event"] in ("training", "validation") for record in records):
         raise ConfigError(f"{path}: nothing to tell yet")
     return records

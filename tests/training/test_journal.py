@@ -3,7 +3,7 @@ import json
 import pytest
 
 from pipeline.errors import ConfigError
-from training.journal import read_log
+from training.journal import Journal, read_log
 
 
 def line(step, event, **facts):
@@ -31,6 +31,22 @@ def test_steps_taken_again_after_a_resumption_replace_the_old_ones(tmp_path):
 def test_losses_and_validation_of_one_step_are_both_kept(tmp_path):
     run = write(tmp_path / "run", line(20, "training", loss=0.5), line(20, "validation", sets={}))
     assert [record["event"] for record in read_log(run)] == ["training", "validation"]
+
+
+@pytest.mark.parametrize("torn", ['{"step": 40, "eve', "\0\0\0\0", '{"step"\x0b'])
+def test_a_line_torn_by_a_loss_of_power_costs_no_other(tmp_path, torn):
+    run = write(tmp_path / "run", line(20, "training", loss=0.5), torn)
+    Journal(run).write(40, 20.0, "training", loss=0.4)
+    Journal(run).write(60, 30.0, "training", loss=0.3)
+    assert (run / "log.jsonl").read_text().count("\n") == 4
+    assert [record["step"] for record in read_log(run)] == [20, 40, 60]
+
+
+def test_a_torn_line_that_was_written_on_is_left_out(tmp_path):
+    run = write(tmp_path / "run", line(20, "training", loss=0.5), '{"step": 40' + line(40, "training"))
+    with (run / "log.jsonl").open("ab") as file:
+        file.write(b'\xff\xfe"\n' + line(60, "training", loss=0.3).encode())
+    assert [record["step"] for record in read_log(run)] == [20, 60]
 
 
 @pytest.mark.parametrize(
