@@ -25,6 +25,7 @@ class Progress(Struct, kw_only=True, forbid_unknown_fields=True):
         validated_at, saved_at: ``seconds`` at the last validation and checkpoint.
         best: best validation score so far; -1 before the first.
         pretrained: sha256 of the weights that it started from; empty for random ones.
+        seen: by set, how many pictures these had been trained on.
     """
 
     step: int = 0
@@ -33,6 +34,7 @@ class Progress(Struct, kw_only=True, forbid_unknown_fields=True):
     saved_at: float = 0.0
     best: float = -1.0
     pretrained: str = ""
+    seen: dict[str, int] = {}
 
 
 def save(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from pathlib import Path
@@ -189,6 +189,10 @@ class Split(Struct, frozen=True):
     training: list[list[str]]
     validation: dict[str, list[tuple[SourceConfig, str]]]
     counts: dict[str, int]
+
+    def seen_more(self, counts: Mapping[str, int]) -> list[str]:
+        """Sets held out of in part, of which weights trained on so many pictures have seen more than is trained on."""
+        return [name for name in self.validation if counts.get(name, 0) > self.counts.get(name, 0)]
 
 
 def split_sources(root: Path, sources: Sequence[SourceConfig]) -> Split:

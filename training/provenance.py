@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import msgspec
 from pipeline.errors import ConfigError
 from training import checkpoint, config
 from training.config import SourceConfig, TrainConfig
-from training.data import set_name
+from training.data import Split, set_name
 from training.journal import LOG, read_log
 from training.trainer import STATE
 
@@ -75,6 +75,17 @@ def describe_split(root: Path, sources: Sequence[SourceConfig]) -> str:
         f"held out for validation, never trained on: by sha256 of set/name (neighbouring frames of one recording may "
         f"lie on both sides) {', '.join(hashed) or 'nothing'}; by list {', '.join(listed) or 'nothing'}"
     )
+
+
+def describe_doubt(split: Split, before: Iterable[Mapping[str, int]]) -> str:
+    """Of which sets weights that others were made from may know what was held out, in words; empty if of none.
+
+    Args:
+        split: of the run that was scored.
+        before: by set, how many pictures each of those weights had been trained on.
+    """
+    sets = dict.fromkeys(name for counts in before for name in split.seen_more(counts))
+    return f"; but weights that these were made from had seen more of {', '.join(sets)}" if sets else ""
 
 
 def _all_seen(recipe: TrainConfig) -> TrainConfig:

@@ -33,7 +33,7 @@ from training.data import read_source, split_sources
 from training.device import DEVICES, exact_float32, open_device
 from training.metrics.strict import StrictScore
 from training.metrics.sweep import COLUMNS, markdown, sweep
-from training.provenance import changes, commit, describe_split, read_twin, steps
+from training.provenance import changes, commit, describe_doubt, describe_split, read_twin, steps
 from training.run_weights import FILES, blend, load
 from training.trainer import STATE
 
@@ -119,7 +119,7 @@ def publish(
     changed, progress, step = changes(recipe, file), checkpoint.read_progress(run / STATE), steps(run, weights)
     root, sources = Path(recipe.data.root), recipe.data.sources
     network = load(run, recipe, weights, device)
-    other = blend(network, recipe, blended, share) if blended else ""
+    other = blend(network, recipe, blended, share) if blended else None
     judged, held = network, recipe
     if twin is not None:
         held = read_twin(twin / STATE, recipe)
@@ -127,6 +127,8 @@ def publish(
         if blended:
             blend(judged, held, blended, share)
     counts = split_sources(root, sources).counts
+    before = [checkpoint.read_progress((twin or run) / STATE).seen, other.training.data if other else {}]
+    doubt = describe_doubt(split_sources(Path(held.data.root), held.data.sources), before)
     seen = Input(channels=recipe.normalisation.channels, normalisation=recipe.normalisation, scales=scales)
     scores = validate(nets.deployed(judged, seen), held, THRESHOLDS, most, device)
     f1 = mean_f1(scores)
@@ -142,7 +144,7 @@ def publish(
     if progress.pretrained:
         notes.append(f"started from weights of sha256 {progress.pretrained}")
     if other:
-        notes.append(f"{1 - share:g} of these and {share:g} of the weights of sha256 {other}")
+        notes.append(f"{1 - share:g} of these and {share:g} of the weights of sha256 {other.sha256}")
     if changed:
         notes.append("changed in the recipe: " + ", ".join(changed))
     whose = f" of a twin run ({steps(twin, weights)} steps), the same but that these have seen it" if twin else ""
@@ -157,7 +159,7 @@ def publish(
         track_threshold=track_threshold,
         training=Training(
             data=counts,
-            split=describe_split(root, sources),
+            split=describe_split(root, sources) + ("" if twin else doubt),
             recipe=file.name,
             seed=recipe.run.seed,
             commit=commit(),
@@ -166,7 +168,7 @@ def publish(
         ),
         validation=Validation(
             protocol=f"strict, probability >= {THRESHOLDS[chosen]:g}, float16 weights in float32, native resolution",
-            split=f"held-out part of each training set{whose}{capped}; the threshold was chosen on it",
+            split=f"held-out part of each training set{whose}{capped}; the threshold was chosen on it{doubt}",
             metrics={folder: {key: figure[key] for key in COLUMNS} for folder, figure in figures.items()},
         ),
     )

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 import nets
-from nets.manifest import stored
+from nets.manifest import Manifest, stored
 from pipeline.errors import ConfigError
 from training.config import TrainConfig
 from training.trainer import AVERAGED, BEST
@@ -39,7 +39,7 @@ def load(run: Path, recipe: TrainConfig, weights: str, device: torch.device) -> 
     return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
-def blend(network: nn.Module, recipe: TrainConfig, weights: str, share: float) -> str:
+def blend(network: nn.Module, recipe: TrainConfig, weights: str, share: float) -> Manifest:
     """Move a network part of the way to other weights of its kind, such as those that its run was started from.
 
     What a run has learnt and what it has forgotten lie on the same way, and a part of it often has most of the
@@ -54,7 +54,7 @@ def blend(network: nn.Module, recipe: TrainConfig, weights: str, share: float) -
         share: of the way, 0 to 1.
 
     Returns:
-        sha256 of the weights.
+        manifest of the weights.
 
     Raises:
         ConfigError: they cannot be read, or are of another network or input.
@@ -71,4 +71,4 @@ def blend(network: nn.Module, recipe: TrainConfig, weights: str, share: float) -
         if ours.is_floating_point():
             ours.lerp_(widened(other_tensor, ours).to(ours), share)
     network.load_state_dict(stored(network))
-    return manifest.sha256
+    return manifest

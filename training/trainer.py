@@ -17,7 +17,7 @@ from training import checkpoint, predict
 from training.checkpoint import Progress
 from training.config import TrainConfig
 from training.crops import Batch, draw_batch
-from training.data import Sample, load_sources
+from training.data import Sample, load_sources, split_sources
 from training.distributed import World
 from training.journal import Journal
 from training.losses.distillation import distillation
@@ -76,9 +76,17 @@ class Trainer:
             self.progress = checkpoint.restore(
                 out / STATE, self.network, self.averaged.network, self.optimiser, world.device
             )
+        elif start:
+            manifest = nets.read_manifest(start)
+            self.progress = Progress(pretrained=manifest.sha256, seen=manifest.training.data)
         else:
-            self.progress = Progress(pretrained=nets.read_manifest(start).sha256 if start else "")
-        training, self.validation = load_sources(Path(recipe.data.root), recipe.data.sources)
+            self.progress = Progress()
+        root, sources = Path(recipe.data.root), recipe.data.sources
+        for name in split_sources(root, sources).seen_more(self.progress.seen):
+            self.report(
+                f"{name}: the weights started from have seen more of it than is trained on; its figures may flatter"
+            )
+        training, self.validation = load_sources(root, sources)
         self.pool = Pool(training, world.device)
         self.journal = Journal(out) if self.leads else None
         self.unread: list[Tensor] = []

@@ -121,6 +121,7 @@ def test_the_weights_that_a_run_started_from_are_told(run, tmp_path):
     sha256 = nets.read_manifest(str(first)).sha256
     note = nets.read_manifest(str(tmp_path / "next.safetensors")).training.note
     assert f"started from weights of sha256 {sha256}" in note
+    assert "had seen more" not in (tmp_path / "next.json").read_text()
 
 
 def test_what_may_start_a_track_is_written_down(run, tmp_path, capsys):
@@ -344,6 +345,28 @@ def test_weights_that_have_seen_every_picture_have_the_figures_of_their_twin(run
     assert publish(tmp_path / "all", tmp_path, "--blend", str(tmp_path / "twin.safetensors"), "--twin", str(run)) == 0
     blended = nets.read_manifest(str(tmp_path / "mine.safetensors"))
     assert blended.validation.metrics == twin.validation.metrics, "the twin and itself"
+
+
+def test_weights_that_may_know_what_is_held_out_are_told(run, tmp_path, capsys):
+    recipe = shutil.copy(run.parent / "tiny.yaml", tmp_path)
+    every = "data.sources=[{folder: tiny}, {folder: deep, validation: 0.4}]"
+    assert train.main(["--config", str(recipe), "--out", str(tmp_path / "all"), "--set", every]) == 0
+    assert publish(tmp_path / "all", tmp_path, "--name", "all") == 0
+    assert "had seen more" not in (tmp_path / "all.json").read_text()
+    base = tmp_path / "all.safetensors"
+    capsys.readouterr()
+    later = ["--out", str(tmp_path / "run"), "--set", f"network.pretrained={base}"]
+    assert train.main(["--config", str(recipe), *later]) == 0
+    assert train.main(["--resume", str(tmp_path / "run"), "--set", "run.steps=5"]) == 0
+    assert capsys.readouterr().out.count("tiny: the weights started from have seen more of it than is trained on") == 2
+
+    assert publish(tmp_path / "run", tmp_path) == 0
+    started = nets.read_manifest(str(tmp_path / "mine.safetensors"))
+    assert publish(run, tmp_path, "--blend", str(base)) == 0
+    blended = nets.read_manifest(str(tmp_path / "mine.safetensors"))
+    for manifest in (started, blended):
+        for split in (manifest.training.split, manifest.validation.split):
+            assert split.endswith("; but weights that these were made from had seen more of tiny")
 
 
 def test_a_run_of_another_recipe_is_no_twin(run, tmp_path, capsys):
