@@ -45,9 +45,9 @@ class Journal:
 
     def overlay(self, step: int, name: str, picture: NDArray[np.uint8]) -> None:
         """A BGR picture (H, W, 3) of the present state; the file ``overlays/NAME.png`` is replaced."""
-        folder = self.out / OVERLAYS
-        folder.mkdir(exist_ok=True)
-        cv2.imwrite(str(folder / f"{name}.png"), picture)
+        path = self.out / OVERLAYS / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)  # a set may lie in a folder of sets
+        cv2.imwrite(str(path), picture)
         if self.board:
             self.board.add_image(name, picture[..., ::-1].copy(), step, dataformats="HWC")
 

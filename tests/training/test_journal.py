@@ -1,5 +1,7 @@
 import json
 
+import cv2
+import numpy as np
 import pytest
 
 from pipeline.errors import ConfigError
@@ -61,3 +63,9 @@ def test_a_torn_line_that_was_written_on_is_left_out(tmp_path):
 def test_a_log_that_is_none_is_refused(tmp_path, lines, message):
     with pytest.raises(ConfigError, match=rf"run/log\.jsonl: {message}"):
         read_log(write(tmp_path / "run", *lines))
+
+
+def test_an_overlay_of_a_set_in_a_folder_of_sets_is_written(tmp_path):
+    picture = np.full((8, 8, 3), 7, np.uint8)
+    Journal(tmp_path).overlay(20, "video_stills/drone_ir", picture)
+    assert (cv2.imread(str(tmp_path / "overlays" / "video_stills" / "drone_ir.png")) == picture).all()
