@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from tqdm import tqdm
+
 from pipeline import __version__, private
 from pipeline import config as configuration
 from pipeline.capture.address import redact, source_ids
@@ -21,7 +23,7 @@ from pipeline.supervisor import Supervisor
 
 
 def run(addresses: Sequence[str], config_file: Path | None, settings: Sequence[str], out: Path | None) -> int:
-    """Run the graph until its sources end or a signal stops it; print the table, then the errors.
+    """Run the graph until its sources end or a signal stops it; print errors as they come, and the table at the end.
 
     Returns:
         the exit code.
@@ -41,15 +43,13 @@ def run(addresses: Sequence[str], config_file: Path | None, settings: Sequence[s
         write_record(out / "run.json", run_record(config, sources, __version__, None))
 
     with Health(config.health) as health, Progress(list(sources)) as progress:
-        supervisor = Supervisor(config, list(sources.items()), out, warn)
+        supervisor = Supervisor(config, list(sources.items()), out, warn, complain)
         health.open_door(supervisor.folder / private.STATUS)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: supervisor.stop())
         outcome = supervisor.run([progress.update, health.update])
 
     sys.stdout.write(table(outcome) + "\n")
-    for error in outcome.errors:
-        complain(error)
     if out is not None:
         try:
             write_record(out / "run.json", run_record(config, sources, __version__, outcome))
@@ -61,8 +61,8 @@ def run(addresses: Sequence[str], config_file: Path | None, settings: Sequence[s
 
 
 def complain(line: str, kind: str = "error") -> None:
-    """One line on standard error, without credentials."""
-    sys.stderr.write(f"run_stream.py: {kind}: {redact(line)}\n")
+    """One line on standard error, above the progress bar where there is one, without credentials."""
+    tqdm.write(f"run_stream.py: {kind}: {redact(line)}", file=sys.stderr)
 
 
 def warn(line: str) -> None:

@@ -36,6 +36,8 @@ class Supervisor:
         sources: (id, address) of every source.
         out: output folder, if any.
         warn: told, in one line, of every stage that is started again, and of what it does otherwise than configured.
+        complain: told every error, in one line, when it is known and not at the end: with several sources that may be
+            days away.
 
     Attributes:
         source_ids: of all sources.
@@ -49,8 +51,9 @@ class Supervisor:
         sources: Sequence[tuple[str, str]],
         out: Path | None,
         warn: Callable[[str], None] = lambda line: None,
+        complain: Callable[[str], None] = lambda line: None,
     ) -> None:
-        self._config, self._warn = config, warn
+        self._config, self._warn, self._complain = config, warn, complain
         self.source_ids = [id_ for id_, _ in sources]
         self.born_ns = time.monotonic_ns()
         session = uuid.uuid4().hex
@@ -167,10 +170,16 @@ class Supervisor:
             if (notice := state.facts.get("notice", "")) and notice not in self._noticed:
                 self._noticed.add(notice)
                 self._warn(f"stage {state.stage}: {notice}")
-            if state.error and state.stage not in self._errors:
-                self._errors[state.stage] = state.error
+            if state.error:
+                self._note(state.stage, state.error)
             if state.state == "failed" or state.wants_stop:
                 self._begin_stop()
+
+    def _note(self, stage: str, error: str) -> None:
+        """Keep the first error of a stage, and tell it unless another stage has said the same."""
+        if error not in self._errors.values() and stage not in self._errors:
+            self._complain(error)
+        self._errors.setdefault(stage, error)
 
     def _look_for_the_dead(self) -> None:
         """Start again what can be; a stage that died for good takes the run with it: its neighbours wait in vain."""
@@ -193,7 +202,7 @@ class Supervisor:
                 continue
             tries = f", {len(watch.causes)} restarts did not help" if watch.causes else ""
             watch.end(f"stage {name} died ({cause}){tries}")
-            self._errors.setdefault(name, f"stage {name} died ({cause}){tries}")
+            self._note(name, f"stage {name} died ({cause}){tries}")
             self._abort()
 
     def _compare(self, watch: Watch) -> None:

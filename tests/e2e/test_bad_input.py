@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import selectors
 import shutil
+import signal
 import socket
 import subprocess
 from collections.abc import Callable
@@ -15,7 +17,7 @@ import pytest
 
 import nets
 from run_stream import main
-from tests.e2e.harness import FAST, SMALL, front_door, lines, record
+from tests.e2e.harness import FAST, LONG, SMALL, front_door, lines, record, start
 
 
 def images(folder: Path, count: int = 6, side: int = 48) -> Path:
@@ -272,3 +274,19 @@ def test_full_disk_is_named_and_earlier_lines_stay(tmp_path: Path, runtime: Path
     finally:
         subprocess.run(["umount", str(disk)], check=False)
         shutil.rmtree(disk, ignore_errors=True)
+
+
+def test_source_that_fails_is_told_while_the_others_go_on(tmp_path: Path, runtime: Path) -> None:
+    run = start(str(tmp_path / "gone.mp4"), LONG, *FAST, runtime=runtime)
+    assert run.stderr is not None
+    try:
+        with selectors.DefaultSelector() as readable:
+            readable.register(run.stderr, selectors.EVENT_READ)
+            assert readable.select(60), "nothing is said"
+        told = run.stderr.readline()
+        assert run.poll() is None, "the run waits for its other source"
+    finally:
+        run.send_signal(signal.SIGINT)
+        _, rest = run.communicate(timeout=60)
+    assert told == f"run_stream.py: error: {tmp_path / 'gone.mp4'}: no such file\n"
+    assert (run.returncode, rest) == (130, ""), "nothing is said twice"
