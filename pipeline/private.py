@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import tempfile
 from pathlib import Path
 
@@ -12,22 +13,28 @@ STATUS = "status.sock"
 
 
 def make() -> Path:
-    """A folder that only this user can enter; those of dead runs are swept."""
-    base = _base()
+    """A folder that only this user can enter, in the first of ``places``; those of dead runs are swept there."""
+    base = places()[0]
     for pid, folder in _folders(base):
-        if Path("/proc/self").exists() and not Path(f"/proc/{pid}").exists():
+        if _is_gone(pid):
             shutil.rmtree(folder, ignore_errors=True)
     return Path(tempfile.mkdtemp(prefix=f"irst-{os.getpid()}-", dir=base))
 
 
-def status_doors() -> dict[int, Path]:
-    """The sockets of this user's runs on this machine, by process id."""
-    return {pid: folder / STATUS for pid, folder in _folders(_base()) if os.access(folder / STATUS, os.W_OK)}
+def places() -> list[Path]:
+    """Where runs of this user may have their folders, whatever they were started by.
+
+    ``XDG_RUNTIME_DIR`` belongs to a session; services, cron and sudo start programs without it.
+    """
+    runtime, temporary = os.environ.get("XDG_RUNTIME_DIR"), Path(tempfile.gettempdir())
+    named = [Path(runtime)] if runtime else []
+    return list(dict.fromkeys([*(base for base in named if base.is_dir() and os.access(base, os.W_OK)), temporary]))
 
 
-def _base() -> Path:
-    base = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
-    return base if base.is_dir() and os.access(base, os.W_OK) else Path(tempfile.gettempdir())
+def status_doors() -> list[Path]:
+    """The sockets of this user's runs on this machine, as far as they are in ``places`` and their process is there."""
+    doors = [folder / STATUS for base in places() for pid, folder in _folders(base) if not _is_gone(pid)]
+    return [door for door in doors if os.access(door, os.W_OK)]
 
 
 def _folders(base: Path) -> list[tuple[int, Path]]:
@@ -35,9 +42,14 @@ def _folders(base: Path) -> list[tuple[int, Path]]:
     return [(int(pid), folder) for pid, folder in named if pid.isdigit() and _is_ours(folder)]
 
 
+def _is_gone(pid: int) -> bool:
+    return Path("/proc/self").exists() and not Path(f"/proc/{pid}").exists()
+
+
 def _is_ours(folder: Path) -> bool:
-    """In a temporary folder of all users anybody may make one of this name."""
+    """In a temporary folder of all users anybody may make one of this name, or a link to where they like."""
     try:
-        return folder.stat().st_uid == os.getuid()
+        found = folder.lstat()
     except OSError:  # gone since it was listed
         return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()

@@ -1,6 +1,9 @@
 """Tells how the runs of this user on this machine are, or one run at ``host:port``: ``python -m tools.status``.
 
-Exit code: 0 all are running well; 1 at least one is not (it starts, drains or is degraded); 3 nobody answers.
+Runs are looked for in ``$XDG_RUNTIME_DIR`` and in the temporary folder (``$TMPDIR``, else ``/tmp``) of whoever asks.
+
+Exit code: 0 all are running well; 1 at least one is not (it starts, drains, is degraded or does not answer); 3 nobody
+answers.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ import msgspec
 
 from pipeline import private
 from pipeline.account import total
-from pipeline.errors import PipelineError, SourceError
+from pipeline.errors import SourceError
 from pipeline.health import client
 from pipeline.health.status import RunStatus, SourceStatus, StageStatus
 
@@ -25,19 +28,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("where", nargs="?", metavar="HOST:PORT", help="where a run listens (health.port)")
     parser.add_argument("--json", action="store_true", help="everything, one JSON object a line and run")
     options = parser.parse_args(arguments)
-    doors: list[Path | str] = [options.where] if options.where else list(private.status_doors().values())
-    code = 0
-    try:
-        if not doors:
-            raise SourceError("no run of this user on this machine")
-        for door in doors:
+    doors: list[Path | str] = [options.where] if options.where else list(private.status_doors())
+    if not doors:
+        looked = " or ".join(map(str, private.places()))
+        print(f"status: no run of this user on this machine, in {looked}", file=sys.stderr)
+    answers, well = 0, True
+    for door in doors:
+        try:
             status = client.status(door)
-            code |= status.state != "running"
-            print(msgspec.json.encode(status).decode() if options.json else table(status))
-    except PipelineError as error:
-        print(f"status: {error}", file=sys.stderr)
-        return error.exit_code
-    return code
+        except SourceError as error:
+            print(f"status: {error}", file=sys.stderr)
+            well = False
+            continue
+        answers += 1
+        well &= status.state == "running"
+        print(msgspec.json.encode(status).decode() if options.json else table(status))
+    return SourceError.exit_code if not answers else int(not well)
 
 
 def table(status: RunStatus) -> str:

@@ -26,15 +26,19 @@ class Asked:
 
     def __init__(self, runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
+        self.runtime = runtime
         self.status: RunStatus | None = None
 
+    def doors(self) -> list[Path]:
+        return [door for door in private.status_doors() if self.runtime in door.parents]
+
     def door(self) -> Path:
-        (door,) = private.status_doors().values()
+        (door,) = self.doors()
         return door
 
     def until(self, condition) -> RunStatus:
         def fulfilled() -> bool:
-            doors = list(private.status_doors().values())
+            doors = self.doors()
             if not doors or client.ask(doors[0], "/healthz")[0] != 200:
                 return False
             self.status = client.status(doors[0])
@@ -43,6 +47,15 @@ class Asked:
         wait_until(fulfilled, 120)
         assert self.status is not None
         return self.status
+
+
+def tell(*words: str, runtime: Path, temporary: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """What ``tools.status`` says; runs of others in the machine's temporary folder do not count."""
+    return subprocess.run(
+        [sys.executable, "-m", "tools.status", *words],
+        capture_output=True, text=True, cwd=ROOT, timeout=60, check=False,
+        env={**os.environ, "XDG_RUNTIME_DIR": str(runtime), "TMPDIR": str(temporary or runtime)},
+    )  # fmt: skip
 
 
 def finish(run: subprocess.Popen[str], runtime: Path) -> None:
@@ -94,9 +107,7 @@ def test_what_happens_to_a_run_can_be_seen(runtime: Path, monkeypatch: pytest.Mo
         assert seen.stages["detect"].restarts == 1
         assert client.ask(asked.door(), "/readyz")[0] == 200
 
-        told = subprocess.run(
-            [sys.executable, "-m", "tools.status"], capture_output=True, text=True, cwd=ROOT, timeout=60, check=False
-        )
+        told = tell(runtime=runtime)
         assert told.returncode == 0, told.stderr
         assert f"run {run.pid}: running" in told.stdout
         assert "restarted 1x, last: killed by SIGKILL" in told.stdout
@@ -166,9 +177,7 @@ def test_a_stage_that_cannot_keep_up_is_called_slow_until_it_can(
         assert code == 503
         assert b"stage detect is slow" in body
         assert b'irst_stage_slow{stage="detect"} 1.0' in client.ask(asked.door(), "/metrics")[1]
-        told = subprocess.run(
-            [sys.executable, "-m", "tools.status"], capture_output=True, text=True, cwd=ROOT, timeout=60, check=False
-        )
+        told = tell(runtime=runtime)
         assert told.returncode == 1
         assert [line.split()[:2] for line in told.stdout.splitlines() if " /s" in line and "slow" in line] == [
             ["detect", "slow"]
@@ -209,11 +218,41 @@ def test_a_port_that_is_taken_is_named_and_nothing_is_left(runtime: Path) -> Non
 
 def test_nobody_there_is_said_in_a_line(runtime: Path) -> None:
     for words, said in (([], "no run of this user on this machine"), (["127.0.0.1:1"], "127.0.0.1:1: no answer")):
-        told = subprocess.run(
-            [sys.executable, "-m", "tools.status", *words],
-            capture_output=True, text=True, cwd=ROOT, timeout=60, check=False,
-            env={**os.environ, "XDG_RUNTIME_DIR": str(runtime)},
-        )  # fmt: skip
+        told = tell(*words, runtime=runtime)
         assert told.returncode == 3
         assert told.stderr.startswith(f"status: {said}")
         assert told.stderr.count("\n") == 1
+
+
+def refusing(folder: Path) -> Path:
+    """A folder of a run in which a socket lies that nobody listens at."""
+    folder.mkdir()
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(folder / private.STATUS))
+    return folder
+
+
+def test_every_run_is_asked_whatever_became_of_the_others_and_wherever_it_lies(
+    runtime: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session, temporary = runtime / "s", runtime / "t"
+    for folder in (session, temporary):
+        folder.mkdir()
+    with subprocess.Popen(["true"]) as gone:
+        pass
+    refusing(session / f"irst-{gone.pid}-killed")
+    mute = refusing(session / f"irst-{os.getpid()}-mute")
+    told = tell(runtime=session, temporary=temporary)
+    assert (told.returncode, told.stdout) == (3, "")
+    run = start(LONG, *FAST, runtime=temporary)
+    try:
+        Asked(temporary, monkeypatch).until(lambda s: s.state == "running")
+        told = tell(runtime=session, temporary=temporary)
+        assert f"run {run.pid}: running" in told.stdout
+        assert told.stderr.startswith(f"status: {mute / private.STATUS}: no answer")
+        assert (told.returncode, told.stderr.count("\n")) == (1, 1)
+        (mute / private.STATUS).unlink()
+        told = tell(runtime=session, temporary=temporary)
+        assert (told.returncode, told.stderr) == (0, "")
+    finally:
+        finish(run, temporary)

@@ -316,3 +316,17 @@ def test_the_folder_of_unix_sockets_is_private(tmp_path: Path, monkeypatch: pyte
         os.umask(before)
     assert folder.parent == tmp_path
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_only_own_folders_are_looked_into_for_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    own, foreign = (tmp_path / f"irst-{os.getpid()}-{name}" for name in ("own", "foreign"))
+    for folder in (own, foreign):
+        folder.mkdir()
+        (folder / private.STATUS).touch()
+    (tmp_path / f"irst-{os.getpid()}-link").symlink_to(own)
+    if os.getuid() == 0:
+        os.chown(foreign, 65534, 65534)
+    else:
+        foreign.rename(tmp_path / "elsewhere")
+    assert [door for door in private.status_doors() if tmp_path in door.parents] == [own / private.STATUS]
