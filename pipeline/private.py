@@ -8,17 +8,32 @@ import stat
 import tempfile
 from pathlib import Path
 
+import zmq
+
+from pipeline.errors import ConfigError
+
 STATUS = "status.sock"
-"""Name of the Unix socket that answers questions about the run."""
+"""Name of the Unix socket that answers questions about the run; no other socket of a run has a longer one."""
 
 
 def make() -> Path:
-    """A folder that only this user can enter, in the first of ``places``; those of dead runs are swept there."""
+    """A folder that only this user can enter, in the first of ``places``; those of dead runs are swept there.
+
+    Raises:
+        ConfigError: its path is too long for the sockets in it.
+    """
     base = places()[0]
     for pid, folder in _folders(base):
         if _is_gone(pid):
             shutil.rmtree(folder, ignore_errors=True)
-    return Path(tempfile.mkdtemp(prefix=f"irst-{os.getpid()}-", dir=base))
+    folder = Path(tempfile.mkdtemp(prefix=f"irst-{os.getpid()}-", dir=base))
+    excess = len(os.fsencode(folder / STATUS)) - zmq.IPC_PATH_MAX_LEN
+    if excess > 0:
+        folder.rmdir()
+        raise ConfigError(
+            f"{base}: {excess} bytes too long a path for the sockets of a run; set XDG_RUNTIME_DIR to a shorter one"
+        )
+    return folder
 
 
 def places() -> list[Path]:

@@ -7,6 +7,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import zmq
@@ -43,6 +44,9 @@ class Supervisor:
         source_ids: of all sources.
         folder: private to the run, gone after it.
         born_ns: monotonic.
+
+    Raises:
+        ConfigError: there is no folder for its sockets; nothing is left behind.
     """
 
     def __init__(
@@ -60,15 +64,19 @@ class Supervisor:
         self.folder = private.make()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._context.linger = 0
-        outer = f"ipc://{self.folder}/control"
-        if config.queue.transport == "tcp":
-            outer = f"tcp://127.0.0.1:{graph.free_ports(1)[0]}"
-        inner = f"inproc://{session}.control"
-        self._switchboard = Switchboard(self._context, [inner, outer])
-        control = {"thread": inner, "process": outer}
-        plans = graph.plan(config, sources, out, session, self.folder, control)  # type: ignore[arg-type]
-        self._watches = {plan.name: Watch(plan, config.supervisor) for plan in plans}
-        self._journals = {plan.name: Journal(Path(plan.journal), plan.sources) for plan in plans}
+        with ExitStack() as undo:
+            undo.callback(shutil.rmtree, self.folder, ignore_errors=True)
+            undo.callback(self._context.destroy)
+            outer = f"ipc://{self.folder}/control"
+            if config.queue.transport == "tcp":
+                outer = f"tcp://127.0.0.1:{graph.free_ports(1)[0]}"
+            inner = f"inproc://{session}.control"
+            self._switchboard = Switchboard(self._context, [inner, outer])
+            control = {"thread": inner, "process": outer}
+            plans = graph.plan(config, sources, out, session, self.folder, control)  # type: ignore[arg-type]
+            self._watches = {plan.name: Watch(plan, config.supervisor) for plan in plans}
+            self._journals = {plan.name: Journal(Path(plan.journal), plan.sources) for plan in plans}
+            undo.pop_all()  # from here on it is for the end of the run
         self._errors: dict[str, str] = {}
         self._noticed: set[str] = set()
         self._earlier_reports: dict[str, SourceReport] = {}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import selectors
 import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +19,7 @@ import pytest
 
 import nets
 from run_stream import main
-from tests.e2e.harness import FAST, LONG, SMALL, front_door, lines, record, start
+from tests.e2e.harness import FAST, LONG, PROCESSES, SMALL, front_door, lines, record, start
 
 
 def images(folder: Path, count: int = 6, side: int = 48) -> Path:
@@ -188,6 +190,26 @@ def test_unwritable_output_folder_is_named(tmp_path: Path, capfd: pytest.Capture
     errors = capfd.readouterr().err.splitlines()
     assert len(errors) == 1
     assert "/proc/irst-out" in errors[0]
+
+
+@pytest.mark.parametrize("variable", ["XDG_RUNTIME_DIR", "TMPDIR"])
+def test_folder_too_long_for_sockets_is_named_and_the_longest_is_used(
+    runtime: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], variable: str
+) -> None:
+    rest = len(f"/irst-{os.getpid()}-12345678/status.sock")
+    longest = runtime / ("n" * (107 - rest - len(str(runtime)) - 1))
+    too_long = Path(f"{longest}n")
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    for folder, code in ((too_long, 2), (longest, 0)):
+        folder.mkdir()
+        monkeypatch.setenv(variable, str(folder))
+        tempfile.tempdir = None
+        assert main([SMALL, *FAST, *PROCESSES]) == code
+        assert list(folder.glob("irst-*")) == []
+    (error,) = capfd.readouterr().err.splitlines()
+    assert str(too_long) in error
+    assert "XDG_RUNTIME_DIR" in error
 
 
 def copy_of_weights(tmp: Path) -> Path:

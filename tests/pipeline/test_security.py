@@ -22,6 +22,7 @@ import pipeline.receiver
 from pipeline import private
 from pipeline.capture.address import source_ids
 from pipeline.capture.config import CaptureConfig, ReconnectConfig
+from pipeline.config import Config
 from pipeline.errors import ConfigError, SourceError
 from pipeline.link import MAX_ORDER_BYTES, MAX_STATE_BYTES, Link, StageState, Switchboard
 from pipeline.messages import Packet
@@ -29,6 +30,7 @@ from pipeline.queues import MAX_CONTROL_BYTES, Sender
 from pipeline.receiver import Receiver
 from pipeline.sinks.config import SinkConfig
 from pipeline.sinks.stage import SinkStage
+from pipeline.supervisor import Supervisor
 from pipeline.wire import WireError, encode
 from tests.capture.streams import reading
 from tests.conftest import ROOT
@@ -316,6 +318,13 @@ def test_the_folder_of_unix_sockets_is_private(tmp_path: Path, monkeypatch: pyte
         os.umask(before)
     assert folder.parent == tmp_path
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_a_run_that_cannot_be_made_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    with pytest.raises(FileNotFoundError):  # an id that can be no part of a file's name
+        Supervisor(Config(), [("no/such", "test://demo")], None)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_only_own_folders_are_looked_into_for_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
