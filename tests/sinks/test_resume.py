@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from pipeline.errors import ConfigError
 from pipeline.journal import Journal
 from pipeline.messages import CONFIRMED, TENTATIVE
 from pipeline.sinks.book import Book
@@ -73,6 +74,46 @@ def test_files_of_an_earlier_run_are_replaced_by_whichever_life_comes_to_it(tmp_
     stage.process([packet(0)])
     stage.close()
     assert frames(tmp_path, "tracks.jsonl") == [0]
+
+
+OLD = ["tracks.jsonl", "detections.jsonl", "tracks.mot.txt", "overlay.mp4", "overlay.2.mp4", "overlay.12.mp4"]
+FOREIGN = ["overlay.best.mp4", "overlay.1.mp4", "overlay.02.mp4", "notes.txt", "tracks.jsonl.bak"]
+
+
+@pytest.mark.parametrize(
+    ("config", "written"),
+    [
+        ({}, {"tracks.jsonl", "detections.jsonl", "tracks.mot.txt"}),
+        ({"overlay": False, "mot": False}, {"tracks.jsonl", "detections.jsonl"}),
+        ({"overlay": False, "jsonl": False}, {"tracks.mot.txt"}),
+    ],
+)
+def test_results_of_an_earlier_run_do_not_stay_beside_new_ones(tmp_path, config, written):
+    folder = tmp_path / "out" / "a"
+    folder.mkdir(parents=True)
+    for name in (*OLD, ".overlay.part.mp4", *FOREIGN):
+        (folder / name).write_text("from an earlier run\n")
+    stage = life(tmp_path, 0, **config)
+    stage.process([end("a", reason="failed", error="no such file")])
+    stage.close()
+    assert {path.name for path in folder.iterdir()} == {*written, *FOREIGN}
+    assert [(folder / name).stat().st_size for name in written] == [0] * len(written)
+
+
+def test_a_result_of_an_earlier_run_that_cannot_be_removed_is_named(tmp_path):
+    (tmp_path / "out" / "a" / "overlay.3.mp4").mkdir(parents=True)
+    with pytest.raises(ConfigError, match=r"cannot remove .*overlay\.3\.mp4: Is a directory"):
+        life(tmp_path, 0).process([end("a")])
+
+
+def test_later_lives_keep_the_videos_of_those_before(tmp_path):
+    for attempt in range(3):
+        stage = life(tmp_path, attempt)
+        stage.process([packet(attempt)])
+        stage.close()
+    videos = {path.name for path in (tmp_path / "out" / "a").glob("*.mp4")}
+    assert videos == {"overlay.mp4", "overlay.2.mp4", "overlay.3.mp4"}
+    assert frames(tmp_path, "tracks.jsonl") == [0, 1, 2]
 
 
 def test_lines_tell_that_the_tracker_began_anew(tmp_path):
