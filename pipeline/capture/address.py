@@ -43,6 +43,7 @@ _VALUE = re.compile(r"[^\s&]+")
 _SECRET_NAME = re.compile(
     r"us(e)?r|login|pass|pwd|psw|^pw$|token|auth|key|secret|signature|^sig$|cred|streamid|session|jwt", re.I
 )
+_FOLDER_OF_KEYS = "capture.remote.keys"  # the one setting with such a name that is no secret: errors are about it
 _ID_LENGTH = 32
 _MAX_SHOWN = 4096
 
@@ -125,7 +126,8 @@ def _mask_parameters(text: str) -> str:
     shown, at = "", 0
     for parameter in _PARAMETER.finditer(text):
         # The value of a harmless parameter is searched too: it may be a password's end and a query after that.
-        if parameter.start() >= at and _SECRET_NAME.search(unquote(parameter[1])):
+        secret = parameter[1] != _FOLDER_OF_KEYS and _SECRET_NAME.search(unquote(parameter[1]))
+        if parameter.start() >= at and secret:
             value = _VALUE.match(text, parameter.end())
             assert value is not None
             # What looks like a parameter may be part of a password before an '@': that sign must stay in sight.

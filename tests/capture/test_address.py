@@ -19,6 +19,8 @@ PLAIN = [
     "0",
     "12:30:05 INFO capture: 25 fps, sigma=0.3, ratio 3:4",
     "write to somebody@example.com",
+    "--set capture.remote.keys=keys (or capture.remote.insecure=true, open to anybody)",
+    "--set, sinks.overlay=false, capture.remote.keys=/no/such: not a folder",
     "",
 ]
 
@@ -50,6 +52,9 @@ MASKED = [
     ("http://h/s?a=1&api_key=k/e?y", "http://h/s?a=1&api_key=***"),
     ("srt://h:9000?mode=caller&passphrase=long secret", "srt://h:9000?mode=caller&passphrase=*** secret"),
     ("srt://h:9000?streamid=#!::u=joe,p=pw", "srt://h:9000?streamid=***"),
+    ("capture.remote.keys=rtsp://u:p@h/s: no", "***@h/s: no"),
+    ("rtsp://u:a?capture.remote.keys=b@h/s", "rtsp://***@h/s"),
+    ("capture.remote.keys=a&key=b, capture.remote.key=c", "capture.remote.keys=a&key=*** capture.remote.key=***"),
     ("zmq+tcp://u:p@h:5555", "zmq+tcp://***@h:5555"),
 ]
 

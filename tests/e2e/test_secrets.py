@@ -77,6 +77,21 @@ def test_wrong_usage_shows_no_password(capsys: pytest.CaptureFixture[str], words
     assert "Traceback" in shown
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["zmq+tcp://192.0.2.7:5577"], "then --set capture.remote.keys=keys (or capture.remote.insecure=true"),
+        (["--set", "capture.remote.keys=[my/keys]"], "capture.remote.keys=[my/keys]: "),
+    ],
+    ids=["hint", "setting"],
+)
+def test_the_folder_of_keys_is_no_secret(capsys: pytest.CaptureFixture[str], words: list[str], said: str) -> None:
+    from run_stream import main
+
+    assert main(words) == 2
+    assert said in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("program", ["run_stream", "serve"])
 def test_words_that_are_no_usage_show_no_password(capsys: pytest.CaptureFixture[str], program: str) -> None:
     from pipeline import serve
