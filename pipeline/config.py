@@ -52,7 +52,7 @@ class QueueConfig(_Section, frozen=True):
 
     Attributes:
         policy: what to do with frames that come faster than they are processed; none means lossless for
-            files and bounded for live sources.
+            files and bounded for live sources. Files come at their own pace unless it is lossless.
         staleness_s: oldest frame that the bounded policy still processes, seconds since capture.
         credits: frames under way between two stages; none means 2 where all sources are lossless, and else 1: what
             waits before a stage adds its processing time to the age of all that comes after.

@@ -69,6 +69,11 @@ class StagePlan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     out: str | None = None
     config: Config
 
+    @property
+    def waits(self) -> bool:
+        """Its source gives frames no faster than they are taken, and not at a pace of its own; of captures only."""
+        return self.policy is Policy.LOSSLESS and not is_live(self.address)
+
 
 def plan(
     config: Config,

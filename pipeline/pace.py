@@ -1,7 +1,7 @@
 """How many messages every stage does in a second, how many are expected of it, and which stage is too slow.
 
-What is expected stands in the table, or is what the live sources of the run give. Files give nothing to expect: they
-wait for the stages.
+What is expected stands in the table, or is what live sources give, and files that are played at their own pace. Other
+files give nothing to expect: they wait for the stages.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Paces:
 
     Args:
         table: of what is expected.
-        live: ids of the live sources.
+        live: ids of the sources that do not wait for the stages.
         clock: monotonic seconds.
 
     Attributes:

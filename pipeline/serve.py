@@ -5,7 +5,8 @@
 
 The other end is ``run_stream.py zmq+tcp://host:5577``. Frames that it does not take in time are dropped here,
 under the policy of the queue, before they travel. One viewer is served at a time; a second one is told so. A
-viewer that leaves may come again. A file waits for its viewer and ends when it has been seen to its end.
+viewer that leaves may come again. A file waits for its viewer and ends when it has been seen to its end; under a
+``--policy`` that drops frames it is played like a camera, whoever looks.
 
 Exit code: 0 seen to the end; 2 wrong usage or configuration; 3 the source cannot be opened or read; 130 interrupted.
 """

@@ -15,7 +15,6 @@ from msgspec.structs import replace
 
 from pipeline import graph, private
 from pipeline.account import CRASH, Account, Ledger, total
-from pipeline.capture.factory import is_live
 from pipeline.child import Child, ProcessChild, ThreadChild
 from pipeline.config import Config
 from pipeline.errors import INTERRUPTED
@@ -80,7 +79,7 @@ class Supervisor:
         self._errors: dict[str, str] = {}
         self._noticed: set[str] = set()
         self._earlier_reports: dict[str, SourceReport] = {}
-        live = [id_ for id_, address in sources if is_live(address)]
+        live = [plan.sources[0] for plan in plans if plan.role == "capture" and not plan.waits]
         self._paces = Paces(config.supervisor, live)
         self._looked_at = time.monotonic()
         self._stop_at: float | None = None
@@ -160,10 +159,10 @@ class Supervisor:
         return reports
 
     def _start_what_is_due(self) -> None:
-        # A camera that runs before somebody can look at its frames only makes old ones.
+        # What runs like a camera before somebody can look at its frames only makes old ones.
         ready = self.stopping or all(watch.opened for watch in self._watches.values() if watch.plan.role != "capture")
         for watch in self._watches.values():
-            may = ready or watch.plan.role != "capture" or not is_live(watch.plan.address)
+            may = ready or watch.plan.role != "capture" or watch.plan.waits
             if may and watch.due and self._abort_at is None:
                 watch.start(self._launch)
 

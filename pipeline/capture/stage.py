@@ -2,7 +2,8 @@
 
 A reader thread waits on the medium, so that a hanging one blocks neither the queue nor shutdown; the
 stage's own thread takes the pictures over, numbers them, and hands them to the queue, which applies the
-source's policy. A file under the lossless policy is read only as fast as its frames are taken.
+source's policy. A file under the lossless policy is read only as fast as its frames are taken. Under a policy that
+drops frames it is played at its own pace: read as fast as it can be, its newest frame would be its last.
 
 A stage started again goes on from its journal: a file at the first frame that is not known to have arrived, a
 live source with the next number and the same media clock.
@@ -11,6 +12,7 @@ live source with the next number and the same media clock.
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 
 import zmq
@@ -46,6 +48,9 @@ def resume(ledger: Ledger, source: Source, policy: Policy) -> None:
 class Reader(threading.Thread):
     """Reads a source to its end and rings a bell for every picture.
 
+    Where it is not paced, a medium that replays is played by its media time, and its pictures are captured when they
+    are due.
+
     Args:
         source: not opened yet.
         context, bell: ZeroMQ context and inproc address of the bell.
@@ -73,6 +78,7 @@ class Reader(threading.Thread):
         bell = self._context.socket(zmq.PUSH)
         bell.linger = 0
         bell.connect(self._bell)
+        plays, begin = self._source.replays and not self._paced, None
         try:
             self._source.open()
             while self._skip and not self._stopped.is_set() and self._source.grab() is not None:
@@ -83,6 +89,11 @@ class Reader(threading.Thread):
                 grab = self._source.grab()
                 if grab is None:
                     break
+                if plays:
+                    if begin is not None and self._stopped.wait(max(0.0, begin + grab.pts - time.monotonic())):
+                        break
+                    grab = grab._replace(mono_ns=time.monotonic_ns(), wall_ns=time.time_ns())
+                    begin = grab.mono_ns / 1e9 - grab.pts if begin is None else begin
                 self.pictures.append(grab)
                 bell.send(b"")
         except Exception as error:

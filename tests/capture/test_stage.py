@@ -16,7 +16,7 @@ from pipeline.capture.stage import ORIGIN, READ_AHEAD, CaptureLoop, resume
 from pipeline.errors import SourceError
 from pipeline.journal import SLOTS
 from pipeline.link import Link, StageState, Stop, Switchboard
-from pipeline.messages import EndOfSource
+from pipeline.messages import EndOfSource, Frame
 from pipeline.queues import Policy, Sender
 from pipeline.receiver import Receiver
 from tests.conftest import wait_until
@@ -33,6 +33,8 @@ class Medium:
     name = "medium"
     length = None
     state = "open"
+    interval_s = 1 / 25
+    began_ns = 0
 
     def __init__(self, count: int, then: str = "end", hang_in_open: bool = False, live: bool = False) -> None:
         self.live, self.replays = live, not live
@@ -52,7 +54,8 @@ class Medium:
             return None
         self.grabs += 1
         now = time.monotonic_ns()
-        return Grab(np.full((32, 32), self.grabs, np.uint16), self.grabs - 1, self.grabs / 25, now, 0, 14)
+        self.began_ns = self.began_ns or now
+        return Grab(np.full((32, 32), self.grabs, np.uint16), self.grabs - 1, self.grabs * self.interval_s, now, 0, 14)
 
     def close(self) -> None:
         self.closed.set()
@@ -130,7 +133,7 @@ def test_lossless_medium_is_read_only_as_fast_as_frames_are_taken(benches: list[
 
 
 def test_latest_medium_is_drained_whoever_is_slow(benches: list[Bench]) -> None:
-    medium = Medium(200, then="hang")
+    medium = Medium(200, then="hang", live=True)
     benches.append(bench := Bench(medium, Policy.LATEST))
     wait_until(lambda: medium.grabs == 200)  # no credit came back, yet every picture is read
     bench.stop(gentle=True)
@@ -141,6 +144,27 @@ def test_latest_medium_is_drained_whoever_is_slow(benches: list[Bench]) -> None:
     assert account.entered == 200
     assert account.dropped["superseded"] == 200 - len(seqs(got, "a"))
     assert seqs(got, "a")[-1] == 199
+
+
+@pytest.mark.parametrize("policy", [Policy.LATEST, Policy.BOUNDED])
+def test_file_under_a_lossy_policy_is_captured_when_its_media_time_says(benches: list[Bench], policy: Policy) -> None:
+    medium = Medium(10)
+    benches.append(bench := Bench(medium, policy))
+    headers = [packet.message.header for packet in take(bench.receiver, {"a"}) if isinstance(packet.message, Frame)]
+    bench.join()
+    assert headers[-1].frame == 9
+    for header in headers:
+        assert header.capture_mono_ns >= medium.began_ns + header.frame * medium.interval_s * 1e9 - 1e6
+
+
+def test_stop_does_not_wait_for_the_next_frame_of_a_file_that_is_played(benches: list[Bench]) -> None:
+    medium = Medium(2)
+    medium.interval_s = 3600.0
+    benches.append(bench := Bench(medium, Policy.LATEST))
+    wait_until(lambda: medium.grabs == 2)
+    bench.stop(gentle=True)
+    assert seqs(list(take(bench.receiver, {"a"})), "a") == [0]
+    assert bench.join().queues["a"].entered == 1
 
 
 @pytest.mark.parametrize("hang_in_open", [True, False])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 
 from tests.conftest import real_data
@@ -117,7 +118,7 @@ def test_rendered_16_bit_folder_gives_the_tracks_of_the_scene_itself(tmp_path: P
 
 @pytest.mark.parametrize("policy", ["latest", "bounded"])
 def test_lossy_policies_lose_only_what_they_count(tmp_path: Path, runtime: Path, policy: str) -> None:
-    scene = "test://demo?width=160&height=128&frames=300"
+    scene = "test://demo?width=160&height=128&frames=300&fps=900"  # played faster than anybody can look at it
     args = ["--policy", policy, "--set", "queue.staleness_s=0.05", *FAST, "--out", str(tmp_path)]
     done = front_door(scene, *args, runtime=runtime)
     assert done.returncode == 0, done.stderr
@@ -130,6 +131,20 @@ def test_lossy_policies_lose_only_what_they_count(tmp_path: Path, runtime: Path,
     assert account["delivered"] == len(frames) == len(set(frames))
     assert frames == sorted(frames)
     assert sum(account["dropped"].values()) == 300 - len(frames) > 0
+
+
+def test_recording_under_a_lossy_policy_is_played_like_a_camera(tmp_path: Path, runtime: Path) -> None:
+    folder = tmp_path / "cam"
+    folder.mkdir()
+    for k in range(8):
+        cv2.imwrite(str(folder / f"{k}.png"), np.full((64, 64), 1000 + k, np.uint16))
+    args = ["--policy", "latest", "--set", "capture.image_fps=2", *FAST, "--out", str(tmp_path / "out")]
+    done = front_door(str(folder), *args, runtime=runtime)
+    assert done.returncode == 0, done.stderr
+    frames = [line["frame"] for line in lines(tmp_path / "out" / "cam" / "tracks.jsonl")]
+    assert (frames[0], frames[-1]) == (0, 7), "it begins when it can be looked at"
+    assert len(frames) >= 4, "half a second for each"
+    assert record(tmp_path / "out")["config"]["queue"]["policy"] == "latest"
 
 
 def test_real_video_gives_a_line_per_frame(tmp_path: Path, runtime: Path) -> None:

@@ -29,3 +29,18 @@ def test_frames_wait_before_stages_only_where_none_is_dropped(
     sources = list(zip("ab", addresses, strict=False))
     plans = plan(load(None, settings), sources, None, "s", Path("/tmp/x"), {"thread": "t", "process": "p"})
     assert {one.credits for one in plans if one.role != "capture"} == {credits}
+
+
+@pytest.mark.parametrize(
+    ("address", "settings", "waits"),
+    [
+        ("a.mp4", [], True),
+        ("a.mp4", ["queue.policy=latest"], False),
+        ("test://sea?live=1", [], False),
+        ("test://sea?live=1", ["queue.policy=lossless"], False),
+    ],
+)
+def test_only_a_lossless_file_waits_for_the_stages(address: str, settings: list[str], waits: bool) -> None:
+    control = {"thread": "t", "process": "p"}
+    *_, capture = plan(load(None, settings), [("a", address)], None, "s", Path("/tmp/x"), control)
+    assert capture.waits is waits
