@@ -72,9 +72,9 @@ def evaluate(address: str, config: Config, keep: Path | None = None, others: boo
         OURS: (message.track_table() for (message,) in replay.track(([one] for one in seen), config, thresholds))
     }
     if others:
-        rate, threshold = other_trackers.frame_rate(seen), replay.threshold(config)
+        rate, start = other_trackers.frame_rate(seen), replay.start(config)
         for name, library in (("ByteTrack", other_trackers.byte_track), ("OC-SORT", other_trackers.oc_sort)):
-            tracks[name] = other_trackers.tracked(library(rate, threshold), seen)
+            tracks[name] = other_trackers.tracked(library(rate, start), seen)
     return {
         name: [compare(scene.truth(message.header.frame), shown) for message, shown in zip(seen, tables, strict=True)]
         for name, tables in tracks.items()

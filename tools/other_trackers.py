@@ -41,7 +41,7 @@ def byte_track(rate: float, threshold: float) -> Library:
 
     Args:
         rate: frames per second.
-        threshold: score of strong detections.
+        threshold: score of strong detections, which are matched first and may start tracks.
     """
     return ByteTrackTracker(
         lost_track_buffer=COAST_FRAMES,

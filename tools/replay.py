@@ -80,6 +80,11 @@ def threshold(config: Config) -> float:
     return config.detect.threshold or nets.read_manifest(config.detect.weights).threshold
 
 
+def start(config: Config) -> float:
+    """Score from which a detection may start a track: as configured, or what the weights say."""
+    return nets.read_manifest(config.detect.weights).starts_track(config.detect.threshold)
+
+
 class Kept:
     """What was detected in recordings, in a folder, by all that it depends on.
 

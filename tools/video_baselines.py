@@ -74,7 +74,7 @@ def top_hat(video: Video, seen: Sequence[Detected], config: Config) -> Iterator[
 
 def byte_track(video: Video, seen: Sequence[Detected], config: Config) -> Iterator[Table]:
     """ByteTrack on the network's detections as boxes of 5 px, similar if their centres are less than 6 px apart."""
-    tracker = other_trackers.byte_track(other_trackers.frame_rate(seen), replay.threshold(config))
+    tracker = other_trackers.byte_track(other_trackers.frame_rate(seen), replay.start(config))
     yield from other_trackers.tracked(tracker, seen)
 
 

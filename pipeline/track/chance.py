@@ -66,6 +66,12 @@ class ChanceDensity:
         last = len(self._owners) - self._counts[-1]
         self._owners[last + np.searchsorted(self._numbers, numbers)] = owners
 
+    def rename(self, ids: Ids, others: Ids) -> None:
+        """Say that tracks bear other numbers from now on, so that what they have taken stays theirs."""
+        for one, other in zip(ids, others, strict=True):
+            if one != other:
+                self._owners[self._owners == one] = other
+
     def at(self, places: Array, ids: Ids) -> Array:
         """The density that detections are held against.
 

@@ -39,7 +39,8 @@ class TrackConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             track of half of it needs twice the hits. 0 counts all in full.
         motion_evidence, moved_px: a track of detections that are due to motion must be so much likelier a target than
             a chain of chance detections (logarithm, nats), and be so far from its birth in coordinates of the scene.
-        max_coast_s: a track without a hit for longer is dropped, also across a gap in the stream; one that has been
+        max_coast_s: a track without a hit for longer is dropped, also across a gap in the stream (where the frames of a
+            source are further apart, for longer than one and a half of their usual interval); one that has been
             seen for less time than that, after that time and a frame.
         remember_s: so long after its last detection, a target that is found and confirmed anew where it was to be
             expected gets its old id again. Nothing is shown of it in between.

@@ -24,6 +24,8 @@ NOISY = 0.5
 """So much of what changes must be noise."""
 SMALL = 40.0
 """Area in px below which a target is no wider than optics draw it, and sharp."""
+LATE = 1.5
+"""Of the usual time between two frames, after which one is not merely late: the stream had a gap."""
 _ROUNDING = 1e-9
 
 LIFE_DTYPE = np.dtype(
@@ -114,18 +116,21 @@ def doubtful(state: Ints, recent: NDArray[np.float64]) -> Flags:
     return fed_by_chance
 
 
-def coast_s(life: Table, dt: float, config: TrackConfig) -> NDArray[np.float64]:
+def coast_s(life: Table, dt: float, usual_s: float, config: TrackConfig) -> NDArray[np.float64]:
     """How long each track may go unseen, s: as long as it had been seen before, at most ``max_coast_s``.
 
-    What flashed up for four frames is not shown for half a second after, nor waited for.
+    What flashed up for four frames is not shown for half a second after, nor waited for. Where frames are further apart
+    than ``max_coast_s``, a track is waited for until the next.
 
     Args:
         life: (n,) rows of ``LIFE_DTYPE``.
         dt: s between the frames; every track may miss one.
+        usual_s: between the frames of this source.
         config: for ``max_coast_s``.
     """
     seen_s = life["lived_s"] - life["unseen_s"]
-    limit_s: NDArray[np.float64] = np.minimum(config.max_coast_s, seen_s + dt) + _ROUNDING
+    longest_s = max(config.max_coast_s, LATE * usual_s)
+    limit_s: NDArray[np.float64] = np.minimum(longest_s, seen_s + dt) + _ROUNDING
     return limit_s
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 
 import numpy as np
 
@@ -34,6 +35,7 @@ from pipeline.track.memory import LostTargets
 from pipeline.track.rate import StartScore
 
 MIN_DT = 1e-3
+_INTERVALS = 5
 _LOOKS = ["score", "area", "bx", "by", "bw", "bh", "snr"]
 
 
@@ -76,6 +78,7 @@ class Tracker:
         self._lost = LostTargets(self.config.remember_s)
         self._start_score = StartScore(self._high, self.config.starts_per_min)
         self._believe(belief.NOBODY)
+        self._intervals: deque[float] = deque(maxlen=_INTERVALS)
         self._births: Array = np.empty((0, 2))
         self._tracks: Table = np.empty(0, TRACK_DTYPE)
         self._life: Table = np.empty(0, lifecycle.LIFE_DTYPE)
@@ -136,7 +139,9 @@ class Tracker:
 
     def _predict(self, dt: float, matrix: Affine, ego_sigma: float) -> None:
         # Before association: no track may reach across a gap longer than it is allowed to coast.
-        self._end(self._life["unseen_s"] + dt > lifecycle.coast_s(self._life, dt, self.config))
+        self._intervals.append(dt)
+        usual_s = sorted(self._intervals)[len(self._intervals) // 2]
+        self._end(self._life["unseen_s"] + dt > lifecycle.coast_s(self._life, dt, usual_s, self.config))
         self._life["unseen_s"] += dt
         self._life["lived_s"] += dt
         self._lost.move(dt, matrix, ego_sigma)
@@ -220,15 +225,17 @@ class Tracker:
     def _recognise(self, confirmed: Flags) -> None:
         """Give tracks confirmed in this frame the numbers of the lost targets that they continue."""
         rows = np.flatnonzero(confirmed)
-        self._tracks["id"][rows] = self._lost.recall(
-            self._tracks["id"][rows], self._life["lived_s"][rows], *self._belief.only(rows).moments()
-        )
+        ids = self._tracks["id"][rows]
+        known = self._lost.recall(ids, self._life["lived_s"][rows], *self._belief.only(rows).moments())
+        self._chance.rename(ids, known)
+        self._tracks["id"][rows] = known
 
     def _inherit(self, dt: float) -> None:
         """Targets that have leapt go on where they are now."""
         old, new = heirs(self._tracks, self._life, self._mean[:, :2], dt, self._reach_px)
         if not len(old):
             return
+        self._chance.rename(self._tracks["id"][new], self._tracks["id"][old])
         self._tracks["id"][new], self._tracks["state"][new] = self._tracks["id"][old], CONFIRMED
         for name in ("hits", "age", "lived_s"):
             self._life[name][new] += self._life[name][old]

@@ -43,6 +43,16 @@ def test_what_a_track_has_taken_itself_is_not_held_against_it():
     assert told == pytest.approx([(n + 1) / (5 * AROUND + 1 / overall) for n in (4, 9, 0, 1)])
 
 
+def test_what_a_track_has_taken_stays_its_own_under_another_number():
+    density, fresh = ChanceDensity(SHAPE), ChanceDensity(SHAPE)
+    for told, owner in ((density, 9), (fresh, 2)):
+        for k in range(4):
+            frame(told, [[100 + k, 100], [104, 100], [30, 30]], owners=[owner, NOBODY, 5])
+    density.rename(np.array([9, 5]), np.array([2, 5]))
+    place = [103, 100]
+    assert at(density, place, ids=[2]) == at(fresh, place, ids=[2]) < at(density, place, ids=[9])
+
+
 def test_it_lies_in_the_scene_and_is_forgotten():
     density = ChanceDensity(SHAPE)
     frame(density, [[100, 100]] * 20)

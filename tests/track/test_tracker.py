@@ -52,6 +52,15 @@ def test_coasting_ends_after_its_time_whatever_the_frame_rate(fps):
     assert sum(len(t) for t in out[fps:]) == fps // 2
 
 
+@pytest.mark.parametrize("fps", [2.0, 1.9, 1.0, 0.5])
+def test_a_camera_slower_than_coasting_has_tracks_as_well(fps):
+    seen, nothing = detections([[50, 50]]), detections([])
+    out = play([seen] * 12 + [nothing] * 3, dt=1 / fps)
+    assert [int(t["id"][0]) for t in out[:12]] == [1] * 12
+    assert [int(t["state"][0]) for t in out[2:12]] == [CONFIRMED] * 10
+    assert [len(t) for t in out[12:]] == [1, 0, 0]
+
+
 @pytest.mark.parametrize("hits", range(3, 40))
 def test_a_track_coasts_no_longer_than_it_was_seen(hits):
     out = play([detections([[50, 50]])] * hits + [detections([])] * 40)
