@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.harness import FAST, LONG, PROCESSES, assert_nothing_left, lines, record, start, workers_of
+from pipeline import private
+from pipeline.health import client
+from tests.conftest import wait_until
+from tests.e2e.harness import FAST, LONG, PROCESSES, assert_nothing_left, lines, record, start, worker_of, workers_of
 
 PLACEMENTS = {"threads": [], "processes": PROCESSES}
 
@@ -45,6 +48,48 @@ def test_signal_drains_and_leaves_nothing(
     assert account["lost"] == {}
     assert [line["frame"] for line in lines(tmp_path / "demo" / "tracks.jsonl")] == list(range(account["captured"]))
     assert done["sources"]["demo"]["end"] == "stopped"
+
+
+def start_and_hold_up(out: Path, runtime: Path, *settings: str) -> tuple[subprocess.Popen[str], int]:
+    """A run whose detect stage is stopped, so that it cannot drain; and that stage's process."""
+    run = start(LONG, *FAST, *PROCESSES, *settings, "--out", str(out), runtime=runtime)
+    wait_for_lines(out, 5, run)
+    held = worker_of(run.pid, "detect")
+    assert held is not None
+    os.kill(held, signal.SIGSTOP)
+    return run, held
+
+
+def check_forced_stop(run: subprocess.Popen[str], out: Path, runtime: Path) -> None:
+    """The run ends without having drained, and every frame is accounted for all the same."""
+    _, errors = run.communicate(timeout=60)
+    assert run.returncode == 130, errors
+    assert errors == ""
+    assert_nothing_left(run.pid, runtime)
+    done = record(out)
+    account = done["sources"]["demo"]["account"]
+    assert (done["drained"], done["restarts"], account["closes"], account["in_flight"]) == (False, {}, True, 0)
+    assert list(account["lost"]) == ["not drained"], "a stage that is held up has frames in hand"
+    rest = sum(account["dropped"].values()) + sum(account["lost"].values())
+    assert account["captured"] == account["delivered"] + rest
+    assert account["delivered"] == len(lines(out / "demo" / "tracks.jsonl"))
+
+
+def test_second_signal_orders_every_stage_to_leave(tmp_path: Path, runtime: Path) -> None:
+    run, held = start_and_hold_up(tmp_path, runtime, "--set=queue.drain_s=600", "--set=supervisor.term_s=600")
+    os.kill(run.pid, signal.SIGTERM)
+    (door,) = runtime.glob(f"*/{private.STATUS}")
+    wait_until(lambda: client.status(door).state == "draining", 60)
+    os.kill(run.pid, signal.SIGTERM)
+    wait_until(lambda: workers_of(run.pid) == [held], 60)
+    os.kill(held, signal.SIGCONT)  # nobody has to be killed: it leaves because it was asked to
+    check_forced_stop(run, tmp_path, runtime)
+
+
+def test_what_does_not_drain_and_does_not_leave_is_killed(tmp_path: Path, runtime: Path) -> None:
+    run, _ = start_and_hold_up(tmp_path, runtime, "--set=queue.drain_s=1", "--set=supervisor.term_s=0.5")
+    os.kill(run.pid, signal.SIGTERM)
+    check_forced_stop(run, tmp_path, runtime)
 
 
 def test_killed_stage_without_restarts_ends_the_run_with_its_name(tmp_path: Path, runtime: Path) -> None:
