@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,8 @@ STAGES = ("capture", "preprocess", "detect", "track", "sinks")
 PROCESSES = [f"--set=placement.{stage}=process" for stage in STAGES]
 FAST = ["--set=sinks.overlay=false", "--set=detect.threads=1", "--set=placement.detect=thread"]
 
+_started: list[subprocess.Popen[str]] = []
+
 
 def front_door(*args: str, runtime: Path, **kwargs: Any) -> subprocess.CompletedProcess[str]:
     """Run ``run_stream.py`` to its end; its sockets live below ``runtime``."""
@@ -26,8 +29,8 @@ def front_door(*args: str, runtime: Path, **kwargs: Any) -> subprocess.Completed
 
 
 def start(*args: str, runtime: Path) -> subprocess.Popen[str]:
-    """Start ``run_stream.py`` in a process group of its own."""
-    return subprocess.Popen(
+    """Start ``run_stream.py`` in a process group of its own; ``end_runs`` ends it if the test does not."""
+    run = subprocess.Popen(
         [sys.executable, str(ROOT / "run_stream.py"), *args],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -35,6 +38,18 @@ def start(*args: str, runtime: Path) -> subprocess.Popen[str]:
         env={**os.environ, "XDG_RUNTIME_DIR": str(runtime)},
         start_new_session=True,
     )
+    _started.append(run)
+    return run
+
+
+def end_runs() -> None:
+    """Kill what is still there of the runs started since the last call, the supervisor before its stages."""
+    while _started:
+        with _started.pop() as run:
+            run.kill()
+            for worker in workers_of(run.pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(worker, signal.SIGKILL)
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
