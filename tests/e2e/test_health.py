@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -201,6 +202,30 @@ def test_a_thread_that_hangs_is_not_passed_over_in_silence(runtime: Path, monkey
         seen = asked.until(lambda s: "stage detect is stuck: no word for 0.01 s" in s.troubles)
         assert (seen.stages["detect"].state, seen.state) == ("stuck", "degraded")
         asked.until(lambda s: s.stages["detect"].state == "running")
+    finally:
+        finish(run, runtime)
+
+
+def test_a_supervisor_that_is_held_up_is_not_healthy(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = Asked(runtime, monkeypatch)
+    run = start(LONG, *FAST, "--set=placement.track=process", runtime=runtime)
+    try:
+        asked.until(lambda s: s.state == "running")
+        full = os.open(f"/proc/{run.pid}/fd/2", os.O_WRONLY | os.O_NONBLOCK)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(full, b".")
+        os.close(full)
+        victim = worker_of(run.pid, "track")
+        assert victim is not None
+        os.kill(victim, signal.SIGKILL)  # it wants to tell of that, and waits for whoever reads
+        deaf = (503, b"the supervisor does not answer\n")
+        wait_until(lambda: client.ask(asked.door(), "/healthz") == deaf, 60)
+        assert client.ask(asked.door(), "/readyz") == deaf
+        assert run.stderr is not None
+        os.read(run.stderr.fileno(), 1 << 20)
+        seen = asked.until(lambda s: s.state == "running")
+        assert seen.stages["track"].restarts == 1
     finally:
         finish(run, runtime)
 
