@@ -23,11 +23,11 @@ from tests.pipeline.queue_ends import frame, seqs, taking
 class Toy:
     """Passes frames on, each after ``work_s``; fails at the ``fail_at``-th message."""
 
-    window_s = 0.0
-
-    def __init__(self, batch_size: int = 1, fail_at: int | None = None, work_s: float = 0.0) -> None:
+    def __init__(
+        self, batch_size: int = 1, fail_at: int | None = None, work_s: float = 0.0, window_s: float = 0.0
+    ) -> None:
         self.batch_size, self._fail_at, self.calls, self.closed = batch_size, fail_at, 0, 0
-        self._work_s = work_s
+        self._work_s, self.window_s = work_s, window_s
         self.batches: list[int] = []
 
     def open(self) -> None:
@@ -119,6 +119,46 @@ def test_everything_passes_in_order_with_stamps(batch_size: int) -> None:
         assert stage.closed == 1
         assert max(stage.batches) <= batch_size
         assert all(bench.source.account(s).delivered == 10 for s in "ab")
+    finally:
+        bench.close()
+
+
+def test_a_batch_waits_its_window_for_another_source_and_no_longer_than_it_is_full() -> None:
+    stage = Toy(batch_size=2, window_s=3600)
+    bench = Bench(stage, {"a", "b"})
+
+    def push_and_wait(packet: Packet) -> None:
+        bench.push(packet)
+        wait_until(lambda: bench.source.handed_over(packet), pause=lambda: bench.source.pump(0.02))
+
+    try:
+        with taking(bench.sink, {"a", "b"}) as got:
+            push_and_wait(frame("a", 0))
+            push_and_wait(frame("b", 0))  # later: the first one waits
+            for seq in (1, 2):
+                push_and_wait(frame("a", seq))  # full without the other source
+            push_and_wait(end("b"))
+            push_and_wait(frame("a", 3))
+            push_and_wait(end("a"))  # the only source left: nobody to wait for
+            bench.drain()
+        assert stage.batches == [2, 2, 2, 1]
+        assert seqs(got, "a") == [0, 1, 2, 3]
+        assert seqs(got, "b") == [0]
+    finally:
+        bench.close()
+
+
+def test_a_batch_that_does_not_fill_up_goes_on_after_its_window() -> None:
+    stage = Toy(batch_size=2, window_s=0.2)
+    bench = Bench(stage, {"a", "b"})
+    try:
+        with taking(bench.sink, {"a", "b"}) as got:
+            bench.push(frame("a", 0))
+            wait_until(lambda: stage.batches, pause=lambda: bench.source.pump(0.02))
+            bench.push(end("a"), end("b"))
+            bench.drain()
+        assert stage.batches[0] == 1
+        assert seqs(got, "a") == [0]
     finally:
         bench.close()
 
