@@ -9,6 +9,7 @@ import pytest
 from pipeline.errors import ConfigError, StageError
 from pipeline.messages import COASTING, CONFIRMED, TENTATIVE, Packet, Prepared, Stamp
 from pipeline.sinks.config import SinkConfig
+from pipeline.sinks.overlay import STRIP
 from pipeline.sinks.stage import SinkStage
 from tests.messages import end, tracked, tracked_packet
 from tests.sinks.files import descriptors, read_video
@@ -84,6 +85,28 @@ def test_only_what_is_wanted_is_written(tmp_path):
         stage.process([tracked_packet()])
         stage.close()
         assert {p.name for p in (out / "a").iterdir()} == expected
+
+
+@pytest.mark.parametrize(("scale", "size"), [(1, (80, 64)), (3, (240, 192)), (None, (320, 256))])
+def test_the_overlay_is_as_large_as_the_scale_says(tmp_path, scale, size):
+    stage = opened(tmp_path, overlay_scale=scale, jsonl=False, mot=False)
+    stage.process([tracked_packet(), end()])
+    (frame,), _ = read_video(tmp_path / "a" / "overlay.mp4")
+    width, height = size
+    assert frame.shape == (height + STRIP, width, 3)
+
+
+@pytest.mark.parametrize(("trail_s", "length"), [(0.0, 0), (0.42, 10 * 6), (60.0, 30 * 6)])
+def test_a_trail_is_as_long_as_the_target_has_flown_in_its_seconds(tmp_path, trail_s, length):
+    stage = opened(tmp_path, overlay_scale=2, trail_s=trail_s, jsonl=False, mot=False)
+    x = [20.0 + 6 * i for i in range(31)]  # 25 frames/s
+    for i in range(31):
+        stage.process([tracked_packet([{"id": 1, "x": x[i], "y": 32.0}], seq=i, shape=(64, 240))])
+    stage.process([end()])
+    frames, _ = read_video(tmp_path / "a" / "overlay.mp4")
+    coloured = np.ptp(frames[-1][:-STRIP].astype(int), axis=2) > 20
+    mark = 9  # where no trail is, this is the first of it
+    assert np.nonzero(coloured)[1].min() == pytest.approx(min(2 * (x[-1] - length), 2 * x[-1] - mark), abs=4)
 
 
 def test_without_a_folder_nothing_is_written_but_the_books_are_kept(tmp_path, monkeypatch):
