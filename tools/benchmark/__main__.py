@@ -35,7 +35,7 @@ from tqdm import tqdm
 from pipeline.errors import ConfigError, PipelineError, one_line
 from pipeline.usage import Parser
 from tools.benchmark import machine, network, pipeline, streams, tracker, training, transport
-from tools.benchmark.job import Context, Findings, Job, Part
+from tools.benchmark.job import Context, Findings, Job, Part, reason
 from tools.benchmark.machine import Machine
 from tools.benchmark.tables import markdown
 
@@ -173,8 +173,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(job: Job) -> Findings:
     try:
         return job.run()
-    except PipelineError as error:
-        return Findings({}, [f"{job.label}: {one_line(error)}"])
+    except Exception as error:  # hours of other figures are not lost for it
+        return Findings({}, [f"{job.label}: {reason(error)}"])
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from msgspec import Struct
 
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, one_line
 
 
 class Unmeasured(PipelineError):
     """Something cannot be measured here; says what and why."""
 
     exit_code = 1
+
+
+def reason(error: Exception) -> str:
+    """Why something could not be measured, in one line; where nobody foresaw it, with its type and place."""
+    if isinstance(error, PipelineError):
+        return one_line(error)
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{one_line(error)} ({Path(place.filename).name}:{place.lineno})"
 
 
 class Context(NamedTuple):
@@ -54,7 +63,7 @@ class Job(NamedTuple):
 
     Attributes:
         label: for the progress bar.
-        run: measures; may raise ``PipelineError``, which then is what is missing.
+        run: measures; what it raises is what is missing, see ``reason``.
     """
 
     label: str

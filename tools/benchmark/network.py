@@ -27,7 +27,7 @@ from pipeline.detect.defaults import ON_GPU, settle
 from pipeline.errors import PipelineError, one_line
 from tools.benchmark import limits
 from tools.benchmark.cost import Layer, layers, least_seconds
-from tools.benchmark.job import Context, Findings, Job, Part
+from tools.benchmark.job import Context, Findings, Job, Part, reason
 from tools.benchmark.timing import interleave, summarise
 from tools.benchmark.ways import CHANNELS, Size, backend_way, device_way, picture, published_way
 
@@ -154,8 +154,8 @@ def _compare(
     label = f"{size[0]}x{size[1]}, batch {batch}"
     device = _device()
     work = layers(lambda: nets.build("mshnet", in_channels=CHANNELS), CHANNELS, size[1], size[0])
-    if reason := _too_large(work, batch, device, scope, hardware):
-        return Findings({}, [f"{label}: {reason}"])
+    if too_large := _too_large(work, batch, device, scope, hardware):
+        return Findings({}, [f"{label}: {too_large}"])
     frame = picture(size)
     threads = config.threads or 1
     ways: dict[str, Callable[[], object]] = {PUBLISHED: published_way(SHIPPED, frame, batch, device, threads)}
@@ -168,15 +168,15 @@ def _compare(
             backend = make_backend(choice)
             ways[name] = backend_way(backend, frame, batch)
             if device == "cuda":
-                ways[name + ON_DEVICE] = device_way(backend, frame, batch)
-        except PipelineError as error:
-            missing.append(f"{label}, {name}: {one_line(error)}")
+                ways[name + ON_DEVICE] = device_way(backend, frame, batch, device)
+        except Exception as error:  # of one way; the others are measured
+            missing.append(f"{label}, {name}: {reason(error)}")
     first: dict[str, float] = {}
     for name, way in list(ways.items()):
         try:
             first[name] = _duration(way)
-        except (torch.OutOfMemoryError, PipelineError) as error:
-            missing.append(f"{label}, {name}: {one_line(error)}")
+        except Exception as error:
+            missing.append(f"{label}, {name}: {reason(error)}")
             del ways[name]
             continue
         # The first pass may have had libraries to load.

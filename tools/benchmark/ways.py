@@ -69,15 +69,17 @@ def backend_way(backend: Backend, frame: NDArray[np.uint16], batch: int) -> Call
     return run
 
 
-def device_way(backend: Backend, frame: NDArray[np.uint16], batch: int) -> Callable[[], object]:
-    """The same from raw counts on a GPU to logits there."""
+def device_way(backend: Backend, frame: NDArray[np.uint16], batch: int, device: str) -> Callable[[], object]:
+    """The same from raw counts on a device to logits (B, 1, H, W) there, which are valid until the next call."""
     intensity = measure(frame, backend.manifest.input.normalisation)
-    counts = torch.from_numpy(np.repeat(frame[None], batch, axis=0)).cuda()
-    facts = torch.tensor([[intensity.mean, intensity.gain]] * batch, device="cuda")
+    planes = torch.from_numpy(np.repeat(frame[None, None], batch, axis=0)).to(device)
+    facts = torch.tensor([[intensity.mean, intensity.gain]] * batch, device=device)
 
     @torch.inference_mode()
-    def run() -> None:
-        backend.forward(counts, facts)
-        torch.cuda.synchronize()
+    def run() -> torch.Tensor:
+        logits = backend.forward(planes, facts)
+        if device == "cuda":
+            torch.cuda.synchronize()
+        return logits
 
     return run

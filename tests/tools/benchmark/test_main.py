@@ -62,6 +62,21 @@ def test_part_without_figures_fails(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     assert "- fake: only: there is no such thing here" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("fake")
+def test_error_that_nobody_foresaw_loses_only_its_own_figures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def both(scope: Row, context: Context) -> list[Job]:
+        return [Job("broken", lambda: Findings({"times": [1 // 0]})), *jobs(scope, context)]
+
+    monkeypatch.setitem(tool.PARTS, "fake", FAKE._replace(jobs=both))
+    path = tmp_path / "figures.json"
+    assert tool.main(["--only", "fake", "--json", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert "- fake: broken: ZeroDivisionError: integer division or modulo by zero (test_main.py:" in out
+    assert len(json.loads(path.read_text())["parts"]["fake"]["tables"]["times"]) == 2
+
+
 def test_every_part_states_all_it_measures(tmp_path: Path) -> None:
     context = Context(1, [], None, tmp_path)
     for name in ("network", "pipeline", "transport", "tracker", "training", "streams"):

@@ -8,12 +8,14 @@ import torch
 from msgspec.structs import replace
 
 import nets
+from pipeline.detect.backends import make_backend
 from pipeline.detect.config import DetectConfig
 from pipeline.errors import BackendError
+from pipeline.preprocess.intensity import measure
 from tools.benchmark import network
 from tools.benchmark.job import Context
 from tools.benchmark.network import PUBLISHED, Scope, candidates, jobs
-from tools.benchmark.ways import published
+from tools.benchmark.ways import device_way, picture, published
 
 TINY = Scope(sizes=((64, 48),), batches=(2,), budget_s=0.0, matrix_side=64, copied_mb=1)
 
@@ -50,6 +52,16 @@ def test_published_network_is_the_one_of_the_paper() -> None:
         torch.testing.assert_close(reference(picture), deployed(picture), rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("weights", ["mshnet", "edge"])
+def test_what_stays_on_the_device_are_logits_of_every_picture(weights: str) -> None:
+    backend = make_backend(DetectConfig(weights=weights, backend="torch", device="cpu", threads=1, batch_size=3))
+    frame = picture((64, 48))
+    logits = device_way(backend, frame, 3, "cpu")()
+    assert isinstance(logits, torch.Tensor) and logits.shape == (3, 1, 48, 64)
+    expected = backend.logits(frame[None], [measure(frame, backend.manifest.input.normalisation)])
+    torch.testing.assert_close(logits, torch.from_numpy(expected)[None].expand(3, -1, -1, -1))
+
+
 def test_one_size_against_the_published_network(context: Context) -> None:
     hardware, forward = (job.run() for job in jobs(TINY, context))
     (limits,) = hardware.rows["hardware"]
@@ -77,3 +89,18 @@ def test_backend_that_cannot_be_used_is_said(context: Context, monkeypatch: pyte
     _, forward = (job.run() for job in jobs(TINY, context))
     assert [row.backend for row in forward.rows["forward"]] == [PUBLISHED]
     assert "torch nowhere" in forward.missing[0] and "cuda:99" in forward.missing[0]
+
+
+def test_way_that_ends_in_an_error_of_our_own_is_said_and_spares_the_others(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> object:
+        return lambda: np.zeros(3).reshape(2)
+
+    monkeypatch.setattr(network, "backend_way", broken)
+    _, forward = (job.run() for job in jobs(TINY, context._replace(backends=["torch fp32"])))
+    assert [row.backend for row in forward.rows["forward"]] == [PUBLISHED]
+    assert [line.partition(": ")[0] for line in forward.missing] == [
+        f"64x48, batch 2, {name}" for name in ("torch fp32", "edge torch fp32")
+    ]
+    assert ": ValueError: cannot reshape" in forward.missing[0] and "(test_network.py:" in forward.missing[0]
