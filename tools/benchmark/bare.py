@@ -15,7 +15,7 @@ from pipeline.capture.source import Grab
 from pipeline.config import Config
 from pipeline.detect.backends import select
 from pipeline.preprocess.intensity import measure
-from tools.benchmark.job import Context
+from tools.benchmark.job import Context, Unmeasured
 
 
 def load(context: Context) -> Config:
@@ -64,8 +64,13 @@ class BareNetwork:
         """Time per frame of every batch, the first of them, which warms up, left out.
 
         Args:
-            frames: (H, W) each, at least two batches.
+            frames: (H, W) each.
+
+        Raises:
+            Unmeasured: they are fewer than two batches.
         """
+        if len(frames) < 2 * self._batch:
+            raise Unmeasured(f"network alone: two batches of {self._batch} are needed, there are {len(frames)} frames")
         torch.set_num_threads(self._threads)
         norm, spent = self._backend.manifest.input.normalisation, []
         for start in range(0, len(frames) - self._batch + 1, self._batch):

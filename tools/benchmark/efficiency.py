@@ -26,7 +26,8 @@ class Efficiency(Struct, frozen=True, kw_only=True):
         sinks: what is written.
         backend: with its precision.
         batch: frames at once.
-        frames_per_s: through the whole pipeline, from the first to the last result; median over the repeats.
+        frames_per_s: through the whole pipeline, from the end of the first batch to the last result; median over the
+            repeats.
         network_frames_per_s: of the network alone, same batch, threads and backend; median over the repeats.
         efficiency: ratio of the two.
     """
@@ -51,7 +52,7 @@ def efficiency(size: tuple[int, int], frames: int, repeats: int, config: Config,
         folder: for temporary files.
 
     Raises:
-        PipelineError: the run or the network cannot be used.
+        PipelineError: the run or the network cannot be used, or there are fewer frames than two batches.
     """
     width, height = size
     rates: defaultdict[str, list[float]] = defaultdict(list)

@@ -55,6 +55,11 @@ class Passage(NamedTuple):
         """When the sinks had done with it."""
         return self.stamps[-1].leave_ns
 
+    @property
+    def batch_ns(self) -> int:
+        """When the batch that it was in entered the detector; no other did then."""
+        return next(stamp.enter_ns for stamp in self.stamps if stamp.stage == "detect")
+
 
 class Moment(NamedTuple):
     """How far everything was at a moment.
@@ -95,10 +100,15 @@ class Observation(NamedTuple):
 
     @property
     def rate(self) -> float:
-        """Frames per second that came through, from the first to the last passage; nan with fewer than two."""
-        if len(self.passages) < 2:
+        """Frames per second that came through, from the end of their first batch on; nan with fewer than two batches.
+
+        The frames of a batch come together, so all of the first are left out: the time that they took is not known.
+        """
+        batches = [passage.batch_ns for passage in self.passages]
+        first = batches.count(batches[0]) if batches else 0
+        if first == len(batches):
             return float("nan")
-        return (len(self.passages) - 1) / (self.passages[-1].done_ns - self.passages[0].done_ns) * 1e9
+        return (len(batches) - first) / (self.passages[-1].done_ns - self.passages[first - 1].done_ns) * 1e9
 
     @property
     def dropped(self) -> dict[str, int]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
+
 import pytest
 
 from pipeline.messages import Stamp
@@ -56,6 +59,21 @@ def test_figures_of_an_observation_by_hand() -> None:
     assert SEEN.cpu_ms_per_frame() == pytest.approx({"capture": 100, "detect": 300, OTHERS: 200})
 
 
+def test_rate_counts_no_frame_of_the_first_batch_as_free() -> None:
+    def batch(number: int, frames: int, done_ms: int) -> list[Passage]:
+        entered = Stamp(stage="detect", enter_ns=number, leave_ns=number)
+        return [Passage("s0", 0, (entered, Stamp(stage="sinks", enter_ns=0, leave_ns=done_ms * MS)))] * frames
+
+    def rate(*passages: Passage) -> float:
+        return SEEN._replace(passages=list(passages)).rate
+
+    # 100 frames/s, in batches of 16.
+    batches = [batch(1, 16, 160), batch(2, 16, 320), batch(3, 8, 400)]
+    assert rate(*batches[0], *batches[1], *batches[2]) == pytest.approx(100)
+    assert rate(*batches[0][9:], *batches[1], *batches[2]) == pytest.approx(100)
+    assert math.isnan(rate(*batches[0])) and math.isnan(rate())
+
+
 def test_stage_times_by_hand() -> None:
     rows = {row.stage: row for row in stage_times("1x1", SEEN)}
     assert list(rows) == ["capture", *CHAIN, OTHERS]
@@ -72,6 +90,16 @@ def test_recording_through_the_pipeline_and_the_network(context: Context) -> Non
         assert row.efficiency == pytest.approx(row.frames_per_s / row.network_frames_per_s)
         assert row.frames_per_s > 0
     assert not list(context.folder.iterdir()), "cleans up"
+
+
+def test_recording_in_batches(context: Context) -> None:
+    config = load(context._replace(settings=[*context.settings, "detect.batch_size=4"]))
+    seen = observe(config, ["test://demo?width=96&height=64&frames=24"], context.folder / "out")
+    batches = Counter(passage.batch_ns for passage in seen.passages)
+    assert sum(batches.values()) == 24 and max(batches.values()) <= 4
+    assert seen.rate > 0
+    with pytest.raises(Unmeasured, match="two batches of 4 are needed, there are 7 frames"):
+        efficiency((96, 64), 7, 1, config, context.folder)
 
 
 def test_no_configuration_drops_frames_of_a_recording(context: Context) -> None:
