@@ -100,7 +100,7 @@ class Backend(ABC):
             (N, H, W) float32 in 0..1.
 
         Raises:
-            BackendError: the memory of the device does not hold a batch of one.
+            BackendError: the memory of the device does not hold a batch of one, or of the only size that there is.
         """
         return self._maps(pictures, intensities, changes, torch.sigmoid)
 
@@ -109,7 +109,11 @@ class Backend(ABC):
         return self._maps(pictures, intensities, changes, torch.clone)
 
     def shrink(self, batch: int) -> None:
-        """Take smaller batches from now on, and give up what is kept for those of the present size."""
+        """Take smaller batches from now on, and give up what is kept for those of the present size.
+
+        Raises:
+            BackendError: there are none.
+        """
         self._batch = batch
         if self._on.type == "cuda":
             torch.cuda.empty_cache()
@@ -144,7 +148,7 @@ class Backend(ABC):
         """Go on with batches of half the size, in which the last bit of a map may be another.
 
         Raises:
-            BackendError: they are of one picture.
+            BackendError: they are of one picture, or there are no smaller ones.
         """
         if self._batch == 1:
             raise BackendError(f"detect.device: {self.device} has no memory for a single picture: {reason}")

@@ -55,8 +55,8 @@ class TensorRtBackend(Backend):
             BackendError: pictures of another size than the engine's.
         """
         if batch.shape != self._shape:
-            has, takes = (f"{shape[3]}x{shape[2]}" for shape in (batch.shape, self._shape))
-            raise BackendError(f"detect.artefact: the engine takes pictures of {takes}, here is one of {has}")
+            has, takes = (f"{shape[3]}x{shape[2]} in batches of {shape[0]}" for shape in (batch.shape, self._shape))
+            raise BackendError(f"detect.artefact: the engine takes pictures of {takes}, here are some of {has}")
         batch = batch.contiguous()
         logits = torch.empty((len(batch), 1, *batch.shape[2:]), device=self._on)
         self._context.set_tensor_address(INPUT, batch.data_ptr())
@@ -64,6 +64,15 @@ class TensorRtBackend(Backend):
         if not self._context.execute_async_v3(torch.cuda.current_stream(self._on).cuda_stream):
             raise BackendError("detect.backend: tensorrt failed to run the engine")
         return logits
+
+    def shrink(self, batch: int) -> None:
+        """See ``Backend``.
+
+        Raises:
+            BackendError: always, the engine's batch is part of it.
+        """
+        reason = f"no memory for the engine's batch of {self._batch}; export a smaller one"
+        raise BackendError(f"detect.artefact: {self.device} has {reason}")
 
 
 def build_engine(onnx: bytes) -> bytes:
