@@ -17,7 +17,7 @@ from pipeline.sinks import mp4
 FRAGMENT_S = 1.0
 MOST_FRAMES = 240  # of a fragment
 DEFAULT_DURATION_S = 1 / 25
-SHORTEST_S, LONGEST_S = 1 / 240, 10.0
+SHORTEST_S, LONGEST_S = 1e-4, 10.0
 LARGEST_SIDE = 4096  # the coder ends at 8191, many players earlier
 PROBE_BYTES = 4096  # more than the coder writes to begin with
 NOMINAL_FPS = 25.0  # what the coder shares its bits by; the frames' times are in the container
@@ -118,8 +118,8 @@ class VideoFile:
         """From every frame to the next, in 1/90,000 s; where the medium's time stands still or leaps, as before."""
         durations = []
         for before, after in zip(self._pts, [*self._pts[1:], next_pts], strict=True):
-            if after is not None and SHORTEST_S <= after - before <= LONGEST_S:
-                self._duration = round((after - before) * mp4.TIMESCALE)
+            if after is not None and 0 < after - before <= LONGEST_S:
+                self._duration = round(max(after - before, SHORTEST_S) * mp4.TIMESCALE)
             durations.append(self._duration)
         return durations
 

@@ -105,14 +105,27 @@ def test_a_second_that_cannot_be_begun_is_told_with_its_reason(tmp_path):
 
 def test_frames_are_shown_when_the_medium_showed_them(tmp_path):
     """Dropped frames leave a gap; a clock that stands still or leaps goes on at the last step."""
-    video = VideoFile(tmp_path / "overlay.mp4")
-    for i, pts in enumerate([0.0, 0.04, 0.08, 0.4, 0.44, 0.44, 1000.0, 1000.04]):
-        video.write(frame_header((64, 80), seq=i, pts=pts), numbered(i))
+    shown = shown_ms(tmp_path / "overlay.mp4", [0.0, 0.04, 0.08, 0.4, 0.44, 0.44, 1000.0, 1000.04])
+    assert shown == pytest.approx([0, 40, 80, 400, 440, 480, 520, 560], abs=0.1)
+
+
+def test_a_fast_camera_is_shown_at_its_own_pace(tmp_path):
+    """Over the end of a fragment too; what is too close for any camera is told apart all the same."""
+    shown = shown_ms(tmp_path / "overlay.mp4", [i / 1000 for i in range(300)])
+    assert shown == pytest.approx(range(300), abs=0.1)
+    assert shown_ms(tmp_path / "close.mp4", [0.0, 1e-6, 0.04]) == pytest.approx([0, 0.1, 40.1], abs=0.02)
+
+
+def shown_ms(path, pts):
+    """When each of the frames with these times is shown."""
+    video = VideoFile(path)
+    for i, at in enumerate(pts):
+        video.write(frame_header((64, 80), seq=i, pts=at), numbered(i % 25))
     video.close()
-    reader, times = cv2.VideoCapture(str(tmp_path / "overlay.mp4"), cv2.CAP_FFMPEG), []
+    reader, times = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG), []
     while reader.read()[0]:
         times.append(reader.get(cv2.CAP_PROP_POS_MSEC))
-    assert times == pytest.approx([0, 40, 80, 400, 440, 480, 520, 560], abs=0.1)
+    return times
 
 
 WRITE_AND_DIE = """
