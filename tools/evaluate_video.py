@@ -7,7 +7,8 @@ Every ``NAME.csv`` below DIR that lies beside ``NAME.mp4`` or a folder ``NAME/``
 is ``frame,x,y,w,h`` (frame from 0 in decoding order, box top-left and size in px; a point has empty w,h; a frame
 without a row has no target; of several rows of a frame, the first is always the same target, and so on, or HOTA, IDF1
 and switches mean nothing). The real stages run one after another (``tools/replay.py``). A true target matches a
-confirmed or coasting track within max(5 px, half its box's diagonal).
+confirmed or coasting track within max(5 px, half its box's diagonal). ``fps`` is the speed of all of it, and told
+where that is the stages' own: not with ``--keep``, ``--curve`` or ``--jobs`` above 1.
 """
 
 from __future__ import annotations
@@ -96,6 +97,7 @@ def evaluate(
     most: int | None = None,
     keep: Path | None = None,
     messages_too: bool = False,
+    timed: bool = True,
 ) -> list[Result]:
     """Run one video and compare every frame.
 
@@ -106,6 +108,7 @@ def evaluate(
         most: run only so many frames.
         keep: folder for what was detected; taken from there if it is there.
         messages_too: put the tracker's messages at the first threshold into its result.
+        timed: take the time; false where other work would be in it, or part of the work would not.
 
     Returns:
         a result for each threshold; they share the time.
@@ -124,7 +127,7 @@ def evaluate(
         pts.append(header.pts)
         kept += messages[:1] if messages_too else []
     fps = (len(pts) - 1) / (pts[-1] - pts[0]) if len(pts) > 1 and pts[-1] > pts[0] else float("nan")
-    seconds, count = time.perf_counter() - start, max(1, len(pts))
+    seconds, count = time.perf_counter() - start if timed else 0.0, max(1, len(pts))
     return [
         Result(video, frames[k], fps, seconds, detections[k] / count, kept if k == 0 else ())
         for k in range(len(thresholds))
@@ -163,7 +166,7 @@ def main(argv: Sequence[str]) -> int:
         thresholds = [config.detect.threshold, *(video_curve.THRESHOLDS if args.curve else ())]
         runs = _run_all(videos, args.jobs, partial(
             evaluate, config=config, thresholds=thresholds, most=args.frames, keep=args.keep,
-            messages_too=args.sheet is not None,
+            messages_too=args.sheet is not None, timed=not args.keep and not args.curve and args.jobs == 1,
         ))  # fmt: skip
         results = [run[0] for run in runs]
         _report(results, config, args.json)

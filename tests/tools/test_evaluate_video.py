@@ -63,7 +63,8 @@ def test_a_sweep_is_what_single_runs_at_each_threshold_give() -> None:
         assert [m.tracks for m in alone] == [m.tracks for m in messages]
 
 
-def test_whole_evaluation_of_a_rendered_video(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def rendered(tmp_path: Path) -> Path:
+    """Labels of a rendered video of ten frames, ``data/rendered/NAME.csv``."""
     url = "test://sky?width=96&height=64&frames=10&targets=2&snr=60&camera=still"
     data = tmp_path / "data" / "rendered"
     data.mkdir(parents=True)
@@ -77,6 +78,32 @@ def test_whole_evaluation_of_a_rendered_video(tmp_path: Path, capsys: pytest.Cap
     else:
         labels = data / "clip.csv"
     labels.write_text("\n".join(["frame,x,y,w,h", *rows]) + "\n")
+    return labels
+
+
+@pytest.mark.parametrize(
+    ("words", "measured"),
+    [([], True), (["--keep", "kept"], False), (["--curve", "curve.json"], False), (["--jobs", "2"], False)],
+)
+def test_speed_is_told_where_it_is_that_of_the_stages(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    measured: bool,
+) -> None:
+    rendered(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert main(["--data", "data", "--set", "detect.threads=1", "--json", "report.json", *words]) == 0
+    row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("| rendered |"))
+    assert row.endswith("| - |") is not measured
+    figures = json.loads(Path("report.json").read_text())
+    for group in (figures["sets"], figures["videos"]):
+        assert all((entry["fps"] is not None) is measured for entry in group.values())
+
+
+def test_whole_evaluation_of_a_rendered_video(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    labels = rendered(tmp_path)
     report, curve, sheet = tmp_path / "report.json", tmp_path / "curve.json", tmp_path / "sheet"
     words = ["--data", str(tmp_path / "data"), "--set", "detect.threads=1", "--json", str(report)]
     assert main([*words, "--curve", str(curve), "--sheet", str(sheet)]) == 0
