@@ -83,9 +83,7 @@ def _cpu() -> str:
         return platform.processor() or platform.machine()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     flags = next((line.split() for line in lines if line.startswith("flags")), [])
-    known = [
-        flag for flag in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8") if flag in flags
-    ]
+    known = [flag for flag in VECTORS if flag in flags]
     return f"{names[0] if names else platform.machine()} ({' '.join(known) or 'no AVX'})"
 
 
