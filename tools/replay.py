@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ import msgspec
 import nets
 from pipeline.capture.factory import open_source
 from pipeline.config import Config
+from pipeline.detect.backends import artefact, available
+from pipeline.detect.config import DetectConfig
 from pipeline.detect.stage import DetectStage
 from pipeline.errors import BackendError, ConfigError
 from pipeline.heap import keep_freed_memory
@@ -23,6 +26,18 @@ from pipeline.messages import Detected, Packet, Tracked
 from pipeline.preprocess.stage import PreprocessStage
 from pipeline.track.stage import TrackStage
 
+_ROOT = Path(__file__).resolve().parents[1]
+# Not all of the pipeline: what was detected is kept for those who work on the tracker.
+_CODE = (
+    "nets/**/*.py",
+    "pipeline/capture/**/*.py",
+    "pipeline/detect/**/*.py",
+    "pipeline/moving/**/*.py",
+    "pipeline/preprocess/**/*.py",
+    "pipeline/carry.py",
+    "pipeline/messages.py",
+    "tools/replay.py",
+)
 _decoder = msgspec.msgpack.Decoder(list[list[Detected]])
 
 
@@ -88,6 +103,9 @@ def start(config: Config) -> float:
 class Kept:
     """What was detected in recordings, in a folder, by all that it depends on.
 
+    That is the recording, the weights, the settings, the code before the tracker, and the backend with its artefact;
+    not the versions of the libraries.
+
     Args:
         folder: made if missing.
 
@@ -143,7 +161,7 @@ def _detected(packet: Packet) -> Detected:
 
 
 def _digest(address: str, config: Config, thresholds: Sequence[float | None], frames: int | None) -> str:
-    """Of the recording, the weights, and the settings of the stages before the tracker."""
+    """Of the recording, the weights, and the settings, the code and the backend of the stages before the tracker."""
     what: Any = address
     if not address.startswith("test://"):
         medium = Path(address).resolve()
@@ -155,5 +173,19 @@ def _digest(address: str, config: Config, thresholds: Sequence[float | None], fr
         raise BackendError(str(error)) from None
     detection = msgspec.structs.replace(config.detect, threads=None, threshold=None)
     weights = [manifest.sha256, manifest.input, manifest.threshold, manifest.track_threshold]
-    everything = [what, weights, detection, config.preprocess, config.capture, thresholds, frames]
+    settings = [detection, config.preprocess, config.capture, thresholds, frames]
+    everything = [what, weights, settings, _code(_ROOT), _backends(config.detect)]
     return hashlib.sha256(msgspec.json.encode(everything)).hexdigest()[:16]
+
+
+@cache
+def _code(root: Path) -> list[tuple[str, str]]:
+    """Path and hash of every file of code that detections depend on; once, as it is imported once."""
+    files = sorted(file for pattern in _CODE for file in root.glob(pattern))
+    return [(str(file.relative_to(root)), nets.manifest.sha256(file)) for file in files]
+
+
+def _backends(config: DetectConfig) -> list[tuple[str, Any, artefact.Artefact | None]]:
+    """Backend, precision and artefact that run the network; with ``auto`` those that it chooses from, in order."""
+    choices = available(config) if config.backend == "auto" else [config]
+    return [(c.backend, c.precision, artefact.read(c.artefact) if c.artefact else None) for c in choices]

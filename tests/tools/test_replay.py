@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pytest
 
+from nets.manifest import FOLDER, sha256
 from pipeline.config import load
 from pipeline.errors import ConfigError
 from pipeline.messages import Detected
+from tools import replay
 from tools.render_scene import main as render
 from tools.replay import Kept, detect, track
 
@@ -46,6 +49,56 @@ def test_kept_detections_give_the_same_tracks_and_other_settings_are_kept_apart(
     next(frames.iterdir()).touch()
     kept.detect(str(frames), config, [None])
     assert len(list((tmp_path / "kept").iterdir())) == 5
+
+
+def test_other_code_detects_anew(frames: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, kept, root = load(None, WORDS), Kept(tmp_path / "kept"), Path(replay.__file__).parents[1]
+
+    def detect_with(checkout: Path) -> int:
+        """How many files there are then."""
+        monkeypatch.setattr(replay, "_ROOT", checkout)
+        kept.detect(str(frames), config, [None])
+        return len(list((tmp_path / "kept").iterdir()))
+
+    def checkout(name: str) -> Path:
+        for part in ("nets", "pipeline", "tools"):
+            shutil.copytree(
+                root / part, tmp_path / name / part, ignore=shutil.ignore_patterns("weights", "__pycache__")
+            )
+        return tmp_path / name
+
+    def edit(file: Path) -> None:
+        file.write_text(file.read_text() + "\nADDED = 1\n")
+
+    assert detect_with(root) == detect_with(checkout("same")) == 1
+    edit(checkout("tracker") / "pipeline" / "track" / "tracker.py")
+    assert detect_with(tmp_path / "tracker") == 1
+    for count, file in enumerate(
+        ("pipeline/moving/evidence.py", "pipeline/detect/backends/base.py", "pipeline/messages.py", "nets/unet.py"), 2
+    ):
+        edit(checkout(str(count)) / file)
+        assert detect_with(tmp_path / str(count)) == count
+
+
+def test_another_backend_or_artefact_detects_anew(frames: Path, tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    for file in FOLDER.glob("edge*"):
+        shutil.copy(file, tmp_path)
+    config, kept = load(None, [*WORDS, f"detect.weights={tmp_path / 'edge.safetensors'}"]), Kept(tmp_path / "kept")
+    manifest = tmp_path / "edge-openvino-int8.json"
+
+    def count() -> int:
+        kept.detect(str(frames), config, [None])
+        return len(list((tmp_path / "kept").iterdir()))
+
+    assert count() == count() == 1
+    model, text = tmp_path / "edge-openvino-int8.xml", manifest.read_text()
+    before = sha256(model)
+    model.write_bytes(model.read_bytes() + b"\n")
+    manifest.write_text(text.replace(before, sha256(model)))
+    assert count() == 2
+    manifest.unlink()
+    assert count() == 3
 
 
 def test_a_spoilt_file_is_named(frames: Path, tmp_path: Path) -> None:
