@@ -95,6 +95,16 @@ def test_every_backend_agrees_on_real_frames(pair):
     within(pair, [cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)[:320, :320] for path in paths])
 
 
+def test_exact_backends_agree_on_a_picture_too_small_to_be_halved_as_it_is(pair):
+    reference, other = pair
+    if other.precision != "fp32":
+        pytest.skip("what is surely background is not the same there")
+    (picture, *_) = rendered((60, 80))
+    intensities = [_intensity(reference, picture)]
+    expected = reference.logits(picture[None], intensities)
+    np.testing.assert_allclose(other.logits(picture[None], intensities), expected, atol=TOLERANCES["fp32"].max_logit)
+
+
 def _intensity(backend, picture):
     from pipeline.preprocess.intensity import measure
 

@@ -14,6 +14,9 @@ from nets.normalisation import FrameZScore
 from nets.two_scales import SMALLEST, TwoScales
 from tests.nets.test_registry import SMALL, awake
 
+SMALL_SIZES = ((60, 80), (32, 33), (63, 32))
+"""Whose halves are smaller than networks take."""
+
 
 class Blobs(nn.Module):
     """Sees squares of 4x4 bright pixels: the least of what is within them, less a half."""
@@ -46,9 +49,10 @@ def test_a_large_target_is_found_by_its_half():
     assert torch.equal(TwoScales(FourWide())(small), FourWide()(small))
 
 
-def test_the_halved_map_lies_where_the_picture_does():
+@pytest.mark.parametrize(("height", "width"), [(70, 96), (60, 80), (33, 32), (32, 63)])
+def test_the_halved_map_lies_where_the_picture_does(height, width):
     """A network that gives back what it sees: a ramp has the same value at every place in both."""
-    ramp = torch.linspace(0, 1, 96).expand(1, 1, 70, 96) + torch.linspace(0, 2, 70)[:, None]
+    ramp = torch.linspace(0, 1, width).expand(1, 1, height, width) + torch.linspace(0, 2, height)[:, None]
     logits = TwoScales(nn.Identity())(ramp)
     torch.testing.assert_close(logits[..., 1:-1, 1:-1], ramp[..., 1:-1, 1:-1])
 
@@ -65,10 +69,16 @@ def test_the_greater_of_both(size):
     assert logits.amax() <= max(whole.amax(), halved.amax()) + 1e-5
 
 
-def test_a_small_picture_is_seen_whole_alone():
-    network = awake("mshnet").eval().requires_grad_(False)
-    picture = torch.randn(1, 1, SMALLEST - 1, 200)
-    assert torch.equal(TwoScales(network)(picture), network(picture))
+def test_the_half_of_a_small_picture_is_made_as_large_as_networks_need():
+    class Seen(nn.Identity):
+        def forward(self, picture):
+            sizes.append(tuple(picture.shape[-2:]))
+            return picture
+
+    for side in range(SMALLEST, 3 * SMALLEST):
+        sizes = []
+        TwoScales(Seen())(torch.zeros(1, 1, side, 200))
+        assert sizes == [(side, 200), (max((side + 1) // 2, SMALLEST), 100)]
 
 
 @pytest.mark.parametrize("name", sorted(SMALL))
@@ -84,7 +94,7 @@ def test_it_leaves_pytorch():
     onnxruntime = pytest.importorskip("onnxruntime")
     network = fold(TwoScales(awake("mshnet")))
     session = onnxruntime.InferenceSession(to_onnx(network, 1), providers=["CPUExecutionProvider"])
-    for size in ((64, 64), (97, 70), (80, 128)):
+    for size in ((64, 64), (97, 70), (80, 128), *SMALL_SIZES):
         picture = torch.randn(1, 1, *size)
         (logits,) = session.run([OUTPUT], {INPUT: picture.numpy()})
         np.testing.assert_allclose(logits, network(picture).numpy(), rtol=1e-3, atol=1e-4)
@@ -94,7 +104,7 @@ def test_it_becomes_an_openvino_model():
     openvino = pytest.importorskip("openvino")
     network = fold(TwoScales(awake("mshnet")))
     compiled = openvino.compile_model(to_openvino(network, 1), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    for size in ((64, 64), (97, 70)):
+    for size in ((64, 64), (97, 70), *SMALL_SIZES):
         picture = torch.randn(1, 1, *size)
         (logits,) = compiled(picture.numpy()).values()
         np.testing.assert_allclose(logits, network(picture).numpy(), rtol=1e-3, atol=1e-3)
