@@ -1,4 +1,3 @@
-import io
 import json
 import os
 import re
@@ -164,19 +163,29 @@ def test_an_interrupted_run_loses_no_step(tmp_path, recipe, word):
     assert checkpoint.read_progress(out / "state.safetensors").step == max([3, *steps])
 
 
-@pytest.mark.parametrize("line", ["step 2  loss", "step 2: validation"])
-def test_a_signal_that_comes_with_the_end_interrupts_nothing(tmp_path, recipe, monkeypatch, capsys, line):
-    class Terminal(io.StringIO):
-        def write(self, text):
-            if text.startswith(line):
-                os.kill(os.getpid(), signal.SIGTERM)
-            return super().write(text)
+SIGNALLED = """
+import os, signal, sys
+from training.train import main
+class Terminal:
+    def write(self, text):
+        if text.startswith(sys.argv[1]):
+            os.kill(os.getpid(), signal.SIGTERM)
+        return sys.__stdout__.write(text)
+    def flush(self):
+        sys.__stdout__.flush()
+sys.stdout = Terminal()
+sys.exit(main(sys.argv[2:]))
+"""
 
-    monkeypatch.setattr(sys, "stdout", Terminal())
-    words = ["--set", "run.steps=2", "--set", "run.log_steps=1"]
-    assert main(["--config", str(recipe), "--out", str(tmp_path / "run"), *words]) == 0
-    assert "step 2: validation mean IoU" in sys.stdout.getvalue()
-    assert capsys.readouterr().err == ""
+
+@pytest.mark.parametrize("line", ["step 2  loss", "step 2: validation"])
+def test_a_signal_that_comes_with_the_end_interrupts_nothing(tmp_path, recipe, line):
+    words = ["--config", str(recipe), "--out", str(tmp_path), "--set", "run.steps=2", "--set", "run.log_steps=1"]
+    run = subprocess.run(
+        [sys.executable, "-c", SIGNALLED, line, *words], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (run.returncode, run.stderr) == (0, "")
+    assert "step 2: validation mean IoU" in run.stdout
 
 
 @pytest.mark.parametrize("content", [None, b"no tensors"])
