@@ -96,12 +96,12 @@ class Trainer:
         """Train to the end of the recipe, with checkpoints on the way and a last validation, or until ``stopping``.
 
         Raises:
-            StageError: a loss is not finite; the last checkpoint stays as it was.
+            StageError: a loss or a gradient is not finite; what was written before stays as it was.
             ConfigError: a checkpoint cannot be written.
         """
         run, before = self.recipe.run, self.clock() - self.progress.seconds
         while self.part_done() < 1:
-            self.unread.append(self.step())
+            self.step()
             self.progress.seconds = self.world.agree(self.clock() - before)
             if self.progress.step % run.log_steps == 0:
                 self._log_losses()
@@ -140,10 +140,12 @@ class Trainer:
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self.world.average_gradients(self.network)
-        nn.utils.clip_grad_norm_(self.network.parameters(), recipe.optimiser.clip_norm)
+        # Of the mean over the processes, so that all of them learn of what went wrong in one.
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), recipe.optimiser.clip_norm)
         self.optimiser.step()
         self.averaged.update(self.progress.step)
         self.progress.step += 1
+        self.unread.append(torch.stack([loss.detach(), norm]))
         return loss.detach()
 
     def _loss(self, batch: Batch, warm: bool) -> Tensor:
@@ -202,19 +204,20 @@ class Trainer:
         checkpoint.write(self.out / name, tensors)
 
     def _read_losses(self) -> list[float]:
-        """The losses since the last look, which waits for the device.
+        """The losses since the last look, which waits for the device. Comes before anything is written.
 
         Raises:
-            StageError: one of them is not finite.
+            StageError: one of them, or the norm of its gradients, is not finite.
         """
-        losses: list[float] = torch.stack(self.unread).tolist() if self.unread else []
+        read: list[tuple[float, float]] = torch.stack(self.unread).tolist() if self.unread else []
         self.unread.clear()
-        for back, loss in zip(range(len(losses), 0, -1), losses, strict=True):
-            if not math.isfinite(loss):
+        for back, (loss, norm) in zip(range(len(read), 0, -1), read, strict=True):
+            if not math.isfinite(loss + norm):
                 step = self.progress.step - back
                 names = ", ".join(self.batch(step).names)
-                raise StageError(f"step {step + 1}: the loss is {loss}; crops of {names}; the last checkpoint is kept")
-        return losses
+                what = f"the loss is {loss} and the norm of all gradients {norm}"
+                raise StageError(f"step {step + 1}: {what}; crops of {names}; the last checkpoint is kept")
+        return [loss for loss, _ in read]
 
     def _log_losses(self) -> None:
         losses = self._read_losses()

@@ -281,18 +281,34 @@ def test_weights_that_cannot_be_started_from_are_refused(tmp_path, recipe, capsy
     assert complaint in capsys.readouterr().err
 
 
-def test_a_loss_that_is_no_number_ends_the_run_and_spares_the_checkpoint(tmp_path, recipe):
-    run = trainer(recipe, tmp_path / "run", ["run.steps=8"])
+def loss_that_is_no_number(network):
+    with torch.no_grad():
+        network.fuse.bias.fill_(float("nan"))
+
+
+def gradient_beyond_all_numbers(network):
+    network.fuse.bias.register_hook(lambda gradient: gradient * float("inf"))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (loss_that_is_no_number, "the loss is nan and the norm of all gradients nan"),
+        (gradient_beyond_all_numbers, r"the loss is \d\.\d+ and the norm of all gradients (inf|nan)"),
+    ],
+)
+@pytest.mark.parametrize("every", ["checkpoint_minutes", "validate_minutes"])
+def test_what_is_no_number_ends_the_run_and_spares_all_that_was_written(tmp_path, recipe, spoil, told, every):
+    run = trainer(recipe, tmp_path / "run", ["run.steps=8", "run.log_steps=100", f"run.{every}=1.0e-9"])
     run.step()
     run.save()
-    saved = (tmp_path / "run" / "state.safetensors").read_bytes()
-    with torch.no_grad():
-        run.network.fuse.bias.fill_(float("nan"))
-    with pytest.raises(
-        StageError, match=r"step 2: the loss is nan; crops of tiny/p\d+, tiny/p\d+; the last checkpoint"
-    ):
+    run.validate(1)
+    written = {name: (tmp_path / "run" / f"{name}.safetensors").read_bytes() for name in ("state", "ema", "best")}
+    spoil(run.network)
+    run.progress.best, run.progress.saved_at, run.progress.validated_at = -1.0, -1.0, -1.0
+    with pytest.raises(StageError, match=rf"step 2: {told}; crops of tiny/p\d+, tiny/p\d+; the last checkpoint is kept"):
         run.run()
-    assert (tmp_path / "run" / "state.safetensors").read_bytes() == saved
+    assert {name: (tmp_path / "run" / f"{name}.safetensors").read_bytes() for name in written} == written
 
 
 def test_a_checkpoint_of_another_network_is_refused(tmp_path, recipe, capsys):
