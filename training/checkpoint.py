@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
-from msgspec import Struct, to_builtins
+from msgspec import Struct
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pipeline.errors import ConfigError
+from pipeline.settings import convert_to
 from training.config import TrainConfig, convert
 
 
@@ -51,7 +52,7 @@ def save(
         tensors |= {f"{prefix}.{key}": value for key, value in module.state_dict().items()}
     for index, slots in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{index}.{key}": value for key, value in slots.items()}
-    header = json.dumps({"progress": to_builtins(progress), "config": to_builtins(config)})
+    header = msgspec.json.encode(_Header(progress, config)).decode()
     write(path, {key: value.contiguous() for key, value in tensors.items()}, {"run": header})
 
 
@@ -76,12 +77,12 @@ def read_config(path: Path) -> TrainConfig:
     Raises:
         ConfigError: no checkpoint there, or of another program.
     """
-    return convert(_header(path)["config"], str(path))
+    return convert(_header(path).config, str(path))
 
 
 def read_progress(path: Path) -> Progress:
     """Where the run of a checkpoint stood; raises ConfigError as ``read_config``."""
-    return Progress(**_header(path)["progress"])
+    return convert_to(Progress, _header(path).progress, str(path))
 
 
 def restore(
@@ -90,35 +91,55 @@ def restore(
     """Fill network, average and optimiser from a checkpoint; the reverse of ``save``.
 
     Raises:
-        ConfigError: it is of another network.
+        ConfigError: it is of another network or optimiser, or incomplete.
     """
     progress = read_progress(path)
     groups: dict[str, dict[str, Tensor]] = {"network": {}, "averaged": {}, "optimiser": {}}
     with safe_open(path, "pt", device=str(device)) as file:
         for key in file.keys():  # noqa: SIM118 - a safetensors handle is no dict
             prefix, _, rest = key.partition(".")
+            if prefix not in groups:
+                raise ConfigError(f"{path}: {key}: no tensor of a checkpoint")
             groups[prefix][rest] = file.get_tensor(key)
     try:
         network.load_state_dict(groups["network"])
         averaged.load_state_dict(groups["averaged"])
     except RuntimeError as error:
         raise ConfigError(f"{path}: a checkpoint of another network: {' '.join(str(error).split())[:200]}") from None
+    parameters, names = [p for group in optimiser.param_groups for p in group["params"]], _slots(optimiser)
+    kept = {f"{k}.{slot}": (k, slot, p) for k, p in enumerate(parameters) for slot in names}
+    saved = groups["optimiser"]
+    if (saved or progress.step) and (different := sorted(kept.keys() ^ saved.keys())):
+        raise ConfigError(f"{path}: a checkpoint of another optimiser, or a part of one: optimiser.{different[0]}")
     slots: dict[int, dict[str, Tensor]] = {}
-    parameters = [p for group in optimiser.param_groups for p in group["params"]]
-    for key, value in groups["optimiser"].items():
-        index, _, slot = key.partition(".")
+    for key, value in saved.items():
+        index, slot, parameter = kept[key]
+        if value.shape != (() if slot == "step" else parameter.shape):
+            raise ConfigError(f"{path}: optimiser.{key}: another shape than its weight: {tuple(value.shape)}")
         # Moments take their parameter's memory layout, so that the resumed arithmetic is the same to the last bit.
-        parameter = parameters[int(index)]
-        laid_out = torch.empty_like(parameter).copy_(value) if value.shape == parameter.shape else value
-        slots.setdefault(int(index), {})[slot] = laid_out
+        laid_out = value if slot == "step" else torch.empty_like(parameter).copy_(value)
+        slots.setdefault(index, {})[slot] = laid_out
     optimiser.load_state_dict({"state": slots, "param_groups": optimiser.state_dict()["param_groups"]})
     return progress
 
 
-def _header(path: Path) -> dict[str, Any]:
+class _Header(Struct):
+    progress: Any
+    config: Any
+
+
+def _header(path: Path) -> _Header:
     try:
         with safe_open(path, "pt") as file:
-            header: dict[str, Any] = json.loads(file.metadata()["run"])
-    except (OSError, SafetensorError, KeyError, TypeError):
+            return msgspec.json.decode(file.metadata()["run"], type=_Header)
+    except (OSError, SafetensorError, KeyError, TypeError, msgspec.MsgspecError, RecursionError):
         raise ConfigError(f"{path}: no checkpoint of a training run") from None
-    return header
+
+
+def _slots(optimiser: torch.optim.Optimizer) -> list[str]:
+    """What it keeps of each parameter, as a step of its kind on a parameter of its own shows."""
+    parameter = nn.Parameter(torch.zeros(1))
+    parameter.grad = torch.zeros(1)
+    other = type(optimiser)([parameter])
+    other.step()
+    return list(other.state[parameter])
