@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 import torch
@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from nets.normalisation import FrameZScore
-from nets.registry import ARCHITECTURES, build
+from nets.registry import ARCHITECTURES, Options, build
 from nets.two_scales import TwoScales
 
 FOLDER = Path(__file__).resolve().parent / "weights"
@@ -98,7 +98,7 @@ class Manifest(_Section, frozen=True):
 
     name: str
     architecture: str
-    options: dict[str, Any]
+    options: Options
     sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
     input: Input
     threshold: Annotated[float, Meta(gt=0, lt=1)]

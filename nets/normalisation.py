@@ -31,17 +31,22 @@ class FrameZScore(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     Attributes:
         windows: sides of the squares in px, odd.
-        min_std: floor of the divisor in counts, so that an even frame does not become pure noise.
-        clip: largest absolute value that the network sees.
+        min_std: floor of the divisor in counts, so that an even frame does not become pure noise; its square is a
+            float32 above 0.
+        clip: largest absolute value that the network sees, above 0.
         change: whether one more channel, the last, holds how much each place has changed since the frames of the last
             second or so, registered with this one: what a single frame cannot tell.
     """
 
     kind: Literal["frame_zscore"] = "frame_zscore"
-    min_std: float = 1.0
-    clip: float = 10.0
+    min_std: Annotated[float, Meta(ge=1e-6, le=1e9)] = 1.0
+    clip: Annotated[float, Meta(gt=0, le=1e9)] = 10.0
     windows: tuple[Annotated[int, Meta(ge=3, le=255)], ...] = ()
     change: bool = False
+
+    def __post_init__(self) -> None:
+        if even := [side for side in self.windows if side % 2 == 0]:
+            raise ValueError(f"windows: {even[0]} is even, so it has no middle")
 
     @property
     def channels(self) -> int:

@@ -21,6 +21,9 @@ ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
     "sgem_unet": SgemUNet,
 }
 
+Options = dict[str, int | str | list[int]]
+"""Keyword arguments of a network's constructor, as recipes and manifests hold them."""
+
 
 def build(name: str, **options: Any) -> nn.Module:
     """A network with fresh random weights, in training mode.
@@ -30,11 +33,11 @@ def build(name: str, **options: Any) -> nn.Module:
         options: keyword arguments of its constructor.
 
     Raises:
-        ValueError: unknown name or options.
+        ValueError: unknown name or options, or more weights than there is memory for.
     """
     if name not in ARCHITECTURES:
         raise ValueError(f"unknown architecture {name!r}; known: {', '.join(ARCHITECTURES)}")
     try:
         return ARCHITECTURES[name](**options)
-    except TypeError as error:
+    except (TypeError, RuntimeError) as error:
         raise ValueError(f"architecture {name!r}: {error}") from None

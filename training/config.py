@@ -10,18 +10,26 @@ import msgspec
 from msgspec import Meta, Struct
 
 from nets.normalisation import FrameZScore
+from nets.registry import Options
 from pipeline.errors import ConfigError
 from pipeline.settings import convert_to, read_yaml, with_setting
 from training.losses.config import LossConfig
 
 Probability = Annotated[float, Meta(ge=0, le=1)]
-Positive = Annotated[float, Meta(gt=0)]
-NonNegative = Annotated[float, Meta(ge=0)]
+# Far above all that is meant, but finite.
+Positive = Annotated[float, Meta(gt=0, le=1e9)]
+NonNegative = Annotated[float, Meta(ge=0, le=1e9)]
 Count = Annotated[int, Meta(ge=1)]
 
 
 class _Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What all sections share."""
+    """What all sections share: ranges go upwards."""
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if isinstance(value, tuple) and value[0] > value[1]:
+                raise ValueError(f"{name} is a range from {value[0]:g} down to {value[1]:g}")
 
 
 class NetworkConfig(_Section, frozen=True):
@@ -37,7 +45,7 @@ class NetworkConfig(_Section, frozen=True):
     """
 
     name: str = "mshnet"
-    options: dict[str, Any] = {}
+    options: Options = {}
     pretrained: str | None = None
     partial: bool = False
 

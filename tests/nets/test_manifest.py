@@ -138,6 +138,10 @@ def test_no_manifest(weights):
         (lambda m: m["input"].update(channels=2), r"channels is 2, but normalisation gives 1 - at `\$\.input`"),
         (lambda m: m["input"].update(channels=0), r"\$\.input\.channels"),
         (lambda m: m["input"]["normalisation"].update(kind="minmax"), r"\$\.input\.normalisation\.kind"),
+        (lambda m: m["input"]["normalisation"].update(min_std=0), r"\$\.input\.normalisation\.min_std"),
+        (lambda m: m["input"]["normalisation"].update(clip=-1), r"\$\.input\.normalisation\.clip"),
+        (lambda m: m["input"]["normalisation"].update(windows=[16]), r"16 is even.* - at `\$\.input\.normalisation`"),
+        (lambda m: m.update(options={"in_channels": True}), r"got `bool` - at `\$\.options"),
         (lambda m: m["training"].update(steps="many"), r"\$\.training\.steps"),
     ],
 )

@@ -138,6 +138,7 @@ def test_command_line_trains_logs_and_resumes(tmp_path, recipe, capsys):
     [
         (["--set", "run.stepz=3"], "run: .*unknown field `stepz`"),
         (["--set", "network.name=resnet"], "network: unknown architecture 'resnet'"),
+        (["--set", "network.name=unet", "--set", "network.options={width: 1000000}"], "network: architecture 'unet'"),
         (["--set", "data.root=/nonexistent"], r"/nonexistent/tiny/img_idx/train\.txt: No such file"),
     ],
 )

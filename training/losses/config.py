@@ -9,6 +9,7 @@ from msgspec import Meta, Struct
 from training.losses.scale import Weight
 
 Share = Annotated[float, Meta(ge=0, le=1)]
+Factor = Annotated[float, Meta(ge=0, le=1e9)]
 
 
 class LossConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -34,8 +35,8 @@ class LossConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     scale: Weight = "diff"
     detach: bool = True
     location: Literal["none", "published", "centroid"] = "none"
-    location_weight: Annotated[float, Meta(ge=0)] = 1.0
-    hard_weight: Annotated[float, Meta(ge=0)] = 0.0
+    location_weight: Factor = 1.0
+    hard_weight: Factor = 0.0
     hard_share: Annotated[float, Meta(gt=0, le=1)] = 0.01
     taught: Annotated[float, Meta(gt=0, le=1)] = 0.5
     warm_up: Share = 0.0
