@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,7 +12,8 @@ import msgspec
 import torch
 from msgspec import Meta, Struct
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from nets.normalisation import FrameZScore
@@ -213,14 +215,32 @@ def stored(network: nn.Module) -> dict[str, Tensor]:
 def save(path: Path, network: nn.Module, manifest: Manifest) -> Manifest:
     """Write weights, in half precision, and manifest; its hash is set to that of the file, and the result is returned.
 
+    What lies there is replaced once both have been written.
+
     Raises:
         ValueError: a value is not finite in half precision; nothing is written.
+        WeightsError: they cannot be written; what lies there stays.
     """
-    save_file(stored(network), path)
-    path.chmod(0o644)
-    manifest = msgspec.structs.replace(manifest, sha256=sha256(path))
-    text = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
-    path.with_suffix(".json").write_bytes(text + b"\n")
+    weights = to_bytes(stored(network))
+    manifest = msgspec.structs.replace(manifest, sha256=hashlib.sha256(weights).hexdigest())
+    text = msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+    contents = {path: weights, path.with_suffix(".json"): text}
+    new = {file: file.with_name(f"{file.name}.new") for file in contents}
+    if folders := [file for file in contents if file.is_dir()]:
+        raise WeightsError(f"{folders[0]}: cannot be written: is a folder")
+    try:
+        for file, content in contents.items():
+            with new[file].open("wb") as opened:
+                opened.write(content)
+                opened.flush()
+                os.fsync(opened.fileno())
+            new[file].chmod(0o644)
+        for file in contents:
+            new[file].replace(file)
+    except OSError as error:
+        for file in new.values():
+            file.unlink(missing_ok=True)
+        raise WeightsError(f"{path}: cannot be written: {error.strerror}") from None
     return manifest
 
 

@@ -1,4 +1,4 @@
-"""Turn a run into deployed weights: ``python -m training.publish --run RUN --name NAME``.
+"""Turn a run into deployed weights: ``python -m training.publish --run RUN --config RECIPE --name NAME``.
 
 The run's weights are scored on the held-out validation parts of its recipe, under the strict protocol, at a grid
 of thresholds. What decides is the mean, over the sets that hold targets, of the F1 score counted in targets: a
@@ -40,7 +40,6 @@ from training.trainer import STATE
 THRESHOLDS = tuple(k / 100 for k in range(20, 91, 5))
 RESOLUTION = 0.005
 HALF = 0.5
-CONFIGS = Path("configs/train")
 
 
 def validate(
@@ -113,7 +112,7 @@ def publish(
         the manifest, and for people the scores at its threshold and the mean F1 at all of them, in Markdown.
 
     Raises:
-        ConfigError: run, recipe or data cannot be used.
+        ConfigError: run, recipe or data cannot be used, or weights and manifest cannot be written.
     """
     recipe = checkpoint.read_config(run / STATE)
     changed, progress, step = changes(recipe, file), checkpoint.read_progress(run / STATE), steps(run, weights)
@@ -174,7 +173,10 @@ def publish(
     )
     curve = ", ".join(f"{threshold:g}: {value:.3f}" for threshold, value in zip(THRESHOLDS, f1, strict=True))
     text = f"{markdown(figures)}\n\nMean F1 by threshold: {curve}"
-    return nets.save(out / f"{name}{SUFFIX}", network, manifest), text
+    try:
+        return nets.save(out / f"{name}{SUFFIX}", network, manifest), text
+    except nets.WeightsError as error:
+        raise ConfigError(str(error)) from None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -188,8 +190,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--scales", type=int, choices=(1, 2), default=1, help="2: see halved pictures as well; default: %(default)s"
     )
-    parser.add_argument("--out", type=Path, default=FOLDER, help="folder to write to")
-    parser.add_argument("--config", type=Path, help="the run's recipe; default: configs/train/NETWORK.yaml")
+    parser.add_argument("--config", type=Path, required=True, help="the recipe that the run was started with")
+    parser.add_argument("--out", type=Path, default=FOLDER, help="folder to write to; is made")
     parser.add_argument("--twin", type=Path, help="run of the same recipe that held pictures out: it is scored instead")
     parser.add_argument("--pictures", type=count, help="most validation pictures a set; default: all")
     parser.add_argument(
@@ -208,9 +210,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if Path(options.name).name != options.name:
             raise ConfigError(f"--name {options.name}: a plain name, without folders")
-        if not options.out.is_dir():
-            raise ConfigError(f"{options.out}: no such folder")
-        file = options.config or CONFIGS / f"{checkpoint.read_config(options.run / STATE).network.name}.yaml"
+        try:
+            options.out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"{options.out}: {error.strerror}") from None
         exact_float32()
         device = open_device(options.device, "--device")
         manifest, table = publish(
@@ -218,7 +221,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.name,
             options.weights,
             options.out,
-            file,
+            options.config,
             options.pictures,
             device,
             options.track_threshold,

@@ -1,5 +1,6 @@
 import hashlib
 import json
+import resource
 
 import pytest
 import torch
@@ -95,6 +96,29 @@ def test_what_half_precision_cannot_hold_is_refused(tmp_path, value, told):
     with pytest.raises(ValueError, match=rf"stem\.weight: up to {told}, which half precision cannot hold"):
         nets.save(tmp_path / "tiny.safetensors", broken, manifest())
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("taken", ["tiny.safetensors", "tiny.json"])
+def test_weights_and_manifest_are_written_together_or_not_at_all(tmp_path, network, taken):
+    other = tmp_path / ({"tiny.safetensors", "tiny.json"} - {taken}).pop()
+    other.write_text("what was there")
+    (tmp_path / taken).mkdir()
+    with pytest.raises(nets.WeightsError, match=f"{tmp_path / taken}: cannot be written: is a folder"):
+        nets.save(tmp_path / "tiny.safetensors", network, manifest())
+    assert other.read_text() == "what was there"
+    assert {path.name for path in tmp_path.iterdir()} == {taken, other.name}
+
+
+def test_a_full_disk_keeps_the_weights_that_were_there(weights, network):
+    before = {path: path.read_bytes() for path in weights.parent.iterdir()}
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before[weights]) // 2, hard))
+    try:
+        with pytest.raises(nets.WeightsError, match=r"tiny\.safetensors: cannot be written: File too large"):
+            nets.save(weights, network, manifest(name="other"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert {path: path.read_bytes() for path in weights.parent.iterdir()} == before
 
 
 def test_saved_weights_can_be_read_by_everybody(weights):

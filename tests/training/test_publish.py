@@ -13,7 +13,7 @@ from tests.training.publishing import publish, small_run
 from training import train
 from training.checkpoint import read_config
 from training.metrics.strict import StrictScore
-from training.publish import THRESHOLDS, choose, mean_f1, validate
+from training.publish import THRESHOLDS, choose, main, mean_f1, validate
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +39,24 @@ def test_published_weights_can_be_loaded_and_say_where_they_come_from(run, tmp_p
     out = capsys.readouterr().out
     assert "| deep |" in out
     assert f"threshold {manifest.threshold:g}, sha256 {manifest.sha256}" in out
+
+
+def test_the_recipe_of_a_run_is_asked_for(run, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["--run", str(run), "--name", "mine"])
+    assert "--config" in capsys.readouterr().err
+
+
+def test_the_folder_is_made_and_what_cannot_be_written_is_told_in_one_line(run, tmp_path, capsys):
+    out = tmp_path / "weights" / "new"
+    assert publish(run, out, "--pictures", "1") == 0
+    before = (out / "mine.json").read_bytes()
+    (out / "mine.safetensors").unlink()
+    (out / "mine.safetensors").mkdir()
+    capsys.readouterr()
+    assert publish(run, out, "--pictures", "1") == 2
+    assert capsys.readouterr().err == f"training.publish: {out}/mine.safetensors: cannot be written: is a folder\n"
+    assert (out / "mine.json").read_bytes() == before
 
 
 def test_the_table_is_that_of_the_manifest(run, tmp_path, capsys):
@@ -180,8 +198,7 @@ def test_a_run_without_targets_to_validate_on_is_refused(run, tmp_path, capsys):
     assert "no validation set of the recipe holds a target" in capsys.readouterr().err
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="the device is there")
-@pytest.mark.parametrize("more", [["--name", "a/b"], ["--out", "/nonexistent"]])
+@pytest.mark.parametrize("more", [["--name", "a/b"], ["--out", f"{__file__}/weights"]])
 def test_names_and_folders_are_checked_before_the_work(run, tmp_path, capsys, more):
     assert publish(run, tmp_path, *more) == 2
     assert more[1] in capsys.readouterr().err
