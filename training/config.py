@@ -170,7 +170,7 @@ class RunConfig(_Section, frozen=True):
         max_minutes: time budget; the run's progress is then the larger of steps done and time used, so the
             learning rate ends its cosine when the first of the two runs out.
         validate_minutes, checkpoint_minutes: training time between two of them.
-        validate_pictures: most pictures per set in the validations during training.
+        validate_pictures: most pictures per set in the validations during training, evenly spread over its list.
         precision: arithmetic of the network's forward pass; the loss is always float32.
         threads: CPU threads; 0 leaves the choice to torch.
     """

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -19,6 +20,8 @@ from nets.normalisation import Picture
 from pipeline.capture.picture import MIN_SIDE
 from pipeline.errors import ConfigError
 from training.config import SourceConfig
+
+Item = TypeVar("Item")
 
 
 class Sample(Struct, frozen=True, eq=False):
@@ -89,6 +92,13 @@ def read_sample(
     return Sample(name, picture, mask, unknown, change)
 
 
+def spread(items: Sequence[Item], most: int | None) -> Sequence[Item]:
+    """At most so many, evenly spread over the list, in which neighbours may be frames of one film; none takes all."""
+    if most is None or len(items) <= most:
+        return items
+    return [items[(2 * k + 1) * len(items) // (2 * most)] for k in range(most)]
+
+
 def read_source(root: Path, source: SourceConfig, name: str) -> Sample:
     """One picture of a set; see ``read_sample``."""
     return read_sample(root / source.folder, name, *_parts(source))
@@ -140,9 +150,9 @@ def read_grey(path: Path) -> Picture:
 def set_name(root: Path, source: SourceConfig) -> str:
     """What a set is called however its folder is spelled: the path below the root, or elsewhere the folder's name."""
     path, base = Path(source.folder), root.resolve()
-    if not path.is_absolute():
-        return path.as_posix()
-    return next((path.relative_to(above).as_posix() for above in path.parents if above.resolve() == base), path.name)
+    if path.is_absolute():
+        path = next((path.relative_to(above) for above in path.parents if above.resolve() == base), Path(path.name))
+    return os.path.normpath(path)
 
 
 def held_out(called: str, name: str, fraction: float) -> bool:

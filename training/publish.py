@@ -29,7 +29,7 @@ from pipeline.arguments import count, natural, probability
 from pipeline.errors import ConfigError, PipelineError
 from training import checkpoint, predict
 from training.config import TrainConfig
-from training.data import read_source, split_sources
+from training.data import read_source, split_sources, spread
 from training.device import DEVICES, exact_float32, open_device
 from training.metrics.strict import StrictScore
 from training.metrics.sweep import COLUMNS, markdown, sweep
@@ -49,7 +49,7 @@ def validate(
     root = Path(recipe.data.root)
     scores = {}
     for name, pictures in split_sources(root, recipe.data.sources).validation.items():
-        samples = (read_source(root, *picture) for picture in pictures[:most])
+        samples = (read_source(root, *picture) for picture in spread(pictures, most))
         maps = (
             (
                 predict.probabilities(network, s.picture, recipe.normalisation, device, s.change) * (s.ignored == 0),
@@ -97,7 +97,7 @@ def publish(
         weights: ``ema`` or ``best``.
         out: existing folder to write to.
         file: the recipe in ``configs/train`` that the run was started with.
-        most: pictures per validation set; none for all.
+        most: pictures per validation set, evenly spread over it; none for all.
         device: where the network is scored.
         track_threshold: of the manifest; to be found on held-out videos.
         threshold: of the manifest, one of ``THRESHOLDS``; none chooses it for the F1 in targets. What is to be
@@ -193,7 +193,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--config", type=Path, required=True, help="the recipe that the run was started with")
     parser.add_argument("--out", type=Path, default=FOLDER, help="folder to write to; is made")
     parser.add_argument("--twin", type=Path, help="run of the same recipe that held pictures out: it is scored instead")
-    parser.add_argument("--pictures", type=count, help="most validation pictures a set; default: all")
+    parser.add_argument("--pictures", type=count, help="most validation pictures a set, evenly spread; default: all")
     parser.add_argument(
         "--threshold", type=float, choices=THRESHOLDS, help="probability; default: by the F1 in targets"
     )

@@ -17,7 +17,7 @@ from training import checkpoint, predict
 from training.checkpoint import Progress
 from training.config import TrainConfig
 from training.crops import Batch, draw_batch
-from training.data import Sample, load_sources, split_sources
+from training.data import Sample, load_sources, split_sources, spread
 from training.distributed import World
 from training.journal import Journal
 from training.losses.distillation import distillation
@@ -165,7 +165,7 @@ class Trainer:
         self._read_losses()
         if self.journal is None:
             return
-        scores = {name: self._score(name, samples[:most]) for name, samples in self.validation.items()}
+        scores = {name: self._score(name, spread(samples, most)) for name, samples in self.validation.items()}
         figures = {name: score.summary() for name, score in scores.items()}
         ious = [score.iou for score in scores.values() if score.iou is not None and score.targets.sum()]
         mean = sum(ious) / len(ious) if ious else 0.0

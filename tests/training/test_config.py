@@ -48,7 +48,7 @@ def test_settings_lie_over_the_file(recipe):
         ("loss.hard_weight=.inf", "loss.hard_weight: .*<= 1000000000"),
         (
             "network.options={in_channels: true}",
-            r"network\.options\[\.\.\.\]: Expected `int | str | array`, got `bool`",
+            r"network\.options\[\.\.\.\]: Expected `int \| str \| array`, got `bool`",
         ),
         ("run.seed", "expected key.path=value"),
         ("=3", "expected key.path=value"),

@@ -8,7 +8,7 @@ from pipeline.errors import ConfigError
 from tests.conftest import real_data
 from tests.training.synthetic import write_set
 from training.config import SourceConfig
-from training.data import held_out, load_sources, names, read_sample, split_names, split_sources
+from training.data import held_out, load_sources, names, read_sample, split_names, split_sources, spread
 from training.metrics.strict import components
 
 
@@ -98,6 +98,15 @@ def test_a_list_of_other_names_is_refused(folder):
             split_names(folder.parent, SourceConfig(folder="tiny", split=split, validation="img_idx/few.txt"))
 
 
+def test_a_few_of_a_list_are_spread_evenly_over_it():
+    assert spread("abcdefghij", 2) == ["c", "h"]
+    assert spread("abcdefghij", 1) == ["f"]
+    assert spread("abc", 2) == ["a", "c"]
+    for all_of_them in (None, 3, 4):
+        assert list(spread("abc", all_of_them)) == ["a", "b", "c"]
+    assert all(len(set(spread(range(size), most))) == min(size, most) for size in range(30) for most in range(1, 30))
+
+
 def test_a_picture_belongs_to_validation_for_ever():
     chosen = [k for k in range(20) if held_out("irstd_1k", f"XDU{k}", 0.3)]
     assert chosen == [0, 2, 3, 17]
@@ -127,7 +136,8 @@ def test_the_split_does_not_hang_on_how_a_folder_is_spelled(tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     expected = [name for name in names if held_out("video/tiny", name, 0.4)]
     for root in (tmp_path / "data", Path("data"), Path("link"), Path("link/../data")):
-        for spelled in ("video/tiny", "video/tiny/", "./video//tiny", f"{tmp_path}/data/video/tiny"):
+        absolute = f"{tmp_path}/data/video/tiny"
+        for spelled in ("video/tiny", "video/tiny/", "./video//tiny", "video/../video/tiny", absolute):
             split = split_sources(root, [SourceConfig(folder=spelled, validation=0.4)])
             assert {name: [n for _, n in held] for name, held in split.validation.items()} == {"video/tiny": expected}
     elsewhere = SourceConfig(folder=f"{tmp_path}/data/video/tiny/", validation=0.4)

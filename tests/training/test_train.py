@@ -8,6 +8,7 @@ import sys
 
 import cv2
 import msgspec
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -18,10 +19,12 @@ from pipeline.errors import ConfigError, StageError
 from tests.detect.conftest import written
 from tests.training.synthetic import write_recipe, write_set
 from training import checkpoint, config
+from training.data import split_names
 from training.distributed import World
 from training.losses.total import total_loss
+from training.publish import validate
 from training.train import main
-from training.trainer import Trainer
+from training.trainer import Trainer, build_network
 
 ALONE = World(0, 1, torch.device("cpu"))
 
@@ -146,6 +149,18 @@ def test_wrong_runs_are_refused_in_one_line(tmp_path, recipe, capsys, arguments,
     assert main(["--config", str(recipe), "--out", str(tmp_path / "run"), *arguments]) == 2
     error = capsys.readouterr().err
     assert re.match(rf"training: .*{message}.*\n$", error)
+
+
+def test_few_pictures_are_taken_from_the_whole_of_a_set(tmp_path, recipe):
+    """Of all that are held out, only the one in the middle has a target."""
+    settings = config.load(recipe)
+    names = split_names(tmp_path, settings.data.sources[0])[1]
+    for name in set(names) - {names[len(names) // 2]}:
+        cv2.imwrite(str(tmp_path / "tiny" / "masks" / f"{name}.png"), np.zeros((64, 64), np.uint8))
+    trainer(recipe, tmp_path / "run").validate(1)
+    (line,) = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
+    assert json.loads(line)["sets"]["tiny"]["targets"] > 0
+    assert validate(build_network(settings, None).eval(), settings, [0.5], 1, ALONE.device)["tiny"][0].targets.sum() > 0
 
 
 @pytest.mark.parametrize("word", [signal.SIGINT, signal.SIGTERM])
@@ -307,7 +322,9 @@ def test_what_is_no_number_ends_the_run_and_spares_all_that_was_written(tmp_path
     written = {name: (tmp_path / "run" / f"{name}.safetensors").read_bytes() for name in ("state", "ema", "best")}
     spoil(run.network)
     run.progress.best, run.progress.saved_at, run.progress.validated_at = -1.0, -1.0, -1.0
-    with pytest.raises(StageError, match=rf"step 2: {told}; crops of tiny/p\d+, tiny/p\d+; the last checkpoint is kept"):
+    with pytest.raises(
+        StageError, match=rf"step 2: {told}; crops of tiny/p\d+, tiny/p\d+; the last checkpoint is kept"
+    ):
         run.run()
     assert {name: (tmp_path / "run" / f"{name}.safetensors").read_bytes() for name in written} == written
 
