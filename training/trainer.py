@@ -90,6 +90,7 @@ class Trainer:
         self.pool = Pool(training, world.device)
         self.journal = Journal(out) if self.leads else None
         self.unread: list[Tensor] = []
+        self.logged = self.progress.step, self.progress.seconds
         self.stopping = False
 
     def run(self) -> None:
@@ -107,8 +108,9 @@ class Trainer:
                 self._log_losses()
             if self.progress.seconds - self.progress.validated_at >= 60 * run.validate_minutes:
                 self.validate(run.validate_pictures)
-                self.progress.seconds = self.world.agree(self.clock() - before)
-                self.progress.validated_at = self.progress.seconds
+                now = self.world.agree(self.clock() - before)
+                self.logged = self.logged[0], self.logged[1] + now - self.progress.seconds
+                self.progress.seconds = self.progress.validated_at = now
             stopping = bool(self.world.agree(self.stopping))
             if stopping or self.progress.seconds - self.progress.saved_at >= 60 * run.checkpoint_minutes:
                 self.save()
@@ -223,16 +225,14 @@ class Trainer:
         losses = self._read_losses()
         if self.journal is None:
             return
-        done, seconds = self.part_done(), self.progress.seconds
+        done, step, seconds = self.part_done(), self.progress.step, self.progress.seconds
         rate, loss = self.optimiser.param_groups[0]["lr"], sum(losses) / len(losses)
-        speed = self.progress.step * self.recipe.data.batch / max(seconds, 1e-9)
-        self.journal.write(
-            self.progress.step, seconds, "training", loss=loss, lr=rate, done=done, crops_per_second=speed
-        )
+        steps, passed = step - self.logged[0], seconds - self.logged[1]
+        speed, self.logged = steps * self.recipe.data.batch / max(passed, 1e-9), (step, seconds)
+        self.journal.write(step, seconds, "training", loss=loss, lr=rate, done=done, crops_per_second=speed)
         left = seconds / done * max(0.0, 1 - done) / 60
         self.report(
-            f"step {self.progress.step}  loss {loss:.4f}  lr {rate:.2e}  {speed:.1f} crops/s  {done:.1%} done"
-            f"  {left:.1f} min left"
+            f"step {step}  loss {loss:.4f}  lr {rate:.2e}  {speed:.1f} crops/s  {done:.1%} done  {left:.1f} min left"
         )
 
 

@@ -5,6 +5,8 @@ import resource
 import signal
 import subprocess
 import sys
+from functools import partial
+from itertools import count
 
 import cv2
 import msgspec
@@ -149,6 +151,18 @@ def test_wrong_runs_are_refused_in_one_line(tmp_path, recipe, capsys, arguments,
     assert main(["--config", str(recipe), "--out", str(tmp_path / "run"), *arguments]) == 2
     error = capsys.readouterr().err
     assert re.match(rf"training: .*{message}.*\n$", error)
+
+
+def test_speed_is_of_the_steps_since_the_last_line_and_leaves_validations_out(tmp_path, recipe):
+    """A clock that says 15 s more whenever it is asked: once after a step, once after a validation."""
+    often = ["run.log_steps=1", "run.validate_minutes=1.0e-9", "run.validate_pictures=1"]
+    for resume, settings in ((False, ["run.steps=2"]), (True, ["run.steps=4", "data.batch=4"])):
+        run = trainer(recipe, tmp_path / "run", [*often, *settings], resume)
+        run.clock = partial(next, count(0.0, 15.0))
+        run.run()
+    log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    speeds = [record["crops_per_second"] for record in log if record["event"] == "training"]
+    assert speeds == pytest.approx([2 / 15, 2 / 15, 4 / 15, 4 / 15])
 
 
 def test_few_pictures_are_taken_from_the_whole_of_a_set(tmp_path, recipe):
