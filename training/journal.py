@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import operator
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,8 @@ from pipeline.errors import ConfigError
 
 Record = dict[str, Any]
 LOG, BOARD, OVERLAYS = "log.jsonl", "tensorboard", "overlays"
+EVENTS = ("training", "validation", "end")
+"""In the order in which they are written at one step; the last one says that the recipe was carried out."""
 
 
 class Journal:
@@ -22,34 +27,41 @@ class Journal:
 
     Args:
         out: existing folder of the run.
+
+    Raises:
+        ConfigError: a file of the run cannot be written; so do all methods.
     """
 
     def __init__(self, out: Path) -> None:
         self.out = out
-        self.board = _open_board(out / BOARD)
-        with (out / LOG).open("ab+") as file:
+        with _writing(out / BOARD):
+            self.board = _open_board(out / BOARD)
+        with _writing(out / LOG), (out / LOG).open("ab+") as file:
             if file.tell():
                 file.seek(-1, os.SEEK_END)
                 if file.read() != b"\n":
                     file.write(b"\n")
 
     def write(self, step: int, seconds: float, event: str, **facts: Any) -> None:
-        """One line of ``log.jsonl``; numbers in it, nested ones too, also become scalars."""
+        """One line of ``log.jsonl``, of an event of ``EVENTS``; numbers in it, nested ones too, also become scalars."""
         line = {"step": step, "seconds": round(seconds, 3), "event": event, **facts}
-        with (self.out / LOG).open("a", encoding="utf-8") as file:
+        with _writing(self.out / LOG), (self.out / LOG).open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         if self.board:
-            for key, value in _scalars(facts, event):
-                self.board.add_scalar(key, value, step)
-            self.board.flush()
+            with _writing(self.out / BOARD):
+                for key, value in _scalars(facts, event):
+                    self.board.add_scalar(key, value, step)
+                self.board.flush()
 
     def overlay(self, step: int, name: str, picture: NDArray[np.uint8]) -> None:
         """A BGR picture (H, W, 3) of the present state; the file ``overlays/NAME.png`` is replaced."""
         path = self.out / OVERLAYS / f"{name}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)  # a set may lie in a folder of sets
-        cv2.imwrite(str(path), picture)
+        with _writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)  # a set may lie in a folder of sets
+            path.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
         if self.board:
-            self.board.add_image(name, picture[..., ::-1].copy(), step, dataformats="HWC")
+            with _writing(self.out / BOARD):
+                self.board.add_image(name, picture[..., ::-1].copy(), step, dataformats="HWC")
 
 
 def read_log(run: Path) -> list[Record]:
@@ -68,15 +80,15 @@ def read_log(run: Path) -> list[Record]:
         for line in lines:
             try:
                 record = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
-            # At one step, the losses are written before the validation, as they sort.
-            while records and _place(records[-1]) >= _place(record):
+            place = _place(record)
+            while records and _place(records[-1]) >= place:
                 records.pop()
             records.append(record)
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, ValueError):
         raise ConfigError(f"{path}: no log of a training run") from None
     if lines and not records:
         raise ConfigError(f"{path}: no log of a training run")
@@ -85,8 +97,16 @@ def read_log(run: Path) -> list[Record]:
     return records
 
 
-def _place(record: Record) -> tuple[int, str]:
-    return record["step"], record["event"]
+def _place(record: Record) -> tuple[int, int]:
+    return operator.index(record["step"]), EVENTS.index(record["event"])
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written: {error.strerror or error}") from None
 
 
 def _open_board(folder: Path) -> Any:

@@ -71,12 +71,13 @@ def runs(study: Study) -> Iterator[tuple[str, int, list[str]]]:
 
 
 def last_validation(run: Path, recipe: TrainConfig) -> Record | None:
-    """What the log says at the end of a run of this very recipe; none if there is no such run, or no end."""
+    """The last validation of a run of this very recipe; none if there is no such run, or it has not come to its end."""
     try:
-        last = read_log(run)[-1] if config.load(run / RECIPE) == recipe else None
+        log = read_log(run) if config.load(run / RECIPE) == recipe else []
     except ConfigError:
         return None
-    return last if last and last["event"] == "validation" and last["step"] >= recipe.run.steps else None
+    ended = [record["event"] for record in log[-2:]] == ["validation", "end"]
+    return log[-2] if ended else None
 
 
 def table(results: Mapping[str, Sequence[Record]]) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -98,7 +99,7 @@ class Trainer:
 
         Raises:
             StageError: a loss or a gradient is not finite; what was written before stays as it was.
-            ConfigError: a checkpoint cannot be written.
+            ConfigError: a checkpoint or, after one, the log cannot be written.
         """
         run, before = self.recipe.run, self.clock() - self.progress.seconds
         while self.part_done() < 1:
@@ -118,6 +119,8 @@ class Trainer:
                 return
         self.validate(run.validate_pictures)
         self.save()
+        if self.journal:
+            self.journal.write(self.progress.step, self.progress.seconds, "end")
 
     def part_done(self) -> float:
         """Progress from 0 to 1: of the steps, or of the time budget if that is further."""
@@ -167,15 +170,19 @@ class Trainer:
         self._read_losses()
         if self.journal is None:
             return
-        scores = {name: self._score(name, spread(samples, most)) for name, samples in self.validation.items()}
-        figures = {name: score.summary() for name, score in scores.items()}
-        ious = [score.iou for score in scores.values() if score.iou is not None and score.targets.sum()]
+        seen = {name: self._score(spread(samples, most)) for name, samples in self.validation.items()}
+        figures = {name: score.summary() for name, (score, _) in seen.items()}
+        ious = [score.iou for score, _ in seen.values() if score.iou is not None and score.targets.sum()]
         mean = sum(ious) / len(ious) if ious else 0.0
-        self.journal.write(self.progress.step, self.progress.seconds, "validation", mean_iou=mean, sets=figures)
-        self.report(f"step {self.progress.step}: validation mean IoU {mean:.4f}")
         if mean > self.progress.best:
             self.progress.best = mean
             self._write_weights(BEST)
+        step, seconds = self.progress.step, self.progress.seconds
+        with self._losing_nothing():
+            self.journal.write(step, seconds, "validation", mean_iou=mean, sets=figures)
+            for name, (_, rows) in seen.items():
+                self.journal.overlay(step, name, sheet(rows))
+        self.report(f"step {step}: validation mean IoU {mean:.4f}")
 
     def save(self) -> None:
         """Write the checkpoint and the averaged weights as they are now."""
@@ -186,7 +193,17 @@ class Trainer:
             checkpoint.save(self.out / STATE, network, averaged, self.optimiser, self.progress, self.recipe)
             self._write_weights(AVERAGED)
 
-    def _score(self, name: str, samples: Sequence[Sample]) -> StrictScore:
+    @contextmanager
+    def _losing_nothing(self) -> Iterator[None]:
+        """Writing to the log: where that fails, the run ends with a checkpoint."""
+        try:
+            yield
+        except ConfigError:
+            self.save()
+            raise
+
+    def _score(self, samples: Sequence[Sample]) -> tuple[StrictScore, list[NDArray[np.uint8]]]:
+        """The score, and pictures of the first of them."""
         score = StrictScore()
         rows: list[NDArray[np.uint8]] = []
         for sample in samples:
@@ -197,9 +214,7 @@ class Trainer:
             score.update(predicted, truth)
             if len(rows) < OVERLAYS:
                 rows.append(side_by_side(sample.picture, truth, predicted, sample.name))
-        if self.journal:
-            self.journal.overlay(self.progress.step, name, sheet(rows))
-        return score
+        return score, rows
 
     def _write_weights(self, name: str) -> None:
         tensors = {key: value.contiguous() for key, value in self.averaged.network.state_dict().items()}
@@ -229,7 +244,8 @@ class Trainer:
         rate, loss = self.optimiser.param_groups[0]["lr"], sum(losses) / len(losses)
         steps, passed = step - self.logged[0], seconds - self.logged[1]
         speed, self.logged = steps * self.recipe.data.batch / max(passed, 1e-9), (step, seconds)
-        self.journal.write(step, seconds, "training", loss=loss, lr=rate, done=done, crops_per_second=speed)
+        with self._losing_nothing():
+            self.journal.write(step, seconds, "training", loss=loss, lr=rate, done=done, crops_per_second=speed)
         left = seconds / done * max(0.0, 1 - done) / 60
         self.report(
             f"step {step}  loss {loss:.4f}  lr {rate:.2e}  {speed:.1f} crops/s  {done:.1%} done  {left:.1f} min left"

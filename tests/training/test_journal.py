@@ -31,8 +31,8 @@ def test_steps_taken_again_after_a_resumption_replace_the_old_ones(tmp_path):
 
 
 def test_losses_and_validation_of_one_step_are_both_kept(tmp_path):
-    run = write(tmp_path / "run", line(20, "training", loss=0.5), line(20, "validation", sets={}))
-    assert [record["event"] for record in read_log(run)] == ["training", "validation"]
+    run = write(tmp_path / "run", line(20, "training", loss=0.5), line(20, "validation", sets={}), line(20, "end"))
+    assert [record["event"] for record in read_log(run)] == ["training", "validation", "end"]
 
 
 @pytest.mark.parametrize("torn", ['{"step": 40, "eve', "\0\0\0\0", '{"step"\x0b'])
@@ -55,7 +55,13 @@ def test_a_torn_line_that_was_written_on_is_left_out(tmp_path):
     ("lines", "message"),
     [
         ([], "nothing to tell yet"),
-        ([line(1, "other")], "nothing to tell yet"),
+        ([line(1, "end")], "nothing to tell yet"),
+        ([line(1, "other")], "no log of a training run"),
+        (['{"a": 1}\n'], "no log of a training run"),
+        (['{"step": 1}\n'], "no log of a training run"),
+        (['{"step": "1", "event": "training"}\n'], "no log of a training run"),
+        (["5\n"], "no log of a training run"),
+        (["[]\n"], "no log of a training run"),
         (["{\n"], "no log of a training run"),
         (['{"event": "training"}\n', "[]\n"], "no log of a training run"),
     ],

@@ -81,7 +81,9 @@ def test_a_study_is_run_to_its_end_and_what_is_done_is_not_done_again(study, tmp
 
 def test_what_was_run_with_other_settings_is_done_again(study, tmp_path, capsys):
     command = ["--config", str(study), "--out", str(tmp_path / "out")]
-    write(study, **(yaml.safe_load(study.read_text()) | {"seeds": [0]}))
+    # Ended by time, long before the last step.
+    settings = {"run.steps": 100_000, "run.max_minutes": 1e-6}
+    write(study, **(yaml.safe_load(study.read_text()) | {"seeds": [0], "settings": settings}))
     assert main(command) == 0
     text = study.read_text()
     study.write_text(text.replace("loss.overlap: dice", "loss.overlap: iou"))

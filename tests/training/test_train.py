@@ -2,11 +2,13 @@ import json
 import os
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
 from functools import partial
 from itertools import count
+from pathlib import Path
 
 import cv2
 import msgspec
@@ -23,6 +25,7 @@ from tests.training.synthetic import write_recipe, write_set
 from training import checkpoint, config
 from training.data import split_names
 from training.distributed import World
+from training.journal import read_log
 from training.losses.total import total_loss
 from training.publish import validate
 from training.train import main
@@ -127,11 +130,11 @@ def test_command_line_trains_logs_and_resumes(tmp_path, recipe, capsys):
     assert checkpoint.read_progress(out / "state.safetensors").step == 4
     events = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     assert [(e["event"], e["step"]) for e in events] == [
-        ("training", 2), ("validation", 2), ("training", 4), ("validation", 4),
+        ("training", 2), ("validation", 2), ("end", 2), ("training", 4), ("validation", 4), ("end", 4),
     ]  # fmt: skip
-    figures = events[-1]["sets"]["tiny"]
+    figures = events[-2]["sets"]["tiny"]
     assert figures["targets"] > 0
-    assert events[-1]["mean_iou"] == figures["iou"]
+    assert events[-2]["mean_iou"] == figures["iou"]
     assert re.search(r"step 4: validation mean IoU 0\.\d{4}", capsys.readouterr().out)
     averages = load_file(out / "ema.safetensors")
     state = load_file(out / "state.safetensors")
@@ -175,6 +178,40 @@ def test_few_pictures_are_taken_from_the_whole_of_a_set(tmp_path, recipe):
     (line,) = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
     assert json.loads(line)["sets"]["tiny"]["targets"] > 0
     assert validate(build_network(settings, None).eval(), settings, [0.5], 1, ALONE.device)["tiny"][0].targets.sum() > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "block", "told"),
+    [
+        (
+            "log.jsonl",
+            lambda path: path.symlink_to("/dev/full"),
+            "log.jsonl: cannot be written: No space left on device",
+        ),
+        ("overlays", Path.touch, "overlays/tiny.png: cannot be written: File exists"),
+        ("overlays/tiny.png", Path.mkdir, "overlays/tiny.png: cannot be written: Is a directory"),
+    ],
+)
+def test_a_log_that_cannot_be_written_costs_no_step(tmp_path, recipe, capsys, name, block, told):
+    out = tmp_path / "run"
+    (out / name).parent.mkdir(parents=True)
+    block(out / name)
+    assert main(["--config", str(recipe), "--out", str(out), "--set", "run.steps=1"]) == 2
+    assert capsys.readouterr().err == f"training: {out}/{told}\n"
+    assert checkpoint.read_progress(out / "state.safetensors").step == 1
+    assert (out / "best.safetensors").read_bytes() == (out / "ema.safetensors").read_bytes()
+    shutil.rmtree(out / name) if (out / name).is_dir() else (out / name).unlink()
+    assert main(["--resume", str(out)]) == 0
+    assert read_log(out)[-1]["event"] == "end"
+
+
+@pytest.mark.parametrize(("name", "block"), [("log.jsonl", Path.mkdir), ("tensorboard", Path.touch)])
+def test_a_log_that_cannot_be_begun_is_told_in_one_line(tmp_path, recipe, capsys, name, block):
+    out = tmp_path / "run"
+    out.mkdir()
+    block(out / name)
+    assert main(["--config", str(recipe), "--out", str(out)]) == 2
+    assert re.fullmatch(rf"training: {out / name}: cannot be written: .*\n", capsys.readouterr().err)
 
 
 @pytest.mark.parametrize("word", [signal.SIGINT, signal.SIGTERM])
