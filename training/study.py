@@ -25,6 +25,7 @@ from training import config
 from training.config import TrainConfig
 from training.journal import LOG, Record, read_log
 from training.train import RECIPE
+from training.trainer import STATE
 
 FIGURES = {"iou": "IoU", "niou": "nIoU", "pd": "Pd", "fa": "Fa (1e-6)", "false_alarms_per_picture": "FA / picture"}
 UNITS = {"fa": 1e6}
@@ -141,7 +142,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _train(recipe: Path, settings: Sequence[str], run: Path) -> int:
     """One run from its beginning; returns its exit code."""
-    (run / LOG).unlink(missing_ok=True)
+    for name in (STATE, LOG):
+        (run / name).unlink(missing_ok=True)
     words = [word for setting in settings for word in ("--set", setting)]
     command = [sys.executable, "-m", "training.train", "--config", str(recipe), "--out", str(run), *words]
     return subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode

@@ -15,18 +15,17 @@ import msgspec
 import torch
 
 from pipeline.arguments import positive
-from pipeline.errors import ConfigError, PipelineError
+from pipeline.errors import INTERRUPTED, ConfigError, PipelineError
 from pipeline.heap import keep_freed_memory
 from training import checkpoint, config
 from training.distributed import join
 from training.trainer import STATE, Trainer
 
 RECIPE = "recipe.yaml"
-INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit code: 130 if interrupted, after a checkpoint."""
+    """Command line; returns the exit code: 130 if interrupted, after a checkpoint if a step has been made."""
     parser = argparse.ArgumentParser(prog="python -m training.train", description="Train a network from a recipe.")
     parser.add_argument("--config", type=Path, help="recipe, a YAML file of configs/train")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a value of the recipe")
@@ -44,6 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             recipe = config.load(options.config, settings)
             out = options.out or Path("runs") / options.config.stem
+            if (out / STATE).exists():
+                raise ConfigError(f"{out}: holds a run; go on with --resume {out}, delete it or choose another --out")
             try:
                 out.mkdir(parents=True, exist_ok=True)
                 (out / RECIPE).write_bytes(msgspec.yaml.encode(recipe))
@@ -61,6 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if trainer.stopping and trainer.part_done() < 1:
             print(f"training: interrupted; go on with --resume {out}", file=sys.stderr)
             return INTERRUPTED
+    except KeyboardInterrupt:
+        print("training: interrupted before the first step", file=sys.stderr)
+        return INTERRUPTED
     except PipelineError as error:
         print(f"training: {error}", file=sys.stderr)
         return error.exit_code

@@ -156,6 +156,16 @@ def test_wrong_runs_are_refused_in_one_line(tmp_path, recipe, capsys, arguments,
     assert re.match(rf"training: .*{message}.*\n$", error)
 
 
+def test_a_folder_that_holds_a_run_is_not_written_to(tmp_path, recipe, capsys):
+    out = tmp_path / "run"
+    trainer(recipe, out).save()
+    before = {path: path.read_bytes() for path in out.iterdir() if path.is_file()}
+    assert main(["--config", str(recipe), "--out", str(out), "--set", "run.seed=5"]) == 2
+    told = f"training: {out}: holds a run; go on with --resume {out}, delete it or choose another --out\n"
+    assert capsys.readouterr().err == told
+    assert {path: path.read_bytes() for path in out.iterdir() if path.is_file()} == before
+
+
 def test_speed_is_of_the_steps_since_the_last_line_and_leaves_validations_out(tmp_path, recipe):
     """A clock that says 15 s more whenever it is asked: once after a step, once after a validation."""
     often = ["run.log_steps=1", "run.validate_minutes=1.0e-9", "run.validate_pictures=1"]
@@ -212,6 +222,22 @@ def test_a_log_that_cannot_be_begun_is_told_in_one_line(tmp_path, recipe, capsys
     block(out / name)
     assert main(["--config", str(recipe), "--out", str(out)]) == 2
     assert re.fullmatch(rf"training: {out / name}: cannot be written: .*\n", capsys.readouterr().err)
+
+
+def test_an_interruption_while_pictures_are_read_is_told_in_one_line(tmp_path, recipe):
+    names = tmp_path / "tiny" / "img_idx" / "train.txt"
+    names.unlink()
+    os.mkfifo(names)
+    script = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    script += "from training.train import main; sys.exit(main(sys.argv[1:]))"
+    words = ["--config", str(recipe), "--out", str(tmp_path / "run")]
+    with (
+        subprocess.Popen([sys.executable, "-c", script, *words], stderr=subprocess.PIPE, text=True) as run,
+        names.open("w"),  # waits for the reader, and keeps it waiting
+    ):
+        run.send_signal(signal.SIGINT)
+        errors = run.communicate(timeout=120)[1]
+    assert (run.returncode, errors) == (130, "training: interrupted before the first step\n")
 
 
 @pytest.mark.parametrize("word", [signal.SIGINT, signal.SIGTERM])
