@@ -140,6 +140,6 @@ def _slots(optimiser: torch.optim.Optimizer) -> list[str]:
     """What it keeps of each parameter, as a step of its kind on a parameter of its own shows."""
     parameter = nn.Parameter(torch.zeros(1))
     parameter.grad = torch.zeros(1)
-    other = type(optimiser)([parameter])
+    other = type(optimiser)([parameter])  # type: ignore[call-arg]
     other.step()
     return list(other.state[parameter])
