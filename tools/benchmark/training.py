@@ -73,6 +73,8 @@ def compare(scope: Scope, context: Context) -> Findings:
             raise ConfigError(f"{stills}: stills cannot be rendered")
         data = [f"data.root={folder}", "data.sources=[{folder: stills, weight: 1.0, scale: [1.0, 1.0]}]"]
         recipes = {name: config.load(RECIPES / f"{name}.yaml", [*data, *scope.settings]) for name in scope.recipes}
+        for name in recipes:
+            (Path(folder) / name).mkdir()
         with join(next(iter(recipes.values())).run.device) as world:
             trainers = {
                 name: Trainer(recipe, Path(folder) / name, world, time.monotonic, lambda line: None)
