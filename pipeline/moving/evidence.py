@@ -24,7 +24,8 @@ LEAST_SIDE = 32
 """Px; smaller frames have too few peaks to tell noise from targets by."""
 LEAST_NOISE = 0.82
 """Counts of a frame's noise. A coder that repeats whole blocks leaves less, and then what remains is not noise: key
-frames, trails, blocks drawn anew."""
+frames, trails, blocks drawn anew. This and what follows of coders is for 8 bits: none that capture reads as 16 bits
+repeats anything, and there the noise may be half a count."""
 CODED_NOISE = (1.2, 2.0)
 """Counts between which a coder leaves more and more of the noise. What it draws anew looks like noise, and stays."""
 CODED_SHARE = 1 / 400
@@ -67,20 +68,22 @@ class MovingEvidence:
     def __init__(self, config: MovingConfig) -> None:
         self._config = config
         self._stuck = StuckPixels()
-        self._begin_anew()
-        self._compared = 0
+        self._deep = False
         self._rest_until = -math.inf
+        self._compared = 0
+        self._begin_anew()
 
     def _begin_anew(self) -> None:
         self._past = Past(self._config.interval_s)
         self._raw, self._coded = RawThresholds(), Settling()
         self._noise = math.nan  # counts, what is usual
+        self._is_raw = self._deep
 
     def see(self, picture: Picture, ego: EgoMotion, pts: float) -> Evidence | None:
         """Take in the next frame.
 
         Args:
-            picture: (H, W), native counts; of another size than before, all begins anew.
+            picture: (H, W), native counts; of another size or depth than before, all begins anew.
             ego: motion since the last frame; while it is unknown, all begins anew.
             pts: media time in seconds.
 
@@ -90,7 +93,11 @@ class MovingEvidence:
         if min(picture.shape) < LEAST_SIDE:
             return None
         now, mended = self._stuck.mend(picture.astype(np.float32))
-        if not self._past.is_followed_by(now.shape, ego, pts):
+        deep = picture.dtype == np.uint16
+        another, self._deep = deep != self._deep, deep
+        if another:
+            self._rest_until = -math.inf
+        if another or not self._past.is_followed_by(now.shape, ego, pts):
             self._begin_anew()
         past = self._past.see(now, ego, pts)
         if not past:
@@ -99,18 +106,23 @@ class MovingEvidence:
             self._compared, self._coded = len(past), Settling()
         found, filtered = significance(now, past)
         noise = filtered / FILTERED[len(past)]
-        if noise < LEAST_NOISE:
-            self._rest_until = pts + REST_S
-        self._noise = noise if math.isnan(self._noise) else self._noise + SMOOTHING * (noise - self._noise)
+        if not deep:
+            self._look_for_coder(noise, pts)
         peaks = find_peaks(found)
         threshold = self._threshold(peaks, (found.shape[0], found.shape[1]), ego, noise)
         if pts <= self._rest_until:
             return None
         return Evidence(found, threshold, sharpness(now, peaks, 1 - self._raw.noisy), mended)
 
+    def _look_for_coder(self, noise: float, pts: float) -> None:
+        if noise < LEAST_NOISE:
+            self._rest_until = pts + REST_S
+        self._noise = noise if math.isnan(self._noise) else self._noise + SMOOTHING * (noise - self._noise)
+        self._is_raw = self._noise >= RAW_NOISE
+
     def _threshold(self, peaks: Peaks, shape: tuple[int, int], ego: EgoMotion, noise: float) -> Image:
         false_peaks = self._config.false_peaks
-        if self._noise >= RAW_NOISE:
+        if self._is_raw:
             clutter, chance = RAW_SHARES
             found = self._raw.see(peaks, shape, ego, self._compared, (clutter * false_peaks, chance * false_peaks))
         else:
