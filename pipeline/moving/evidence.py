@@ -68,7 +68,7 @@ class MovingEvidence:
     def __init__(self, config: MovingConfig) -> None:
         self._config = config
         self._stuck = StuckPixels()
-        self._deep = False
+        self._deep, self._pts = False, -math.inf
         self._rest_until = -math.inf
         self._compared = 0
         self._begin_anew()
@@ -85,7 +85,7 @@ class MovingEvidence:
         Args:
             picture: (H, W), native counts; of another size or depth than before, all begins anew.
             ego: motion since the last frame; while it is unknown, all begins anew.
-            pts: media time in seconds.
+            pts: media time in seconds; earlier than before, all begins anew.
 
         Returns:
             none until there is a frame to compare with, and for frames that tell nothing.
@@ -94,7 +94,8 @@ class MovingEvidence:
             return None
         now, mended = self._stuck.mend(picture.astype(np.float32))
         deep = picture.dtype == np.uint16
-        another, self._deep = deep != self._deep, deep
+        another = deep != self._deep or pts < self._pts
+        self._deep, self._pts = deep, pts
         if another:
             self._rest_until = -math.inf
         if another or not self._past.is_followed_by(now.shape, ego, pts):

@@ -171,7 +171,7 @@ def test_a_coder_that_repeats_blocks_is_not_believed_also_at_its_key_frames():
 
 def test_what_a_coder_left_is_forgotten_when_another_recording_begins():
     frozen = [in_8_bits(noise(0))] * 30
-    for others, start in (([noise(k) for k in range(10)], 1030),):
+    for others, start in (([in_8_bits(noise(k)) for k in range(10)], 0), ([noise(k) for k in range(10)], 1030)):
         seer = MovingEvidence(MovingConfig())
         assert evidence(frozen, seer, start=1000) == [None] * 30
         assert [seen is not None for seen in evidence(others, seer, start=start)] == [False] * 3 + [True] * 7
