@@ -30,8 +30,9 @@ CODED_NOISE = (1.2, 2.0)
 """Counts between which a coder leaves more and more of the noise. What it draws anew looks like noise, and stays."""
 CODED_SHARE = 1 / 400
 """Of the false peaks, may pass where it leaves the least."""
-RAW_NOISE = 5.0
-"""Counts from which on no coder has touched it: what looks like noise is noise."""
+RAW_NOISE = (4.5, 5.0)
+"""Counts: from the second on no coder has touched it, and what looks like noise is noise. It stays so down to the
+first: a sensor whose noise is about either is judged alike in all frames."""
 RAW_SHARES = (0.1, 3.6)
 """Of the false peaks that may pass elsewhere, may pass then, where they are clutter and where they are noise. Noise
 comes anywhere, and a tracker that knows how often does not take a chain of it for a target; glitter comes where glitter
@@ -119,7 +120,7 @@ class MovingEvidence:
         if noise < LEAST_NOISE:
             self._rest_until = pts + REST_S
         self._noise = noise if math.isnan(self._noise) else self._noise + SMOOTHING * (noise - self._noise)
-        self._is_raw = self._noise >= RAW_NOISE
+        self._is_raw = self._noise >= RAW_NOISE[0 if self._is_raw else 1]
 
     def _threshold(self, peaks: Peaks, shape: tuple[int, int], ego: EgoMotion, noise: float) -> Image:
         false_peaks = self._config.false_peaks

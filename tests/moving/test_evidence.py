@@ -177,6 +177,17 @@ def test_what_a_coder_left_is_forgotten_when_another_recording_begins():
         assert [seen is not None for seen in evidence(others, seer, start=start)] == [False] * 3 + [True] * 7
 
 
+def test_8_bits_with_the_noise_of_a_sensor_are_treated_as_16_until_much_of_it_is_gone():
+    def both(sigmas):
+        frames = [in_8_bits(noise(k, sigma=sigma)) for k, sigma in enumerate(sigmas)]
+        pairs = zip(evidence(frames), evidence([frame.astype(np.uint16) for frame in frames]), strict=True)
+        return [np.array_equal(one.threshold, other.threshold) for one, other in pairs if one and other]
+
+    assert all(both([5.3] * 10 + [4.8] * 50))
+    assert not any(both([4.8] * 30))
+    assert not all(both([5.3] * 10 + [3.0] * 50))
+
+
 def test_a_sea_that_glitters_is_hardly_believed_and_the_sky_above_it_is():
     rng = np.random.default_rng(0)
     frames = []
