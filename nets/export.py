@@ -58,7 +58,7 @@ def to_openvino(network: nn.Module, channels: int) -> openvino.Model:
         ImportError: the package is missing.
         RuntimeError: the network cannot be converted.
     """
-    from openvino.frontend import FrontEndManager
+    from openvino.frontend import FrontEndManager, OpConversionFailure
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
     # Not openvino.convert_model: it reports its use over the internet unless told otherwise.
@@ -66,7 +66,10 @@ def to_openvino(network: nn.Module, channels: int) -> openvino.Model:
         warnings.simplefilter("ignore")  # as above
         decoder = TorchScriptPythonDecoder(network, example_input=(_example(channels, _EXAMPLE),))
     frontend = FrontEndManager().load_by_framework("pytorch")
-    model = frontend.convert(frontend.load(decoder))
+    try:
+        model = frontend.convert(frontend.load(decoder))
+    except OpConversionFailure as error:
+        raise RuntimeError(str(error).strip().splitlines()[-1]) from None  # the one that names the operations
     model.reshape([1, channels, -1, -1])
     return model
 

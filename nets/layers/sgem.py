@@ -21,6 +21,7 @@ GRID = 32
 VECTOR = 96
 HEADS = 2
 HEAD_CHANNELS = 32
+# Matrices are turned by ``transpose`` below: exporters know no ``mT``.
 
 
 class LiteralSgem(nn.Module):
@@ -55,7 +56,7 @@ class LiteralSgem(nn.Module):
         """The attention (N, C, H, H); every row sums to 1."""
         height = skip.shape[-2]
         query, key = _stretch(self.query(skip), height), _stretch(self.key(deep), height)
-        return torch.softmax(self.scale((query.mT @ key).unsqueeze(1)), dim=-1)
+        return torch.softmax(self.scale((query.transpose(-2, -1) @ key).unsqueeze(1)), dim=-1)
 
 
 class LinearSgem(nn.Module):
@@ -86,7 +87,7 @@ class LinearSgem(nn.Module):
         up: Tensor = self.up(deep)
         query, key, value = _heads(self.query(skip)), _heads(self.key(up)), _heads(self.value(up))
         attended = linear_attention(positive(query), positive(key), value)
-        mixed: Tensor = self.project(attended.mT.reshape(len(up), -1, *up.shape[-2:]))
+        mixed: Tensor = self.project(attended.transpose(-2, -1).reshape(len(up), -1, *up.shape[-2:]))
         return up + self.gamma * mixed
 
 
@@ -109,8 +110,8 @@ def linear_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     # Means instead of sums over S, divided before they are summed: the ratio is the same, and the sums over a
     # large picture would leave the range of half precision.
     root: float = key.shape[-2] ** -0.5
-    context = (key.mT * root) @ (value * root)
-    total = query @ key.mean(dim=-2, keepdim=True).mT
+    context = (key.transpose(-2, -1) * root) @ (value * root)
+    total = query @ key.mean(dim=-2, keepdim=True).transpose(-2, -1)
     return query @ context / total.clamp(min=torch.finfo(total.dtype).tiny)
 
 
@@ -123,8 +124,24 @@ class _PictureVector(nn.Module):
         self.linear = nn.Linear(GRID * GRID, VECTOR)
 
     def forward(self, features: Tensor) -> Tensor:
-        grid = F.adaptive_avg_pool2d(self.squeeze(features), GRID)
+        height, width = features.shape[-2:]
+        grid = averaging(height, features) @ self.squeeze(features) @ averaging(width, features).transpose(-2, -1)
         return self.linear(grid.flatten(2))  # type: ignore[no-any-return]
+
+
+def averaging(length: int, like: Tensor) -> Tensor:
+    """The matrix (32, length) by which ``F.adaptive_avg_pool2d`` averages one side of a picture onto the grid.
+
+    Exporters know that function for none but multiples of the grid, a matrix for every size.
+
+    Args:
+        length: of the side, px.
+        like: gives dtype and device.
+    """
+    cell, place = (torch.arange(count, device=like.device) for count in (GRID, length))
+    start, end = cell * length // GRID, ((cell + 1) * length + GRID - 1) // GRID
+    inside = (place >= start[:, None]) & (place < end[:, None])
+    return inside.to(like.dtype) / (end - start)[:, None].to(like.dtype)
 
 
 def _stretch(vector: Tensor, length: int) -> Tensor:
@@ -133,4 +150,4 @@ def _stretch(vector: Tensor, length: int) -> Tensor:
 
 def _heads(features: Tensor) -> Tensor:
     """(N, heads * D, H, W) -> (N, heads, H * W, D)."""
-    return features.reshape(len(features), HEADS, HEAD_CHANNELS, -1).mT
+    return features.reshape(len(features), HEADS, HEAD_CHANNELS, -1).transpose(-2, -1)

@@ -2,9 +2,10 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from torch.nn import functional as F
 
 import nets
-from nets.layers.sgem import HEAD_CHANNELS, HEADS, LinearSgem, LiteralSgem, linear_attention, positive
+from nets.layers.sgem import HEAD_CHANNELS, HEADS, LinearSgem, LiteralSgem, averaging, linear_attention, positive
 from tests.nets.cost import count
 
 
@@ -86,6 +87,13 @@ def test_linear_sgem_is_attention_over_all_pixels():
         weights = weights / weights.sum(dim=(-2, -1), keepdim=True)
         inner[:, part] = torch.einsum("nyxvu,ncvu->ncyx", weights, sgem.value(up)[:, part])
     torch.testing.assert_close(sgem(skip, deep), up + 0.7 * sgem.project(inner), rtol=1e-5, atol=1e-5)
+
+
+@given(st.integers(1, 200), st.integers(1, 200))
+def test_the_grid_is_averaged_as_by_adaptive_pooling(height, width):
+    plane = torch.arange(height * width, dtype=torch.float32).sin().view(height, width)
+    grid = averaging(height, plane) @ plane @ averaging(width, plane).T
+    torch.testing.assert_close(grid, F.adaptive_avg_pool2d(plane[None], 32)[0], rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("size", [(4, 4), (64, 64), (40, 70)])
