@@ -22,7 +22,7 @@ from nets.normalisation import Picture
 from pipeline.arguments import natural, probability
 from pipeline.errors import BackendError, ConfigError, PipelineError
 from training import predict
-from training.data import check_mask, names, read_grey, read_sample
+from training.data import names, read_grey, read_sample
 from training.device import DEVICES, exact_float32, open_device
 from training.gallery import Gallery
 from training.metrics.legacy import LegacyScore, shrink, shrink_label
@@ -62,9 +62,8 @@ def strict_scenes(probabilities: Predict, data: Path, chosen: Sequence[str]) -> 
 def legacy_scenes(probabilities: Predict, data: Path, chosen: Sequence[str]) -> Iterator[Scene]:
     """Pictures at 256x256, with unbinarised labels."""
     for name in chosen:
-        picture = shrink(read_grey(data / "images" / f"{name}.png"))
-        grey = read_grey(path := data / "masks" / f"{name}.png")
-        check_mask(path, grey)
+        picture = shrink(read_sample(data, name, smallest=1).picture)
+        grey = read_grey(data / "masks" / f"{name}.png")  # again, for a sample's mask is binarised
         yield Scene(name, picture, probabilities(picture), shrink_label(grey))
 
 

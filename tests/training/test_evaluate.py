@@ -127,6 +127,14 @@ def test_masks_of_0_and_1_are_refused(weights, data, capsys, protocol):
 
 
 @pytest.mark.parametrize("protocol", ["strict", "legacy"])
+def test_a_mask_of_another_size_is_refused(weights, data, capsys, protocol):
+    cv2.imwrite(str(data / "masks/p1.png"), np.zeros((32, 48), np.uint8))
+    assert evaluate(weights, data, "--protocol", protocol) == 2
+    line = f"training.evaluate: {data}/masks/p1.png: 48x32 mask for a picture of another size\n"
+    assert capsys.readouterr().err == line
+
+
+@pytest.mark.parametrize("protocol", ["strict", "legacy"])
 def test_sheets_and_plot(weights, data, tmp_path, protocol):
     picture = cv2.imread(str(data / "images/p1.png"), cv2.IMREAD_GRAYSCALE)
     picture[40:44, 40:44] = 255  # no target

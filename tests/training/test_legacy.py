@@ -1,10 +1,13 @@
+import cv2
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from tests.training import naive
+from training.data import read_grey
 from training.evaluate import LEGACY_THRESHOLD, PROTOCOLS
 from training.metrics.legacy import EDGE, LegacyScore, shrink, shrink_label
 from training.metrics.strict import StrictScore
@@ -120,6 +123,22 @@ def test_a_picture_is_filtered_by_a_triangle_as_wide_as_the_reduction():
     expected = np.zeros((EDGE, EDGE))
     expected[4:6, 10:12] = 64000 * np.outer([1 / 8, 3 / 8], [3 / 8, 1 / 8])
     np.testing.assert_array_equal(small, expected)
+
+
+def test_a_picture_is_rounded_after_its_rows_and_again_after_its_columns():
+    picture = np.zeros((512, 512), np.uint8)
+    picture[10:12, 20] = 4
+    # 3/8 of 4 is 1.5, so 2; two rows of it at 3/8 each are 1.5 again. Rounded once it would be 1.125, so 1.
+    assert shrink(picture)[5, 10] == 2
+
+
+@pytest.mark.parametrize("size", [(512, 512), (300, 173), (1024, 701), (97, 200)])
+def test_pictures_are_bit_for_bit_those_of_published_code(tmp_path, size):
+    path = tmp_path / "p.png"
+    cv2.imwrite(str(path), np.random.default_rng(2).integers(0, 256, size, np.uint8))
+    with Image.open(path) as picture:  # which repeats the grey picture in three channels
+        published = np.asarray(picture.convert("RGB").resize((EDGE, EDGE), Image.Resampling.BILINEAR))
+    np.testing.assert_array_equal(shrink(read_grey(path))[..., None].repeat(3, axis=2), published)
 
 
 def test_a_picture_of_the_right_size_stays_as_it_is():

@@ -2,7 +2,8 @@
 
 What sets it apart from the strict protocol:
 
-- Everything happens at 256x256: the picture is resampled with a triangle filter, the mask by picking pixels.
+- Everything happens at 256x256: the picture is resampled with a triangle filter along its rows, then along its
+  columns, and rounded after each; the mask by picking pixels.
 - A mask is not binarised. For the IoU a pixel counts as labelled from one half on but can be hit only where it is
   exactly 1; for Pd a target consists of the pixels that are exactly 1.
 - Each target, in raster order, takes the first free prediction nearer than 3 px, not the nearest.
@@ -15,9 +16,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch.nn import functional as F
+from PIL import Image
 
 from nets.normalisation import Picture
 from training.metrics.strict import MATCH_RADIUS, components
@@ -27,14 +27,12 @@ Label = NDArray[np.float32]
 
 
 def shrink(picture: Picture) -> Picture:
-    """The picture at 256x256, bilinear with a filter as wide as the reduction; rounded to counts of its dtype.
+    """The picture at 256x256, bilinear with a filter as wide as the reduction, as published code has it from Pillow.
 
     Args:
         picture: (H, W), uint8 or uint16.
     """
-    counts = torch.from_numpy(picture.astype(np.float32))[None, None]
-    small = F.interpolate(counts, size=(EDGE, EDGE), mode="bilinear", align_corners=False, antialias=True)
-    return np.asarray(small[0, 0].round().numpy().astype(picture.dtype))
+    return np.asarray(Image.fromarray(picture).resize((EDGE, EDGE), Image.Resampling.BILINEAR))
 
 
 def shrink_label(grey: Picture) -> Label:
@@ -48,7 +46,7 @@ def shrink_label(grey: Picture) -> Label:
 
 
 class LegacyScore:
-    """Pooled scores of a set at one threshold; the same figures as ``StrictScore``."""
+    """Pooled scores of a set at one threshold; the figures of ``StrictScore`` but Pd by area."""
 
     def __init__(self) -> None:
         self.pictures = self.intersection = self.union = 0
