@@ -29,15 +29,15 @@ def blob(x, y, reach=1, size=64, value=1.0):
 
 
 @st.composite
-def scored_maps(draw, size=12):
-    """Random logits and a random, non-empty mask, both (2, 1, size, size).
+def scored_maps(draw, size=12, most=0.6):
+    """Random logits and a random, non-empty mask, both (2, 1, size, size), at most this part of its pixels target.
 
     Logits are as far apart as float32 tells their sigmoids from 0 and 1: from 17 on the gradient is nothing.
     """
     generator = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
     offset, spread = draw(st.floats(-5, 3)), draw(st.floats(0.1, 4))
     logits = (offset + spread * torch.randn(2, 1, size, size, generator=generator)).clamp(-15, 15)
-    mask = (torch.rand(2, 1, size, size, generator=generator) < draw(st.floats(0.01, 0.6))).float()
+    mask = (torch.rand(2, 1, size, size, generator=generator) < draw(st.floats(0.01, most))).float()
     mask[:, 0, size // 2, size // 2] = 1
     return logits, mask
 

@@ -1,9 +1,9 @@
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.training.losses.maps import blob, logits_of, turned
+from tests.training.losses.maps import blob, logits_of, scored_maps, turned
 from training.losses.location import centroid_location, nearest_components, published_location
 
 
@@ -47,6 +47,12 @@ class TestCentroid:
         mask = torch.maximum(blob(13, 28), blob(45, 17, 2))
         losses = [centroid(p, g) for p, g in zip(turned(probability), turned(mask), strict=True)]
         assert losses[0] > 0.1
+        assert losses == pytest.approx([losses[0]] * 8, abs=1e-6)
+
+    @settings(max_examples=25)
+    @given(maps=scored_maps(size=32, most=0.05))
+    def test_so_do_those_of_targets_with_pixels_as_near_to_one_as_to_another(self, maps):
+        losses = [centroid_location(z, g).item() for z, g in zip(*map(turned, maps), strict=True)]
         assert losses == pytest.approx([losses[0]] * 8, abs=1e-6)
 
     def test_a_missed_target_of_two_costs_half(self):
@@ -101,17 +107,29 @@ def test_pixels_belong_to_the_nearest_component_of_their_picture():
     target[0, 0, 2, 2] = target[0, 0, 3, 3] = True  # touch by a corner: one component
     target[0, 0, 2, 8] = True
     target[2, 0, 5, 5] = True
-    owner, count = nearest_components(target)
-    owner = owner.view(3, 12, 12)
+    shares, count = shares_of(target)
     assert count == 3
-    assert (owner[1] == 3).all()
-    first, second = owner[0, 2, 2].item(), owner[0, 2, 8].item()
-    assert {first, second} == {0, 1}
-    assert owner[0, 3, 3] == first
-    assert owner[0, 2, 5] == first
-    assert owner[0, 2, 6] == second
+    assert not shares[:, 1].any()
+    assert not shares[2, :2].any() and not shares[:2, 2].any()
+    first, second = (0, 1) if shares[0, 0, 2, 2] else (1, 0)
+    assert shares[first, 0, 2, 2] == shares[first, 0, 3, 3] == shares[second, 0, 2, 8] == 1
+    assert shares[first, 0, 2, 4] == shares[second, 0, 2, 6] == 1
     y, x = torch.meshgrid(torch.arange(12), torch.arange(12), indexing="ij")
-    assert torch.equal(owner[2] == 2, (x - 5) ** 2 + (y - 5) ** 2 <= 9)
+    assert torch.equal(shares[2, 2], ((x - 5) ** 2 + (y - 5) ** 2 <= 9).float())
+
+
+def test_pixels_as_near_to_several_targets_are_shared():
+    target = torch.zeros(1, 1, 5, 9, dtype=torch.bool)
+    target[0, 0, 2, 2] = target[0, 0, 2, 6] = True
+    shares, _ = shares_of(target)
+    assert shares[:, 0, 2].tolist() == [[1, 1, 1, 1, 0.5, 0, 0, 0, 0], [0, 0, 0, 0, 0.5, 1, 1, 1, 1]]
+
+
+def shares_of(target):
+    """What belongs to each component, (components, N, H, W), and how many there are."""
+    pixel, owner, share, count = nearest_components(target)
+    shares = torch.zeros(count, target.numel()).index_put((owner, pixel), share, accumulate=True)
+    return shares.view(count, len(target), *target.shape[-2:]), count
 
 
 class TestPublished:
