@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -43,24 +44,26 @@ def total_loss(
 
     Args:
         logits: (N, 1, H, W), of any floating type; the loss is computed in float32.
-        heads: (N, 1, H / s, W / s) with whole strides s; none for a network of one output.
+        heads: (N, 1, h, w) at strides s of 1, 2, 4, ...; none for a network of one output. s h and s w may exceed
+            H and W, by less than half, as the network pads its pictures.
         mask: (N, 1, H, W) in {0, 1}.
         config: the recipe's loss.
         warm: whether the run's warm-up is over; see :class:`LossConfig`.
-        ignored: (N, 1, H, W), bool, background pixels whose logits do not count; a coarser pixel is ignored if one
-            of its pixels is and none is target.
+        ignored: (N, 1, H, W), bool, background pixels whose logits do not count, as those beyond the picture never
+            do; a coarser pixel is ignored if one of its pixels is and none is target.
 
     Returns:
         scalar, float32.
     """
     losses = []
+    unknown = torch.zeros_like(mask) if ignored is None else ignored.to(mask.dtype)
     for scores in (logits, *heads):
-        stride = mask.shape[-1] // scores.shape[-1]
-        truth = F.max_pool2d(mask, stride)
-        counted = scores
-        if ignored is not None:
-            counted = scores.masked_fill(F.max_pool2d(ignored.to(mask.dtype), stride) > truth, SURELY_NOT)
-        losses.append(map_loss(counted, truth, config, warm))
+        height, width = scores.shape[-2:]
+        stride = 2 ** math.ceil(math.log2(mask.shape[-1] / width))
+        padding = (0, stride * width - mask.shape[-1], 0, stride * height - mask.shape[-2])
+        truth = F.max_pool2d(F.pad(mask, padding), stride)
+        beside = F.max_pool2d(F.pad(unknown, padding, value=1.0), stride) > truth
+        losses.append(map_loss(scores.masked_fill(beside, SURELY_NOT), truth, config, warm))
     return torch.stack(losses).mean()
 
 

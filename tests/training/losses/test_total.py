@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from torch.nn import functional as F
 
+from tests.nets.test_registry import SMALL, awake
 from tests.training.losses.maps import logit, plane, scored_maps, turned
 from training.losses.config import LossConfig
 from training.losses.location import centroid_location, published_location
@@ -64,6 +65,51 @@ def test_heads_are_scored_on_the_pooled_mask():
     parts = [(logits, mask), (heads[0], mask), (heads[1], small)]
     expected = sum(total_loss(one, [], true, LossConfig()) for one, true in parts) / 3
     torch.testing.assert_close(total_loss(logits, heads, mask, LossConfig()), expected)
+
+
+@pytest.mark.parametrize("height, width", [(33, 47), (40, 48), (48, 34)])
+def test_what_heads_say_beyond_the_picture_counts_for_nothing(height, width):
+    torch.manual_seed(5)
+    heads = [torch.randn(1, 1, 48 >> j, 48 >> j) for j in range(4)]
+    logits, mask = torch.randn(1, 1, 48, 48), torch.zeros(1, 1, 48, 48)
+    mask[..., 20:23, 20:23] = mask[..., 29:33, 30:34] = 1  # the second in coarse pixels that reach beyond the picture
+    beyond = torch.ones(1, 1, 48, 48, dtype=torch.bool)
+    beyond[..., :height, :width] = False
+    mask[beyond] = 0
+    inner = (..., slice(height), slice(width))
+    for config in (LossConfig(), LossConfig(hard_weight=0.2, location="centroid")):
+        cut = [total_loss(logits[inner], some, mask[inner], config) for some in (heads, [])]
+        whole = [total_loss(logits, some, mask, config, ignored=beyond) for some in (heads, [])]
+        torch.testing.assert_close(5 * cut[0] - cut[1], 5 * whole[0] - whole[1])  # four times the mean of the heads
+
+
+@pytest.fixture(scope="module", params=sorted(SMALL))
+def network(request):
+    return awake(request.param).train()
+
+
+def squares(height, width):
+    """Two pictures of noise with a bright square, and their masks."""
+    torch.manual_seed(6)
+    mask = torch.zeros(2, 1, height, width)
+    mask[:, :, 20:24, 9:12] = 1
+    return torch.randn(2, 1, height, width) + 4 * mask, mask
+
+
+@pytest.mark.parametrize("config", ALL, ids=name_of)
+def test_every_loss_trains_every_parameter_of_every_network(network, config):
+    picture, mask = squares(32, 32)
+    network.zero_grad()
+    total_loss(*network(picture), mask, config).backward()
+    assert [name for name, p in network.named_parameters() if not p.grad.any() or not p.grad.isfinite().all()] == []
+
+
+@pytest.mark.parametrize("size", [(37, 45), (50, 50)])
+def test_networks_train_on_pictures_of_any_size(network, size):
+    picture, mask = squares(*size)
+    network.zero_grad()
+    total_loss(*network(picture), mask, LossConfig()).backward()
+    assert all(p.grad.isfinite().all() for p in network.parameters())
 
 
 def test_the_recipe_chooses_the_terms():
