@@ -46,9 +46,9 @@ class SpatialAttention(nn.Module):
         (N, C, H, W) -> gate (N, 1, H, W) in (0, 1).
     """
 
-    def __init__(self, kernel_size: int = 7) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.conv = WideConv2d(2, 1, kernel_size, padding=kernel_size // 2, bias=False)
+        self.conv = WideConv2d(2, 1, 7, padding=3, bias=False)
 
     def forward(self, features: Tensor) -> Tensor:
         pooled = torch.cat([features.mean(dim=1, keepdim=True), _channels_peak(features, self.training)], dim=1)
