@@ -38,8 +38,9 @@ from pipeline.detect.config import DetectConfig, Precision
 from pipeline.errors import BackendError, ConfigError, PipelineError, one_line
 from pipeline.preprocess.intensity import measure
 from tools.quantise import quantise, serialise
-from training.data import names, read_sample
+from training.data import read_sample
 from training.metrics.strict import StrictScore
+from training.split_file import split_file_names
 
 CALIBRATION = 100
 """Pictures that int8 is calibrated on, spread evenly over all that are given."""
@@ -186,7 +187,7 @@ def judged_pictures(truth: tuple[Path, str]) -> list[tuple[Path, str]]:
         ConfigError: the split, a picture or a mask cannot be used.
     """
     data, split = truth
-    chosen = names(data, str(Path(split).resolve()) if Path(split).is_file() else split)
+    chosen = split_file_names(data, split)
     for name in chosen:
         read_sample(data, name)  # before the work, not after it
     return [((data / "images" / f"{name}.png").resolve(), name) for name in chosen]

@@ -38,7 +38,7 @@ class Pool:
         boxes: (B, 4), int64, x, y, width and height of all 8-connected targets, px, picture after picture.
         first_box, boxes_of: (P,), int64, of each picture: its first target, and how many it has.
         changes: whether of any picture it is known what has changed.
-        spots: (S, 4), int64, places of the greatest changes that are no target, as boxes of one px, likewise.
+        spots: (C, 4), int64, places of the greatest changes that are no target, as boxes of one px, likewise.
         first_spot, spots_of: (P,), int64, of each picture, likewise.
         device: where the pixels lie.
     """

@@ -25,9 +25,10 @@ from nets.normalisation import Picture
 from pipeline.arguments import natural, probability
 from pipeline.errors import BackendError, ConfigError, PipelineError
 from training import predict
-from training.data import names, read_sample
+from training.data import read_sample
 from training.device import DEVICES, exact_float32, open_device
 from training.simulate import EDGE, spots
+from training.split_file import split_file_names
 
 SIGMAS = (0.5, 0.7, 1.0, 1.4, 2.0, 2.8)
 CONTRASTS = (4.0, 5.0, 7.0, 10.0, 20.0, 50.0)
@@ -137,7 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _pictures(data: Path, split: str) -> Iterator[Picture]:
-    for name in names(data, str(Path(split).resolve()) if Path(split).is_file() else split):
+    for name in split_file_names(data, split):
         yield read_sample(data, name, masks=None).picture
 
 
