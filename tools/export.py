@@ -38,9 +38,8 @@ from pipeline.detect.config import DetectConfig, Precision
 from pipeline.errors import BackendError, ConfigError, PipelineError, one_line
 from pipeline.preprocess.intensity import measure
 from tools.quantise import quantise, serialise
-from training.data import read_sample
+from training.data import read_sample, split_file_names
 from training.metrics.strict import StrictScore
-from training.split_file import split_file_names
 
 CALIBRATION = 100
 """Pictures that int8 is calibrated on, spread evenly over all that are given."""

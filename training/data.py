@@ -63,6 +63,11 @@ def names(folder: Path, split: str | None, images: str = "images") -> list[str]:
     return found
 
 
+def split_file_names(folder: Path, split: str) -> list[str]:
+    """Names of a split file as a command line tells it: a path as it is, or else below the folder; see ``names``."""
+    return names(folder, str(Path(split).resolve()) if Path(split).is_file() else split)
+
+
 def read_sample(
     folder: Path,
     name: str,
@@ -77,8 +82,8 @@ def read_sample(
     ``smallest`` is the least side, px: networks see whole pictures from ``MIN_SIDE`` on, but crops of any.
 
     Raises:
-        ConfigError: a file is missing or unreadable, the picture is too small, the sizes differ, or a mask is too faint
-            (``check_mask``).
+        ConfigError: a file is missing or unreadable, the picture is too small, the sizes differ, or a mask has
+            pixels above 0 but none above half range.
     """
     picture = read_grey(path := folder / images / f"{name}.png")
     if min(picture.shape) < smallest:
@@ -117,20 +122,11 @@ def _read_beside(path: Path, picture: Picture, what: str) -> Any:
 
 def _read_mask(path: Path, picture: Picture) -> NDArray[np.uint8]:
     grey = _read_beside(path, picture, "mask")
-    check_mask(path, grey)
-    mask: NDArray[np.uint8] = (grey > np.iinfo(grey.dtype).max // 2).astype(np.uint8)
-    return mask
-
-
-def check_mask(path: Path, grey: Picture) -> None:
-    """Refuse a mask that is not empty but in which nothing is target, such as one drawn with 0 and 1.
-
-    Raises:
-        ConfigError: of the mask of this path, (H, W), uint8 or uint16, some pixel is above 0, none above half range.
-    """
     top, brightest = np.iinfo(grey.dtype).max, grey.max()
-    if 0 < brightest <= top // 2:
+    if 0 < brightest <= top // 2:  # such as one drawn with 0 and 1
         raise ConfigError(f"{path}: brightest value {brightest}, but a mask of its bit depth has 0 and {top}")
+    mask: NDArray[np.uint8] = (grey > top // 2).astype(np.uint8)
+    return mask
 
 
 def read_grey(path: Path) -> Picture:

@@ -22,13 +22,12 @@ from nets.normalisation import Picture
 from pipeline.arguments import natural, probability
 from pipeline.errors import BackendError, ConfigError, PipelineError
 from training import predict
-from training.data import read_grey, read_sample
+from training.data import read_grey, read_sample, split_file_names
 from training.device import DEVICES, exact_float32, open_device
 from training.gallery import Gallery
 from training.metrics.legacy import LegacyScore, shrink, shrink_label
 from training.metrics.strict import StrictScore
 from training.metrics.sweep import markdown, sweep
-from training.split_file import split_file_names
 
 THRESHOLDS = (0.01, 0.02, *(k / 20 for k in range(1, 20)), 0.98, 0.99, 0.995, 0.998, 0.999, 0.9998)
 LEGACY_THRESHOLD = 0.5

@@ -25,10 +25,9 @@ from nets.normalisation import Picture
 from pipeline.arguments import natural, probability
 from pipeline.errors import BackendError, ConfigError, PipelineError
 from training import predict
-from training.data import read_sample
+from training.data import read_sample, split_file_names
 from training.device import DEVICES, exact_float32, open_device
 from training.simulate import EDGE, spots
-from training.split_file import split_file_names
 
 SIGMAS = (0.5, 0.7, 1.0, 1.4, 2.0, 2.8)
 CONTRASTS = (4.0, 5.0, 7.0, 10.0, 20.0, 50.0)
