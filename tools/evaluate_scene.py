@@ -62,7 +62,7 @@ def evaluate(address: str, config: Config, keep: Path | None = None, others: boo
     try:
         scene = Scene(SceneSpec.from_url(address))
     except ValueError as error:
-        raise SourceError(f"{address}: {error}") from None
+        raise SourceError(str(error)) from None
     if others and not other_trackers.AVAILABLE:
         raise ConfigError("--others: pip install trackers")
     thresholds = [config.detect.threshold]

@@ -73,4 +73,4 @@ def test_trackers_of_the_library_have_lines_of_their_own(capsys: pytest.CaptureF
 
 def test_what_is_no_scene_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["test://moon"]) == 3
-    assert "moon" in capsys.readouterr().err
+    assert capsys.readouterr().err.startswith("tools.evaluate_scene: error: test://moon: unknown scene 'moon'")
