@@ -82,15 +82,14 @@ def evaluate(address: str, config: Config, keep: Path | None = None, others: boo
 
 
 def report(frames: Sequence[mot_metrics.Frame]) -> str:
-    """The figures of at least one frame, in one line; GOSPA is the mean of frames."""
+    """The figures of at least one frame, in one line: nan of what needs a target, and GOSPA as the mean of frames."""
     hota, clear, identity = mot_metrics.hota(frames), mot_metrics.clear(frames), mot_metrics.identity(frames)
-    pd = clear.matches / max(1, clear.matches + clear.misses)
     false = clear.false_positives / max(1, len(frames))
     gospa_px = mean(gospa(f.distance, GOSPA_CUTOFF_PX) for f in frames)
     return (
         f"frames {len(frames)}  HOTA {hota.hota:.3f}  DetA {hota.det_a:.3f}  AssA {hota.ass_a:.3f}  "
         f"LocA {hota.loc_a:.3f}  MOTA {clear.mota:.3f}  IDF1 {identity.idf1:.3f}  switches {clear.switches}  "
-        f"Pd {pd:.3f}  false points/frame {false:.3f}  MOTP {clear.motp_px:.2f} px  "
+        f"Pd {clear.pd:.3f}  false points/frame {false:.3f}  MOTP {clear.motp_px:.2f} px  "
         f"GOSPA {gospa_px.value:.2f} px (localisation {gospa_px.localisation:.2f}, missed {gospa_px.missed:.2f}, "
         f"false {gospa_px.false:.2f})"
     )

@@ -7,6 +7,7 @@ the reach, so that the usual threshold of 0.5 is the reach.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -48,7 +49,7 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Hota:
-    """HOTA and its factors, means over the 19 thresholds, 0..1."""
+    """HOTA and its factors, means over the 19 thresholds, 0..1; nan without any target."""
 
     hota: float
     det_a: float
@@ -58,7 +59,10 @@ class Hota:
 
 @dataclass(frozen=True, slots=True)
 class Clear:
-    """CLEAR counts over all frames; ``motp_px`` is the mean distance of matches (nan without any)."""
+    """CLEAR counts over all frames; ``motp_px`` is the mean distance of matches (nan without any).
+
+    ``mota`` is nan without any target.
+    """
 
     mota: float
     motp_px: float
@@ -67,10 +71,19 @@ class Clear:
     misses: int
     switches: int
 
+    @property
+    def pd(self) -> float:
+        """Share of the targets that were matched, 0..1; nan without any."""
+        targets = self.matches + self.misses
+        return self.matches / targets if targets else math.nan
+
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Identity scores, 0..1: each trajectory has one partner for the whole recording."""
+    """Identity scores, 0..1: each trajectory has one partner for the whole recording.
+
+    ``idf1`` and ``recall`` are nan without any target.
+    """
 
     idf1: float
     precision: float
@@ -116,6 +129,8 @@ def hota(frames: Sequence[Frame]) -> Hota:
     whole recording (section 5.3, the global alignment score).
     """
     frames, truth_count, track_count = _dense(frames)
+    if not truth_count.size:
+        return Hota(math.nan, math.nan, math.nan, math.nan)
     together = np.zeros((len(truth_count), len(track_count)))
     for f in frames:
         union = f.similarity.sum(axis=0, keepdims=True) + f.similarity.sum(axis=1, keepdims=True) - f.similarity
@@ -132,7 +147,7 @@ def hota(frames: Sequence[Frame]) -> Hota:
         similarity += accepted @ values
 
     matches = shared.sum(axis=(1, 2))
-    det_a = matches / np.maximum(truth_count.sum() + track_count.sum() - matches, 1)
+    det_a = matches / (truth_count.sum() + track_count.sum() - matches)
     jaccard = shared / np.maximum(truth_count[:, None] + track_count[None, :] - shared, 1)
     ass_a = (shared * jaccard).sum(axis=(1, 2)) / np.maximum(matches, 1)
     loc_a = np.where(matches > 0, similarity / np.maximum(matches, 1), 1.0)
@@ -166,9 +181,10 @@ def clear(frames: Sequence[Frame]) -> Clear:
         misses += len(f.truth_ids) - len(rows)
         false_positives += len(f.track_ids) - len(rows)
         distance += float(f.distance[rows, columns].sum())
+    targets = matches + misses
     return Clear(
-        mota=(matches - false_positives - switches) / max(matches + misses, 1),
-        motp_px=distance / matches if matches else float("nan"),
+        mota=(matches - false_positives - switches) / targets if targets else math.nan,
+        motp_px=distance / matches if matches else math.nan,
         matches=matches,
         false_positives=false_positives,
         misses=misses,
@@ -185,9 +201,9 @@ def identity(frames: Sequence[Frame]) -> Identity:
     rows, columns = linear_sum_assignment(shared, maximize=True)
     hits, truths, tracks = shared[rows, columns].sum(), truth_count.sum(), track_count.sum()
     return Identity(
-        idf1=float(2 * hits / max(truths + tracks, 1)),
+        idf1=float(2 * hits / (truths + tracks)) if truths else math.nan,
         precision=float(hits / max(tracks, 1)),
-        recall=float(hits / max(truths, 1)),
+        recall=float(hits / truths) if truths else math.nan,
     )
 
 

@@ -40,7 +40,7 @@ def curves(results: Mapping[float, Sequence[Result]]) -> Curves:
 
 
 def write(sets: Curves, path: Path) -> None:
-    """Write the figures (``.json``) or draw them (``.png``).
+    """Write the figures (``.json``) or draw them (``.png``); a set without a target has no curve.
 
     Raises:
         ConfigError: the file cannot be written.
@@ -61,7 +61,13 @@ def _draw(sets: Curves, path: Path) -> None:
     axis = figure.add_subplot()
     labels: list[tuple[str, float, float]] = []
     for name, points in sets.items():
-        known = [(p["false_tracks_per_minute"], p["pd"], p["threshold"]) for p in points if p["minutes"]]
+        known = [
+            (p["false_tracks_per_minute"], p["pd"], p["threshold"])
+            for p in points
+            if p["minutes"] and p["pd"] is not None
+        ]
+        if not known:
+            continue
         axis.plot([x for x, _, _ in known], [y for _, y, _ in known], ".-", label=name)
         marks = []
         for (x, y), same in groupby(known, key=itemgetter(0, 1)):
@@ -76,7 +82,8 @@ def _draw(sets: Curves, path: Path) -> None:
     axis.set_ylabel("Pd")
     axis.set_title("Detection threshold beside the points", fontsize="medium")
     axis.grid(alpha=0.3)
-    axis.legend(loc="lower left")
+    if labels:
+        axis.legend(loc="lower left")
     figure.canvas.draw()  # the layout decides where the points come to lie
     taken: list[Bbox] = []
     for text, x, y in labels:

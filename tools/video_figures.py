@@ -1,11 +1,16 @@
-"""The figures of videos, from the comparison of every frame: per video, pooled by set and by class."""
+"""The figures of videos, from the comparison of every frame: per video, pooled by set and by class.
+
+Where no frame has a target, what needs one is None (Pd, HOTA, MOTA, IDF1). False tracks count all the same, there and
+in the figures of a set that has targets in other videos.
+"""
 
 from __future__ import annotations
 
+import math
 import re
 import statistics
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +23,8 @@ from tools.gospa import mean as mean_gospa
 
 # A missed target or a false track costs 5 px, as much as a pair at the edge of the smallest reach.
 GOSPA_CUTOFF_PX = 2 * mot_metrics.MIN_REACH_PX
+Boxes = Mapping[int, Sequence[tuple[float, float, float, float]]]
+"""Targets by frame: centre x, centre y, w, h in px; nan for the size of points."""
 _CLASS = re.compile(r"_([A-Za-z]+)_\d+$")
 
 
@@ -76,7 +83,7 @@ def found(results: Sequence[Result]) -> dict[str, Any]:
     waits = [(result.video.name, frames_to_confirm(result.frames)) for result in with_target]
     hits = [wait for _, wait in waits if wait is not None]
     return {
-        "pd": round(clear.matches / max(1, clear.matches + clear.misses), 4),
+        "pd": _rounded(clear.pd, 4),
         "false_points_per_frame": round(clear.false_positives / max(1, sum(len(r.frames) for r in results)), 3),
         "false_tracks": false,
         "minutes": round(minutes, 3),
@@ -100,13 +107,13 @@ def summarise(results: Sequence[Result]) -> dict[str, Any]:
     return {
         "videos": len(results),
         "frames": len(pooled),
-        "hota": round(hota.hota, 4),
-        "det_a": round(hota.det_a, 4),
-        "ass_a": round(hota.ass_a, 4),
-        "mota": round(clear.mota, 4),
-        "idf1": round(identity.idf1, 4),
+        "hota": _rounded(hota.hota, 4),
+        "det_a": _rounded(hota.det_a, 4),
+        "ass_a": _rounded(hota.ass_a, 4),
+        "mota": _rounded(clear.mota, 4),
+        "idf1": _rounded(identity.idf1, 4),
         "switches": clear.switches,
-        "motp_px": round(clear.motp_px, 2),
+        "motp_px": _rounded(clear.motp_px, 2),
         "gospa_px": round(gospa_px.value, 3) if gospa_px else None,
         "gospa_localisation_px": round(gospa_px.localisation, 3) if gospa_px else None,
         "gospa_missed_px": round(gospa_px.missed, 3) if gospa_px else None,
@@ -138,9 +145,17 @@ def table(groups: dict[str, dict[str, Any]]) -> str:
     }  # fmt: skip
     lines = ["| set | " + " | ".join(columns.values()) + " |", "|---" * (len(columns) + 1) + "|"]
     for name, row in groups.items():
-        told = ("-" if row[key] is None else str(row[key]) for key in columns)
-        lines.append(f"| {name} | {' | '.join(told)} |")
+        lines.append(f"| {name} | {' | '.join(told(row[key]) for key in columns)} |")
     return "\n".join(lines)
+
+
+def told(figure: float | None) -> str:
+    """A figure as people read it."""
+    return "-" if figure is None else str(figure)
+
+
+def _rounded(figure: float, digits: int) -> float | None:
+    return None if math.isnan(figure) else round(figure, digits)
 
 
 def _pooled(results: Sequence[Result]) -> list[mot_metrics.Frame]:

@@ -16,11 +16,10 @@ from pipeline.capture.source import Picture
 from pipeline.errors import ConfigError
 from pipeline.messages import TENTATIVE, Tracked
 from tools.mot_metrics import reach
-from tools.video_figures import Result, false_tracks, found
+from tools.video_figures import Boxes, Result, false_tracks, found, told
 
 Canvas = NDArray[np.uint8]
 Colour = tuple[int, int, int]
-Boxes = Mapping[int, Sequence[tuple[float, float, float, float]]]
 
 SCALE = 4
 CROP = 64
@@ -56,8 +55,8 @@ class Fault(NamedTuple):
 def worst(results: Sequence[Result], most: int = VIDEOS) -> list[Result]:
     """The videos of lowest Pd and those of most false tracks per minute, up to ``most`` of each, if at fault at all."""
     figures = [found([result]) for result in results]
-    missing = [k for k, result in enumerate(results) if figures[k]["pd"] < 1 and _has_target(result)]
-    false = [k for k in range(len(results)) if figures[k]["false_tracks"]]
+    missing = [k for k, figure in enumerate(figures) if figure["pd"] is not None and figure["pd"] < 1]
+    false = [k for k, figure in enumerate(figures) if figure["false_tracks"]]
     chosen = sorted(missing, key=lambda k: figures[k]["pd"])[:most]
     chosen += sorted(false, key=lambda k: -(figures[k]["false_tracks_per_minute"] or 0))[:most]
     return [results[k] for k in dict.fromkeys(chosen)]
@@ -102,7 +101,7 @@ def write(result: Result, labels: Boxes, capture: CaptureConfig, folder: Path) -
 
     Args:
         result: with its messages.
-        labels: targets by frame: centre x, centre y, w, h in px; nan for the size of points.
+        labels: of the video.
         capture: how the video was read.
         folder: exists.
 
@@ -114,9 +113,9 @@ def write(result: Result, labels: Boxes, capture: CaptureConfig, folder: Path) -
     pictures = _pictures(result, capture, {fault.seq for faults in rows for fault in faults})
     figures = found([result])
     title = (
-        f"{result.video.group}/{result.video.name}    {len(result.frames)} frames    Pd {figures['pd']:.3f}    "
-        f"frames to confirm: {'never' if figures['never_found'] else figures['frames_to_confirm']}    "
-        f"false tracks: {figures['false_tracks']} ({figures['false_tracks_per_minute']} per minute)"
+        f"{result.video.group}/{result.video.name}    {len(result.frames)} frames    Pd {told(figures['pd'])}    "
+        f"frames to confirm: {'never' if figures['never_found'] else told(figures['frames_to_confirm'])}    "
+        f"false tracks: {figures['false_tracks']} ({told(figures['false_tracks_per_minute'])} per minute)"
     )
     canvas = _stack([_heading(title), *(_row(faults, result, labels, pictures) for faults in rows)])
     path = folder / f"{result.video.group}_{result.video.name}.png"
@@ -135,10 +134,6 @@ def crop(picture: Picture, x: float, y: float, side: int) -> tuple[slice, slice]
         )
     )
     return slice(top, bottom), slice(left, right)
-
-
-def _has_target(result: Result) -> bool:
-    return any(len(frame.truth_ids) for frame in result.frames)
 
 
 def _spread(things: Sequence[tuple], most: int) -> list[tuple]:  # type: ignore[type-arg]

@@ -148,12 +148,19 @@ def test_reach_is_half_the_diagonal_but_not_under_five():
     assert reach([[6, 8], [12, 16], [math.nan, math.nan]]).tolist() == [5, 10, 5]
 
 
-def test_no_frames_no_truth_and_no_tracks():
-    assert hota([]).hota == 0 and clear([]).mota == 0 and identity([]).idf1 == 0
-    assert math.isnan(clear([]).motp_px)
-    only_tracks = [frame([], NOWHERE, 5.0, [1], [[0.0, 0.0]])]
-    assert hota(only_tracks).hota == 0 and clear(only_tracks).false_positives == 1
-    assert identity(line([None] * 10)).idf1 == 0 and clear(line([None] * 10)).misses == 10
+@pytest.mark.parametrize("tracks", [[], [1]])
+@pytest.mark.parametrize("count", [0, 3])
+def test_without_targets_nothing_is_a_share_of_them(tracks, count):
+    frames = [frame([], NOWHERE, 5.0, tracks, [(1.0, 1.0)] * len(tracks))] * count
+    h, c, i = hota(frames), clear(frames), identity(frames)
+    assert (c.matches, c.misses, c.false_positives) == (0, 0, count * len(tracks))
+    assert all(math.isnan(share) for share in (h.hota, h.det_a, h.ass_a, c.mota, c.motp_px, c.pd, i.idf1, i.recall))
+
+
+def test_without_tracks_all_is_missed():
+    frames = line([None] * 10)
+    assert (hota(frames).hota, clear(frames).pd, identity(frames).idf1) == (0, 0, 0)
+    assert clear(frames).misses == 10
 
 
 def test_an_id_twice_in_a_frame_is_refused():

@@ -14,10 +14,11 @@ from tools.video_curve import curves, write
 from tools.video_figures import Result, Video
 
 
-def result(group: str, hit: bool, false: bool) -> Result:
+def result(group: str, hit: bool, false: bool, target: bool = True) -> Result:
     tracks = [*([(1, 0.0)] if hit else []), *([(9, 50.0)] if false else [])]
     ids, places = [i for i, _ in tracks], [(x, 0.0) for _, x in tracks]
-    frames = [mot_metrics.frame([0], [(0.0, 0.0)], 5.0, ids, places)] * 30
+    truth = ([0], [(0.0, 0.0)]) if target else ([], [])
+    frames = [mot_metrics.frame(*truth, 5.0, ids, places)] * 30
     return Result(Video(group, "v", Path("v.mp4"), Path("v.csv")), frames, 30.0, 1.0, 1.0)
 
 
@@ -38,3 +39,13 @@ def test_figures_and_picture_are_written(tmp_path: Path) -> None:
     assert picture is not None and picture.std() > 5
     with pytest.raises(ConfigError, match="gone"):
         write(found, tmp_path / "gone" / "curve.json")
+
+
+def test_a_set_without_a_target_has_figures_but_no_curve(tmp_path: Path) -> None:
+    found = curves({t: [result("a", True, t < 0.5), result("clean", False, t < 0.9, target=False)] for t in (0.3, 0.6)})
+    assert [(p["pd"], p["false_tracks_per_minute"]) for p in found["clean"]] == [(None, 60.0), (None, 60.0)]
+    write(found, tmp_path / "both.png")
+    write({"a": found["a"]}, tmp_path / "a.png")
+    assert (tmp_path / "both.png").read_bytes() == (tmp_path / "a.png").read_bytes()
+    write({"clean": found["clean"]}, tmp_path / "none.png")
+    assert cv2.imread(str(tmp_path / "none.png")) is not None

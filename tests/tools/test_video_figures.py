@@ -66,6 +66,21 @@ def test_frames_to_confirm_over_videos_and_which_were_never_found() -> None:
     assert (nothing["frames_to_confirm"], nothing["frames_to_confirm_p90"]) == (None, None)
 
 
+def test_without_targets_there_are_false_tracks_alone() -> None:
+    clean = [mot_metrics.frame([], [], 5.0, [], [])] * 59
+    background = Result(video("background"), [*clean, mot_metrics.frame([], [], 5.0, [1], [(9.0, 9.0)])], 1.0, 0.0, 1.0)
+    figures = summarise([background])
+    shares = ("hota", "det_a", "ass_a", "mota", "idf1", "pd", "motp_px", "frames_to_confirm")
+    assert [figures[share] for share in shares] == [None] * len(shares)
+    assert (figures["false_tracks_per_minute"], figures["never_found"]) == (1.0, 0)
+    row = table({"backgrounds": figures}).splitlines()[-1]
+    assert row.startswith("| backgrounds | 1 | 60 | - | - | - | 0 | - | 1.0 |")
+    # Beside a video with a target, its false track counts as any other.
+    both = summarise([background, Result(VIDEO, one_target([[(1, 0.0)]] * 60), 1.0, 0.0, 1.0)])
+    assert (both["pd"], both["false_tracks_per_minute"]) == (1.0, 0.5)
+    assert both["mota"] == round(59 / 60, 4)
+
+
 def test_a_track_once_on_a_target_is_not_false() -> None:
     assert false_tracks(one_target([[(1, 5.0), (2, 5.1)], [(1, 90.0), (3, 4.0)]])) == {2}
 

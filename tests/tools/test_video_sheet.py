@@ -11,7 +11,7 @@ import pytest
 from pipeline.capture.config import CaptureConfig
 from pipeline.errors import ConfigError
 from pipeline.messages import CONFIRMED, DETECTION_DTYPE, TENTATIVE, TRACK_DTYPE, EgoMotion, FrameHeader, Tracked
-from tools.evaluate_video import compare
+from tools.evaluate_video import NO_BOXES, compare
 from tools.video_figures import Result, Video
 from tools.video_sheet import BLUE, COLUMNS, GREEN, GREY, RED, crop, false, missed, worst, write
 
@@ -36,6 +36,13 @@ def message(seq: int, tracks: list[Row], detections: list[tuple[float, float, fl
 def result(messages: list[Tracked], name: str = "v", medium: Path = Path("v")) -> Result:
     frames = [compare(np.array([TARGET]), m.track_table()) for m in messages]
     return Result(Video("set", name, medium, Path("v.csv")), frames, 10.0, 1.0, 1.0, messages)
+
+
+def empty(tracks: list[Row], medium: Path = Path("v")) -> Result:
+    """A frame without a target."""
+    messages = [message(0, tracks)]
+    frames = [compare(NO_BOXES, messages[0].track_table())]
+    return Result(Video("set", "empty", medium, Path("v.csv")), frames, 10.0, 1.0, 1.0, messages)
 
 
 def labels(count: int) -> dict[int, list[tuple[float, float, float, float]]]:
@@ -88,6 +95,8 @@ def test_worst_are_the_blind_and_the_noisy_without_the_faultless() -> None:
     assert [r.video.name for r in worst([good, dim, noisy, blind])] == ["blind", "dim", "noisy"]
     assert [r.video.name for r in worst([good, dim, noisy, blind], most=1)] == ["blind", "noisy"]
     assert worst([good]) == []
+    clean, alarmed = empty([]), empty([off])
+    assert [r is alarmed for r in worst([clean, alarmed])] == [True]
 
 
 @pytest.mark.parametrize(
@@ -116,6 +125,15 @@ def test_the_sheet_shows_the_marks(tmp_path: Path) -> None:
         assert (sheet == colour).all(axis=2).sum() > 20, colour
     with pytest.raises(ConfigError, match=r"set_v\.png: cannot be written"):
         write(result(messages, medium=tmp_path / "v"), labels(3), CaptureConfig(), tmp_path / "gone")
+
+
+def test_a_false_track_is_drawn_where_there_is_no_target(tmp_path: Path) -> None:
+    (tmp_path / "v").mkdir()
+    assert cv2.imwrite(str(tmp_path / "v" / "0.png"), np.full((HEIGHT, WIDTH), 90, np.uint8))
+    path = write(empty([(2, CONFIRMED, 30.0, 40.0)], tmp_path / "v"), {}, CaptureConfig(), tmp_path)
+    sheet = cv2.imread(str(path))
+    assert sheet is not None
+    assert (sheet == RED).all(axis=2).sum() > 20
 
 
 def test_a_dim_target_is_seen_beside_a_bright_building(tmp_path: Path) -> None:
