@@ -6,9 +6,10 @@
 Every ``NAME.csv`` below DIR that lies beside ``NAME.mp4`` or a folder ``NAME/`` of frames is one video; its header
 is ``frame,x,y,w,h`` (frame from 0 in decoding order, box top-left and size in px; a point has empty w,h; a frame
 without a row has no target; of several rows of a frame, the first is always the same target, and so on, or HOTA, IDF1
-and switches mean nothing). The real stages run one after another (``tools/replay.py``). A true target matches a
-confirmed or coasting track within max(5 px, half its box's diagonal). ``fps`` is the speed of all of it, and told
-where that is the stages' own: not with ``--keep``, ``--curve`` or ``--jobs`` above 1.
+and switches mean nothing). Videos of one folder are a set of its name. The real stages run one after another
+(``tools/replay.py``). A true target matches a confirmed or coasting track within max(5 px, half its box's diagonal).
+``fps`` is the speed of all of it, and told where that is the stages' own: not with ``--keep``, ``--curve`` or
+``--jobs`` above 1.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def find_videos(data: Path, names: Sequence[str] = ()) -> list[Video]:
     """All labelled videos below a folder, or those of the given names.
 
     Raises:
-        ConfigError: the folder or a named video does not exist, or nothing is labelled.
+        ConfigError: the folder or a named video does not exist, nothing is labelled, or two videos have one name.
     """
     if not data.is_dir():
         raise ConfigError(f"--data {data}: no such folder")
@@ -63,6 +64,13 @@ def find_videos(data: Path, names: Sequence[str] = ()) -> list[Video]:
     videos = [video for video in videos if not names or video.name in names]
     if not videos:
         raise ConfigError(f"--data {data}: no labelled videos (NAME.csv beside NAME.mp4 or NAME/)")
+    named: dict[str, Video] = {}
+    for video in videos:
+        # What is written about one would take the place of what is written about the other.
+        name = f"{video.group}_{video.name}"
+        other = named.setdefault(name, video)
+        if other is not video:
+            raise ConfigError(f"--data {data}: {other.labels} and {video.labels} would both be called {name}")
     return videos
 
 

@@ -36,6 +36,16 @@ def test_broken_label_is_named_with_its_line(tmp_path: Path, row: str) -> None:
         read_labels(path)
 
 
+def test_two_videos_of_one_name_are_refused_unless_one_is_left_out(tmp_path: Path) -> None:
+    for name in ("x/set/one", "y/set/one", "y/set/two"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / f"{name}.csv").touch()
+    with pytest.raises(ConfigError, match=r"x/set/one\.csv and .*y/set/one\.csv would both be called set_one"):
+        find_videos(tmp_path)
+    assert [v.name for v in find_videos(tmp_path, ["two"])] == ["two"]
+    assert [v.name for v in find_videos(tmp_path / "y")] == ["one", "two"]
+
+
 def test_only_labelled_videos_are_found(tmp_path: Path) -> None:
     for name in ("a/one.mp4", "a/one.csv", "a/two.mp4", "a/lone.csv", "b/three.csv"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
