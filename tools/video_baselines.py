@@ -3,9 +3,9 @@
     python -m tools.video_baselines --data DIR [--weights NAME] [--videos LIST] [--set KEY=VALUE ...]
                                     [--frames N] [--keep DIR]
 
-One table row per way and set: what the network detects in single frames; its detections tracked by M of N alone; by
+One table row per way and set: what network and motion detect, without a tracker; the same tracked by M of N alone; by
 the tracker as configured; by ByteTrack with similarity of centres (``pip install trackers``; left out where it is
-missing); and a top-hat in the place of the network.
+missing); and a top-hat in the place of both.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from tools.video_figures import Result, Video, by_set, summarise, table
 Way = Callable[[Video, Sequence[Detected], Config], Iterable[Table]]
 
 
-def per_frame(video: Video, seen: Sequence[Detected], config: Config) -> Iterator[Table]:
+def untracked(video: Video, seen: Sequence[Detected], config: Config) -> Iterator[Table]:
     """Every detection at the detector's threshold, a track of one frame."""
     threshold = replay.threshold(config)
     numbers = itertools.count(1)
@@ -69,11 +69,12 @@ def top_hat(video: Video, seen: Sequence[Detected], config: Config) -> Iterator[
     finally:
         source.close()
     detect = replace(config.detect, threshold=tophat.THRESHOLD)
-    yield from tracked(video, found, replace(config, detect=detect, track=replace(config.track, low_score=tophat.LOW)))
+    track = replace(config.track, high_score=None, low_score=tophat.LOW)  # its scores are not those of the network
+    yield from tracked(video, found, replace(config, detect=detect, track=track))
 
 
 def byte_track(video: Video, seen: Sequence[Detected], config: Config) -> Iterator[Table]:
-    """ByteTrack on the network's detections as boxes of 5 px, similar if their centres are less than 6 px apart."""
+    """ByteTrack on the same detections as boxes of 5 px, similar if their centres are less than 6 px apart."""
     tracker = other_trackers.byte_track(other_trackers.frame_rate(seen), replay.start(config))
     yield from other_trackers.tracked(tracker, seen)
 
@@ -90,13 +91,13 @@ def main(argv: Sequence[str]) -> int:
     args = parser.parse_args(argv)
     ways: dict[str, Way] = {
         "top-hat, tracker": top_hat,
-        "network, single frames": per_frame,
-        "network, ByteTrack": byte_track,
-        "network, M of N": m_of_n,
-        "network, tracker": tracked,
+        "network and motion, untracked": untracked,
+        "network and motion, ByteTrack": byte_track,
+        "network and motion, M of N": m_of_n,
+        "network and motion, tracker": tracked,
     }
     if not other_trackers.AVAILABLE:
-        del ways["network, ByteTrack"]
+        del ways["network and motion, ByteTrack"]
     try:
         config = configuration.load(
             None, [*args.settings, *([f"detect.weights={args.weights}"] if args.weights else [])]

@@ -28,12 +28,12 @@ def messages(count=60, pan=0.0):
         yield Detected(header=frame_header((128, 256), seq=t), ego=ego, detections=table.tobytes())
 
 
-def test_single_frames_are_tracks_of_one_frame():
+def test_without_a_tracker_detections_are_tracks_of_one_frame():
     seen = list(messages(5))
-    ids = [id_ for table in video_baselines.per_frame(VIDEO, seen, CONFIG) for id_ in table["id"].tolist()]
+    ids = [id_ for table in video_baselines.untracked(VIDEO, seen, CONFIG) for id_ in table["id"].tolist()]
     assert sorted(ids) == list(range(1, 46))
     config = load(None, ["detect.threshold=0.96"])
-    assert not any(len(table) for table in video_baselines.per_frame(VIDEO, seen, config))
+    assert not any(len(table) for table in video_baselines.untracked(VIDEO, seen, config))
 
 
 def test_m_of_n_confirms_posts_and_the_tracker_does_not():
@@ -64,11 +64,16 @@ def test_the_whole_table_of_a_rendered_video(tmp_path: Path, capsys: pytest.Capt
     assert render([url, "--out", str(data / "clip"), "--format", "png16"]) == 0
     frames = next(path.parent for path in sorted(data.rglob("*.png")))
     frames.with_suffix(".csv").write_text("frame,x,y,w,h\n0,10,10,,\n")
-    assert video_baselines.main(["--data", str(data), "--set", "detect.threads=1", "--keep", str(tmp_path / "k")]) == 0
+    words = ["--data", str(data), "--set", "detect.threads=1", "--keep", str(tmp_path / "k")]
+    assert video_baselines.main(words) == 0
     out = capsys.readouterr().out
-    for name in ("top-hat, tracker", "network, single frames", "network, M of N", "network, tracker"):
+    for name in ("top-hat, tracker", *(f"network and motion, {way}" for way in ("untracked", "M of N", "tracker"))):
         assert f": {name} |" in out
     assert list((tmp_path / "k").iterdir())
+    # A score from which the network's detections start tracks says nothing of the top-hat's.
+    assert video_baselines.main([*words, "--set", "track.high_score=0.3"]) == 0
+    top_hat = next(row for row in out.splitlines() if ": top-hat" in row)
+    assert top_hat in capsys.readouterr().out
 
 
 def test_a_folder_without_videos_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
