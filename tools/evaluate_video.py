@@ -20,7 +20,7 @@ import math
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from importlib.util import find_spec
@@ -39,8 +39,9 @@ from pipeline.errors import ConfigError, PipelineError, one_line
 from pipeline.messages import TENTATIVE, Table
 from tools import mot_metrics, video_curve, video_sheet
 from tools.replay import Kept, detect, track
-from tools.video_figures import Result, Video, by_class, by_set, summarise, table
+from tools.video_figures import Boxes, Result, Video, by_class, by_set, summarise, table
 
+COLUMNS = ("frame", "x", "y", "w", "h")
 NO_BOXES = np.empty((0, 4))
 
 
@@ -74,28 +75,49 @@ def find_videos(data: Path, names: Sequence[str] = ()) -> list[Video]:
     return videos
 
 
-def read_labels(path: Path) -> dict[int, list[tuple[float, float, float, float]]]:
+def read_labels(path: Path) -> Boxes:
     """Boxes by frame as centre x, centre y, w, h in px; w and h are nan for points.
 
     Box corners are edges of pixels and coordinates count from the centre of the first pixel, hence the half.
 
     Raises:
-        ConfigError: names the file and line.
+        ConfigError: names the file and line; no targets are a header alone, so a file without one is refused too.
     """
     boxes: defaultdict[int, list[tuple[float, float, float, float]]] = defaultdict(list)
-    with path.open(newline="", encoding="utf-8") as file:
+    with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
         try:
+            if not set(COLUMNS) <= set(reader.fieldnames or ()):
+                raise ValueError
             for row in reader:
+                if None in row or None in row.values():
+                    raise ValueError
                 frame, x, y = int(row["frame"]), float(row["x"]), float(row["y"])
-                w, h = (float(row["w"]), float(row["h"])) if row["w"] else (1.0, 1.0)
+                point = not row["w"] and not row["h"]
+                w, h = (1.0, 1.0) if point else (float(row["w"]), float(row["h"]))
                 if frame < 0 or not all(map(math.isfinite, (x, y, w, h))) or min(w, h) < 0:
                     raise ValueError
-                point = (x, y, math.nan, math.nan)
-                boxes[frame].append((x + w / 2 - 0.5, y + h / 2 - 0.5, w, h) if row["w"] else point)
-        except (KeyError, TypeError, ValueError, csv.Error):
+                boxes[frame].append((x, y, math.nan, math.nan) if point else (x + w / 2 - 0.5, y + h / 2 - 0.5, w, h))
+        except (ValueError, csv.Error):
             raise ConfigError(f"{path}:{max(1, reader.line_num)}: expected frame,x,y,w,h") from None
     return dict(boxes)
+
+
+def refuse_unseen(video: Video, labels: Boxes, frames: Container[int], most: int | None) -> None:
+    """Refuse labels of frames that never came: their targets would be neither found nor missed.
+
+    Args:
+        video: whose they are.
+        labels: by frame.
+        frames: numbers of those that came.
+        most: as many were asked for; none means all.
+
+    Raises:
+        ConfigError: names the labels and the first such frame.
+    """
+    unseen = [frame for frame in labels if frame not in frames and (most is None or frame < most)]
+    if unseen:
+        raise ConfigError(f"{video.labels}: frame {min(unseen)} has a label, but never comes in {video.medium}")
 
 
 def evaluate(
@@ -120,11 +142,14 @@ def evaluate(
 
     Returns:
         a result for each threshold; they share the time.
+
+    Raises:
+        ConfigError: the labels cannot be read, or are of frames that the video does not have.
     """
     labels = read_labels(video.labels)
     start = time.perf_counter()
     frames: list[list[mot_metrics.Frame]] = [[] for _ in thresholds]
-    detections, pts, kept = [0] * len(thresholds), [], []
+    detections, numbers, pts, kept = [0] * len(thresholds), [], [], []
     find = Kept(keep).detect if keep is not None else detect
     for messages in track(find(str(video.medium), config, thresholds, most), config, thresholds):
         header = messages[0].header
@@ -132,8 +157,10 @@ def evaluate(
         for k, message in enumerate(messages):
             frames[k].append(compare(boxes, message.track_table()))
             detections[k] += len(message.detection_table())
+        numbers.append(header.frame)
         pts.append(header.pts)
         kept += messages[:1] if messages_too else []
+    refuse_unseen(video, labels, set(numbers), most)
     fps = (len(pts) - 1) / (pts[-1] - pts[0]) if len(pts) > 1 and pts[-1] > pts[0] else float("nan")
     seconds, count = time.perf_counter() - start if timed else 0.0, max(1, len(pts))
     return [

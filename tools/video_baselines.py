@@ -28,8 +28,8 @@ from pipeline.config import Config
 from pipeline.errors import PipelineError, one_line
 from pipeline.messages import Detected, Table
 from tools import other_trackers, replay, tophat
-from tools.evaluate_video import NO_BOXES, compare, find_videos, read_labels
-from tools.video_figures import Result, Video, by_set, summarise, table
+from tools.evaluate_video import NO_BOXES, compare, find_videos, read_labels, refuse_unseen
+from tools.video_figures import Boxes, Result, Video, by_set, summarise, table
 
 Way = Callable[[Video, Sequence[Detected], Config], Iterable[Table]]
 
@@ -104,10 +104,12 @@ def main(argv: Sequence[str]) -> int:
         )
         results: dict[str, list[Result]] = {name: [] for name in ways}
         for video in tqdm(find_videos(args.data, [name for name in args.videos.split(",") if name]), unit=" videos"):
+            labels = read_labels(video.labels)
             find = replay.Kept(args.keep).detect if args.keep else replay.detect
             seen = [message for (message,) in find(str(video.medium), config, [config.detect.threshold], args.frames)]
+            refuse_unseen(video, labels, {message.header.frame for message in seen}, args.frames)
             for name, way in ways.items():
-                results[name].append(_score(video, seen, way(video, seen, config)))
+                results[name].append(_score(video, labels, seen, way(video, seen, config)))
     except PipelineError as error:
         sys.stderr.write(f"tools.video_baselines: error: {one_line(error)}\n")
         return error.exit_code
@@ -116,8 +118,8 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _score(video: Video, seen: Sequence[Detected], tracks: Iterable[Table]) -> Result:
-    labels, frames = read_labels(video.labels), []
+def _score(video: Video, labels: Boxes, seen: Sequence[Detected], tracks: Iterable[Table]) -> Result:
+    frames = []
     for message, shown in zip(seen, tracks, strict=True):
         boxes: NDArray[np.float64] = np.array(labels.get(message.header.frame, NO_BOXES), float).reshape(-1, 4)
         frames.append(compare(boxes, shown))

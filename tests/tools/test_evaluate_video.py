@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,11 @@ import pytest
 from pipeline.capture.scene import Scene, SceneSpec
 from pipeline.config import load
 from pipeline.errors import ConfigError
-from tools import mot_metrics, video_curve
-from tools.evaluate_video import find_videos, main, read_labels
+from tools import mot_metrics, video_baselines, video_curve
+from tools.evaluate_video import find_videos, main, read_labels, refuse_unseen
 from tools.render_scene import main as render
 from tools.replay import detect, track
+from tools.video_figures import Video
 
 
 def test_labels_are_centres_in_pixel_coordinates(tmp_path: Path) -> None:
@@ -28,12 +30,28 @@ def test_labels_are_centres_in_pixel_coordinates(tmp_path: Path) -> None:
     assert mot_metrics.reach(np.array(labels[2])[:, 2:]).tolist() == [5.0, 5.0]
 
 
-@pytest.mark.parametrize("row", ["a,1,2,3,4", "0,1,,3,4", "0,1,2,3"])
+@pytest.mark.parametrize("row", ["a,1,2,3,4", "0,1,,3,4", "0,1,2", "0,1,2,3", "0,1,2,3,4,5", "0,1,2,,4"])
 def test_broken_label_is_named_with_its_line(tmp_path: Path, row: str) -> None:
     path = tmp_path / "v.csv"
     path.write_text(f"frame,x,y,w,h\n0,1,2,3,4\n{row}\n")
     with pytest.raises(ConfigError, match=r"v\.csv:3: expected frame,x,y,w,h"):
         read_labels(path)
+
+
+@pytest.mark.parametrize("text", ["", "\n", "time,u,v\n", "frame,x,y\n", "0,10,20,5,5\n"])
+def test_only_a_header_alone_means_no_targets(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "v.csv"
+    path.write_text("frame,x,y,w,h\n")
+    assert read_labels(path) == {}
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"v\.csv:1: expected frame,x,y,w,h"):
+        read_labels(path)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_header(tmp_path: Path) -> None:
+    path = tmp_path / "v.csv"
+    path.write_text("frame,x,y,w,h\n0,7.5,8,,\n", encoding="utf-8-sig")
+    assert read_labels(path)[0][0][:2] == (7.5, 8.0)
 
 
 def test_two_videos_of_one_name_are_refused_unless_one_is_left_out(tmp_path: Path) -> None:
@@ -126,6 +144,25 @@ def test_whole_evaluation_of_a_rendered_video(tmp_path: Path, capsys: pytest.Cap
     # Until its first track is confirmed a target counts as missed, so there is a sheet.
     assert figures["sets"]["rendered"]["pd"] < 1
     assert [path.name for path in sheet.iterdir()] == [f"rendered_{labels.stem}.png"]
+
+
+@pytest.mark.parametrize("tool", [main, video_baselines.main])
+def test_labels_of_frames_that_never_come_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], tool: Callable[[Sequence[str]], int]
+) -> None:
+    labels = rendered(tmp_path)
+    labels.write_text(labels.read_text() + "10,5,5,,\n12,5,5,,\n")
+    assert tool(["--data", str(tmp_path / "data"), "--set", "detect.threads=1"]) == 2
+    message = f"{labels}: frame 10 has a label, but never comes in {labels.with_suffix('')}\n"
+    assert capsys.readouterr().err.endswith(message)
+
+
+def test_labels_beyond_the_frames_asked_for_may_wait() -> None:
+    video, box = Video("set", "v", Path("v.mp4"), Path("v.csv")), [(5.0, 5.0, 2.0, 2.0)]
+    refuse_unseen(video, {0: box, 3: box}, range(3), most=3)
+    refuse_unseen(video, {0: box, 2: box}, range(3), most=None)
+    with pytest.raises(ConfigError, match=r"v\.csv: frame 3 has a label, but never comes in v\.mp4"):
+        refuse_unseen(video, {5: box, 3: box}, range(3), most=4)
 
 
 def test_bad_words_give_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
