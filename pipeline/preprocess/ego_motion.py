@@ -14,7 +14,8 @@ import numpy as np
 from msgspec import Meta, Struct, structs
 from numpy.typing import NDArray
 
-from pipeline.messages import Affine, EgoMotion
+from pipeline.messages import EgoMotion
+from pipeline.preprocess.doubt import explains
 from pipeline.preprocess.flow import Flags, Picture, Points, Shape, cell_of, corners, flow, stretch
 from pipeline.preprocess.registration import Reference, smooth
 
@@ -27,7 +28,6 @@ STILL = EgoMotion(ok=True)
 
 _MIN_SIDE = 32
 _STATIC_PX = 0.05  # an overlay moves less
-_STILL_PX = 0.5  # too little to show in a difference of pictures
 _MOVED_PX = 1.0  # a scene behind an overlay moves more, or the mistake is small
 
 
@@ -108,7 +108,7 @@ def fit(previous: Picture, current: Picture, config: EgoMotionConfig) -> EgoMoti
         return UNKNOWN
     for method in (_by_flow, _by_ecc):
         found = method(a, b, config)
-        if found is not None and _explains(a, b, found.matrix):
+        if found is not None and explains(a, b, found.matrix):
             return _refine(previous, current, _enlarge(found, factor))
     return UNKNOWN
 
@@ -136,7 +136,7 @@ def _by_flow(a: Picture, b: Picture, config: EgoMotionConfig) -> EgoMotion | Non
     # Points at exactly zero may be an overlay over a scene that moves: is there a second opinion?
     moved = shift > _MOVED_PX
     second, agreeing = _similarity(before[moved], after[moved], a.shape, config)
-    if second is None or not _explains(a, b, second.matrix):
+    if second is None or not explains(a, b, second.matrix):
         return found
     still_area, moved_area = _area(before[inliers], a.shape), _area(before[moved][agreeing], a.shape)
     if moved_area >= still_area:
@@ -198,29 +198,6 @@ def _plausible(matrix: Matrix, shape: Shape, config: EgoMotionConfig) -> bool:
         and abs(turn) <= config.max_rotation_deg
         and shift <= config.max_shift * math.hypot(*shape[:2])
     )
-
-
-def _explains(a: Picture, b: Picture, matrix: Affine) -> bool:
-    """Whether the motion is next to none, or brings ``a`` nearer to ``b`` at most pixels that changed at all.
-
-    Counted, not summed: the ghost of a bright overlay must not outweigh the scene. The overlay itself does
-    not change and so has no vote; a static scene behind a large moving object has.
-    """
-    height, width = a.shape
-    ends = np.array([[0, 0, 1], [width, 0, 1], [0, height, 1], [width, height, 1]])
-    m = np.reshape(matrix, (2, 3))
-    largest = float(np.abs(ends @ m.T - ends[:, :2]).max())
-    if largest < _STILL_PX:
-        return True
-    margin = math.ceil(largest)
-    inner = np.s_[margin : height - margin, margin : width - margin]
-    # Smooth first: otherwise the interpolation removes noise and any warp looks good.
-    a, b = cv2.blur(a, (5, 5)), cv2.blur(b, (5, 5))
-    still = cv2.absdiff(a, b)[inner]
-    moved = cv2.absdiff(cv2.warpAffine(a, m, (width, height)), b)[inner]
-    changed = still > 1
-    nearer, farther = (np.count_nonzero(changed & better) for better in (moved < still, moved > still))
-    return bool(nearer > farther)
 
 
 def _area(points: Points, shape: Shape) -> int:

@@ -13,7 +13,8 @@ Points = NDArray[np.float32]
 Flags = NDArray[np.bool_]
 Shape = tuple[int, ...]
 
-_CELLS = 8  # features are spread over a grid of this many cells per side, so that no bright spot owns them all
+CELLS = 8
+"""Features are spread over a grid of this many cells per side, so that no bright spot owns them all."""
 _PER_CELL = 3
 _MIN_RESPONSE = 1e-6
 _WINDOW = (15, 15)
@@ -76,5 +77,5 @@ def _follow(previous: Picture, current: Picture, points: Points) -> tuple[Points
 
 def cell_of(x: NDArray[Any], y: NDArray[Any], shape: Shape) -> NDArray[np.int64]:
     """Number of the grid cell of every point."""
-    row, column = (np.asarray(v, np.int64) * _CELLS // side for v, side in ((y, shape[0]), (x, shape[1])))
-    return np.asarray(row * _CELLS + column)
+    row, column = (np.asarray(v, np.int64) * CELLS // side for v, side in ((y, shape[0]), (x, shape[1])))
+    return np.asarray(row * CELLS + column)

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 
 from pipeline.capture.scene import Scene, SceneSpec
 from pipeline.messages import IDENTITY, EgoMotion
+from pipeline.preprocess.doubt import explains
 from pipeline.preprocess.ego_motion import (
     STILL,
     UNKNOWN,
     EgoMotionConfig,
     EgoMotionEstimator,
     _enlarge,
-    _explains,
     fit,
 )
 from pipeline.preprocess.flow import corners, flow, stretch
@@ -217,11 +217,11 @@ def test_flow_loses_points_that_have_no_counterpart():
 
 def test_a_motion_explains_pictures_that_it_brings_together():
     a, b = stretch(scene(), scene(affine(4.0, 2.0)))
-    assert _explains(a, b, (1, 0, 4.0, 0, 1, 2.0))
-    assert not _explains(a, b, (1, 0, -4.0, 0, 1, -2.0))
-    assert not _explains(a, a, (1, 0, 4.0, 0, 1, 2.0))
-    assert not _explains(a, b, (1, 0, 400.0, 0, 1, 2.0))
-    assert _explains(a, b, (1, 0, 0.4, 0, 1, 0.0))  # too little to tell
+    assert explains(a, b, (1, 0, 4.0, 0, 1, 2.0))
+    assert not explains(a, b, (1, 0, -4.0, 0, 1, -2.0))
+    assert not explains(a, a, (1, 0, 4.0, 0, 1, 2.0))
+    assert not explains(a, b, (1, 0, 400.0, 0, 1, 2.0))
+    assert explains(a, b, (1, 0, 0.4, 0, 1, 0.0))  # too little to tell
 
 
 @pytest.mark.parametrize("factor", [1, 2, 4])
