@@ -85,7 +85,7 @@ class MovingEvidence:
 
         Args:
             picture: (H, W), native counts; of another size or depth than before, all begins anew.
-            ego: motion since the last frame; while it is unknown, all begins anew.
+            ego: motion since the last frame; while it is unknown, all begins anew, but before a clear sky.
             pts: media time in seconds; earlier than before, all begins anew.
 
         Returns:
@@ -99,7 +99,7 @@ class MovingEvidence:
         self._deep, self._pts = deep, pts
         if another:
             self._rest_until = -math.inf
-        if another or not self._past.is_followed_by(now.shape, ego, pts):
+        if another or not self._past.is_followed_by(now, ego, pts):
             self._begin_anew()
         past = self._past.see(now, ego, pts)
         if not past:

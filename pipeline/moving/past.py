@@ -6,7 +6,7 @@ import numpy as np
 
 from pipeline.messages import EgoMotion
 from pipeline.moving.dense import dense, laid
-from pipeline.moving.residual import PAST
+from pipeline.moving.residual import PAST, is_featureless
 from pipeline.preprocess.registration import Image, Matrix, Reference, smooth
 
 FIRST_SHARE = 1 / 3
@@ -19,6 +19,7 @@ _CLOCK_S = 1e-3
 class _Snapshot:
     def __init__(self, frame: Image, smoothed: Image, pts: float) -> None:
         self.samples, self.smoothed, self.pts = dense(frame), smoothed, pts
+        self.featureless = is_featureless(frame)
         self.to_now: Matrix = np.eye(3)
         self.gain, self.offset = 1.0, 0.0
 
@@ -39,7 +40,7 @@ class _Snapshot:
 
 
 class Past:
-    """Keeps a frame each ``interval_s``, of one size, as long as the camera's motion is known.
+    """Keeps a frame each ``interval_s``, of one size, as long as the camera's motion is known or makes no difference.
 
     Args:
         interval_s: by which the frames that are compared are apart, media time.
@@ -50,12 +51,14 @@ class Past:
         self._snapshots: list[_Snapshot] = []
         self._seen = 0
 
-    def is_followed_by(self, shape: tuple[int, ...], ego: EgoMotion, pts: float) -> bool:
+    def is_followed_by(self, frame: Image, ego: EgoMotion, pts: float) -> bool:
         """Whether a frame of this size, motion and time may be held against those before; true where there are none."""
         if not self._snapshots:
             return True
         last = self._snapshots[-1]
-        return ego.ok and shape == last.smoothed.shape and 0 < pts - last.pts <= 2 * PAST * self._interval_s
+        if frame.shape != last.smoothed.shape or not 0 < pts - last.pts <= 2 * PAST * self._interval_s:
+            return False
+        return ego.ok or (all(shot.featureless for shot in self._snapshots) and is_featureless(frame))
 
     def see(self, frame: Image, ego: EgoMotion, pts: float) -> list[Image]:
         """Take in the next frame.

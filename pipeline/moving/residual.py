@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import reduce
 
@@ -20,6 +21,9 @@ SURROUND_SIGMA = 3.5
 NEIGHBOURHOOD = 31
 SPARSE = 3
 """Of the rows and of the columns, one in so many tells the deviation of the frame as well, in a ninth of the time."""
+FEATURE_CELL, MORE_THAN_NOISE, FEATURELESS = 32, 1.3, 0.9
+"""Px, times the deviation of noise, and share of the cells that may not have more: the rest is left to targets."""
+_FINEST = np.outer([1, -2, 1], [1, -2, 1]).astype(np.float32)  # blind to slopes and to edges along a side
 _SHAKE = 0.5
 _MARGIN = 9
 _MEAN_TO_SIGMA = 1.2533
@@ -30,6 +34,24 @@ def contrast(picture: Image) -> Image:
     return np.asarray(
         cv2.GaussianBlur(picture, (0, 0), TARGET_SIGMA) - cv2.GaussianBlur(picture, (0, 0), SURROUND_SIGMA), np.float32
     )
+
+
+def is_featureless(frame: Image) -> bool:
+    """Whether a frame shows noise alone to what looks for targets, so that any motion of the camera leaves the same.
+
+    Nearly everywhere the deviation of its contrast is what the noise from pixel to pixel makes it. Clear sky is like
+    that, whatever its slope; noise that a coder has touched is not, having lost its finest part.
+
+    Args:
+        frame: (H, W), counts, at least 32 px a side.
+    """
+    finest = np.abs(cv2.filter2D(frame, -1, _FINEST, borderType=cv2.BORDER_REFLECT_101)[::SPARSE, ::SPARSE])
+    noise = MAD_TO_SIGMA * float(np.median(finest)) / float(np.linalg.norm(_FINEST))
+    found = np.abs(contrast(frame))[_MARGIN:-_MARGIN, _MARGIN:-_MARGIN]  # a slope ends at the rim
+    rows, columns = (max(1, side // FEATURE_CELL) for side in found.shape)
+    cells = cv2.resize(found, (columns, rows), interpolation=cv2.INTER_AREA)
+    expected = FILTERED[1] / math.sqrt(2) * noise / _MEAN_TO_SIGMA
+    return bool(np.mean(cells <= MORE_THAN_NOISE * expected) >= FEATURELESS)
 
 
 def significance(now: Image, past: Sequence[Image]) -> tuple[Image, float]:

@@ -24,6 +24,11 @@ def noise(seed, shape=(128, 160), sigma=20.0):
     return np.clip(np.random.default_rng(seed).normal(3000, sigma, shape), 0, 65535).astype(np.uint16)
 
 
+def texture(shape=(128, 160), sigma=60.0):
+    soft = cv2.GaussianBlur(np.random.default_rng(7).normal(0, 1, shape), (0, 0), 2)
+    return (soft * sigma / soft.std()).astype(np.int32)
+
+
 def in_8_bits(frame):
     return (frame - 2900).clip(0, 255).astype(np.uint8)
 
@@ -96,7 +101,7 @@ def test_a_frame_of_the_past_is_needed_and_again_after_a_break():
     assert all(first[begin:])
     assert begin == 2, "a third of five frames"
     for broken in (
-        evidence([noise(50)], seer, LOST, start=30),
+        evidence([(noise(50) + texture()).astype(np.uint16)], seer, LOST, start=30),
         evidence([noise(51, (96, 96))], seer, start=31),
         evidence([noise(52, (96, 96))], seer, start=20),
         evidence([noise(53, (96, 96))], seer, start=200),
@@ -104,6 +109,23 @@ def test_a_frame_of_the_past_is_needed_and_again_after_a_break():
         assert broken == [None]
     again = [seen is not None for seen in evidence([noise(60 + k) for k in range(30)], seer, start=300)]
     assert again == first
+
+
+@pytest.mark.parametrize("textured", [False, True])
+def test_over_a_clear_sky_the_camera_may_move_unknown(textured):
+    seer, hits, told = MovingEvidence(MovingConfig()), [], 0
+    for k in range(60):
+        x, y = 20 + 2 * k, 60 + k // 3
+        frame = noise(k) + np.linspace(0, 300, 128, dtype=np.int32)[:, None] + textured * np.roll(texture(), 3 * k, 1)
+        frame[around(y, x, 1)] += 60
+        seen = seer.see(frame.astype(np.uint16), LOST, k / RATE)
+        told += seen is not None
+        if seen is not None and k >= THREE:
+            hits.append((seen.significance > seen.threshold)[around(y, x, 2)].any())
+    if textured:
+        assert told == 0
+    else:
+        assert np.mean(hits) > 0.9
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 200), (31, 32)])

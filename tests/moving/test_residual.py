@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline.moving.residual import FILTERED, significance
+from pipeline.moving.residual import FILTERED, is_featureless, significance
 
 H, W = 120, 160
 
@@ -19,6 +19,19 @@ def add_target(picture, x, y, peak):
     rows, columns = np.mgrid[:H, :W]
     picture += (peak * np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / (2 * 0.95**2))).astype(np.float32)
     return picture
+
+
+@pytest.mark.parametrize("sigma", [1.0, 3.0, 10.0])
+@pytest.mark.parametrize("slope", [0.0, 300.0, 3000.0])
+def test_a_clear_sky_is_featureless_with_a_target_and_whatever_its_slope(sigma, slope):
+    sky = add_target(noisy(0, sigma) + np.linspace(0, slope, H, dtype=np.float32)[:, None], 80, 60, 20 * sigma)
+    assert is_featureless(np.rint(sky))
+
+
+def test_clouds_and_noise_that_a_coder_has_softened_are_features():
+    clouds = cv2.GaussianBlur(np.random.default_rng(9).normal(0, 1, (H, W)).astype(np.float32), (0, 0), 3)
+    assert not is_featureless(noisy(0) + 15 * clouds / clouds.std())
+    assert not is_featureless(cv2.GaussianBlur(noisy(0), (0, 0), 0.8))
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
