@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +11,8 @@ from numpy.typing import NDArray
 from pipeline.capture.source import Picture
 from pipeline.messages import DETECTION_DTYPE, Table
 
+Counts = Callable[[Table], NDArray[np.bool_]]
+"""Which of the detections (n,) may count at all, by their place: (n,)."""
 RING_GUARD = 2
 RING_WIDTH = 4
 RING_SAMPLES = 32
@@ -29,6 +33,7 @@ def find(
     max_area: int,
     max_detections: int,
     gap: int = 0,
+    counts: Counts | None = None,
 ) -> Table:
     """Detections of one frame, best first.
 
@@ -51,6 +56,7 @@ def find(
         max_detections: the best by score are kept.
         gap: even number of pixels that may lie between parts that hang together; with 0 they have to
             touch, if only at their corners, as in the evaluation protocol.
+        counts: asked before the best are chosen, so that what does not count takes no place of what does.
 
     Returns:
         ``DETECTION_DTYPE``, ordered by descending score, then y, then x.
@@ -79,6 +85,8 @@ def find(
     brightness = np.bincount(index, weight * picture[rows, columns]) / mass
 
     kept = np.flatnonzero((found["area"] >= min_area) & (found["area"] <= max_area))
+    if counts is not None:
+        kept = kept[counts(found[kept])]
     order = np.lexsort((found["x"][kept], found["y"][kept], -found["score"][kept]))
     kept = kept[order[:max_detections]]
     found = found[kept]

@@ -34,10 +34,9 @@ def draw(polygons: Sequence[Polygon], shape: tuple[int, int]) -> NDArray[np.bool
     return canvas.astype(bool)
 
 
-def uncovered(detections: Table, mask: NDArray[np.bool_]) -> Table:
-    """The detections whose centroid is in no masked pixel of ``mask`` (H, W)."""
+def uncovered(detections: Table, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Whether the centroid of each of the detections (n,) is in no masked pixel of ``mask`` (H, W)."""
     height, width = mask.shape
     rows = np.round(detections["y"]).astype(int).clip(0, height - 1)
     columns = np.round(detections["x"]).astype(int).clip(0, width - 1)
-    kept: Table = detections[~mask[rows, columns]]
-    return kept
+    return np.asarray(~mask[rows, columns])

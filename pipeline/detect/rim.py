@@ -5,6 +5,8 @@ Their dots stand still and out, so a network takes them for targets, and the fir
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -37,22 +39,25 @@ def strange_lines(picture: Picture) -> tuple[int, int, int, int]:
     return top, bottom, left, right
 
 
-def in_picture(detections: Table, picture: Picture) -> Table:
-    """Those whose centroid is not on such a line, nor within ``MARGIN_PX`` of one.
+class Rim:
+    """The rim of a picture (H, W); such lines are only looked for where something has been found near them."""
 
-    Args:
-        detections: rows of ``DETECTION_DTYPE``.
-        picture: (H, W) that they were found in.
-    """
-    height, width = picture.shape
-    x, y = detections["x"], detections["y"]
-    depths = np.stack([y, height - 1 - y, x, width - 1 - x])
-    if depths.min(initial=np.inf) >= MOST + MARGIN_PX:
-        return detections
-    lines = np.array(strange_lines(picture))[:, None]
-    outside = (lines > 0) & (depths < lines + MARGIN_PX)
-    kept: Table = detections[~outside.any(axis=0)]
-    return kept
+    def __init__(self, picture: Picture) -> None:
+        self._picture = picture
+
+    @cached_property
+    def _lines(self) -> NDArray[np.int64]:
+        return np.array(strange_lines(self._picture))[:, None]
+
+    def inside(self, detections: Table) -> NDArray[np.bool_]:
+        """Whether the centroid of each of the detections (n,) is on no such line, nor within ``MARGIN_PX`` of one."""
+        height, width = self._picture.shape
+        x, y = detections["x"], detections["y"]
+        depths = np.stack([y, height - 1 - y, x, width - 1 - x])
+        if depths.min(initial=np.inf) >= MOST + MARGIN_PX:
+            return np.ones(len(detections), bool)
+        outside = (self._lines > 0) & (depths < self._lines + MARGIN_PX)
+        return np.asarray(~outside.any(axis=0))
 
 
 def _strange(lines: Picture) -> tuple[int, int]:

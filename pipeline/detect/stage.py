@@ -8,15 +8,16 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.capture.source import Picture
 from pipeline.cores import usable_cores
 from pipeline.detect.backends import Backend, Maps, select
-from pipeline.detect.components import GAP, find
+from pipeline.detect.components import GAP, Counts, find
 from pipeline.detect.config import DetectConfig
 from pipeline.detect.masks import draw, polygons_of, uncovered
-from pipeline.detect.rim import in_picture
+from pipeline.detect.rim import Rim
 from pipeline.detect.tiling import stitch, tiles
 from pipeline.link import SourceReport
-from pipeline.messages import Detected, EndOfSource, Packet, Prepared
+from pipeline.messages import Detected, EndOfSource, FrameHeader, Packet, Prepared
 from pipeline.moving import fusion, handover
 
 
@@ -110,37 +111,34 @@ class DetectStage:
 
     def _detected(self, packet: Packet, probability: Maps) -> Packet:
         assert self._backend is not None
-        config, message = self._config, _prepared(packet)
+        config, message, picture = self._config, _prepared(packet), _picture(packet)
         threshold = config.threshold if config.threshold is not None else self._backend.manifest.threshold
+        counts = self._counts(message.header, picture)
         detections = find(
             probability,
-            _picture(packet),
+            picture,
             threshold=threshold,
             low_threshold=threshold * config.low_ratio,
             min_area=config.min_area,
             max_area=config.max_area,
             max_detections=config.max_detections,
             gap=GAP,
+            counts=counts,
         )
         if message.moving is not None:
             sure = self._backend.manifest.starts_track(config.threshold)
             motion = fusion.moving(
                 message.moving.exceeding_table(),
-                _picture(packet),
+                picture,
                 sure=sure,
                 low=threshold * config.low_ratio,
                 max_area=config.max_area,
                 limit=config.max_detections,
+                counts=counts,
             )
             detections = fusion.join(detections, motion, sure=sure, limit=config.max_detections)
-            sharpness = handover.sharpness(message.moving, _picture(packet))
+            sharpness = handover.sharpness(message.moving, picture)
             detections = fusion.judge(detections, sharpness, probability if self._wants_change else None)
-        detections = in_picture(detections, _picture(packet))
-        if polygons := polygons_of(config.masks, message.header.source):
-            key = (message.header.source, message.header.height, message.header.width)
-            if key not in self._masks:
-                self._masks[key] = draw(polygons, key[1:])
-            detections = uncovered(detections, self._masks[key])
         detected = Detected(
             header=message.header,
             ego=message.ego,
@@ -148,6 +146,17 @@ class DetectStage:
             noisy=0.0 if message.moving is None else 1 - message.moving.weight,
         )
         return Packet(detected, packet.picture)
+
+    def _counts(self, header: FrameHeader, picture: Picture) -> Counts:
+        """What tells the detections of a frame that lie within its picture, and in no mask of its source."""
+        rim, polygons = Rim(picture), polygons_of(self._config.masks, header.source)
+        if not polygons:
+            return rim.inside
+        key = (header.source, header.height, header.width)
+        if key not in self._masks:
+            self._masks[key] = draw(polygons, key[1:])
+        mask = self._masks[key]
+        return lambda found: rim.inside(found) & uncovered(found, mask)
 
 
 def _prepared(packet: Packet) -> Prepared:

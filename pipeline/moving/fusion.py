@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.capture.source import Picture
-from pipeline.detect.components import find
+from pipeline.detect.components import Counts, find
 from pipeline.messages import Table
 from pipeline.moving.prominence import prominence
 from pipeline.moving.sharpness import Sharpness
@@ -25,7 +25,16 @@ REACH_PX = 5.0
 """What moves within this distance of the box of what the network found is the same thing."""
 
 
-def moving(exceeding: Table, picture: Picture, *, sure: float, low: float, max_area: int, limit: int) -> Table:
+def moving(
+    exceeding: Table,
+    picture: Picture,
+    *,
+    sure: float,
+    low: float,
+    max_area: int,
+    limit: int,
+    counts: Counts | None = None,
+) -> Table:
     """What moves, as detections.
 
     A peak ``STRONG`` above its threshold scores ``sure``, one ``WEAK`` below it ``low`` at most, on a
@@ -38,6 +47,7 @@ def moving(exceeding: Table, picture: Picture, *, sure: float, low: float, max_a
         low: score of the weakest detections of use, at most ``sure``.
         max_area: in pixels; larger ones are dropped.
         limit: the best by score are kept.
+        counts: see ``components.find``.
 
     Returns:
         ``DETECTION_DTYPE``, best first, ``motion`` set.
@@ -56,6 +66,7 @@ def moving(exceeding: Table, picture: Picture, *, sure: float, low: float, max_a
         min_area=1,
         max_area=max_area,
         max_detections=limit,
+        counts=counts,
     )
     found["motion"] = _highest(significance, found)
     return found

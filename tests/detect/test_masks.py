@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pipeline.config import load
 from pipeline.detect.masks import draw, polygons_of, uncovered
 from pipeline.errors import ConfigError
-from pipeline.messages import DETECTION_DTYPE
+from pipeline.messages import DETECTION_DTYPE, EXCEEDING_DTYPE, Moving
 from tests.detect.test_backend import noise
 from tests.detect.test_stage import opened, prepared
 
@@ -39,7 +39,7 @@ def test_two_polygons_and_one_that_leaves_the_picture():
 @given(st.floats(-0.49, 7.49), st.floats(-0.49, 5.49))
 def test_what_lies_in_a_mask_is_dropped_and_nothing_else(x, y):
     inside = 2 <= round(x) <= 5 and 1 <= round(y) <= 3
-    assert len(uncovered(detections((x, y)), draw([SQUARE], (6, 8)))) == (0 if inside else 1)
+    assert uncovered(detections((x, y)), draw([SQUARE], (6, 8))).tolist() == [not inside]
 
 
 def test_a_source_has_its_own_masks_and_those_of_all():
@@ -60,6 +60,26 @@ def test_the_stage_drops_what_is_masked_for_that_source_only(weights):
         assert len(expected) > 0
         np.testing.assert_array_equal(kept, expected)
     assert (everything["x"] < 32).any()
+
+
+def test_what_is_masked_takes_no_place_of_what_is_not(weights):
+    """The best three are chosen among what counts, of the network and of motion."""
+    half = [(-1.0, -1.0), (32.0, -1.0), (32.0, 48.0), (-1.0, 48.0)]
+    exceeding = np.zeros(40, EXCEEDING_DTYPE)
+    exceeding["at"] = [64 * y + x for y in range(2, 42, 10) for x in range(2, 62, 6)]
+    exceeding["over"], exceeding["significance"] = np.where(exceeding["at"] % 64 > 32, 0.5, 5.0), 9.0
+    moving = Moving(
+        change=bytes(48 * 64), exceeding=exceeding.tobytes(), mended=b"", sharp=np.ones(1, "<f4").tobytes(), weight=0.0
+    )
+    for seen in (None, moving):
+        packet = prepared(noise(48, 64), moving=seen)
+        everything, kept = (
+            next(opened(weights, masks={"a": [half]}, max_detections=n).process([packet])).message.table()
+            for n in (200, 3)
+        )
+        assert len(everything) > 3
+        assert (np.round(everything["x"]) > 32).all()
+        np.testing.assert_array_equal(kept, everything[:3])
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pipeline.capture.scene import Scene, SceneSpec
 from pipeline.capture.scene.spec import NAMES
-from pipeline.detect.rim import MARGIN_PX, MOST, in_picture, strange_lines
+from pipeline.detect.rim import MARGIN_PX, MOST, Rim, strange_lines
 from pipeline.messages import DETECTION_DTYPE
 
 NONE = (0, 0, 0, 0)
@@ -70,7 +70,7 @@ def test_small_pictures_have_none():
 def test_detections_on_and_beside_them_are_dropped_and_no_others():
     frame = with_telemetry(picture(np.uint8), 2)
     close, clear, below = (30, 1 + MARGIN_PX), (90, 2 + MARGIN_PX), (40, 119)
-    assert in_picture(at((20, 0), close, clear, below), frame).tolist() == at(clear, below).tolist()
+    assert Rim(frame).inside(at((20, 0), close, clear, below)).tolist() == [False, False, True, True]
     everywhere = at((20, 0), close, clear, below)
-    assert in_picture(everywhere, picture(np.uint8)).tolist() == everywhere.tolist()
-    assert len(in_picture(at(), frame)) == 0
+    assert Rim(picture(np.uint8)).inside(everywhere).all()
+    assert len(Rim(frame).inside(at())) == 0
