@@ -35,7 +35,7 @@ MANY = 500
 GRID = 320
 """Squares along each side of the picture, at most."""
 MAX_POINTS = 10_000
-"""Most detections that are remembered; in a picture full of them the memory is shorter."""
+"""Most detections that are remembered; in a picture full of them the memory is shorter, and what was before unknown."""
 
 
 class ClutterConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -115,9 +115,13 @@ class ClutterMap:
             self._to_now = np.concatenate([self._to_now, np.eye(3)[None]])
         latest = self._places[self._age <= self._pose_age[-1]]
         points = points[~_near(latest, points, SAME_PX)]
+        full = len(self._places) + len(points) > MAX_POINTS
         self._places = np.concatenate([self._places, points])[-MAX_POINTS:]
         self._pixels = np.concatenate([self._pixels, points])[-MAX_POINTS:]
         self._age = np.concatenate([self._age, np.zeros(len(points))])[-MAX_POINTS:]
+        if full:  # of a time from which not all is remembered nobody can say that nothing was there
+            whole = self._pose_age < self._age[0]
+            self._pose_age, self._to_now = self._pose_age[whole], self._to_now[whole]
 
     def compare(self, points: Array) -> tuple[Flags, Flags]:
         """Whether each of the points (n, 2) is at a new place, and whether at a familiar one.

@@ -226,6 +226,17 @@ def test_the_memory_is_bounded_whatever_the_frame_rate_and_the_clutter():
     assert clutter.compare(crowd)[1].all()
 
 
+@pytest.mark.parametrize(("fps", "known"), [(50, True), (120, False)])
+def test_of_a_time_that_is_forgotten_nothing_is_said_to_have_been_empty(fps, known):
+    """What stands in a picture full of glitter: 200 points a frame fill the memory within a second at 50 frames/s."""
+    rng, clutter, said = np.random.default_rng(0), ClutterMap(ClutterConfig(), (512, 640)), []
+    for t in range(3 * fps):
+        clutter.move(1 / fps, STAY, True)
+        said.append([flag.item() for flag in clutter.compare(DEAD)])
+        clutter.add(np.concatenate([rng.uniform(0, (640, 512), (200, 2)), DEAD]))
+    assert said[-2 * fps :] == [[False, known]] * (2 * fps)
+
+
 def test_what_flickers_in_its_place_is_confirmed_once_at_most():
     """Three hits now and then, five seconds apart: the first may be an alarm, the others are known."""
     tables = watch([POSTS[:1] if t % 150 < 4 else np.empty((0, 2)) for t in range(900)])
