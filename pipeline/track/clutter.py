@@ -103,8 +103,8 @@ class ClutterMap:
         self._pixels = self._pixels[points]
 
     def forget(self, points: Array) -> None:
-        """What was detected at these places, (n, 2) px, was no clutter."""
-        kept = ~_near(points, self._places, self._config.reach_px)
+        """What was detected at these places and at these pixels of the sensor, (n, 2) px, was no clutter."""
+        kept = ~(_near(points, self._places, self._config.reach_px) | _near(points, self._pixels, SENSOR_PX))
         self._age, self._places, self._pixels = self._age[kept], self._places[kept], self._pixels[kept]
 
     def add(self, points: Array) -> None:

@@ -266,6 +266,7 @@ def test_a_few_standing_points_are_worth_a_look_a_crowd_is_not(posts, alarms):
 PAN = EgoMotion(matrix=(1.0, 0.0, -2.0, 0.0, 1.0, 0.0), ok=True)
 """The scene moves 2 px to the left in every frame."""
 DEAD = np.array([[100.0, 60.0]])
+PAN_FAR = (1.0, 0.0, -10.0, 0.0, 1.0, 0.0)
 
 
 def test_a_dead_pixel_is_not_confirmed_again_and_again_while_the_camera_pans():
@@ -295,6 +296,27 @@ def test_a_target_that_the_camera_follows_is_confirmed_and_held():
     known = [table["id"][table["state"] == CONFIRMED].tolist() for table in tables]
     assert all(ids == known[25] for ids in known[25:])
     assert len(known[25]) == 1
+
+
+def test_a_target_that_the_camera_follows_is_found_again_though_it_stood_on_the_sensor():
+    points = [
+        jittered(np.array([[160.0, 128.0]]), t, 0.2) if not 60 <= t < 120 else np.empty((0, 2)) for t in range(150)
+    ]
+    tables = watch(points, [PAN] * 150)
+    assert not any(len(table) for table in tables[90:120])
+    assert first_confirmed(tables[120:], lambda t: (160.0, 128.0)) == 2
+
+
+def test_what_was_at_the_pixel_of_a_held_target_is_forgotten_and_nothing_beside_it():
+    clutter = ClutterMap(ClutterConfig(reach_px=4.0), SHAPE)
+    beside = DEAD + np.array([[0.0, 0.7], [0.0, 1.6], [20.0, 0.0]])
+    for _ in range(10):
+        clutter.move(0.1, PAN_FAR, True)
+        clutter.add(beside)
+    clutter.move(0.1, PAN_FAR, True)
+    assert clutter.compare(beside)[1].all()
+    clutter.forget(DEAD)
+    assert clutter.compare(beside)[1].tolist() == [False, True, True]
 
 
 def test_standing_on_the_sensor_by_hand():
