@@ -230,7 +230,7 @@ def test_the_memory_is_bounded_whatever_the_frame_rate_and_the_clutter():
 def test_of_a_time_that_is_forgotten_nothing_is_said_to_have_been_empty(fps, known):
     """What stands in a picture full of glitter: 200 points a frame fill the memory within a second at 50 frames/s."""
     rng, clutter, said = np.random.default_rng(0), ClutterMap(ClutterConfig(), (512, 640)), []
-    for t in range(3 * fps):
+    for _ in range(3 * fps):
         clutter.move(1 / fps, STAY, True)
         said.append([flag.item() for flag in clutter.compare(DEAD)])
         clutter.add(np.concatenate([rng.uniform(0, (640, 512), (200, 2)), DEAD]))
@@ -299,9 +299,8 @@ def test_a_target_that_the_camera_follows_is_confirmed_and_held():
 
 
 def test_a_target_that_the_camera_follows_is_found_again_though_it_stood_on_the_sensor():
-    points = [
-        jittered(np.array([[160.0, 128.0]]), t, 0.2) if not 60 <= t < 120 else np.empty((0, 2)) for t in range(150)
-    ]
+    held, nothing = np.array([[160.0, 128.0]]), np.empty((0, 2))
+    points = [nothing if 60 <= t < 120 else jittered(held, t, 0.2) for t in range(150)]
     tables = watch(points, [PAN] * 150)
     assert not any(len(table) for table in tables[90:120])
     assert first_confirmed(tables[120:], lambda t: (160.0, 128.0)) == 2
