@@ -25,11 +25,14 @@ STAYED_NATS = 10.0
 """Evidence by then that the new one is no chain of chance detections: what flickers everywhere does not have it."""
 
 
-def leaps(tracks: Table, missed: Indices, detections: Table, free: Indices, reach_px: float) -> tuple[Indices, Indices]:
+def leaps(
+    tracks: Table, places: Array, missed: Indices, detections: Table, free: Indices, reach_px: float
+) -> tuple[Indices, Indices]:
     """Pairs of a missed track and a free detection that have only each other.
 
     Args:
-        tracks: (n,) rows of ``TRACK_DTYPE``, ``x`` and ``y`` where they were last shown.
+        tracks: (n,) rows of ``TRACK_DTYPE``, as last shown.
+        places: (n, 2) where they were to be expected in this frame, px.
         missed: those that were seen in the frame before, and not in this one.
         detections: (m,) rows of ``DETECTION_DTYPE``.
         free: those that no track got.
@@ -40,7 +43,8 @@ def leaps(tracks: Table, missed: Indices, detections: Table, free: Indices, reac
     """
     missed, free = missed[tracks["area"][missed] >= LARGE], free[detections["area"][free] >= LARGE]
     ours, theirs = tracks[missed][:, None], detections[free]
-    fits = (np.hypot(ours["x"] - theirs["x"], ours["y"] - theirs["y"]) <= reach_px) & (unlike(ours, theirs) <= ALIKE)
+    apart = np.hypot(*(places[missed].T[..., None] - np.stack([theirs["x"], theirs["y"]])[:, None]))
+    fits = (apart <= reach_px) & (unlike(ours, theirs) <= ALIKE)
     alone = fits & (fits.sum(axis=1, keepdims=True) == 1) & (fits.sum(axis=0) == 1)
     rows, columns = np.nonzero(alone)
     return missed[rows], free[columns]

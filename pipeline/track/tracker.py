@@ -168,7 +168,10 @@ class Tracker:
         """With the confirmed tracks that have leapt; where they were flying to is forgotten."""
         missed, free = self._tracks["state"] == CONFIRMED, detections["score"] >= self._high
         missed[rows] = free[columns] = False
-        ours, theirs = leaps(self._tracks, np.flatnonzero(missed), detections, np.flatnonzero(free), self._reach_px)
+        places = self._mean[:, :2]
+        ours, theirs = leaps(
+            self._tracks, places, np.flatnonzero(missed), detections, np.flatnonzero(free), self._reach_px
+        )
         if len(ours):
             anew = belief.initiate(positions[theirs], self.config.measurement_sigma, self.config.birth_speed_sigma)
             for state, first in zip(self._belief, anew, strict=True):

@@ -78,10 +78,14 @@ def test_a_leap_goes_to_what_looks_alike_and_is_alone():
         (510, 100, 4, 30),  # points do not leap
         (170, 100, 95, 20),  # too far
     )
-    found = leaps(tracks, np.arange(3), detections, np.arange(6), reach_px=60.0)
+    places = np.stack([tracks["x"], tracks["y"]], axis=1)
+    found = leaps(tracks, places, np.arange(3), detections, np.arange(6), reach_px=60.0)
     assert [part.tolist() for part in found] == [[0], [0]]
-    assert [part.tolist() for part in leaps(tracks, np.arange(1, 3), detections, np.array([3]), 60.0)] == [[1], [3]]
-    assert [len(part) for part in leaps(tracks, np.arange(3), detections, np.arange(0), 60.0)] == [0, 0]
+    assert [part.tolist() for part in leaps(tracks, places, np.arange(1, 3), detections, np.array([3]), 60.0)] == [
+        [1],
+        [3],
+    ]
+    assert [len(part) for part in leaps(tracks, places, np.arange(3), detections, np.arange(0), 60.0)] == [0, 0]
 
 
 @pytest.mark.parametrize(("area", "snr"), [(150, 30), (20, 4)])
@@ -152,3 +156,18 @@ def test_tentative_tracks_do_not_leap():
     for x in (100.0, 140.0, 180.0, 220.0, 260.0, 300.0):
         table = tracker.step(rows((x, 250.0, 150, 30)), 1 / 25, EgoMotion(ok=True))
     assert (table["state"] == TENTATIVE).all()
+
+
+@pytest.mark.parametrize("pan", [0, 40, -40])
+@pytest.mark.parametrize("leap", [50, 80])
+def test_how_far_a_target_leaps_does_not_depend_on_a_pan_that_is_known(pan, leap):
+    """The longest leap is 64 px in the scene, whatever the camera does in that frame."""
+    tracker, x = Tracker(TrackConfig(max_gate_px=15.0), 0.9, SHAPE), 300.0
+    for k in range(11):
+        jerk = k == 10
+        x += (pan + leap) * jerk
+        ego = EgoMotion(matrix=(1.0, 0.0, float(pan * jerk), 0.0, 1.0, 0.0), ok=True)
+        table = tracker.step(rows((x, 250.0, 40, 20)), 1 / 25, ego)
+        if jerk:
+            found = (table["state"] == CONFIRMED) & (np.abs(table["x"] - x) < 3)
+            assert found.any() == (leap <= 64)
