@@ -35,6 +35,7 @@ from pipeline.track.memory import LostTargets
 from pipeline.track.rate import StartScore
 
 MIN_DT = 1e-3
+"""What passes, s, where the clock says that nothing does."""
 _INTERVALS = 5
 _LOOKS = ["score", "area", "bx", "by", "bw", "bh", "snr"]
 
@@ -108,7 +109,7 @@ class Tracker:
         if not np.isfinite(positions).all():
             raise ValueError("detections: a centroid is not finite")
 
-        dt = max(dt, MIN_DT)
+        passed, dt = dt, dt if dt > 0 else MIN_DT
         matrix = ego.matrix if ego.ok else IDENTITY
         self._predict(dt, matrix, self.config.ego_sigma if ego.ok else self.config.ego_sigma_lost)
         self._clutter.move(dt, matrix, ego.ok)
@@ -135,7 +136,7 @@ class Tracker:
         still = detections["motion"][free] == 0  # what motion finds is held to a rate before it comes here
         enough = self._start_score.see(found[still], dt)
         self._start(free[found >= np.where(still, enough, self._high)], detections, positions, new, known)
-        return self._in_image(dt, matrix)
+        return self._in_image(passed, matrix)
 
     def _predict(self, dt: float, matrix: Affine, ego_sigma: float) -> None:
         # Before association: no track may reach across a gap longer than it is allowed to coast.
@@ -289,7 +290,7 @@ class Tracker:
         tracks = self._tracks
         tracks["x"], tracks["y"] = self._mean[:, 0], self._mean[:, 1]
         carried = self._mean[:, :2] - carry_back(self._mean[:, :2], matrix)
-        velocity = self._mean[:, 2:] + (carried / dt if dt > MIN_DT else 0.0)
+        velocity = self._mean[:, 2:] + (carried / dt if dt > 0 else 0.0)
         tracks["vx"], tracks["vy"] = velocity[:, 0], velocity[:, 1]
         return tracks.copy()
 

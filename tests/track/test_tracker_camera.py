@@ -54,6 +54,15 @@ def test_image_velocity_is_the_rate_at_which_the_picture_position_changes():
     assert (out["vx"][0], out["vy"][0]) == pytest.approx((150, -60), abs=0.5)
 
 
+@pytest.mark.parametrize("fps", [500, 2000, 10_000])
+def test_the_share_of_the_camera_in_a_velocity_is_told_at_any_frame_rate(fps):
+    tracker = Tracker(CONFIG)
+    pan = EgoMotion(matrix=(1, 0, 1.0, 0, 1, 0.0), ok=True)
+    for t in range(50):
+        out = tracker.step(detections([[100 + t, 200]]), 1 / fps, pan if t else STILL)
+    assert (out["vx"][0], out["vy"][0]) == pytest.approx((fps, 0), abs=0.5)
+
+
 def test_a_matrix_that_is_not_trusted_is_not_used():
     frames = wander(4)
     wild = EgoMotion(matrix=(1.3, 0.4, 300.0, -0.4, 1.3, -200.0), ok=False)
