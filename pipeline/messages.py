@@ -103,6 +103,7 @@ class EgoMotion(_Message, frozen=True):
         residual: rms distance of the inliers in px.
         ok: the matrix can be trusted.
         method: how it was found.
+        since: ``seq`` of that previous frame; None where there was none, or the motion is the same since any.
     """
 
     matrix: Affine = IDENTITY
@@ -110,6 +111,7 @@ class EgoMotion(_Message, frozen=True):
     residual: float = 0.0
     ok: bool = False
     method: Literal["flow", "ecc", "none"] = "none"
+    since: Count | None = None
 
 
 class Intensity(_Message, frozen=True):

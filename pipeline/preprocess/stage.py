@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from msgspec import structs
+
 import nets
+from pipeline.capture.source import Picture
 from pipeline.errors import BackendError
 from pipeline.link import SourceReport
-from pipeline.messages import EndOfSource, Frame, Packet, Prepared, source_of
+from pipeline.messages import EgoMotion, EndOfSource, Frame, Packet, Prepared, source_of
 from pipeline.moving import handover
 from pipeline.moving.config import MovingConfig
 from pipeline.moving.evidence import MovingEvidence
@@ -20,7 +23,15 @@ class _Past:
     """What is remembered of one source."""
 
     def __init__(self, ego_motion: EgoMotionConfig, moving: MovingConfig) -> None:
-        self.ego_motion, self.moving = EgoMotionEstimator(ego_motion), MovingEvidence(moving)
+        self.moving = MovingEvidence(moving)
+        self._ego_motion = EgoMotionEstimator(ego_motion)
+        self._seq: int | None = None
+
+    def camera(self, picture: Picture, seq: int) -> EgoMotion:
+        """How the camera has moved since the frame before, which it names where that matters."""
+        before, self._seq = self._seq, seq
+        ego = self._ego_motion.estimate(picture)
+        return structs.replace(ego, since=before) if self._ego_motion.config.enabled else ego
 
 
 class PreprocessStage:
@@ -78,8 +89,10 @@ class PreprocessStage:
             if not isinstance(packet.message, Frame) or packet.picture is None:
                 raise TypeError(f"preprocess got {type(packet.message).__name__}")
             header, picture = packet.message.header, packet.picture
-            past = self._pasts.setdefault(header.source, _Past(self._ego_motion, self._moving))
-            ego = past.ego_motion.estimate(picture)
+            if header.source not in self._pasts:
+                self._pasts[header.source] = _Past(self._ego_motion, self._moving)
+            past = self._pasts[header.source]
+            ego = past.camera(picture, header.seq)
             evidence = past.moving.see(picture, ego, header.pts) if self._moving.enabled else None
             intensity = measure(picture, self._normalisation)
             prepared = Prepared(header=header, intensity=intensity, ego=ego, moving=handover.tell(evidence))

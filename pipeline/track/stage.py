@@ -9,7 +9,7 @@ import nets
 from pipeline.errors import BackendError
 from pipeline.journal import Journal
 from pipeline.link import SourceReport
-from pipeline.messages import Detected, EndOfSource, Packet, Tracked
+from pipeline.messages import Detected, EgoMotion, EndOfSource, Packet, Tracked
 from pipeline.track.config import TrackConfig
 from pipeline.track.tracker import Tracker
 
@@ -22,6 +22,7 @@ class _Place:
     """A source's tracker and where it stands."""
 
     tracker: Tracker
+    seq: int | None
     pts: float
     shape: tuple[int, int]
 
@@ -78,17 +79,20 @@ class TrackStage:
             place = self._places.get(header.source)
             if place is None:
                 first_id = self._journal.row(header.source)[IDS] + 1 if self._journal is not None else 1
-                tracker = Tracker(self._config, self._threshold or 0.5, shape, first_id)
-                place = self._places[header.source] = _Place(tracker, header.pts, shape)
+                assert self._threshold is not None
+                tracker = Tracker(self._config, self._threshold, shape, first_id)
+                place = self._places[header.source] = _Place(tracker, message.ego.since, header.pts, shape)
             elif place.shape != shape:
                 place.tracker.reset(shape)
-            tracks = place.tracker.step(message.table(), header.pts - place.pts, message.ego, message.noisy)
-            place.pts, place.shape = header.pts, shape
+            # From a frame that never came here the motion leads nowhere.
+            ego = message.ego if message.ego.since in (None, place.seq) else EgoMotion()
+            tracks = place.tracker.step(message.table(), header.pts - place.pts, ego, message.noisy)
+            place.seq, place.pts, place.shape = header.seq, header.pts, shape
             if self._journal is not None:
                 self._journal.row(header.source)[IDS] = place.tracker.next_id - 1
             tracked = Tracked(
                 header=header,
-                ego=message.ego,
+                ego=ego,
                 detections=message.detections,
                 tracks=tracks.tobytes(),
                 restarts=self._restarts,

@@ -61,6 +61,14 @@ def test_the_end_of_a_source_passes_after_its_frames_and_ends_its_memory(stage):
     assert outs[3].ego == UNKNOWN
 
 
+def test_a_motion_names_the_frame_it_starts_from(stage):
+    outs = prepared(stage, *(frame(view(seq, 0), "a", seq) for seq in (3, 4, 7)), frame(view(0, 0), "b", 5))
+    assert [out.ego.since for out in outs] == [None, 3, 4, None]
+    still = PreprocessStage("mshnet", EgoMotionConfig(enabled=False), MovingConfig())
+    still.open()
+    assert [out.ego.since for out in prepared(still, *(frame(view(0, 0), "a", seq) for seq in (3, 4)))] == [None, None]
+
+
 def test_sources_side_by_side_give_what_they_give_one_by_one(stage):
     together = PreprocessStage("mshnet", EgoMotionConfig(), MovingConfig(), threads=3)
     together.open()

@@ -8,7 +8,7 @@ import pytest
 
 import nets
 from pipeline.journal import Journal
-from pipeline.messages import DETECTION_DTYPE, Detected, Packet
+from pipeline.messages import DETECTION_DTYPE, TENTATIVE, Detected, EgoMotion, Packet
 from pipeline.track.config import TrackConfig
 from pipeline.track.stage import TrackStage
 from tests.messages import KNOWN, frame_header, rows
@@ -36,6 +36,28 @@ def test_a_second_life_says_so_and_gives_no_id_again(tmp_path):
             ids = packet.message.track_table()["id"].tolist()
         seen += ids
     assert seen == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_motion_since_a_frame_that_was_lost_on_the_way_is_not_believed(named):
+    """Under a pan of 15 px a frame, tracks keep their numbers over a lost frame if its motion is taken for unknown."""
+    stage, shown, trusted = TrackStage(TrackConfig(), "unused", 0.5), [], []
+    for seq in (k for k in range(60) if k != 40):
+        ego = EgoMotion(matrix=(1.0, 0.0, -15.0, 0.0, 1.0, 0.0), ok=True, since=max(0, seq - 1) if named else None)
+        table = rows(
+            DETECTION_DTYPE,
+            *(
+                {"x": x - 15 * seq, "y": y, "score": 0.9, "snr": 20}
+                for x, y in ((1900 + seq / 2, 100), (1850 - seq, 180))
+            ),
+        )
+        header = frame_header((256, 2000), seq=seq, pts=seq / 30)
+        (out,) = stage.process([Packet(Detected(header=header, ego=ego, detections=table.tobytes()))])
+        tracks = out.message.track_table()
+        shown.append(tracks["id"][tracks["state"] != TENTATIVE].tolist())
+        trusted.append(out.message.ego.ok)
+    assert (shown[-1] == shown[39] == [1, 2]) == named
+    assert trusted == [not named or k != 40 for k in range(59)]
 
 
 @pytest.mark.parametrize(
