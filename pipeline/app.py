@@ -13,7 +13,7 @@ from pipeline import __version__, private
 from pipeline import config as configuration
 from pipeline.capture.address import redact, source_ids
 from pipeline.capture.factory import open_source
-from pipeline.detect.masks import ALL
+from pipeline.detect.masks import check_names
 from pipeline.errors import ConfigError, StageError
 from pipeline.health.server import Health
 from pipeline.progress import Progress
@@ -35,9 +35,7 @@ def run(addresses: Sequence[str], config_file: Path | None, settings: Sequence[s
     for address in addresses:
         open_source(address, config.capture)  # refuses what is no address before anything starts
     sources = dict(zip(source_ids(addresses), addresses, strict=True))
-    if unknown := config.detect.masks.keys() - {ALL, *sources}:
-        known = ", ".join(sources)
-        raise ConfigError(f"detect.masks: no source is named {', '.join(sorted(unknown))}; there is {known}")
+    check_names(config.detect.masks, sources)
     if out is not None:
         claim(out)
         write_record(out / "run.json", run_record(config, sources, __version__, None))

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 import nets
+from pipeline.capture.address import source_ids
 from pipeline.capture.factory import open_source
 from pipeline.config import Config
 from pipeline.detect.backends import artefact, available
@@ -44,7 +45,7 @@ _decoder = msgspec.msgpack.Decoder(list[list[Detected]])
 def detect(
     address: str, config: Config, thresholds: Sequence[float | None], frames: int | None = None
 ) -> Iterator[list[Detected]]:
-    """Detect at several thresholds; the network sees every frame once.
+    """Detect at several thresholds; the network sees every frame once. The source has the name it would have in a run.
 
     Args:
         address: of the file.
@@ -56,6 +57,7 @@ def detect(
         what is detected in a frame at each threshold.
     """
     keep_freed_memory()
+    (name,) = source_ids([address])
     source = open_source(address, config.capture)
     preprocess = PreprocessStage(config.detect.weights, config.preprocess.ego_motion, config.detect.moving)
     sweep = _Sweep(config.detect)
@@ -65,7 +67,7 @@ def detect(
         sweep.open()
         seq = 0
         while (frames is None or seq < frames) and (grab := source.grab()) is not None:
-            (prepared,) = preprocess.process([grab.packet("replay", "video", seq)])
+            (prepared,) = preprocess.process([grab.packet("replay", name, seq)])
             yield [_detected(packet) for packet in sweep.at(prepared, thresholds)]
             seq += 1
     finally:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from nets.manifest import FOLDER, sha256
+from pipeline.capture.address import source_ids
 from pipeline.config import load
 from pipeline.errors import ConfigError
 from pipeline.messages import Detected
@@ -49,6 +50,15 @@ def test_kept_detections_give_the_same_tracks_and_other_settings_are_kept_apart(
     next(frames.iterdir()).touch()
     kept.detect(str(frames), config, [None])
     assert len(list((tmp_path / "kept").iterdir())) == 5
+
+
+def test_a_recording_has_its_name_and_the_masks_of_that_name(frames: Path, tmp_path: Path) -> None:
+    mast = shutil.copytree(frames, tmp_path / "Mast 1")
+    config = load(None, [*WORDS, "detect.masks={mast-1: [[[-1, -1], [96, -1], [96, 64], [-1, 64]]]}"])
+    for folder, name in ((mast, "mast-1"), (frames, *source_ids([str(frames)]))):
+        seen = [message for (message,) in detect(str(folder), config, [None])]
+        assert {message.header.source for message in seen} == {name}
+        assert any(len(message.table()) for message in seen) == (name != "mast-1")
 
 
 def test_other_code_detects_anew(frames: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
