@@ -41,7 +41,7 @@ class LatencyBuckets(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SourceReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the last stage knows of one source.
+    """What the last stage knows of one source, and the tracker of its scene.
 
     Attributes:
         delivered: frames written.
@@ -52,6 +52,8 @@ class SourceReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         newest_ns: monotonic ns at which the newest frame delivered was captured; 0 before the first.
         ego_ok: frames whose ego-motion estimate was trusted.
         tracks: in the newest frame, by state.
+        places: in the picture that the tracker knows for what stands there, in the ``scene`` or on the ``sensor``; from
+            the track stage alone.
         end: why the source ended; empty while it runs.
         error: one line, if it failed.
     """
@@ -64,6 +66,7 @@ class SourceReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     newest_ns: int = 0
     ego_ok: int = 0
     tracks: Mapping[str, int] = {}
+    places: Mapping[str, int] = {}
     end: Literal["", "finished", "stopped", "failed"] = ""
     error: str = ""
 
@@ -77,7 +80,7 @@ class StageState(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
         error: one line and ``exit_code`` above 0 once something has gone wrong.
         lost: frames lost inside the stage, by source and cause.
         queues: loss accounts of the stage's outgoing queue, by source.
-        reports: results by source; of the last stage only.
+        reports: results by source; of the last stage, and of the track stage.
         length: frames the medium says it holds; of capture stages only, where known.
         facts: backend, device and the like, for the run's record.
         rejected: control messages to the outgoing queue that made no sense.

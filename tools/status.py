@@ -77,7 +77,8 @@ def _source(id_: str, source: SourceStatus) -> list[str]:
         f"{source.in_flight} in flight",
         f"    {source.fps:.1f} fps, newest {age}, p95 {latency.p95 if latency else 0:.0f} ms, "
         f"ego-motion trusted {ego:.0%}, {source.tracks.get('confirmed', 0)} tracks now, "
-        f"{source.tracks_confirmed} ever",
+        f"{source.tracks_confirmed} ever, standing: {source.places.get('scene', 0)} in the scene, "
+        f"{source.places.get('sensor', 0)} on the sensor",
     ]
 
 

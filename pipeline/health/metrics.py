@@ -94,6 +94,7 @@ def _sources(sources: Mapping[str, SourceStatus]) -> Iterator[Metric]:
     ego = CounterMetricFamily("irst_ego_motion_ok", "Frames with a trusted ego-motion", labels=["source"])
     tracks = GaugeMetricFamily("irst_tracks", "Tracks in the newest frame", labels=["source", "state"])
     confirmed = CounterMetricFamily("irst_tracks_confirmed", "Tracks ever confirmed", labels=["source"])
+    places = GaugeMetricFamily("irst_clutter_places", "Places known for what stands there", labels=["source", "on"])
     latency = HistogramMetricFamily("irst_latency_seconds", "Capture to a stage's end", labels=["source", "stage"])
     for id_, source in sources.items():
         captured.add_metric([id_], source.captured)
@@ -111,7 +112,9 @@ def _sources(sources: Mapping[str, SourceStatus]) -> Iterator[Metric]:
         for state, count in source.tracks.items():
             tracks.add_metric([id_, state], count)
         confirmed.add_metric([id_], source.tracks_confirmed)
+        for where, count in source.places.items():
+            places.add_metric([id_, where], count)
         for stage, known in source.buckets.items():
             bounds = [*zip(map(str, LATENCY_BOUNDS_S), known.counts, strict=True), ("+Inf", known.count)]
             latency.add_metric([id_, stage], bounds, known.sum_s)
-    yield from (captured, delivered, dropped, lost, in_flight, up, fps, age, ego, tracks, confirmed, latency)
+    yield from (captured, delivered, dropped, lost, in_flight, up, fps, age, ego, tracks, confirmed, places, latency)

@@ -61,6 +61,7 @@ class SourceStatus(Struct, frozen=True, kw_only=True):
         ego_ok: frames whose ego-motion estimate was trusted.
         tracks: in the newest frame, by state.
         tracks_confirmed: distinct tracks ever confirmed.
+        places: known for what stands there, in the ``scene`` or on the ``sensor``; empty while no tracker has it.
         end, error: why it ended; empty while it runs.
     """
 
@@ -77,6 +78,7 @@ class SourceStatus(Struct, frozen=True, kw_only=True):
     ego_ok: int
     tracks: Mapping[str, int]
     tracks_confirmed: int
+    places: Mapping[str, int]
     end: str
     error: str
 
@@ -170,6 +172,7 @@ def _stage(watch: Watch, watches: Mapping[str, Watch], pace: Pace) -> StageStatu
 
 def _source(supervisor: Supervisor, id_: str, report: SourceReport, now_ns: int) -> SourceStatus:
     account, capture = supervisor.account(id_), supervisor.states.get(f"capture.{id_}")
+    track = supervisor.states.get("track")
     return SourceStatus(
         medium=capture.facts.get("state", "") if capture is not None else "",
         captured=account.entered,
@@ -184,6 +187,7 @@ def _source(supervisor: Supervisor, id_: str, report: SourceReport, now_ns: int)
         ego_ok=report.ego_ok,
         tracks=report.tracks,
         tracks_confirmed=report.tracks_confirmed,
+        places=track.reports[id_].places if track is not None and id_ in track.reports else {},
         end=report.end,
         error=redact(report.error),
     )

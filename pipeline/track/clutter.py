@@ -11,6 +11,7 @@ everywhere. It is told by having been at the very same pixel when the camera loo
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
 import cv2
@@ -141,6 +142,22 @@ class ClutterMap:
             new |= undecided & ~stood & self._in_view(poses[0], points)
         sensor = self._on_sensor(points)
         return (new | self._blind) & ~sensor, familiar | sensor
+
+    def known(self) -> tuple[int, int]:
+        """How many places in the picture are known: that stand in the scene, and on the sensor; close ones are one."""
+        fixed = self._on_sensor(self._pixels)
+        old = ~fixed & (self._age >= self._config.recent_s[0])
+        return self._count(self._places[old]), self._count(self._pixels[fixed])
+
+    def _count(self, places: Array) -> int:
+        """How many groups the places in the picture (n, 2) form on a grid of half the reach."""
+        side = self._config.reach_px / 2
+        height, width = (math.ceil(length / side) for length in self._shape)
+        column, row = np.floor((places + 0.5) / side).T.astype(int)
+        inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+        taken = np.zeros((height, width), np.uint8)
+        taken[row[inside], column[inside]] = 1
+        return int(cv2.connectedComponents(taken, connectivity=8)[0]) - 1
 
     def _on_sensor(self, points: Array) -> Flags:
         """Points at a pixel where something was detected while another part of the scene was there."""

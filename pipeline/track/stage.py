@@ -107,5 +107,5 @@ class TrackStage:
         return {}
 
     def reports(self) -> Mapping[str, SourceReport]:
-        """Not the last stage."""
-        return {}
+        """The places that each source's tracker knows; all else is told by the last stage."""
+        return {source: SourceReport(places=place.tracker.places()) for source, place in self._places.items()}

@@ -34,6 +34,7 @@ from pipeline.track.meeting import BEHIND_S, MERGED_SIGMA, meet
 from pipeline.track.memory import LostTargets
 from pipeline.track.rate import StartScore
 
+PLACES = ("scene", "sensor")
 MIN_DT = 1e-3
 """What passes, s, where the clock says that nothing does."""
 _INTERVALS = 5
@@ -83,6 +84,10 @@ class Tracker:
         self._births: Array = np.empty((0, 2))
         self._tracks: Table = np.empty(0, TRACK_DTYPE)
         self._life: Table = np.empty(0, lifecycle.LIFE_DTYPE)
+
+    def places(self) -> dict[str, int]:
+        """How many places in the picture are known for what stands there, by where that is fixed."""
+        return dict(zip(PLACES, self._clutter.known(), strict=True))
 
     def step(self, detections: Table, dt: float, ego: EgoMotion, noisy: float = 0.0) -> Table:
         """Take in one frame.

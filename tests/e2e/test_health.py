@@ -90,6 +90,7 @@ def test_what_happens_to_a_run_can_be_seen(runtime: Path, monkeypatch: pytest.Mo
             assert list(source.buckets["track"].counts) == sorted(source.buckets["track"].counts)
         assert seen.sources["demo"].dropped == {}
         asked.until(lambda s: sum(s.sources["demo"].tracks.values()) > 0)
+        asked.until(lambda s: all(set(source.places) == {"scene", "sensor"} for source in s.sources.values()))
 
         stranger = zmq.Context()
         with stranger.socket(zmq.DEALER) as socket_:

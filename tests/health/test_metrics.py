@@ -19,7 +19,7 @@ STAGE = StageStatus(
 )  # fmt: skip
 SOURCE = SourceStatus(
     medium="open", captured=0, delivered=0, dropped={}, lost={}, in_flight=0, fps=0.0, newest_age_s=None, latency_ms={},
-    buckets={}, ego_ok=0, tracks={}, tracks_confirmed=0, end="", error="",
+    buckets={}, ego_ok=0, tracks={}, tracks_confirmed=0, places={}, end="", error="",
 )  # fmt: skip
 FOUR_MS = LatencyBuckets(counts=(1,) * len(LATENCY_BOUNDS_S), count=1, sum_s=0.004)
 
@@ -55,6 +55,7 @@ def samples(of: RunStatus) -> dict[tuple[str, ...], float]:
         ("ego_ok", 9, ("irst_ego_motion_ok_total", "cam"), 9),
         ("tracks", {"confirmed": 2}, ("irst_tracks", "cam", "confirmed"), 2),
         ("tracks_confirmed", 6, ("irst_tracks_confirmed_total", "cam"), 6),
+        ("places", {"sensor": 3}, ("irst_clutter_places", "cam", "sensor"), 3),
     ],
 )
 def test_every_figure_of_a_source_moves_its_sample(
@@ -101,7 +102,7 @@ def test_no_field_is_forgotten() -> None:
         "newest_age_s",
         "buckets",
     }
-    tested |= {"ego_ok", "tracks", "tracks_confirmed"}
+    tested |= {"ego_ok", "tracks", "tracks_confirmed", "places"}
     assert {field.name for field in msgspec.structs.fields(SourceStatus)} - tested == {"latency_ms", "error"}
     tested = {"state", "beat_age_s", "backlog", "restarts", "rejected", "duplicates", "rss_bytes"}
     tested |= {"rate", "expected_rate", "idle_share", "slow"}

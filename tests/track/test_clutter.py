@@ -298,6 +298,20 @@ def test_a_target_that_the_camera_follows_is_confirmed_and_held():
     assert len(known[25]) == 1
 
 
+def test_the_places_that_are_known_are_counted_while_they_are_in_the_picture():
+    """Posts move out to the left, 20 px a second, a dead pixel stays; what is new is not yet known."""
+    clutter, counts = ClutterMap(ClutterConfig(), SHAPE), []
+    for t in range(100):
+        moved = np.array([-2.0 * t, 0.0])
+        clutter.move(0.1, PAN.matrix, True)
+        clutter.add(np.concatenate([jittered(POSTS + moved, t, 0.3), jittered(DEAD, t, 0.1)]))
+        counts.append(clutter.known())
+    assert counts[4] == (0, 0)
+    assert counts[15] == (3, 1)
+    assert counts[60] == (2, 1), "the post at 40 px has left"
+    assert counts[99] == (1, 1)
+
+
 def test_a_target_that_the_camera_follows_is_found_again_though_it_stood_on_the_sensor():
     held, nothing = np.array([[160.0, 128.0]]), np.empty((0, 2))
     points = [nothing if 60 <= t < 120 else jittered(held, t, 0.2) for t in range(150)]

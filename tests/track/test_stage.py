@@ -9,9 +9,10 @@ import pytest
 import nets
 from pipeline.journal import Journal
 from pipeline.messages import DETECTION_DTYPE, TENTATIVE, Detected, EgoMotion, Packet
+from pipeline.track.clutter import ClutterConfig
 from pipeline.track.config import TrackConfig
 from pipeline.track.stage import TrackStage
-from tests.messages import KNOWN, frame_header, rows
+from tests.messages import KNOWN, end, frame_header, rows
 
 
 def detected(seq, *spots):
@@ -36,6 +37,22 @@ def test_a_second_life_says_so_and_gives_no_id_again(tmp_path):
             ids = packet.message.track_table()["id"].tolist()
         seen += ids
     assert seen == [1, 2, 3, 4, 5, 6]
+
+
+def test_the_stage_tells_what_stands_before_each_camera_until_its_source_ends():
+    stage = TrackStage(TrackConfig(clutter=ClutterConfig(few=1)), "unused", 0.5)
+    ego = EgoMotion(ok=True)
+    for seq in range(30):
+        for source, spots in (("a", [(10, 10), (40, 40)]), ("b", [])):
+            packet = detected(seq, *spots)
+            header = msgspec.structs.replace(packet.message.header, source=source)
+            list(stage.process([Packet(msgspec.structs.replace(packet.message, header=header, ego=ego))]))
+    assert {source: report.places for source, report in stage.reports().items()} == {
+        "a": {"scene": 2, "sensor": 0},
+        "b": {"scene": 0, "sensor": 0},
+    }
+    list(stage.process([end("a")]))
+    assert list(stage.reports()) == ["b"]
 
 
 @pytest.mark.parametrize("named", [True, False])
