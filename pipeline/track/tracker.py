@@ -9,7 +9,6 @@ import numpy as np
 
 from pipeline.carry import carry, carry_back
 from pipeline.messages import (
-    COASTING,
     CONFIRMED,
     DETECTION_DTYPE,
     IDENTITY,
@@ -46,7 +45,8 @@ class Tracker:
 
     High-score detections are offered to all tracks and may start new ones. Low-score detections may only keep
     confirmed tracks that were seen in the frame before (ByteTrack, Zhang et al. 2022): offered to coasting
-    tracks, clutter keeps the lost ones alive. The result does not depend on the order of the detections.
+    tracks, clutter keeps the lost ones alive, and offered to tentative ones, those that clutter has started. The
+    result does not depend on the order of the detections.
 
     Args:
         config: of the tracker.
@@ -165,7 +165,7 @@ class Tracker:
         high = score >= self._high
         rows, columns = assign(near.only(high[near.columns]), config.gate)
         low = (score >= self._low) & ~high
-        waiting = (self._life["hits"] >= config.confirm_hits) & (self._tracks["state"] != COASTING)
+        waiting = self._tracks["state"] == CONFIRMED
         waiting[rows] = False
         more_rows, more_columns = assign(near.only(low[near.columns] & waiting[near.rows]), config.gate)
         return np.concatenate([rows, more_rows]), np.concatenate([columns, more_columns])

@@ -94,13 +94,15 @@ def test_a_hovering_target_that_was_lost_is_found_again():
     assert first_confirmed(tables[180:], lambda t: (100.0, 50.0)) == 2
 
 
-def test_low_scores_keep_what_stands_as_they_keep_what_is_known():
+@pytest.mark.parametrize("posts", [2, 3])
+def test_low_scores_keep_what_is_confirmed_and_not_what_stands(posts):
     tracker = Tracker(CONFIG, 0.5, SHAPE)
     for t in range(60):
-        table = rows(POSTS)
+        table = rows(POSTS[:posts])
         table["score"] = 0.9 if t < 5 else 0.3
         out = tracker.step(table, DT, STILL)
-    assert out["id"].tolist() == [1, 2, 3]
+        assert (out["state"] == (CONFIRMED if posts == 2 else TENTATIVE)).all() or t < 2
+    assert out["id"].tolist() == ([1, 2] if posts == 2 else [])
 
 
 def pan(t):
