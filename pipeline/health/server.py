@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import sys
 import threading
 import time
@@ -11,6 +13,7 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from socketserver import BaseServer, TCPServer, ThreadingMixIn, UnixStreamServer
 from types import TracebackType
+from typing import Any
 
 import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -23,7 +26,10 @@ from pipeline.supervisor import Supervisor
 
 REFRESH_NS = 250_000_000
 DEAF_NS = 5_000_000_000
-CLIENT_TIMEOUT_S = 5.0
+MAX_CLIENTS = 64
+"""Connections at once to each address; one more is closed unheard."""
+CLIENT_S = 5.0
+"""From being let in to having read the answer; then the connection is cut."""
 TEXT = "text/plain; charset=utf-8"
 Answer = tuple[HTTPStatus, str, bytes]
 
@@ -63,11 +69,15 @@ class Health:
         self._serve(_UnixServer(str(path), _handler(self)))
 
     def update(self, supervisor: Supervisor) -> None:
-        """Look at the run again, at most four times a second; called in the supervisor's thread."""
+        """Look at the run again, at most four times a second; called in the supervisor's thread.
+
+        Where the system does not let it look (no descriptor is left, say), the last status grows old instead.
+        """
         now_ns = time.monotonic_ns()
         if now_ns - self._seen_ns >= REFRESH_NS:
-            self._status = observe(supervisor, now_ns, self._config.max_age_s)
-            self._seen_ns = now_ns
+            with contextlib.suppress(OSError):
+                self._status = observe(supervisor, now_ns, self._config.max_age_s)
+                self._seen_ns = now_ns
 
     def answer(self, path: str) -> Answer:
         """Status code, content type and body for a path."""
@@ -110,17 +120,42 @@ class Health:
             server.server_close()
 
 
-class _Threads(ThreadingMixIn):
+class _Threads(ThreadingMixIn, TCPServer):
+    """A thread for every connection, as long as there are not too many and none takes too long."""
+
     daemon_threads = True
     request_queue_size = 64
+
+    def __init__(self, address: Any, handler: type[BaseHTTPRequestHandler]) -> None:
+        self._since: dict[Any, float] = {}
+        super().__init__(address, handler)
+
+    def verify_request(self, request: Any, client_address: object) -> bool:
+        """Whether there is room for one more."""
+        if room := len(self._since) < MAX_CLIENTS:
+            self._since[request] = time.monotonic()
+        return room
+
+    def service_actions(self) -> None:
+        """Wake the threads of those whose time is over: a time-out of the socket begins anew with every byte."""
+        due = time.monotonic() - CLIENT_S
+        for request, since in list(self._since.items()):
+            if since < due:
+                with contextlib.suppress(OSError):  # it has just gone by itself
+                    request.shutdown(socket.SHUT_RDWR)
+
+    def close_request(self, request: Any) -> None:
+        """Make room."""
+        super().close_request(request)
+        self._since.pop(request, None)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that hangs up or falls silent is no error of the run."""
         if not isinstance(sys.exception(), OSError):
-            super().handle_error(request, client_address)  # type: ignore[misc]
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
 
 
-class _TcpServer(_Threads, TCPServer):
+class _TcpServer(_Threads):
     allow_reuse_address = True
 
 
@@ -130,8 +165,6 @@ class _UnixServer(_Threads, UnixStreamServer):
 
 def _handler(health: Health) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
-        timeout = CLIENT_TIMEOUT_S
-
         def do_GET(self) -> None:
             code, kind, body = health.answer(self.path.partition("?")[0])
             self.send_response(code)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import resource
 import socket
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from pipeline.health import client
+from pipeline.config import Config
+from pipeline.health import client, server
 from pipeline.health.config import HealthConfig
 from pipeline.health.server import Health
+from pipeline.supervisor import Supervisor
 from tests.conftest import wait_until
 
 
@@ -27,3 +32,58 @@ def test_clients_that_hang_up_are_no_error_of_the_run(tmp_path: Path, capfd: pyt
         assert client.ask(door, "/healthz") == (503, b"starting\n")
         wait_until(lambda: threading.active_count() <= before + 1)
     assert capfd.readouterr().err == ""
+
+
+def knock(door: Path, question: bytes = b"") -> socket.socket:
+    caller = socket.socket(socket.AF_UNIX)
+    caller.settimeout(20)
+    caller.connect(str(door))
+    caller.sendall(question)
+    return caller
+
+
+def test_only_so_many_are_let_in_and_the_next_as_soon_as_one_has_left(tmp_path: Path) -> None:
+    door = tmp_path / "door"
+    with Health(HealthConfig()) as health, contextlib.ExitStack() as callers:
+        health.open_door(door)
+        silent = [callers.enter_context(knock(door)) for _ in range(server.MAX_CLIENTS)]
+        assert callers.enter_context(knock(door)).recv(1) == b""
+        silent[0].close()
+
+        def heard() -> bool:
+            with knock(door, b"GET /healthz HTTP/1.0\r\n\r\n") as caller, contextlib.suppress(ConnectionError):
+                return caller.recv(100).startswith(b"HTTP/1.0 503")
+            return False
+
+        wait_until(heard)
+
+
+def test_a_client_that_keeps_talking_and_never_asks_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "CLIENT_S", 0.3)
+    door = tmp_path / "door"
+    before = threading.active_count()
+    with Health(HealthConfig()) as health:
+        health.open_door(door)
+        with knock(door, b"GET /healthz HTTP/1.0\r\n") as caller:
+            with pytest.raises(BrokenPipeError):
+                wait_until(lambda: caller.sendall(b"X"))
+            wait_until(lambda: threading.active_count() <= before + 1)
+
+
+def test_without_a_descriptor_left_the_last_status_stays(tmp_path: Path) -> None:
+    supervisor = Supervisor(Config(), [("demo", "test://demo")], None)
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        with Health(HealthConfig()) as health:
+            health.update(supervisor)
+            known = health.answer("/status")
+            time.sleep(server.REFRESH_NS / 1e9)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (3, limit[1]))
+            health.update(supervisor)
+            resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+            assert health.answer("/status") == known
+            health.update(supervisor)
+            assert health.answer("/status") != known
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+        supervisor._clean_up()
