@@ -43,7 +43,9 @@ class StagePlan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         session: name of the run.
         sources: ids of the sources that come through; for capture, its own.
         inputs, output: endpoints of its queues.
-        credits: frames under way to it from each input, or its input's share of its batch if that is more.
+        credits: frames under way to it from each input.
+        per_source: of what it sends, frames of one source that may be under way at once; none: as many as there are
+            credits.
         control: endpoint of the supervisor's switchboard.
         journal: file for the numbers that outlive the stage.
         attempt: times that the stage has died before.
@@ -61,6 +63,7 @@ class StagePlan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     inputs: tuple[str, ...] = ()
     output: str | None = None
     credits: int = 1
+    per_source: int | None = None
     control: str
     journal: str
     attempt: int = 0
@@ -115,7 +118,10 @@ def plan(
 
     ids = tuple(id_ for id_, _ in sources)
     policies = {id_: config.queue.policy_for(is_live(address)) for id_, address in sources}
-    credits = config.queue.granted(lossless=set(policies.values()) <= {Policy.LOSSLESS})
+    lossless = set(policies.values()) <= {Policy.LOSSLESS}
+    granted = config.queue.granted(lossless)
+    # One camera that filled a batch would wait for itself: its frames grow older by every one of them.
+    batch = config.detect.batch_size if lossless else min(config.detect.batch_size, len(ids))
     inputs = tuple(endpoint(f"c{i}", captures[id_], where["preprocess"]) for i, id_ in enumerate(ids))
     plans = [
         StagePlan(
@@ -144,7 +150,8 @@ def plan(
                 sources=ids,
                 inputs=inputs,
                 output=output,
-                credits=credits,
+                credits=max(granted, batch) if role == "detect" else granted,
+                per_source=None if lossless else granted,
                 control=control[where[role]],
                 journal=str(folder / f"{role}.journal"),
                 out=str(out) if out is not None and role == "sinks" else None,
@@ -195,9 +202,10 @@ def _loop(plan: StagePlan, context: zmq.Context[zmq.Socket[bytes]], link: Link) 
         )
         return CaptureLoop(plan.name, source, id_, plan.session, plan.policy, door, link, context, row)
     stage = _build(plan, link, journal)
-    output = Sender(context, plan.output, session=plan.session) if plan.output is not None else None
-    credits = max(plan.credits, -(-stage.batch_size // len(plan.inputs)))
-    inputs = [Receiver(context, endpoint, plan.session, credits) for endpoint in plan.inputs]
+    output = None
+    if plan.output is not None:
+        output = Sender(context, plan.output, session=plan.session, per_source=plan.per_source)
+    inputs = [Receiver(context, endpoint, plan.session, plan.credits) for endpoint in plan.inputs]
     return StageLoop(plan.name, stage, inputs, output, link, plan.sources, plan.session)
 
 

@@ -88,6 +88,7 @@ class Sender:
         refusal: what a second receiver is told while the first is there (ipc and tcp); None lets it take the
             first one's place.
         slot_bytes: smallest picture that another process of this machine gets by shared memory.
+        per_source: credits that messages of one source may hold at once; None: all.
 
     Attributes:
         rejected: control messages that made no sense.
@@ -106,8 +107,9 @@ class Sender:
         configure: Callable[[zmq.Socket[bytes]], None] = lambda socket: None,
         refusal: Packet | None = None,
         slot_bytes: int = LEAST_BYTES,
+        per_source: int | None = None,
     ) -> None:
-        self._session, self._refusal = session, refusal
+        self._session, self._refusal, self._per_source = session, refusal, per_source
         self._policies = dict(policies or {})
         self._staleness_ns = int(staleness_s * 1e9)
         self._clock = clock
@@ -254,7 +256,7 @@ class Sender:
         """Send against credits, sources in turn; drop what has grown stale."""
         self._drop_stale()
         while len(self._under_way) - len(self._worked_off) < self._credits:
-            source = next((source for source, queue in self._waiting.items() if queue), None)
+            source = next((source for source, queue in self._waiting.items() if queue and self._may(source)), None)
             if source is None:
                 return
             queue = self._waiting.pop(source)
@@ -272,6 +274,12 @@ class Sender:
                 return
             queue.popleft()
             self._under_way[key_of(item.packet.message)] = item._replace(sent_ns=self._clock())
+
+    def _may(self, source: str) -> bool:
+        """Whether one more message of a source may hold a credit."""
+        if self._per_source is None:
+            return True
+        return sum(key[0] == source for key in self._under_way.keys() - self._worked_off) < self._per_source
 
     def _drop_stale(self) -> None:
         now, way_ns = self._clock(), sorted(self._ways_ns)[len(self._ways_ns) // 2]

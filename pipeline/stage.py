@@ -153,7 +153,8 @@ class StageLoop:
             for receiver in self._inputs:
                 while len(batch) < self._stage.batch_size and (packet := receiver.receive()) is not None:
                     batch.append((receiver, packet))
-            self._inputs.append(self._inputs.pop(0))  # no input is first for ever
+            heard = {receiver for receiver, _ in batch}
+            self._inputs.sort(key=lambda receiver: receiver in heard)  # who was heard goes to the end of the line
             self._attend()
             enough = min(self._stage.batch_size, len(self._open_sources))
             if not batch:

@@ -30,7 +30,8 @@ class DetectConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         artefact: manifest of a network that ``tools.export`` made of these weights, to run instead of them; or name
             of a shipped one. None: ``auto`` takes one that lies beside the weights.
         threads: of the CPU for the network; none means all cores.
-        batch_size: frames, of any sources, that a GPU gets at once; a CPU gets them one by one.
+        batch_size: frames that a GPU gets at once, of any sources where all are lossless, else one of each; a CPU gets
+            them one by one.
         window_ms: how long to wait for a full batch.
         tile: side in px; larger pictures are cut into tiles.
         tile_overlap: px that neighbouring tiles share at least.

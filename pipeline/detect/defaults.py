@@ -1,4 +1,4 @@
-"""Which weights a run takes where nobody names any: the best that keep up with a camera on its device."""
+"""What the device decides: weights where nobody names any, the best that keep up with a camera, and batches."""
 
 from __future__ import annotations
 
@@ -11,14 +11,18 @@ ON_CPU = "edge"
 
 
 def settle(config: DetectConfig) -> DetectConfig:
-    """The settings with a name in the place of ``weights: auto``; all others as they are.
+    """The settings with what the device decides; all others as they are.
+
+    On a CPU batches are of one frame: it runs one after another, and the first would wait for the last.
 
     Two cores do not run MSHNet at the rate of a camera (docs/performance.md), and a live source drops what is not
     looked at in time: what it sees better there, it sees too seldom.
     """
-    if config.weights != AUTO:
+    if config.weights != AUTO and config.batch_size == 1:
         return config
-    return msgspec.structs.replace(config, weights=ON_GPU if _on_gpu(config.device) else ON_CPU)
+    on_gpu = _on_gpu(config.device)
+    weights = config.weights if config.weights != AUTO else ON_GPU if on_gpu else ON_CPU
+    return msgspec.structs.replace(config, weights=weights, batch_size=config.batch_size if on_gpu else 1)
 
 
 def _on_gpu(device: str) -> bool:

@@ -17,6 +17,12 @@ def test_without_a_device_it_is_the_one_that_is_there():
     assert settle(DetectConfig()).weights == ("mshnet" if torch.cuda.is_available() else "edge")
 
 
+@pytest.mark.parametrize(("device", "batch"), [("cpu", 1), ("cuda", 8)])
+@pytest.mark.parametrize("weights", ["auto", "mshnet"])
+def test_a_cpu_takes_no_batches(device, batch, weights):
+    assert settle(DetectConfig(device=device, weights=weights, batch_size=8)).batch_size == batch
+
+
 def test_weights_that_are_named_stay():
     named = DetectConfig(device="cpu", weights="mshnet")
     assert settle(named) is named

@@ -32,6 +32,28 @@ def test_frames_wait_before_stages_only_where_none_is_dropped(
 
 
 @pytest.mark.parametrize(
+    ("addresses", "settings", "credits", "per_source"),
+    [
+        (["a.mp4"], [], 8, None),
+        (["a.mp4", "test://sky"], ["detect.device=cpu"], 2, None),
+        (["test://sea?live=1"], [], 1, 1),
+        (["test://sea?live=1", "test://sky?live=1", "a.mp4"], [], 3, 1),
+        (["test://sea?live=1"] * 9, [], 8, 1),
+        (["test://sea?live=1"] * 9, ["detect.device=cpu"], 1, 1),
+        (["test://sea?live=1"] * 2, ["queue.credits=3"], 3, 3),
+    ],
+)
+def test_a_batch_is_filled_by_one_source_only_where_no_frame_is_dropped(
+    addresses: list[str], settings: list[str], credits: int, per_source: int | None
+) -> None:
+    sources = list(zip("abcdefghi", addresses, strict=False))
+    config = load(None, ["detect.device=cuda", "detect.batch_size=8", *settings])
+    plans = {one.role: one for one in plan(config, sources, None, "s", Path("/tmp/x"), {"thread": "t", "process": "p"})}
+    assert (plans["detect"].credits, plans["preprocess"].per_source) == (credits, per_source)
+    assert plans["preprocess"].credits == plans["track"].credits == config.queue.granted(per_source is None)
+
+
+@pytest.mark.parametrize(
     ("address", "settings", "waits"),
     [
         ("a.mp4", [], True),

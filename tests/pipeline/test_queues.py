@@ -123,6 +123,25 @@ def test_bounded_reckons_with_the_way_to_the_next_stage(context: zmq.Context) ->
     receiver.close()
 
 
+def test_no_source_holds_more_than_its_part_of_the_credits(context: zmq.Context, endpoint: str) -> None:
+    sender = Sender(context, endpoint, per_source=1)
+    receiver = Receiver(context, sender.endpoint, SESSION, credits=3)
+    for seq in range(3):
+        sender.offer(frame("a", seq))
+    sender.offer(frame("b", 0))
+    pump_until(sender, lambda: sender.waiting() == 2)
+    got = [receiver.receive(1.0) for _ in range(2)]
+    assert {key_of(packet.message) for packet in got if packet} == {("a", 0), ("b", 0)}
+    assert receiver.receive(0.1) is None, "there is a credit left, but not for this source"
+    assert got[0] is not None
+    receiver.release(got[0])
+    pump_until(sender, lambda: sender.waiting() == 1)
+    second = receiver.receive(1.0)
+    assert second is not None and key_of(second.message) == ("a", 1)
+    sender.close()
+    receiver.close()
+
+
 def test_credits_bound_what_is_under_way(context: zmq.Context, endpoint: str) -> None:
     sender = Sender(context, endpoint)
     receiver = Receiver(context, sender.endpoint, SESSION, credits=3)

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 
 import pytest
+from msgspec.structs import replace
 
 from pipeline.messages import Stamp
 from pipeline.queues import Policy
@@ -93,7 +94,8 @@ def test_recording_through_the_pipeline_and_the_network(context: Context) -> Non
 
 
 def test_recording_in_batches(context: Context) -> None:
-    config = load(context._replace(settings=[*context.settings, "detect.batch_size=4"]))
+    config = load(context)
+    config = replace(config, detect=replace(config.detect, batch_size=4))
     seen = observe(config, ["test://demo?width=96&height=64&frames=24"], context.folder / "out")
     batches = Counter(passage.batch_ns for passage in seen.passages)
     assert sum(batches.values()) == 24 and max(batches.values()) <= 4
