@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +27,16 @@ def real_data(*parts: str) -> Path:
     if not path.exists():
         pytest.skip(f"real data not at hand: {path} (set IRST_DATA)")
     return path
+
+
+def speaks_ipv6() -> bool:
+    """Whether this machine has a loopback address of IPv6."""
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
 
 
 def wait_until(

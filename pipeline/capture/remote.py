@@ -91,7 +91,7 @@ class RemoteCamera:
         """Options of the socket of one connection."""
         socket.reconnect_ivl = -1
         socket.rcvhwm = MAX_UNREAD
-        socket.ipv6 = ":" in self.target.host
+        socket.ipv6 = True  # connects by IPv4 too
         if self.own is not None:
             keys.secure_client(socket, self.own, self._server_key)
 
@@ -123,10 +123,8 @@ class RemoteFeed:
 
     def __init__(self, camera: RemoteCamera) -> None:
         self._camera = camera
-        host = f"[{camera.target.host}]" if ":" in camera.target.host else camera.target.host
-        _resolve(camera.target, camera.name)
+        endpoint = f"tcp://{_host(camera.target, camera.name)}:{camera.target.port}"
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        endpoint = f"tcp://{host}:{camera.target.port}"
         self._receiver = Receiver(self._context, endpoint, None, CREDITS, camera.secure)
         try:
             self._first = self._next(camera.config.open_timeout_s)
@@ -247,11 +245,14 @@ class Timeline:
         return frame, pts
 
 
-def _resolve(target: Target, name: str) -> None:
+def _host(target: Target, name: str) -> str:
+    """Address of the host, by IPv4 where it has both: ZeroMQ would try those of IPv6 alone."""
     try:
-        sockets.getaddrinfo(target.host, target.port, type=sockets.SOCK_STREAM)
+        found = sockets.getaddrinfo(target.host, target.port, type=sockets.SOCK_STREAM)
     except (OSError, UnicodeError):
         raise SourceError(f"{name}: cannot resolve host {target.host}") from None
+    family, *_, address = min(found, key=lambda one: one[0] != sockets.AF_INET)
+    return str(address[0]) if family == sockets.AF_INET else f"[{address[0]}]"
 
 
 def _last_words(end: EndOfSource) -> str:

@@ -58,9 +58,10 @@ class Health:
         self.port: int | None = None
         if config.port is not None:
             try:
-                server = _TcpServer((config.host, config.port), _handler(self))
-            except OSError as error:
-                raise ConfigError(f"health: {config.host}:{config.port}: {error.strerror or error}") from None
+                server = _TcpServer(config.host, config.port, _handler(self))
+            except (OSError, UnicodeError) as error:
+                reason = getattr(error, "strerror", None) or error
+                raise ConfigError(f"health: {config.host}:{config.port}: {reason}") from None
             self.port = server.server_address[1]
             self._serve(server)
 
@@ -157,6 +158,11 @@ class _Threads(ThreadingMixIn, TCPServer):
 
 class _TcpServer(_Threads):
     allow_reuse_address = True
+
+    def __init__(self, host: str, port: int, handler: type[BaseHTTPRequestHandler]) -> None:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        self.address_family, *_, address = min(found, key=lambda one: one[0] != socket.AF_INET)
+        super().__init__(address, handler)
 
 
 class _UnixServer(_Threads, UnixStreamServer):

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import signal
+import socket
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
+from msgspec.structs import replace
 
+from pipeline.capture.config import RemoteConfig
 from pipeline.capture.factory import open_source
 from pipeline.capture.scene import Scene, SceneSpec
 from tests.capture.conftest import read_all
 from tests.capture.remote_host import ENDLESS, QUICK, SCENE, Read, serving
 from tests.capture.servers import free_port
 from tests.capture.streams import error_of
-from tests.conftest import wait_until
+from tests.conftest import speaks_ipv6, wait_until
 
 
 def test_pictures_arrive_as_they_were_with_number_time_and_depth_of_the_other_end() -> None:
@@ -29,6 +34,24 @@ def test_pictures_arrive_as_they_were_with_number_time_and_depth_of_the_other_en
         assert (grab.frame, grab.pts, grab.bit_depth) == (k, k / scene.spec.fps, scene.spec.bit_depth)
     now = time.monotonic_ns()
     assert all(now - 60e9 < grab.mono_ns < now for grab in grabs)
+
+
+@pytest.mark.parametrize("addresses", [["::1"], ["::1", "127.0.0.1"], ["127.0.0.1"]])
+def test_a_name_is_found_by_either_kind_of_address(addresses: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """This machine has no name of IPv6 alone to try, so the resolver is told one."""
+    if "::1" in addresses and not speaks_ipv6():
+        pytest.skip("no IPv6 on this machine")
+    bind = "tcp://[::1]:*" if addresses == ["::1"] else "tcp://127.0.0.1:*"
+    resolve = socket.getaddrinfo
+
+    def resolved(host: str, *words: Any, **options: Any) -> list[Any]:
+        hosts = addresses if host == "camera.test" else [host]
+        return [found for one in hosts for found in resolve(one, *words, **options)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolved)
+    with serving(SCENE, bind=bind) as server:
+        url = f"zmq+tcp://camera.test:{server.url.rpartition(':')[2]}"
+        assert len(read_all(open_source(url, replace(QUICK, remote=RemoteConfig(insecure=True))))) == 8
 
 
 def test_server_that_is_killed_and_started_again_is_taken_up_again(read: Read) -> None:

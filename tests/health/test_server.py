@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import resource
 import socket
 import threading
@@ -12,11 +13,12 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import Config
+from pipeline.errors import ConfigError
 from pipeline.health import client, server
 from pipeline.health.config import HealthConfig
 from pipeline.health.server import Health
 from pipeline.supervisor import Supervisor
-from tests.conftest import wait_until
+from tests.conftest import speaks_ipv6, wait_until
 
 
 def test_clients_that_hang_up_are_no_error_of_the_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -32,6 +34,21 @@ def test_clients_that_hang_up_are_no_error_of_the_run(tmp_path: Path, capfd: pyt
         assert client.ask(door, "/healthz") == (503, b"starting\n")
         wait_until(lambda: threading.active_count() <= before + 1)
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "0.0.0.0", "::"])
+def test_answers_by_either_kind_of_address(host: str) -> None:
+    if ":" in host and not speaks_ipv6():
+        pytest.skip("no IPv6 on this machine")
+    with Health(HealthConfig(host=host, port=0)) as health:
+        asked = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "::1": "[::1]"}.get(host, host)
+        assert client.ask(f"{asked}:{health.port}", "/healthz") == (503, b"starting\n")
+
+
+@pytest.mark.parametrize("host", ["a..b", "256.0.0.1", "no such host"])
+def test_a_host_that_is_none_is_named(host: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(f"health: {host}:0: ")):
+        Health(HealthConfig(host=host, port=0))
 
 
 def knock(door: Path, question: bytes = b"") -> socket.socket:
