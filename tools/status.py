@@ -1,4 +1,6 @@
-"""Tells how the runs of this user on this machine are, or one run at ``host:port``: ``python -m tools.status``.
+"""Tells how the runs of this user on this machine are, or one run at ``host:port``.
+
+    python -m tools.status [HOST:PORT] [--json]
 
 Runs are looked for in ``$XDG_RUNTIME_DIR`` and in the temporary folder (``$TMPDIR``, else ``/tmp``) of whoever asks.
 
@@ -24,7 +26,9 @@ from pipeline.health.status import RunStatus, SourceStatus, StageStatus
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m tools.status", description=(__doc__ or "").split(":")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.status", description=(__doc__ or "").split("\n", maxsplit=1)[0]
+    )
     parser.add_argument("where", nargs="?", metavar="HOST:PORT", help="where a run listens (health.port)")
     parser.add_argument("--json", action="store_true", help="everything, one JSON object a line and run")
     options = parser.parse_args(arguments)

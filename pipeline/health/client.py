@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import socket
+from contextlib import closing
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -39,15 +39,14 @@ def ask(where: Path | str, path: str) -> tuple[int, bytes]:
     Raises:
         SourceError: nobody answers there.
     """
-    connection: Any = _UnixConnection(where) if isinstance(where, Path) else HTTPConnection(where, timeout=TIMEOUT_S)
     try:
-        connection.request("GET", path)
-        response = connection.getresponse()
-        return response.status, response.read()
-    except (OSError, HTTPException) as error:
+        made = _UnixConnection(where) if isinstance(where, Path) else HTTPConnection(where, timeout=TIMEOUT_S)
+        with closing(made) as connection:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            return response.status, response.read()
+    except (OSError, HTTPException, UnicodeError) as error:
         raise SourceError(f"{where}: no answer ({error})") from None
-    finally:
-        connection.close()
 
 
 def status(where: Path | str) -> RunStatus:

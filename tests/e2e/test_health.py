@@ -243,7 +243,11 @@ def test_a_port_that_is_taken_is_named_and_nothing_is_left(runtime: Path) -> Non
 
 
 def test_nobody_there_is_said_in_a_line(runtime: Path) -> None:
-    for words, said in (([], "no run of this user on this machine"), (["127.0.0.1:1"], "127.0.0.1:1: no answer")):
+    nowhere = ("127.0.0.1:1", "127.0.0.1:abc", "host with:80", "a..b:80", "[::1:80")
+    for words, said in (
+        ([], "no run of this user on this machine"),
+        *(([where], f"{where}: no answer") for where in nowhere),
+    ):
         told = tell(*words, runtime=runtime)
         assert told.returncode == 3
         assert told.stderr.startswith(f"status: {said}")
