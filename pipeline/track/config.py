@@ -6,16 +6,17 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from pipeline.messages import MAX_OBJECTS
 from pipeline.track.clutter import ClutterConfig
 
-Positive = Annotated[float, Meta(gt=0)]
-NonNegative = Annotated[float, Meta(ge=0)]
+Positive = Annotated[float, Meta(gt=0, le=10_000)]
+NonNegative = Annotated[float, Meta(ge=0, le=10_000)]
 Score = Annotated[float, Meta(ge=0, le=1)]
-PositiveInt = Annotated[int, Meta(ge=1)]
+PositiveInt = Annotated[int, Meta(ge=1, le=MAX_OBJECTS)]
 
 
 class TrackConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Settings of the tracker. Lengths are px of the source frame, times are seconds.
+    """Settings of the tracker. Lengths are px of the source frame, times are seconds; no value is above 10,000.
 
     Attributes:
         cruise_sigma, accel_sigma: rms change of velocity within one second of a target that flies straight, and of one
