@@ -12,6 +12,7 @@ import socket
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit
 from typing import Literal
 
 import zmq
@@ -22,7 +23,7 @@ from pipeline.capture.factory import is_live, open_source
 from pipeline.capture.stage import CaptureLoop, resume
 from pipeline.config import Config, Where
 from pipeline.cores import usable_cores
-from pipeline.errors import PipelineError, one_line
+from pipeline.errors import ConfigError, PipelineError, one_line
 from pipeline.heap import keep_freed_memory
 from pipeline.journal import Journal
 from pipeline.link import Link, StageState
@@ -32,6 +33,8 @@ from pipeline.stage import Stage, StageLoop
 
 Role = Literal["capture", "preprocess", "detect", "track", "sinks"]
 CHAIN: tuple[Role, ...] = ("preprocess", "detect", "track", "sinks")
+FILES, FILES_OF = 64, {"thread": 10, "process": 6}
+"""Files that this process has open for itself, and for each source by where it is captured: sockets have one each."""
 
 
 class StagePlan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -98,6 +101,9 @@ def plan(
 
     Returns:
         One plan per stage, from the last stage to the captures, the order to start them in.
+
+    Raises:
+        ConfigError: this process may not open the files that so many sources need.
     """
     where = {role: getattr(config.placement, role) for role in CHAIN}
     if config.sinks.display:
@@ -108,6 +114,9 @@ def plan(
         else config.placement.capture
         for id_, address in sources
     }
+    needed, allowed = FILES + sum(FILES_OF[place] for place in captures.values()), getrlimit(RLIMIT_NOFILE)[0]
+    if RLIM_INFINITY != allowed < needed:
+        raise ConfigError(f"{len(sources)} sources need {needed} open files, {allowed} are allowed (see ulimit -n)")
 
     ports = iter(free_ports(len(sources) + len(CHAIN)))
 

@@ -45,7 +45,7 @@ class Supervisor:
         born_ns: monotonic.
 
     Raises:
-        ConfigError: there is no folder for its sockets; nothing is left behind.
+        ConfigError: there is no folder for its sockets, or there are too many sources; nothing is left behind.
     """
 
     def __init__(
@@ -63,6 +63,7 @@ class Supervisor:
         self.folder = private.make()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._context.linger = 0
+        self._context.set(zmq.MAX_SOCKETS, self._context.get(zmq.SOCKET_LIMIT))  # of itself it takes 110 sources
         with ExitStack() as undo:
             undo.callback(shutil.rmtree, self.folder, ignore_errors=True)
             undo.callback(self._context.destroy)

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 
 import pytest
+import zmq
 
-from pipeline.config import load
+from pipeline.config import Config, load
+from pipeline.errors import ConfigError
 from pipeline.graph import free_ports, plan
+from pipeline.supervisor import Supervisor
 
 
 def test_ports_are_different() -> None:
@@ -51,6 +55,35 @@ def test_a_batch_is_filled_by_one_source_only_where_no_frame_is_dropped(
     plans = {one.role: one for one in plan(config, sources, None, "s", Path("/tmp/x"), {"thread": "t", "process": "p"})}
     assert (plans["detect"].credits, plans["preprocess"].per_source) == (credits, per_source)
     assert plans["preprocess"].credits == plans["track"].credits == config.queue.granted(per_source is None)
+
+
+@pytest.mark.parametrize(("address", "most"), [("a.mp4", 46), ("test://sea?live=1", 76)])
+def test_more_sources_than_files_may_be_open_are_refused(address: str, most: int) -> None:
+    def laid_out(count: int) -> int:
+        sources = [(f"s{i}", address) for i in range(count)]
+        return len(plan(Config(), sources, None, "s", Path("/tmp/x"), {"thread": "t", "process": "p"}))
+
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (524, limit[1]))
+    try:
+        assert laid_out(most) == most + 4
+        with pytest.raises(ConfigError, match=rf"{most + 1} sources need \d+ open files, 524 are allowed"):
+            laid_out(most + 1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+
+
+def test_sockets_are_as_many_as_files_may_be_open() -> None:
+    if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < 1400:
+        pytest.skip("no more than 1400 files may be open")
+    supervisor = Supervisor(Config(), [("a", "a.mp4")], None)
+    try:
+        sockets = [supervisor._context.socket(zmq.PAIR) for _ in range(1100)]
+        assert len({socket.fd for socket in sockets}) == 1100
+        for socket in sockets:
+            socket.close()
+    finally:
+        supervisor._clean_up()
 
 
 @pytest.mark.parametrize(
