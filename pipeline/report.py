@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,10 @@ from pipeline.config import Config
 from pipeline.errors import ConfigError
 from pipeline.link import SourceReport
 from pipeline.outcome import Outcome
+from pipeline.wall_clock import utc
+
+BEGUN = utc(time.time())
+"""When this program was started."""
 
 
 def run_record(config: Config, addresses: Mapping[str, str], version: str, outcome: Outcome | None) -> dict[str, Any]:
@@ -28,6 +33,7 @@ def run_record(config: Config, addresses: Mapping[str, str], version: str, outco
     detect = dict(outcome.facts.get("detect", {})) if outcome is not None else {}
     return {
         "version": version,
+        "begun": BEGUN,
         "state": "running" if outcome is None else "interrupted" if outcome.interrupted else "ended",
         "drained": outcome is not None and outcome.drained,
         "exit_code": None if outcome is None else outcome.exit_code,
@@ -95,8 +101,11 @@ def table(outcome: Outcome) -> str:
 
 def _source(outcome: Outcome, id_: str) -> dict[str, Any]:
     account = outcome.accounts.get(id_, Account())
-    report = outcome.reports.get(id_, SourceReport())
+    report, facts = outcome.reports.get(id_, SourceReport()), outcome.facts.get(f"capture.{id_}", {})
     return {
+        "begun": facts.get("begun"),
+        "reconnects": int(facts.get("reconnects", 0)),
+        "notice": redact(facts.get("notice", "")) or None,
         "account": {
             "captured": account.entered,
             "delivered": account.delivered,

@@ -73,6 +73,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"captured {account.entered}, seen {account.delivered}, "
             f"dropped {causes(account.dropped)}, lost {causes(account.lost)}"
         )
+    if notice := state.facts.get("notice"):
+        sys.stderr.write(f"serve: warning: {redact(notice)}\n")
     if state.error:
         sys.stderr.write(f"serve: error: {redact(state.error)}\n")
     return INTERRUPTED if stops else state.exit_code

@@ -67,7 +67,7 @@ class CameraFeed:
         SourceError: no such device, no camera, or in use; one line that names it.
     """
 
-    frames = 0
+    frames, notice = 0, ""
 
     def __init__(self, camera: str, config: CaptureConfig) -> None:
         self._name = f"/dev/video{camera}" if camera.isdigit() else camera

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Sequence
 
@@ -12,7 +11,6 @@ import numpy as np
 from pipeline.capture.picture import as_picture, bits_in_use
 from pipeline.capture.source import Grab
 
-log = logging.getLogger(__name__)
 FALLBACK_FPS = 25.0
 
 # FFmpeg's tags of the pixel formats whose first plane is the luma, 8 bits a pixel.
@@ -36,7 +34,10 @@ class Decoder:
         opened: the medium could be opened.
         interval: seconds from picture to picture as declared, 1 / ``FALLBACK_FPS`` if not.
         frames: number of frames as declared, 0 if not (live streams).
+        notice: a line about bits that OpenCV takes away; empty where it takes none.
     """
+
+    notice = ""
 
     def __init__(self, address: str, name: str, bit_depth: int | None, parameters: Sequence[int] = ()) -> None:
         self._name, self._bit_depth = name, bit_depth
@@ -52,7 +53,7 @@ class Decoder:
         if pixels in _LUMA_8 or pixels == _GRAY_16:
             self._capture.set(cv2.CAP_PROP_CONVERT_RGB, 0)
         elif bits := _deep_bits(pixels):
-            log.warning("%s: stored with %d bits a pixel, which OpenCV reads as 8", name, bits)
+            self.notice = f"{name}: stored with {bits} bits a pixel, which OpenCV reads as 8"
 
     def read(self) -> Grab | None:
         """The next picture with its media time; None at the end or on a time-out.

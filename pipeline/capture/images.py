@@ -38,12 +38,14 @@ class ImageSequence:
         name: path or pattern.
         live: never.
         replays: always.
+        reconnects, notice: never any.
         length: number of pictures, None before ``open``.
         state: ``closed`` or ``open``.
     """
 
     live = False
     replays = True
+    reconnects, notice = 0, ""
 
     def __init__(self, address: str, config: CaptureConfig) -> None:
         self.name = address

@@ -28,9 +28,11 @@ class Feed(Protocol):
 
     Attributes:
         frames: length of a finite medium, 0 for an endless one.
+        notice: see ``pipeline.capture.source.Source``.
     """
 
     frames: int
+    notice: str
 
     def read(self) -> Picture | Grab | None:
         """Wait for the next picture; None when the connection is lost or silent for too long.
@@ -69,6 +71,7 @@ class LiveSource:
         state: ``closed``, ``connecting``, ``open`` or ``reconnecting``.
         reconnects: times that the medium was lost and found again.
         length: of a finite medium, else None.
+        notice: of the last connection.
     """
 
     def __init__(
@@ -84,7 +87,7 @@ class LiveSource:
         self.name = name
         self.live, self.replays = live, replays
         self.state: Literal["closed", "connecting", "open", "reconnecting"] = "closed"
-        self.reconnects = 0
+        self.reconnects, self.notice = 0, ""
         self.length: int | None = None
         self._connect, self._config = connect, config
         self._lost_at_first = seen and not replays
@@ -211,6 +214,7 @@ class LiveSource:
 
     def _make_feed(self) -> None:
         self._feed = self._connect()
+        self.notice = self._feed.notice
         if self._frame == 0:
             self.length = self._feed.frames or None
 

@@ -55,7 +55,7 @@ class NetworkFeed:
             1,
         ]
         self._decoder = Decoder(address, name, config.bit_depth, parameters)
-        self.frames = self._decoder.frames
+        self.frames, self.notice = self._decoder.frames, self._decoder.notice
         if self._decoder.opened:
             return
         reason = self._relay.reason() if self._relay else ""

@@ -119,7 +119,7 @@ class RemoteFeed:
         SourceError: one line that names the camera and what is wrong with it.
     """
 
-    frames = 0
+    frames, notice = 0, ""
 
     def __init__(self, camera: RemoteCamera) -> None:
         self._camera = camera

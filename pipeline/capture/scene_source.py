@@ -30,7 +30,10 @@ class SceneSource:
         live: frames come at the scene's frame rate and are lost if nobody takes them.
         length: number of frames, None before ``open`` and without end.
         state: ``closed`` or ``open``.
+        reconnects, notice: never any.
     """
+
+    reconnects, notice = 0, ""
 
     def __init__(self, url: str) -> None:
         self.name = url

@@ -57,11 +57,15 @@ class Source(Protocol):
         name: address for people and logs, with credentials masked.
         live: pictures come at their own pace and are lost if nobody takes them.
         replays: opened again, it gives the same pictures again, from the first on.
+        reconnects: times that the medium was lost and found again.
+        notice: a line about pictures that are not given as they are stored; empty where they are.
     """
 
     name: str
     live: bool
     replays: bool
+    reconnects: int
+    notice: str
 
     @property
     def length(self) -> int | None:

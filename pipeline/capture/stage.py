@@ -24,6 +24,7 @@ from pipeline.journal import SLOTS, Row
 from pipeline.link import Aborted, Link, StageState, State
 from pipeline.messages import EndOfSource, Packet
 from pipeline.queues import Policy, Sender
+from pipeline.wall_clock import utc
 
 POLL_MS = 100
 READ_AHEAD = 2
@@ -144,7 +145,7 @@ class CaptureLoop:
         self._row: Row = row if row is not None else [0] * SLOTS
         account = output.account(source_id)
         self._first = self._captured = self._released = account.entered - account.in_flight
-        self._error, self._exit_code = "", 0
+        self._error, self._exit_code, self._begun = "", 0, ""
         self._bell = context.socket(zmq.PULL)
         self._bell.linger = 0
         bell = f"inproc://bell-{id(self)}"
@@ -182,6 +183,7 @@ class CaptureLoop:
                 self._bell.recv()
             while self._reader.pictures:
                 grab = self._on_with(self._reader.pictures.popleft())
+                self._begun = self._begun or utc(grab.wall_ns / 1e9 - grab.pts)
                 self._output.offer(grab.packet(self._session, self._id, self._captured))
                 self._captured += 1
             self._attend()
@@ -232,6 +234,13 @@ class CaptureLoop:
         if self._link.due:
             self._tell("running")
 
+    def _facts(self) -> dict[str, str]:
+        """What the run's record, status and metrics say of the medium; when media time 0 was, unless it is a file."""
+        source = self._source
+        facts = {"address": source.name, "state": source.state, "reconnects": str(source.reconnects)}
+        begun = "" if source.replays else self._begun
+        return facts | {key: word for key, word in (("begun", begun), ("notice", source.notice)) if word}
+
     def _tell(self, state: State) -> None:
         self._link.tell(
             StageState(
@@ -242,6 +251,6 @@ class CaptureLoop:
                 queues={self._id: self._output.account(self._id)},
                 length=self._source.length,
                 rejected=self._output.rejected,
-                facts={"address": self._source.name, "state": self._source.state},
+                facts=self._facts(),
             )
         )

@@ -23,17 +23,21 @@ class VideoFile:
         name: the path.
         live: never.
         replays: always.
+        reconnects: never any.
+        notice: where OpenCV takes bits away.
         length: number of frames as declared, None if not known; the true number may differ a little.
         state: ``closed`` or ``open``.
     """
 
     live = False
     replays = True
+    reconnects = 0
 
     def __init__(self, path: str, config: CaptureConfig) -> None:
         self.name = path
         self.length: int | None = None
         self.state = "closed"
+        self.notice = ""
         self._path, self._config = Path(path), config
         self._decoder: Decoder | None = None
         self._lock = threading.Lock()
@@ -57,6 +61,7 @@ class VideoFile:
                 )
             raise SourceError(f"{self.name}: not a video that can be read")
         self._decoder = decoder
+        self.notice = decoder.notice
         self._interval = decoder.interval
         self.length = decoder.frames or None
         self.state = "open"

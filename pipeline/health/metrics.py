@@ -89,6 +89,7 @@ def _sources(sources: Mapping[str, SourceStatus]) -> Iterator[Metric]:
     lost = CounterMetricFamily("irst_frames_lost", "Frames lost", labels=["source", "cause"])
     in_flight = GaugeMetricFamily("irst_frames_in_flight", "Frames under way", labels=["source"])
     up = GaugeMetricFamily("irst_source_up", "1 while the medium is open", labels=["source"])
+    reconnects = CounterMetricFamily("irst_source_reconnects", "Times the medium was lost and found", labels=["source"])
     fps = GaugeMetricFamily("irst_frames_per_second", "Mean rate of results", labels=["source"])
     age = GaugeMetricFamily("irst_newest_frame_age_seconds", "Since the newest result's capture", labels=["source"])
     ego = CounterMetricFamily("irst_ego_motion_ok", "Frames with a trusted ego-motion", labels=["source"])
@@ -105,6 +106,7 @@ def _sources(sources: Mapping[str, SourceStatus]) -> Iterator[Metric]:
             lost.add_metric([id_, cause], count)
         in_flight.add_metric([id_], source.in_flight)
         up.add_metric([id_], source.medium == "open" and not source.end)
+        reconnects.add_metric([id_], source.reconnects)
         fps.add_metric([id_], source.fps)
         if source.newest_age_s is not None:
             age.add_metric([id_], source.newest_age_s)
@@ -117,4 +119,19 @@ def _sources(sources: Mapping[str, SourceStatus]) -> Iterator[Metric]:
         for stage, known in source.buckets.items():
             bounds = [*zip(map(str, LATENCY_BOUNDS_S), known.counts, strict=True), ("+Inf", known.count)]
             latency.add_metric([id_, stage], bounds, known.sum_s)
-    yield from (captured, delivered, dropped, lost, in_flight, up, fps, age, ego, tracks, confirmed, places, latency)
+    yield from (
+        captured,
+        delivered,
+        dropped,
+        lost,
+        in_flight,
+        up,
+        reconnects,
+        fps,
+        age,
+        ego,
+        tracks,
+        confirmed,
+        places,
+        latency,
+    )

@@ -53,6 +53,7 @@ class SourceStatus(Struct, frozen=True, kw_only=True):
 
     Attributes:
         medium: ``open``, ``reconnecting`` and the like; empty before the capture has spoken.
+        reconnects: times that it was away and found again, since its capture was started last.
         captured, delivered, dropped, lost, in_flight: its loss account.
         fps: delivered frames per second since the first.
         newest_age_s: since the newest delivered frame was captured; none before the first.
@@ -66,6 +67,7 @@ class SourceStatus(Struct, frozen=True, kw_only=True):
     """
 
     medium: str
+    reconnects: int
     captured: int
     delivered: int
     dropped: Mapping[str, int]
@@ -175,6 +177,7 @@ def _source(supervisor: Supervisor, id_: str, report: SourceReport, now_ns: int)
     track = supervisor.states.get("track")
     return SourceStatus(
         medium=capture.facts.get("state", "") if capture is not None else "",
+        reconnects=int(capture.facts.get("reconnects", 0)) if capture is not None else 0,
         captured=account.entered,
         delivered=account.delivered,
         dropped=account.dropped,

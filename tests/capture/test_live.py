@@ -15,7 +15,7 @@ PICTURE = np.zeros((32, 32), np.uint16)
 class Connection:
     """Gives so many pictures, then is lost."""
 
-    frames = 0
+    frames, notice = 0, ""
 
     def __init__(self, pictures):
         self._left, self.closed = pictures, False

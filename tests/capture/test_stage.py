@@ -24,6 +24,7 @@ from tests.messages import SESSION
 from tests.pipeline.queue_ends import seqs, take
 
 CREDITS = 2
+WALL_NS = 1_700_000_000_000_000_000  # 14 November 2023, 22:13:20 UTC
 Book = tuple[list[int], Ledger] | None
 
 
@@ -33,6 +34,7 @@ class Medium:
     name = "medium"
     length = None
     state = "open"
+    reconnects, notice = 2, "8 of 12 bits"
     interval_s = 1 / 25
     began_ns = 0
 
@@ -55,7 +57,9 @@ class Medium:
         self.grabs += 1
         now = time.monotonic_ns()
         self.began_ns = self.began_ns or now
-        return Grab(np.full((32, 32), self.grabs, np.uint16), self.grabs - 1, self.grabs * self.interval_s, now, 0, 14)
+        return Grab(
+            np.full((32, 32), self.grabs, np.uint16), self.grabs - 1, self.grabs * self.interval_s, now, WALL_NS, 14
+        )
 
     def close(self) -> None:
         self.closed.set()
@@ -98,6 +102,16 @@ def benches() -> Iterator[list[Bench]]:
         bench.receiver.close()
         bench.board.close()
         bench.context.destroy(0)
+
+
+@pytest.mark.parametrize(("live", "begun"), [(True, {"begun": "2023-11-14T22:13:19.960Z"}), (False, {})])
+def test_what_befell_the_medium_and_when_its_time_began_is_told(
+    benches: list[Bench], live: bool, begun: dict[str, str]
+) -> None:
+    benches.append(bench := Bench(Medium(3, live=live), Policy.LOSSLESS))
+    assert seqs(list(take(bench.receiver, {"a"})), "a") == [0, 1, 2]
+    medium = {"address": "medium", "state": "open", "reconnects": "2", "notice": "8 of 12 bits"}
+    assert bench.join().facts == medium | begun
 
 
 def test_all_frames_then_the_end(benches: list[Bench]) -> None:

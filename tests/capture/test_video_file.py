@@ -85,10 +85,11 @@ def test_bit_depth_does_not_concern_8_bit_video(tmp_path):
         ("a.mkv", "ffv1", "yuv420p10le", 10),
     ],
 )
-def test_pixels_that_opencv_cuts_to_8_bit_are_told(name, codec, pix_fmt, bits, tmp_path, caplog):
+def test_pixels_that_opencv_cuts_to_8_bit_are_told(name, codec, pix_fmt, bits, tmp_path):
     path = film(tmp_path / name, "-c:v", codec, "-pix_fmt", pix_fmt, frames=2)
-    assert [grab.picture.dtype for grab in read_all(open_film(path))] == [np.uint8, np.uint8]
-    assert f"{path}: stored with {bits} bits a pixel, which OpenCV reads as 8" in caplog.text
+    source = open_film(path)
+    assert [grab.picture.dtype for grab in read_all(source)] == [np.uint8, np.uint8]
+    assert source.notice == f"{path}: stored with {bits} bits a pixel, which OpenCV reads as 8"
 
 
 @pytest.mark.parametrize(

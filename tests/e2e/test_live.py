@@ -75,6 +75,8 @@ def test_camera_that_dies_and_returns_is_taken_up_again(tmp_path: Path, runtime:
     assert_nothing_left(run.pid, runtime)
     done = record(tmp_path)
     account = done["sources"][source]["account"]
+    assert done["sources"][source]["reconnects"] == 1
+    assert done["begun"] < done["sources"][source]["begun"]
     assert done["drained"] is True
     assert account["closes"]
     assert account["captured"] == account["delivered"] + sum(account["dropped"].values())

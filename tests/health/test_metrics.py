@@ -18,8 +18,8 @@ STAGE = StageStatus(
     expected_rate=None, idle_share=None, slow=False, rejected=0, duplicates=0, rss_bytes=100,
 )  # fmt: skip
 SOURCE = SourceStatus(
-    medium="open", captured=0, delivered=0, dropped={}, lost={}, in_flight=0, fps=0.0, newest_age_s=None, latency_ms={},
-    buckets={}, ego_ok=0, tracks={}, tracks_confirmed=0, places={}, end="", error="",
+    medium="open", reconnects=0, captured=0, delivered=0, dropped={}, lost={}, in_flight=0, fps=0.0, newest_age_s=None,
+    latency_ms={}, buckets={}, ego_ok=0, tracks={}, tracks_confirmed=0, places={}, end="", error="",
 )  # fmt: skip
 FOUR_MS = LatencyBuckets(counts=(1,) * len(LATENCY_BOUNDS_S), count=1, sum_s=0.004)
 
@@ -47,6 +47,7 @@ def samples(of: RunStatus) -> dict[tuple[str, ...], float]:
         ("lost", {"crash": 2}, ("irst_frames_lost_total", "crash", "cam"), 2),
         ("in_flight", 4, ("irst_frames_in_flight", "cam"), 4),
         ("medium", "reconnecting", ("irst_source_up", "cam"), 0),
+        ("reconnects", 3, ("irst_source_reconnects_total", "cam"), 3),
         ("end", "finished", ("irst_source_up", "cam"), 0),
         ("fps", 25.0, ("irst_frames_per_second", "cam"), 25),
         ("newest_age_s", 0.25, ("irst_newest_frame_age_seconds", "cam"), 0.25),
@@ -97,6 +98,7 @@ def test_no_field_is_forgotten() -> None:
         "lost",
         "in_flight",
         "medium",
+        "reconnects",
         "end",
         "fps",
         "newest_age_s",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,10 @@ def outcome() -> Outcome:
                 end="finished",
             )
         },
-        facts={"detect": {"weights": "mshnet", "sha256": "0" * 64, "backend": "torch", "device": "cpu"}},
+        facts={
+            "detect": {"weights": "mshnet", "sha256": "0" * 64, "backend": "torch", "device": "cpu"},
+            "capture.cam": {"reconnects": "3", "begun": "2026-01-02T03:04:05.678Z", "notice": f"{SECRET} gives 8 bits"},
+        },
     )  # fmt: skip
 
 
@@ -52,6 +56,10 @@ def test_record_holds_no_secret_and_every_frame(tmp_path: Path) -> None:
     assert account["captured"] == 10 == account["delivered"] + 3 + 1 + account["in_flight"]
     assert account["closes"] is True
     assert read["sources"]["cam"]["latency_ms"]["track"] == {"count": 6, "p50": 12.4, "p95": 20.0, "p99": 31.6}
+    cam, file = read["sources"]["cam"], read["sources"]["file"]
+    assert (cam["reconnects"], cam["begun"]) == (3, "2026-01-02T03:04:05.678Z")
+    assert cam["notice"].endswith("gives 8 bits")
+    assert (file["reconnects"], file["begun"], file["notice"]) == (0, None, None)
     assert read["weights"] == {"name": "mshnet", "sha256": "0" * 64}
     assert (read["drained"], read["exit_code"], read["state"]) == (True, 3, "ended")
 
@@ -59,6 +67,9 @@ def test_record_holds_no_secret_and_every_frame(tmp_path: Path) -> None:
 def test_record_of_a_running_run_claims_nothing() -> None:
     record = run_record(load(None), {"cam": SECRET}, "1.0", None)
     assert (record["drained"], record["exit_code"], record["state"]) == (False, None, "running")
+    begun = datetime.fromisoformat(record["begun"])
+    assert begun.utcoffset() == timedelta(0)
+    assert timedelta(0) <= datetime.now(UTC) - begun < timedelta(days=1)
     assert record["sources"] == {"cam": {"address": "rtsp://***@10.0.0.5/ir?token=***"}}
 
 
