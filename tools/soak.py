@@ -34,7 +34,7 @@ from pipeline.capture.factory import is_live
 from pipeline.errors import ConfigError, PipelineError, one_line
 from tools.process_tree import MAIN, Held, held
 from tools.trend import Slope, percentile, slope, thirds
-from tools.watched_run import RunFailed, WatchedRun, sustainable_rate
+from tools.watched_run import RunFailed, WatchedRun, leave_on_sigterm, sustainable_rate
 
 SCENE = "test://demo?width=160&height=128"
 FRAMES = 200
@@ -256,8 +256,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--samples", type=Path, metavar="FILE", help="every sample, as lines of JSON")
     parser.add_argument("--json", type=Path, metavar="FILE", help="the figures")
     args = parser.parse_args(argv)
-    if args.minutes <= 0 or args.load <= 0:
-        parser.error("minutes and load must be above 0")
     settings = [f"placement.{place}={args.placement}" for place in PLACES if args.placement] + args.settings
     bounds = Bounds(memory_mb_h=args.memory_bound, latency_factor=args.latency_factor)
     try:
@@ -265,6 +263,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             with args.samples.open("w") if args.samples is not None else Path("/dev/null").open("w") as samples:
                 result = soak(sources, settings, 60 * args.minutes, bounds, samples)
+            sys.stdout.write(f"{report(result)}\n")
             if args.json is not None:
                 args.json.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=1))
         except OSError as error:
@@ -272,7 +271,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except PipelineError as error:
         sys.stderr.write(f"soak: error: {one_line(error)}\n")
         return 2 if isinstance(error, ConfigError) else 1
-    sys.stdout.write(f"{report(result)}\n")
     return 0 if result.passed else 1
 
 
@@ -282,4 +280,5 @@ def _camera(load: float, settings: Sequence[str]) -> str:
 
 
 if __name__ == "__main__":
+    leave_on_sigterm()
     sys.exit(main())

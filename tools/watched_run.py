@@ -177,6 +177,11 @@ class WatchedRun:
                 self.results.setdefault(source, []).append(Result(seen.frame, seen.pts, now))
 
 
+def leave_on_sigterm() -> None:
+    """Let SIGTERM end this program as an exit does, so that no run is left behind."""
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+
+
 def sustainable_rate(scene: str, settings: Sequence[str] = ()) -> tuple[float, dict[str, Any]]:
     """Frames per second at which a scene that waits for its frames to be taken goes through, and its ``run.json``.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.conftest import ROOT, wait_until
 from tools.process_tree import Held, held
-from tools.soak import Bounds, main, source_trend, trend
+from tools.soak import Bounds, Soak, main, source_trend, trend
 
 STEADY = Held(memory_mb=100.0, fds=20, threads=4, sockets=3)
 BOOKS = {"captured": 9, "delivered": 9, "dropped": {}, "lost": {}, "in_flight": 0, "closes": True}
@@ -132,3 +134,26 @@ def test_unwritable_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[
     path = tmp_path / "missing" / "samples.jsonl"
     assert main(["--minutes", "1", "--source", "x.mp4", "--samples", str(path)]) == 2
     assert capsys.readouterr().err == f"soak: error: {path}: No such file or directory\n"
+
+
+def test_figures_are_shown_before_a_file_may_fail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = Soak(hours=9.0, sources={}, processes={}, restarts={}, drained=True)
+    monkeypatch.setattr("tools.soak.soak", lambda *_: found)  # hours that are not to be lost
+    path = tmp_path / "missing" / "soak.json"
+    assert main(["--minutes", "1", "--source", "x.mp4", "--json", str(path)]) == 2
+    said = capsys.readouterr()
+    assert "9.000 hours: passed" in said.out
+    assert said.err == f"soak: error: {path}: No such file or directory\n"
+
+
+def test_a_soak_that_is_terminated_leaves_no_run_behind() -> None:
+    scene = "test://demo?width=64&height=64&frames=10&live=1&loop=1&fps=5"
+    words = ["--minutes", "9", "--source", scene, "--set", "sinks.overlay=false"]
+    with subprocess.Popen([sys.executable, "-m", "tools.soak", *words], cwd=ROOT) as process:
+        watched, runs = psutil.Process(process.pid), list[psutil.Process]()
+        wait_until(lambda: runs.extend(watched.children()) or runs)
+        process.terminate()
+        assert process.wait(60) == 128 + signal.SIGTERM
+    assert not [run for run in runs if run.is_running()]
