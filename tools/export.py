@@ -1,7 +1,7 @@
 """Make weights into a file for one library, with a manifest that says how close it is to them.
 
     python -m tools.export --weights NAME --format onnx|openvino|openvino-int8|tensorrt --out DIR
-        [--calibrate FRAMES ...] [--truth DIR --split FILE] [--size N H W]
+        [--calibrate FRAMES]... [--truth DIR --split FILE] [--size N H W]
 
 It is run with ``--set detect.artefact=DIR/NAME-FORMAT.json`` and ``detect.backend`` of its library, or ``auto``.
 ``--calibrate`` (int8 needs it) takes folders of pictures, data sets in BasicIRSTD layout and recordings. ``--truth`` is

@@ -40,7 +40,7 @@ class VideoFile:
         self.notice = ""
         self._path, self._config = Path(path), config
         self._decoder: Decoder | None = None
-        self._lock = threading.Lock()
+        self._lock, self._closed = threading.Lock(), threading.Event()
         self._frame = 0
         self._pts = self._interval = 0.0
 
@@ -72,10 +72,13 @@ class VideoFile:
         Raises:
             SourceError: the file ends before its declared end, or a picture cannot be used.
         """
-        with self._lock:
-            if self._decoder is None:
-                return None
-            grab = self._decoder.read()
+        try:
+            with self._lock:
+                if self._decoder is None or self._closed.is_set():
+                    return None
+                grab = self._decoder.read()
+        finally:
+            self._release_if_closed()
         if grab is None:
             self._check_end()
             return None
@@ -83,12 +86,20 @@ class VideoFile:
         return grab
 
     def close(self) -> None:
-        """Release the file."""
-        with self._lock:
-            decoder, self._decoder = self._decoder, None
-            if decoder is not None:
-                decoder.close()
+        """Release the file, if a picture is being read as soon as that is done: a disk may hang."""
+        self._closed.set()
+        self._release_if_closed()
+
+    def _release_if_closed(self) -> None:
+        # Whoever holds the lock comes by here again after letting it go.
+        if self._closed.is_set() and self._lock.acquire(blocking=False):
+            try:
+                decoder, self._decoder = self._decoder, None
+                if decoder is not None:
+                    decoder.close()
                 self.state = "closed"
+            finally:
+                self._lock.release()
 
     def _check_end(self) -> None:
         """Tell the end of the film from an end before its time."""

@@ -162,6 +162,18 @@ def test_media_time_never_stands_still_or_runs_backwards(tmp_path):
     assert (np.diff(times) > 0).all()
 
 
+def test_close_does_not_wait_for_the_picture_that_is_being_read(tmp_path):
+    source = open_film(film(tmp_path / "a.mp4", frames=3))
+    source.open()
+    with source._lock:  # as a grab holds it whose disk hangs
+        closer = threading.Thread(target=source.close, daemon=True)
+        closer.start()
+        closer.join(10)
+        assert not closer.is_alive()
+    assert source.grab() is None
+    assert source.state == "closed"
+
+
 def test_close_from_another_thread_ends_reading(tmp_path):
     path = film(tmp_path / "a.mp4", *H264, frames=200)
     source = open_film(path)

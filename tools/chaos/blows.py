@@ -182,7 +182,7 @@ def stall_camera(run: Run) -> None:
 
 
 def resize_camera(run: Run) -> None:
-    """The pictures have another size from one to the next."""
+    """The stream goes on in another size; its decoder scales that to the first, and the run must go on."""
     camera, since = _camera(run), time.monotonic()
     camera.play(OTHER_SIZE)
     time.sleep(OUTAGE_S)
