@@ -57,7 +57,7 @@ def evaluate(address: str, config: Config, keep: Path | None = None, others: boo
 
     Raises:
         SourceError: the address is no scene.
-        ConfigError: the library is missing, or the folder cannot be used.
+        ConfigError: the library is missing, the folder cannot be used, or a mask is of another source.
     """
     try:
         scene = Scene(SceneSpec.from_url(address))
@@ -65,6 +65,7 @@ def evaluate(address: str, config: Config, keep: Path | None = None, others: boo
         raise SourceError(str(error)) from None
     if others and not other_trackers.AVAILABLE:
         raise ConfigError("--others: pip install trackers")
+    replay.check_masks(config, [address])
     thresholds = [config.detect.threshold]
     find = replay.Kept(keep).detect if keep else replay.detect
     seen = [message for (message,) in find(address, config, thresholds)]

@@ -20,6 +20,7 @@ from pipeline.capture.factory import open_source
 from pipeline.config import Config
 from pipeline.detect.backends import artefact, available
 from pipeline.detect.config import DetectConfig
+from pipeline.detect.masks import check_names
 from pipeline.detect.stage import DetectStage
 from pipeline.errors import BackendError, ConfigError
 from pipeline.heap import keep_freed_memory
@@ -40,6 +41,11 @@ _CODE = (
     "tools/replay.py",
 )
 _decoder = msgspec.msgpack.Decoder(list[list[Detected]])
+
+
+def check_masks(config: Config, addresses: Iterable[str]) -> None:
+    """Refuse masks that none of the sources to be replayed would have; raises ConfigError."""
+    check_names(config.detect.masks, [name for address in addresses for name in source_ids([address])])
 
 
 def detect(

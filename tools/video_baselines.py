@@ -103,7 +103,9 @@ def main(argv: Sequence[str]) -> int:
             None, [*args.settings, *([f"detect.weights={args.weights}"] if args.weights else [])]
         )
         results: dict[str, list[Result]] = {name: [] for name in ways}
-        for video in tqdm(find_videos(args.data, [name for name in args.videos.split(",") if name]), unit=" videos"):
+        videos = find_videos(args.data, [name for name in args.videos.split(",") if name])
+        replay.check_masks(config, [str(video.medium) for video in videos])
+        for video in tqdm(videos, unit=" videos"):
             labels = read_labels(video.labels)
             find = replay.Kept(args.keep).detect if args.keep else replay.detect
             seen = [message for (message,) in find(str(video.medium), config, [config.detect.threshold], args.frames)]

@@ -74,3 +74,8 @@ def test_trackers_of_the_library_have_lines_of_their_own(capsys: pytest.CaptureF
 def test_what_is_no_scene_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["test://moon"]) == 3
     assert capsys.readouterr().err.startswith("tools.evaluate_scene: error: test://moon: unknown scene 'moon'")
+
+
+def test_a_mask_of_another_source_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["test://demo?frames=2", "--set", "detect.masks={moon: [[[0, 0], [9, 0], [9, 9]]]}"]) == 2
+    assert "no source is named moon; there is demo" in capsys.readouterr().err

@@ -172,6 +172,16 @@ def test_bad_words_give_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "nowhere" in errors
 
 
+@pytest.mark.parametrize("tool", [main, video_baselines.main])
+def test_a_mask_of_no_video_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], tool: Callable[[list[str]], int]
+) -> None:
+    name = rendered(tmp_path).stem
+    mask = "detect.masks={no_such: [[[0, 0], [9, 0], [9, 9]]]}"
+    assert tool(["--data", str(tmp_path / "data"), "--set", mask]) == 2
+    assert f"no source is named no_such; there is {name}\n" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("option", "name", "reason"),
     [
