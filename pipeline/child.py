@@ -87,9 +87,10 @@ class ProcessChild:
 
     def __init__(self, plan: graph.StagePlan) -> None:
         root = Path(__file__).resolve().parent.parent
-        path = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
+        path = os.pathsep.join(filter(None, [str(root), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]))
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "pipeline.worker", str(os.getpid()), plan.name],
+            # -P, and no empty part in the path: nothing is imported from the current folder, which may be anybody's
+            [sys.executable, "-P", "-m", "pipeline.worker", str(os.getpid()), plan.name],
             stdin=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": path},
             process_group=0,

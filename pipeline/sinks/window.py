@@ -34,7 +34,8 @@ class Window:
         if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
             raise ConfigError("no display to open a window on (DISPLAY is not set); run without --display")
         # Tried in another process, because a window system that cannot be reached ends the one that asks.
-        probe = subprocess.run([sys.executable, "-c", _PROBE], capture_output=True, check=False)
+        # -P: nothing is imported from the current folder, which may be anybody's.
+        probe = subprocess.run([sys.executable, "-P", "-c", _PROBE], capture_output=True, check=False)
         if probe.returncode:
             raise ConfigError("no window can be opened on this display; run without --display")
 

@@ -47,15 +47,18 @@ class Bench:
         """Its first frames wait for somebody to take them."""
         self.until(lambda: self.heard and self.heard[-1].queues["a"].in_flight)
 
+    def close(self) -> None:
+        self.child.kill()
+        self.child.join(60)
+        self.board.close()
+        self.context.destroy(0)
+
 
 @pytest.fixture
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     bench = Bench(tmp_path_factory.mktemp("b"))
     yield bench
-    bench.child.kill()
-    bench.child.join(60)
-    bench.board.close()
-    bench.context.destroy(0)
+    bench.close()
 
 
 def test_only_the_supervisor_can_end_it_and_it_leaves_in_order(bench: Bench) -> None:
@@ -101,3 +104,19 @@ def test_what_a_dead_one_has_started_goes_with_it(bench: Bench) -> None:
     bench.until(lambda: not bench.child.running)
     assert bench.child.how == "killed by SIGSEGV"
     assert helper.wait(10) == -signal.SIGKILL
+
+
+def test_nothing_in_the_current_folder_is_executed(
+    tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("msgspec", "zmq", "numpy", "pipeline"):
+        (tmp_path / f"{name}.py").write_text("import pathlib; pathlib.Path('executed').touch(); raise SystemExit(7)")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep)
+    bench = Bench(tmp_path_factory.mktemp("b"))
+    try:
+        wait_until(lambda: bench.heard.extend(bench.board.hear(0.05)) or bench.heard or not bench.child.running, 60)
+        assert not (tmp_path / "executed").exists()
+        assert bench.heard, bench.child.how
+    finally:
+        bench.close()
