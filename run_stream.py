@@ -20,6 +20,7 @@ from pathlib import Path
 from pipeline.capture.address import redact
 from pipeline.errors import PipelineError, one_line
 from pipeline.opencv import require
+from pipeline.process import open_streams
 from pipeline.usage import Parser
 
 BUILT_IN_SCENE = "test://demo"
@@ -71,6 +72,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    open_streams()
     code = main(sys.argv[1:])
     sys.stdout.flush()
     sys.stderr.flush()

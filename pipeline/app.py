@@ -47,15 +47,16 @@ def run(addresses: Sequence[str], config_file: Path | None, settings: Sequence[s
             signal.signal(number, lambda *_: supervisor.stop())
         outcome = supervisor.run([progress.update, health.update])
 
-    sys.stdout.write(table(outcome) + "\n")
+    code = outcome.exit_code
     if out is not None:
         try:
             write_record(out / "run.json", run_record(config, sources, __version__, outcome))
         except ConfigError as error:
             if not outcome.errors:  # else the disk is as full as a stage has already said
                 complain(str(error))
-            return outcome.exit_code or StageError.exit_code
-    return outcome.exit_code
+            code = code or StageError.exit_code
+    sys.stdout.write(table(outcome) + "\n")
+    return code
 
 
 def complain(line: str, kind: str = "error") -> None:

@@ -40,6 +40,7 @@ from pipeline.errors import INTERRUPTED, ConfigError, PipelineError, one_line
 from pipeline.link import Link, StageState, Stop, Switchboard
 from pipeline.messages import EndOfSource, Packet
 from pipeline.opencv import require
+from pipeline.process import open_streams
 from pipeline.queues import Policy, Sender
 from pipeline.report import causes
 from pipeline.usage import Parser
@@ -182,6 +183,7 @@ class _Masked(logging.Filter):
 
 
 if __name__ == "__main__":
+    open_streams()
     code = main()
     sys.stdout.flush()
     sys.stderr.flush()

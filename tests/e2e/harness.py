@@ -21,11 +21,17 @@ FAST = ["--set=sinks.overlay=false", "--set=detect.threads=1", "--set=placement.
 _started: list[subprocess.Popen[str]] = []
 
 
+def run_environment(runtime: Path) -> dict[str, str]:
+    """The environment of a run whose sockets live below ``runtime``."""
+    return {**os.environ, "XDG_RUNTIME_DIR": str(runtime)}
+
+
 def front_door(*args: str, runtime: Path, **kwargs: Any) -> subprocess.CompletedProcess[str]:
     """Run ``run_stream.py`` to its end; its sockets live below ``runtime``."""
     command = [sys.executable, str(ROOT / "run_stream.py"), *args]
-    environment = {**os.environ, "XDG_RUNTIME_DIR": str(runtime)}
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=150, check=False, **kwargs)
+    return subprocess.run(
+        command, capture_output=True, text=True, env=run_environment(runtime), timeout=150, check=False, **kwargs
+    )
 
 
 def start(*args: str, runtime: Path) -> subprocess.Popen[str]:
@@ -35,7 +41,7 @@ def start(*args: str, runtime: Path) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "XDG_RUNTIME_DIR": str(runtime)},
+        env=run_environment(runtime),
         start_new_session=True,
     )
     _started.append(run)
