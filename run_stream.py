@@ -10,9 +10,7 @@ read; 4 weights or backend cannot be loaded; 5 a stage failed beyond its restart
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-import threading
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +18,7 @@ from pathlib import Path
 from pipeline.capture.address import redact
 from pipeline.errors import PipelineError, one_line
 from pipeline.opencv import require
-from pipeline.process import open_streams
+from pipeline.process import leave, open_streams
 from pipeline.usage import Parser
 
 BUILT_IN_SCENE = "test://demo"
@@ -73,9 +71,4 @@ def main(argv: Sequence[str]) -> int:
 
 if __name__ == "__main__":
     open_streams()
-    code = main(sys.argv[1:])
-    sys.stdout.flush()
-    sys.stderr.flush()
-    if any(thread.name.startswith("read ") for thread in threading.enumerate()):
-        os._exit(code)  # a reader that hangs in a driver would crash the interpreter on its way out
-    sys.exit(code)
+    leave(main(sys.argv[1:]))

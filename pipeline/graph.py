@@ -209,7 +209,7 @@ def _loop(plan: StagePlan, context: zmq.Context[zmq.Socket[bytes]], link: Link) 
             ledgers={id_: ledger},
             session=plan.session,
         )
-        return CaptureLoop(plan.name, source, id_, plan.session, plan.policy, door, link, context, row)
+        return CaptureLoop(plan.name, source, id_, plan.session, plan.policy, door, link, row)
     stage = _build(plan, link, journal)
     output = None
     if plan.output is not None:

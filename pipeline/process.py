@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import os
 import sys
-from typing import Any, TextIO
+import threading
+from typing import Any, NoReturn, TextIO
 
 _OUTPUT, _ERROR = 1, 2
 
@@ -31,6 +32,15 @@ def open_streams() -> None:
         os.set_inheritable(number, True)  # else the number of a closed stream would be that of the next file opened
     os.close(number)
     sys.stdout, sys.stderr = _text(_OUTPUT, sys.stdout), _text(_ERROR, sys.stderr)
+
+
+def leave(code: int) -> NoReturn:
+    """End the program, although a thread may hang in a driver: it would crash the interpreter on its way out."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if any(thread.daemon for thread in threading.enumerate()):
+        os._exit(code)
+    sys.exit(code)
 
 
 def _text(number: int, before: TextIO | None) -> TextIO:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import re
 import signal
 import sys
@@ -40,7 +39,7 @@ from pipeline.errors import INTERRUPTED, ConfigError, PipelineError, one_line
 from pipeline.link import Link, StageState, Stop, Switchboard
 from pipeline.messages import EndOfSource, Packet
 from pipeline.opencv import require
-from pipeline.process import open_streams
+from pipeline.process import leave, open_streams
 from pipeline.queues import Policy, Sender
 from pipeline.report import causes
 from pipeline.usage import Parser
@@ -122,7 +121,7 @@ def serve(address: str, endpoint: str, config: Config, own: Path | None, stops: 
             raise ConfigError(f"--bind {endpoint}: {error.strerror}") from None
         board = Switchboard(context, [_CONTROL])
         link = Link(context, _CONTROL, _STAGE)
-        loop = CaptureLoop(_STAGE, source, id_, session, policy, queue, link, context)
+        loop = CaptureLoop(_STAGE, source, id_, session, policy, queue, link)
         thread = threading.Thread(target=loop.run, name=_STAGE, daemon=True)
         thread.start()
         print(f"serving {redact(source.name)} at {queue.endpoint}", flush=True)
@@ -184,9 +183,4 @@ class _Masked(logging.Filter):
 
 if __name__ == "__main__":
     open_streams()
-    code = main()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    if any(thread.name.startswith("read ") for thread in threading.enumerate()):
-        os._exit(code)  # a reader that hangs in a driver would crash the interpreter on its way out
-    sys.exit(code)
+    leave(main())

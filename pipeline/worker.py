@@ -13,15 +13,14 @@ import select
 import signal
 import sys
 import threading
-import time
 
 import msgspec
 import zmq
 
 from pipeline.opencv import require
+from pipeline.process import leave, open_streams
 
 PR_SET_PDEATHSIG = 1
-LAST_WORD_S = 0.5
 
 
 def main() -> None:
@@ -53,17 +52,13 @@ def main() -> None:
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     context.linger = 0
     graph.run(plan, context, lambda: asked.is_set() or os.getppid() != parent)
-    hanging = any(thread.name.startswith("read ") for thread in threading.enumerate())
-    if hanging:
-        time.sleep(LAST_WORD_S)
-    else:
-        context.term()
+    context.term()
     if asked.is_set():
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTERM)
-    if hanging:
-        os._exit(0)  # a reader that hangs in a driver would crash the interpreter on its way out
+    leave(0)
 
 
 if __name__ == "__main__":
+    open_streams()
     main()

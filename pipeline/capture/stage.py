@@ -11,6 +11,8 @@ live source with the next number and the same media clock.
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import threading
 import time
 from collections import deque
@@ -27,6 +29,7 @@ from pipeline.queues import Policy, Sender
 from pipeline.wall_clock import utc
 
 POLL_MS = 100
+BELL_BYTES = 4096
 READ_AHEAD = 2
 ORIGIN = FREE_SLOT
 """Journal slot: monotonic ns at media time 0 of a live source."""
@@ -54,7 +57,8 @@ class Reader(threading.Thread):
 
     Args:
         source: not opened yet.
-        context, bell: ZeroMQ context and inproc address of the bell.
+        rope: of the bell, a socket that does not block. Not one of ZeroMQ: its context could not be terminated while
+            the reader hangs.
         paced: read only when ``allow`` says so (lossless policy).
         skip: pictures at the start of the medium that were captured before.
 
@@ -63,12 +67,9 @@ class Reader(threading.Thread):
         error: why reading ended, if it failed.
     """
 
-    def __init__(
-        self, source: Source, context: zmq.Context[zmq.Socket[bytes]], bell: str, paced: bool, skip: int = 0
-    ) -> None:
+    def __init__(self, source: Source, rope: socket.socket, paced: bool, skip: int = 0) -> None:
         super().__init__(name=f"read {source.name}", daemon=True)
-        self._source, self._context, self._bell, self._paced = source, context, bell, paced
-        self._skip = skip
+        self._source, self._rope, self._paced, self._skip = source, rope, paced, skip
         self._allowed = threading.Semaphore(READ_AHEAD)
         self._stopped = threading.Event()
         self.pictures: deque[Grab] = deque()
@@ -76,9 +77,6 @@ class Reader(threading.Thread):
 
     def run(self) -> None:
         """Read until the end of the medium, an error, or ``stop``."""
-        bell = self._context.socket(zmq.PUSH)
-        bell.linger = 0
-        bell.connect(self._bell)
         plays, begin = self._source.replays and not self._paced, None
         try:
             self._source.open()
@@ -96,12 +94,12 @@ class Reader(threading.Thread):
                     grab = grab._replace(mono_ns=time.monotonic_ns(), wall_ns=time.time_ns())
                     begin = grab.mono_ns / 1e9 - grab.pts if begin is None else begin
                 self.pictures.append(grab)
-                bell.send(b"")
+                with contextlib.suppress(BlockingIOError):  # it rings already
+                    self._rope.send(b"!")
         except Exception as error:
             self.error = error
         finally:
             self._source.close()
-            bell.close()
 
     def allow(self) -> None:
         """One more picture may be read."""
@@ -124,7 +122,6 @@ class CaptureLoop:
         policy: of this source.
         output: queue to the next stage; carries the same policy.
         link: line to the supervisor.
-        context: ZeroMQ context, for the bell between reader and stage.
         row: of the journal, where the stage may be started again.
     """
 
@@ -137,7 +134,6 @@ class CaptureLoop:
         policy: Policy,
         output: Sender,
         link: Link,
-        context: zmq.Context[zmq.Socket[bytes]],
         row: Row | None = None,
     ) -> None:
         self._name, self._source, self._id, self._session = name, source, source_id, session
@@ -146,14 +142,13 @@ class CaptureLoop:
         account = output.account(source_id)
         self._first = self._captured = self._released = account.entered - account.in_flight
         self._error, self._exit_code, self._begun = "", 0, ""
-        self._bell = context.socket(zmq.PULL)
-        self._bell.linger = 0
-        bell = f"inproc://bell-{id(self)}"
-        self._bell.bind(bell)
-        self._reader = Reader(source, context, bell, self._lossless, self._first if source.replays else 0)
+        self._bell, self._rope = socket.socketpair()
+        for end in (self._bell, self._rope):
+            end.setblocking(False)
+        self._reader = Reader(source, self._rope, self._lossless, self._first if source.replays else 0)
         self._poller = zmq.Poller()
-        for socket in (self._bell, output.socket, link.socket):
-            self._poller.register(socket, zmq.POLLIN)
+        for waited_for in (self._bell, output.socket, link.socket):
+            self._poller.register(waited_for, zmq.POLLIN)
 
     def run(self) -> None:
         """Run to the end. Raises nothing: what goes wrong is told to the supervisor."""
@@ -171,6 +166,7 @@ class CaptureLoop:
             self._reader.stop()
             self._reader.join(LINGER_S)
             self._bell.close()
+            self._rope.close()
             self._output.close()
             self._tell(state)
             self._link.close()
@@ -179,8 +175,8 @@ class CaptureLoop:
         """Move pictures from the reader to the queue until the medium ends or a stop is ordered."""
         while self._reader.is_alive() or self._reader.pictures:
             self._poller.poll(POLL_MS)
-            while self._bell.poll(0):
-                self._bell.recv()
+            with contextlib.suppress(BlockingIOError):
+                self._bell.recv(BELL_BYTES)
             while self._reader.pictures:
                 grab = self._on_with(self._reader.pictures.popleft())
                 self._begun = self._begun or utc(grab.wall_ns / 1e9 - grab.pts)

@@ -77,7 +77,7 @@ class Bench:
             row, ledgers = (book[0], {"a": book[1]}) if book is not None else (None, {})
             sender = Sender(self.context, "inproc://out", policies={"a": policy}, ledgers=ledgers)
             link = Link(self.context, "inproc://control", "capture.a")
-            CaptureLoop("capture.a", medium, "a", SESSION, policy, sender, link, self.context, row).run()
+            CaptureLoop("capture.a", medium, "a", SESSION, policy, sender, link, row).run()
 
         self.thread = threading.Thread(target=work, daemon=True)
         self.thread.start()

@@ -13,6 +13,7 @@ import pytest
 
 from pipeline import private
 from pipeline.health import client
+from pipeline.health.status import RunStatus
 from tests.conftest import wait_until
 from tests.e2e.harness import FAST, LONG, PROCESSES, assert_nothing_left, lines, record, start, worker_of, workers_of
 
@@ -55,6 +56,25 @@ def test_signal_drains_and_leaves_nothing(
     assert account["lost"] == {}
     assert [line["frame"] for line in lines(tmp_path / "demo" / "tracks.jsonl")] == list(range(account["captured"]))
     assert done["sources"]["demo"]["end"] == "stopped"
+
+
+@pytest.mark.parametrize("placement", ["thread", "process"])
+def test_reader_that_hangs_holds_up_no_end(tmp_path: Path, runtime: Path, placement: str) -> None:
+    os.mkfifo(tmp_path / "hung.mp4")  # whoever opens it waits for a writer
+    run = start(str(tmp_path / "hung.mp4"), *FAST, f"--set=placement.capture={placement}", runtime=runtime)
+    asked: list[RunStatus] = []
+
+    def waits() -> bool:
+        doors = list(runtime.glob(f"*/{private.STATUS}"))
+        if doors and client.ask(doors[0], "/healthz")[0] == 200:
+            asked.append(client.status(doors[0]))
+        return bool(asked) and asked[-1].stages["capture.hung"].state == "running"
+
+    wait_until(waits, 60)
+    run.send_signal(signal.SIGINT)
+    _, errors = run.communicate(timeout=30)
+    assert (run.returncode, errors) == (130, "")
+    assert_nothing_left(run.pid, runtime)
 
 
 def start_and_hold_up(out: Path, runtime: Path, *settings: str) -> tuple[subprocess.Popen[str], int]:
