@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from tqdm import tqdm
@@ -13,12 +14,13 @@ from pipeline import __version__, private
 from pipeline import config as configuration
 from pipeline.capture.address import redact, source_ids
 from pipeline.capture.factory import open_source
+from pipeline.config import Config
 from pipeline.detect.masks import check_names
 from pipeline.errors import ConfigError, StageError
 from pipeline.health.server import Health
 from pipeline.progress import Progress
 from pipeline.report import run_record, table, write_record
-from pipeline.sinks.folder import claim
+from pipeline.sinks.folder import reserve
 from pipeline.supervisor import Supervisor
 
 
@@ -29,20 +31,26 @@ def run(addresses: Sequence[str], config_file: Path | None, settings: Sequence[s
         the exit code.
 
     Raises:
-        PipelineError: the run could not be started; nothing was written but the output folder.
+        PipelineError: the run could not be started; an earlier one's ``run.json`` is as it was.
     """
     config = configuration.load(config_file, settings)
     for address in addresses:
         open_source(address, config.capture)  # refuses what is no address before anything starts
     sources = dict(zip(source_ids(addresses), addresses, strict=True))
     check_names(config.detect.masks, sources)
-    if out is not None:
-        claim(out)
-        write_record(out / "run.json", run_record(config, sources, __version__, None))
+    with reserve(out) if out is not None else nullcontext():
+        return _run(config, sources, out)
 
-    with Health(config.health) as health, Progress(list(sources)) as progress:
-        supervisor = Supervisor(config, list(sources.items()), out, warn, complain)
+
+def _run(config: Config, sources: Mapping[str, str], out: Path | None) -> int:
+    with (
+        Health(config.health) as health,
+        Progress(list(sources)) as progress,
+        Supervisor(config, list(sources.items()), out, warn, complain) as supervisor,
+    ):
         health.open_door(supervisor.folder / private.STATUS)
+        if out is not None:
+            write_record(out / "run.json", run_record(config, sources, __version__, None))
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: supervisor.stop())
         outcome = supervisor.run([progress.update, health.update])

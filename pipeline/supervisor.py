@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 import zmq
 from msgspec.structs import replace
@@ -29,7 +30,7 @@ POLL_S = 0.1
 
 
 class Supervisor:
-    """Runs one graph from start to end, in the main thread.
+    """Runs one graph from start to end, in the main thread; a context manager that leaves nothing behind.
 
     Args:
         config: of the run.
@@ -60,13 +61,12 @@ class Supervisor:
         self.source_ids = [id_ for id_, _ in sources]
         self.born_ns = time.monotonic_ns()
         session = uuid.uuid4().hex
-        self.folder = private.make()
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._context.linger = 0
-        self._context.set(zmq.MAX_SOCKETS, self._context.get(zmq.SOCKET_LIMIT))  # of itself it takes 110 sources
-        with ExitStack() as undo:
-            undo.callback(shutil.rmtree, self.folder, ignore_errors=True)
-            undo.callback(self._context.destroy)
+        with ExitStack() as end:
+            self.folder = end.enter_context(private.folder())
+            self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+            self._context.linger = 0
+            self._context.set(zmq.MAX_SOCKETS, self._context.get(zmq.SOCKET_LIMIT))  # of itself it takes 110 sources
+            end.callback(self._context.destroy)
             outer = f"ipc://{self.folder}/control"
             if config.queue.transport == "tcp":
                 outer = f"tcp://127.0.0.1:{graph.free_ports(1)[0]}"
@@ -76,7 +76,7 @@ class Supervisor:
             plans = graph.plan(config, sources, out, session, self.folder, control)  # type: ignore[arg-type]
             self._watches = {plan.name: Watch(plan, config.supervisor) for plan in plans}
             self._journals = {plan.name: Journal(Path(plan.journal), plan.sources) for plan in plans}
-            undo.pop_all()  # from here on it is for the end of the run
+            self._end = end.pop_all()
         self._errors: dict[str, str] = {}
         self._noticed: set[str] = set()
         self._earlier_reports: dict[str, SourceReport] = {}
@@ -113,20 +113,17 @@ class Supervisor:
         Args:
             watchers: called about ten times a second, to show how the run is or to call ``stop``.
         """
-        try:
-            while not self._ended():
-                self._start_what_is_due()
-                self._listen()
-                self._look_for_the_dead()
-                self._paces.look(self._watches, judge=not self.stopping)
-                self._carry_out_stop()
-                self._part_from_the_gone()
-                for watcher in watchers:
-                    watcher(self)
+        while not self._ended():
+            self._start_what_is_due()
             self._listen()
-            return self._outcome()
-        finally:
-            self._clean_up()
+            self._look_for_the_dead()
+            self._paces.look(self._watches, judge=not self.stopping)
+            self._carry_out_stop()
+            self._part_from_the_gone()
+            for watcher in watchers:
+                watcher(self)
+        self._listen()
+        return self._outcome()
 
     def stop(self) -> None:
         """End all sources and drain; asked a second time, leave at once."""
@@ -299,7 +296,12 @@ class Supervisor:
             restarts=restarts,
         )
 
-    def _clean_up(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """No survivors: no process, no socket, no folder."""
         for watch in self._watches.values():
             watch.terminate()
@@ -307,10 +309,8 @@ class Supervisor:
         for watch in self._watches.values():
             watch.clear(deadline)
         self._switchboard.close()
-        if any(watch.running for watch in self._watches.values()):
-            return  # a thread that hangs in a driver holds sockets: terminating the context would wait for it
-        self._context.term()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if not any(watch.running for watch in self._watches.values()):
+            self._end.close()  # else a thread that hangs in a driver holds sockets: the context would wait for it
 
 
 def _left(watch: Watch) -> bool:

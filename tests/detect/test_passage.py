@@ -140,7 +140,8 @@ def test_a_run_warns_once_of_what_went_otherwise(weights, tmp_path, monkeypatch)
     detect = [f"detect.weights={weights}", "detect.device=cpu", "detect.backend=torch"]
     config = load(None, [*detect, "placement.detect=thread", "sinks.overlay=false"])  # where the patch is seen
     address = "test://demo?width=64&height=48&frames=3"
-    outcome = Supervisor(config, [("a", address)], tmp_path / "out", warnings.append).run()
+    with Supervisor(config, [("a", address)], tmp_path / "out", warnings.append) as supervisor:
+        outcome = supervisor.run()
     assert not outcome.errors
     assert outcome.accounts["a"].delivered == 3
     notice = "cpu has no memory for 2 pictures at once, goes on with 1"

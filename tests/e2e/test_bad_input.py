@@ -19,6 +19,7 @@ import pytest
 
 import nets
 from run_stream import main
+from tests.conftest import wait_until
 from tests.e2e.harness import FAST, LONG, PROCESSES, SMALL, front_door, lines, record, start
 
 
@@ -190,6 +191,23 @@ def test_unwritable_output_folder_is_named(tmp_path: Path, capfd: pytest.Capture
     errors = capfd.readouterr().err.splitlines()
     assert len(errors) == 1
     assert "/proc/irst-out" in errors[0]
+
+
+def test_second_run_with_the_same_output_folder_is_refused(
+    tmp_path: Path, runtime: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = start(LONG, *FAST, "--out", str(tmp_path), runtime=runtime)
+    wait_until((tmp_path / "run.json").exists, 60)
+    before = (tmp_path / "run.json").read_bytes()
+    try:
+        assert main([SMALL, *FAST, "--out", str(tmp_path)]) == 2
+        error = f"run_stream.py: error: output folder {tmp_path}: in use by run {run.pid}\n"
+        assert capfd.readouterr().err == error
+        assert (tmp_path / "run.json").read_bytes() == before
+    finally:
+        run.kill()
+        run.communicate(timeout=60)
+    assert main([SMALL, *FAST, "--out", str(tmp_path)]) == 0, "a run that was killed holds nothing"
 
 
 @pytest.mark.parametrize("variable", ["XDG_RUNTIME_DIR", "TMPDIR"])

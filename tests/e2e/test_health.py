@@ -16,7 +16,7 @@ import zmq
 from pipeline import private
 from pipeline.health import client
 from pipeline.health.status import RunStatus
-from tests.conftest import wait_until
+from tests.conftest import locked, wait_until
 from tests.e2e.harness import FAST, LONG, ROOT, assert_nothing_left, front_door, start, worker_of
 
 FLOOD = "test://crossing?width=96&height=64&frames=20000&fps=900&live=1"
@@ -231,12 +231,14 @@ def test_a_supervisor_that_is_held_up_is_not_healthy(runtime: Path, monkeypatch:
         finish(run, runtime)
 
 
-def test_a_port_that_is_taken_is_named_and_nothing_is_left(runtime: Path) -> None:
+def test_a_port_that_is_taken_is_named_and_nothing_is_left(tmp_path: Path, runtime: Path) -> None:
+    (tmp_path / "run.json").write_text("of an earlier run")
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         held.listen()
         port = held.getsockname()[1]
-        done = front_door(LONG, "--set", f"health.port={port}", runtime=runtime)
+        done = front_door(LONG, "--set", f"health.port={port}", "--out", str(tmp_path), runtime=runtime)
+    assert (tmp_path / "run.json").read_text() == "of an earlier run"
     assert done.returncode == 2
     assert done.stderr == f"run_stream.py: error: health: 127.0.0.1:{port}: Address already in use\n"
     assert list(runtime.iterdir()) == []
@@ -268,21 +270,20 @@ def test_every_run_is_asked_whatever_became_of_the_others_and_wherever_it_lies(
     session, temporary = runtime / "s", runtime / "t"
     for folder in (session, temporary):
         folder.mkdir()
-    with subprocess.Popen(["true"]) as gone:
-        pass
-    refusing(session / f"irst-{gone.pid}-killed")
+    refusing(session / f"irst-{os.getpid()}-killed")
     mute = refusing(session / f"irst-{os.getpid()}-mute")
-    told = tell(runtime=session, temporary=temporary)
-    assert (told.returncode, told.stdout) == (3, "")
-    run = start(LONG, *FAST, runtime=temporary)
-    try:
-        Asked(temporary, monkeypatch).until(lambda s: s.state == "running")
+    with locked(mute):
         told = tell(runtime=session, temporary=temporary)
-        assert f"run {run.pid}: running" in told.stdout
-        assert told.stderr.startswith(f"status: {mute / private.STATUS}: no answer")
-        assert (told.returncode, told.stderr.count("\n")) == (1, 1)
-        (mute / private.STATUS).unlink()
-        told = tell(runtime=session, temporary=temporary)
-        assert (told.returncode, told.stderr) == (0, "")
-    finally:
-        finish(run, temporary)
+        assert (told.returncode, told.stdout) == (3, "")
+        run = start(LONG, *FAST, runtime=temporary)
+        try:
+            Asked(temporary, monkeypatch).until(lambda s: s.state == "running")
+            told = tell(runtime=session, temporary=temporary)
+            assert f"run {run.pid}: running" in told.stdout
+            assert told.stderr.startswith(f"status: {mute / private.STATUS}: no answer")
+            assert (told.returncode, told.stderr.count("\n")) == (1, 1)
+            (mute / private.STATUS).unlink()
+            told = tell(runtime=session, temporary=temporary)
+            assert (told.returncode, told.stderr) == (0, "")
+        finally:
+            finish(run, temporary)

@@ -8,6 +8,7 @@ import os
 import re
 import socket
 import stat
+import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -33,7 +34,7 @@ from pipeline.sinks.stage import SinkStage
 from pipeline.supervisor import Supervisor
 from pipeline.wire import WireError, encode
 from tests.capture.streams import reading
-from tests.conftest import ROOT
+from tests.conftest import ROOT, locked
 from tests.messages import SESSION, tracked
 from tests.pipeline.queue_ends import finish, frame, pump_until, seqs, taking
 
@@ -258,7 +259,6 @@ def test_stage_hangs_up_on_who_orders_too_much(context: zmq.Context) -> None:
 
 
 def test_every_socket_that_others_can_reach_has_a_limit() -> None:
-    """The bells of capture are inproc, where what is sent is not copied and no limit applies."""
     without = []
     for path in sorted((ROOT / "pipeline").rglob("*.py")):
         for function in ast.walk(ast.parse(path.read_text())):
@@ -266,7 +266,7 @@ def test_every_socket_that_others_can_reach_has_a_limit() -> None:
                 code = ast.unparse(function)
                 if re.search(r"\.socket\(zmq\.", code) and not re.search(r"maxmsgsize =|prepare\(", code):
                     without.append((path.name, function.name))
-    assert without == [("stage.py", "run"), ("stage.py", "__init__")]
+    assert without == []
 
 
 # -- files: nobody outside chooses where a run writes
@@ -313,11 +313,31 @@ def test_the_folder_of_unix_sockets_is_private(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     before = os.umask(0)
     try:
-        folder = private.make()
+        with private.folder() as folder:
+            assert folder.parent == tmp_path
+            assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     finally:
         os.umask(before)
-    assert folder.parent == tmp_path
-    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_is_a_live_run_s_as_long_as_it_is_locked_whatever_its_process_id_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    with subprocess.Popen(["true"]) as gone:
+        pass
+    live, stale = tmp_path / f"irst-{gone.pid}-live", tmp_path / f"irst-{os.getpid()}-stale"
+    for folder in (live, stale):
+        folder.mkdir()
+        (folder / private.STATUS).touch()
+    with locked(live), private.folder() as own:
+        assert set(tmp_path.iterdir()) == {live, own}
+        stale.mkdir()
+        (stale / private.STATUS).touch()
+        assert [door for door in private.status_doors() if tmp_path in door.parents] == [live / private.STATUS]
+    with private.folder() as own:
+        assert list(tmp_path.iterdir()) == [own]
 
 
 def test_a_run_that_cannot_be_made_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -334,8 +354,9 @@ def test_only_own_folders_are_looked_into_for_runs(tmp_path: Path, monkeypatch: 
         folder.mkdir()
         (folder / private.STATUS).touch()
     (tmp_path / f"irst-{os.getpid()}-link").symlink_to(own)
-    if os.getuid() == 0:
-        os.chown(foreign, 65534, 65534)
-    else:
-        foreign.rename(tmp_path / "elsewhere")
-    assert [door for door in private.status_doors() if tmp_path in door.parents] == [own / private.STATUS]
+    with locked(own), locked(foreign):
+        if os.getuid() == 0:
+            os.chown(foreign, 65534, 65534)
+        else:
+            foreign.rename(tmp_path / "elsewhere")
+        assert [door for door in private.status_doors() if tmp_path in door.parents] == [own / private.STATUS]
