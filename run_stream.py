@@ -9,8 +9,13 @@ read; 4 weights or backend cannot be loaded; 5 a stage failed beyond its restart
 
 from __future__ import annotations
 
-import argparse
+import signal
 import sys
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, lambda *_: sys.exit(130))  # until there is something to drain, even while importing
+
+import argparse
 import traceback
 from collections.abc import Sequence
 from pathlib import Path

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -18,6 +17,7 @@ from pipeline.config import Config
 from pipeline.detect.masks import check_names
 from pipeline.errors import ConfigError, StageError
 from pipeline.health.server import Health
+from pipeline.process import on_stop
 from pipeline.progress import Progress
 from pipeline.report import run_record, table, write_record
 from pipeline.sinks.folder import reserve
@@ -51,8 +51,7 @@ def _run(config: Config, sources: Mapping[str, str], out: Path | None) -> int:
         health.open_door(supervisor.folder / private.STATUS)
         if out is not None:
             write_record(out / "run.json", run_record(config, sources, __version__, None))
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: supervisor.stop())
+        on_stop(supervisor.stop)
         outcome = supervisor.run([progress.update, health.update])
 
     code = outcome.exit_code

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
 import threading
+from collections.abc import Callable
 from typing import Any, NoReturn, TextIO
 
 _OUTPUT, _ERROR = 1, 2
@@ -32,6 +34,13 @@ def open_streams() -> None:
         os.set_inheritable(number, True)  # else the number of a closed stream would be that of the next file opened
     os.close(number)
     sys.stdout, sys.stderr = _text(_OUTPUT, sys.stdout), _text(_ERROR, sys.stderr)
+
+
+def on_stop(handler: Callable[[], None]) -> None:
+    """Call ``handler`` at Ctrl-C, at SIGTERM, and when the terminal is hung up, unless that is ignored (``nohup``)."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda *_: handler())
 
 
 def leave(code: int) -> NoReturn:

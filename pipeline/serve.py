@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import logging
 import re
-import signal
 import sys
 import threading
 import time
@@ -39,7 +38,7 @@ from pipeline.errors import INTERRUPTED, ConfigError, PipelineError, one_line
 from pipeline.link import Link, StageState, Stop, Switchboard
 from pipeline.messages import EndOfSource, Packet
 from pipeline.opencv import require
-from pipeline.process import leave, open_streams
+from pipeline.process import leave, on_stop, open_streams
 from pipeline.queues import Policy, Sender
 from pipeline.report import causes
 from pipeline.usage import Parser
@@ -57,9 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for handler in logging.getLogger().handlers:
         handler.addFilter(_Masked())
     settings = [*args.settings, *([f"queue.policy={args.policy}"] if args.policy else [])]
-    stops: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda number, _: stops.append(number))
+    stops: list[None] = []
+    on_stop(lambda: stops.append(None))
     try:
         require()
         config = configuration.load(args.config, settings)

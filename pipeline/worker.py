@@ -26,12 +26,12 @@ PR_SET_PDEATHSIG = 1
 def main() -> None:
     """Run the stage and leave.
 
-    Ctrl-C and SIGTERM, which service managers send to all processes of a service, are the supervisor's business.
+    Ctrl-C, SIGTERM and SIGHUP, which service managers send to all processes of a run, are the supervisor's business.
     SIGTERM counts once the supervisor has closed the plan's pipe, which nobody else can: the stage then leaves at
     the next frame, and the process ends by that signal. If the supervisor dies, so does this.
     """
     parent = int(sys.argv[1])
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

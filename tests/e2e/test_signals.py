@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,19 @@ from pipeline import private
 from pipeline.health import client
 from pipeline.health.status import RunStatus
 from tests.conftest import wait_until
-from tests.e2e.harness import FAST, LONG, PROCESSES, assert_nothing_left, lines, record, start, worker_of, workers_of
+from tests.e2e.harness import (
+    FAST,
+    LONG,
+    PROCESSES,
+    ROOT,
+    SMALL,
+    assert_nothing_left,
+    lines,
+    record,
+    start,
+    worker_of,
+    workers_of,
+)
 
 PLACEMENTS = {"threads": [], "processes": PROCESSES}
 
@@ -42,7 +55,7 @@ def record_of_stopped(run: subprocess.Popen[str], out: Path, runtime: Path) -> d
 
 
 @pytest.mark.parametrize("placement", PLACEMENTS)
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_signal_drains_and_leaves_nothing(
     tmp_path: Path, runtime: Path, placement: str, number: signal.Signals
 ) -> None:
@@ -56,6 +69,30 @@ def test_signal_drains_and_leaves_nothing(
     assert account["lost"] == {}
     assert [line["frame"] for line in lines(tmp_path / "demo" / "tracks.jsonl")] == list(range(account["captured"]))
     assert done["sources"]["demo"]["end"] == "stopped"
+
+
+def test_hang_up_that_is_ignored_ends_nothing(tmp_path: Path, runtime: Path) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does; the run inherits it
+    try:
+        run = start(LONG, *FAST, "--out", str(tmp_path), runtime=runtime)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    wait_for_lines(tmp_path, 5, run)
+    run.send_signal(signal.SIGHUP)
+    wait_for_lines(tmp_path, 100, run)
+    run.send_signal(signal.SIGTERM)
+    record_of_stopped(run, tmp_path, runtime)
+
+
+@pytest.mark.parametrize("module", ["argparse", "msgspec", "cv2"])
+def test_interrupted_while_it_still_imports(tmp_path: Path, module: str) -> None:
+    code = "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(60)"
+    (tmp_path / f"{module}.py").write_text(code)
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "run_stream.py"), SMALL],
+        capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(tmp_path)}, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
 @pytest.mark.parametrize("placement", ["thread", "process"])
