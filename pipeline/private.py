@@ -1,4 +1,4 @@
-"""The private folder of a run: sockets, journals, and the door at which it tells how it is."""
+"""Private folders of a run: sockets, journals, and the door at which it tells how it is."""
 
 from __future__ import annotations
 

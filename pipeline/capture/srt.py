@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
+from pipeline import private
 from pipeline.capture.address import redact
 from pipeline.capture.config import CaptureConfig
 from pipeline.errors import SourceError
@@ -37,10 +38,11 @@ class SrtRelay:
         program = shutil.which("ffmpeg")
         if program is None:
             raise SourceError(f"{name}: SRT needs the ffmpeg program: apt-get install ffmpeg")
-        self._folder = tempfile.TemporaryDirectory(prefix="srt-")
-        socket = Path(self._folder.name) / "stream"
+        self._resources = ExitStack()
+        folder = self._resources.enter_context(private.folder())  # the next run sweeps it if this process is killed
+        socket = folder / "stream"
         self.address = f"unix:{socket}"
-        self._errors = Path(self._folder.name, "errors").open("w+b")  # noqa: SIM115 - lives as long as the relay
+        self._errors = self._resources.enter_context((folder / "errors").open("w+b"))
         # The URL goes in by a pipe: a passphrase among the arguments could be read by every user of the machine.
         command = [program, "-nostdin", "-v", "error", "-safe", "0", "-f", "concat"]
         command += ["-protocol_whitelist", "srt,udp,pipe,fd,file,crypto", "-i", "pipe:0", "-map", "0:v:0", "-c", "copy"]
@@ -80,8 +82,7 @@ class SrtRelay:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        self._errors.close()
-        self._folder.cleanup()
+        self._resources.close()
 
 
 def _listens(socket: Path) -> bool:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
+import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from pipeline import private
 from pipeline.capture.config import CaptureConfig
 from pipeline.capture.srt import SrtRelay
 from tests.capture.servers import ffmpeg_server, free_port, needs_srt
 from tests.capture.streams import DIES, FREEZES_AND_IS_RESTARTED, error_of, reading, survives
+from tests.conftest import ROOT
 
 # In place of ffmpeg: as slow between binding its socket and listening on it as ffmpeg may be on a busy machine.
 LATE = f"""#!{sys.executable}
@@ -23,6 +27,12 @@ with socket.socket(socket.AF_UNIX) as late:
     time.sleep(0.5)
     late.listen()
     time.sleep(60)
+"""
+
+RELAY = """
+from pipeline.capture.config import CaptureConfig
+from pipeline.capture.srt import SrtRelay
+relay = SrtRelay("srt://127.0.0.1:9", "srt", CaptureConfig())
 """
 
 
@@ -50,7 +60,7 @@ def test_srt(fate):
 
 def test_srt_passphrase_is_not_shown_and_the_relay_leaves_nothing(tmp_path, monkeypatch):
     needs_srt()
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     port = free_port(socket.SOCK_DGRAM)
     # The listener starts late: the relay calls until it answers.
     server = ffmpeg_server(f"srt://127.0.0.1:{port}?mode=listener&passphrase=long-secret")
@@ -63,11 +73,28 @@ def test_srt_passphrase_is_not_shown_and_the_relay_leaves_nothing(tmp_path, monk
     assert list(tmp_path.iterdir()) == []
 
 
-def test_srt_relay_is_there_once_its_socket_listens(tmp_path, monkeypatch):
+@pytest.fixture
+def late(tmp_path, monkeypatch):
     program = tmp_path / "ffmpeg"
     program.write_text(LATE)
     program.chmod(0o700)
     monkeypatch.setenv("PATH", str(tmp_path))
+
+
+def test_what_a_killed_relay_leaves_is_swept_by_the_next_run(late, tmp_path_factory, monkeypatch):
+    runtime = tmp_path_factory.mktemp("rt")
+    for variable in ("XDG_RUNTIME_DIR", "TMPDIR"):
+        monkeypatch.setenv(variable, str(runtime))
+    words = [sys.executable, "-c", f"{RELAY}\nprint(relay._process.pid, flush=True)\ninput()"]
+    with subprocess.Popen(words, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as capture:
+        os.kill(int(capture.stdout.readline()), signal.SIGKILL)
+        capture.kill()
+    assert len(list(runtime.iterdir())) == 1
+    with private.folder() as own:
+        assert list(runtime.iterdir()) == [own]
+
+
+def test_srt_relay_is_there_once_its_socket_listens(late):
     with closing(SrtRelay("srt://127.0.0.1:9", "srt", CaptureConfig())) as relay, socket.socket(socket.AF_UNIX) as it:
         it.connect(relay.address.removeprefix("unix:"))
 
