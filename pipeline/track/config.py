@@ -32,8 +32,8 @@ class TrackConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             what the weights' manifest says.
         starts_per_min: so many tracks a minute may start for what the network finds in a source: the score needed
             rises by itself where more would, never below ``high_score``. None keeps it there.
-        low_score: detections from here on may keep a confirmed track seen in the frame before; lower ones are
-            ignored. None takes all that the detector passes on.
+        low_score: detections from here on may keep a confirmed track seen in the frame before, and where what changes
+            is noise a tentative one of M hits; lower ones are ignored. None takes all that the detector passes on.
         confirm_hits, confirm_window: a track is confirmed at its M-th hit within N frames from its birth, and
             dropped as soon as that cannot happen any more.
         clear_snr: a hit of the network counts in full from this signal-to-noise ratio on, and in proportion below: a

@@ -45,8 +45,9 @@ class Tracker:
 
     High-score detections are offered to all tracks and may start new ones. Low-score detections may only keep
     confirmed tracks that were seen in the frame before (ByteTrack, Zhang et al. 2022): offered to coasting
-    tracks, clutter keeps the lost ones alive, and offered to tentative ones, those that clutter has started. The
-    result does not depend on the order of the detections.
+    tracks, clutter keeps the lost ones alive, and offered to tentative ones, those that clutter has started. Where
+    what changes is noise, which is reckoned with, tentative tracks of M hits may have them too: dim targets have gaps.
+    The result does not depend on the order of the detections.
 
     Args:
         config: of the tracker.
@@ -118,14 +119,14 @@ class Tracker:
         matrix = ego.matrix if ego.ok else IDENTITY
         self._predict(dt, matrix, self.config.ego_sigma if ego.ok else self.config.ego_sigma_lost)
         self._clutter.move(dt, matrix, ego.ok)
+        by_chance = noisy >= lifecycle.NOISY
         new, known = self._clutter.compare(positions)
-        rows, columns = self._leap(*self._associate(positions, detections), positions, detections)
+        rows, columns = self._leap(*self._associate(positions, detections, by_chance), positions, detections)
         shown, waiting = self._tracks["state"] != TENTATIVE, self._life["behind_s"] > 0
         merged, behind = meet(self._belief, shown, waiting, rows, positions[columns])
         self._weigh(rows, columns, positions, detections, behind, dt)
         self._update(rows, detections[columns], positions[columns], merged)
         self._wait(behind, dt)
-        by_chance = noisy >= lifecycle.NOISY
         self._age(rows, detections[columns], new[columns], known[columns], by_chance)
         held = columns[lifecycle.is_steady(self._tracks["state"], self._life)[rows]]
         self._clutter.forget(positions[held])  # where a target hovers it may be found again
@@ -156,7 +157,7 @@ class Tracker:
         sigmas = (self.config.cruise_sigma, self.config.accel_sigma)
         self._believe(belief.predict(belief.warp(self._belief, matrix), dt, sigmas, ego_sigma))
 
-    def _associate(self, positions: Array, detections: Table) -> tuple[Indices, Indices]:
+    def _associate(self, positions: Array, detections: Table, by_chance: bool) -> tuple[Indices, Indices]:
         """Rows of tracks and the detections they get."""
         config, score = self.config, detections["score"]
         near = pairs(self._belief, positions, config.measurement_sigma, config.max_gate_px, config.gate)
@@ -166,6 +167,8 @@ class Tracker:
         rows, columns = assign(near.only(high[near.columns]), config.gate)
         low = (score >= self._low) & ~high
         waiting = self._tracks["state"] == CONFIRMED
+        if by_chance:
+            waiting |= (self._tracks["state"] == TENTATIVE) & (self._life["hits"] >= config.confirm_hits)
         waiting[rows] = False
         more_rows, more_columns = assign(near.only(low[near.columns] & waiting[near.rows]), config.gate)
         return np.concatenate([rows, more_rows]), np.concatenate([columns, more_columns])

@@ -105,6 +105,16 @@ def test_low_scores_keep_what_is_confirmed_and_not_what_stands(posts):
     assert out["id"].tolist() == ([1, 2] if posts == 2 else [])
 
 
+def test_low_scores_keep_what_may_be_a_dim_target_where_what_changes_is_noise():
+    tracker = Tracker(CONFIG, 0.5, SHAPE)
+    for t in range(60):
+        table = rows(POSTS)
+        table["score"] = 0.9 if t < 5 else 0.3
+        out = tracker.step(table, DT, STILL, noisy=0.6)
+    assert (out["state"] == TENTATIVE).all()
+    assert out["id"].tolist() == [1, 2, 3]
+
+
 def pan(t):
     """Shift of the picture's contents up to frame t."""
     return np.array([-1.5 * t, 4 * math.sin(t / 9)])
