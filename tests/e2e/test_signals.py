@@ -59,7 +59,11 @@ def record_of_stopped(run: subprocess.Popen[str], out: Path, runtime: Path) -> d
 def test_signal_drains_and_leaves_nothing(
     tmp_path: Path, runtime: Path, placement: str, number: signal.Signals
 ) -> None:
-    run = start(LONG, *FAST, *PLACEMENTS[placement], "--out", str(tmp_path), runtime=runtime)
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests themselves may run under nohup
+    try:
+        run = start(LONG, *FAST, *PLACEMENTS[placement], "--out", str(tmp_path), runtime=runtime)
+    finally:
+        signal.signal(signal.SIGHUP, before)
     wait_for_lines(tmp_path, 5, run)
     for process in (*workers_of(run.pid), run.pid):  # all of them, as service managers do
         os.kill(process, number)

@@ -38,7 +38,8 @@ def test_inputs_that_once_broke_a_reader_are_refused(path):
     [
         ({"options": {"width": 4096}}, "the network takes"),  # took minutes and all memory
         ({"options": {"in_channels": "1\n2"}}, "takes 1 2 channels"),
-        ({"options": {"x": [[[]]] * 3}}, "unexpected keyword"),
+        ({"options": {"x": [[[]]] * 3}}, "Expected `int`, got `array`"),
+        ({"options": {"x": [1, 2]}}, "unexpected keyword"),
     ],
 )
 def test_a_manifest_cannot_ask_for_more_than_the_weights_hold(change, says):

@@ -68,7 +68,7 @@ def test_only_so_many_are_let_in_and_the_next_as_soon_as_one_has_left(tmp_path: 
         silent[0].close()
 
         def heard() -> bool:
-            with knock(door, b"GET /healthz HTTP/1.0\r\n\r\n") as caller, contextlib.suppress(ConnectionError):
+            with contextlib.suppress(ConnectionError), knock(door, b"GET /healthz HTTP/1.0\r\n\r\n") as caller:
                 return caller.recv(100).startswith(b"HTTP/1.0 503")
             return False
 
@@ -88,19 +88,16 @@ def test_a_client_that_keeps_talking_and_never_asks_is_cut_off(tmp_path: Path, m
 
 
 def test_without_a_descriptor_left_the_last_status_stays(tmp_path: Path) -> None:
-    supervisor = Supervisor(Config(), [("demo", "test://demo")], None)
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)
-    try:
-        with Health(HealthConfig()) as health:
+    with Supervisor(Config(), [("demo", "test://demo")], None) as supervisor, Health(HealthConfig()) as health:
+        health.update(supervisor)
+        known = health.answer("/status")
+        time.sleep(server.REFRESH_NS / 1e9)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, limit[1]))
+        try:
             health.update(supervisor)
-            known = health.answer("/status")
-            time.sleep(server.REFRESH_NS / 1e9)
-            resource.setrlimit(resource.RLIMIT_NOFILE, (3, limit[1]))
-            health.update(supervisor)
+        finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, limit)
-            assert health.answer("/status") == known
-            health.update(supervisor)
-            assert health.answer("/status") != known
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, limit)
-        supervisor._clean_up()
+        assert health.answer("/status") == known
+        health.update(supervisor)
+        assert health.answer("/status") != known

@@ -76,14 +76,13 @@ def test_more_sources_than_files_may_be_open_are_refused(address: str, most: int
 def test_sockets_are_as_many_as_files_may_be_open() -> None:
     if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < 1400:
         pytest.skip("no more than 1400 files may be open")
-    supervisor = Supervisor(Config(), [("a", "a.mp4")], None)
-    try:
+    with Supervisor(Config(), [("a", "a.mp4")], None) as supervisor:
         sockets = [supervisor._context.socket(zmq.PAIR) for _ in range(1100)]
-        assert len({socket.fd for socket in sockets}) == 1100
-        for socket in sockets:
-            socket.close()
-    finally:
-        supervisor._clean_up()
+        try:
+            assert len({socket.fd for socket in sockets}) == 1100
+        finally:
+            for socket in sockets:
+                socket.close()
 
 
 @pytest.mark.parametrize(
