@@ -9,45 +9,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.messages import COASTING, CONFIRMED, DETECTION_DTYPE, TENTATIVE, EgoMotion
+from pipeline.messages import COASTING, CONFIRMED, TENTATIVE, EgoMotion
 from pipeline.track.clutter import MANY, ClutterConfig, ClutterMap
 from pipeline.track.config import TrackConfig
 from pipeline.track.tracker import Tracker
-
-DT = 1 / 30
-SHAPE = (256, 320)
-CONFIG = TrackConfig(confirm_hits=3, clutter=ClutterConfig(few=2))
-STILL = EgoMotion(ok=True)
-STAY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
-LOST = EgoMotion(ok=False)
-POSTS = np.array([[40.0, 200.0], [160.0, 210.0], [300.0, 190.0]])
-
-
-def rows(points):
-    table = np.zeros(len(points), DETECTION_DTYPE)
-    table["x"], table["y"] = np.asarray(points, float).reshape(-1, 2).T
-    table["score"], table["snr"] = 0.9, 20
-    return table
-
-
-def watch(frames, egos=None, config=CONFIG):
-    """The tracker's tables over frames of (n, 2) points."""
-    tracker = Tracker(config, 0.5, SHAPE)
-    egos = egos or [STILL] * len(frames)
-    return [tracker.step(rows(points), DT, ego) for points, ego in zip(frames, egos, strict=True)]
-
-
-def first_confirmed(tables, at):
-    """Number of the first frame with a confirmed track within 5 px of ``at(frame)``; None without one."""
-    for t, table in enumerate(tables):
-        known = table[table["state"] == CONFIRMED]
-        if (np.hypot(known["x"] - at(t)[0], known["y"] - at(t)[1]) < 5).any():
-            return t
-    return None
-
-
-def jittered(points, t, sigma=0.7):
-    return points + np.random.default_rng(t).normal(0, sigma, points.shape)
+from tests.track.watching import (
+    CONFIG,
+    DEAD,
+    DT,
+    LOST,
+    POSTS,
+    SHAPE,
+    STAY,
+    STILL,
+    first_confirmed,
+    jittered,
+    rows,
+    watch,
+)
 
 
 def test_posts_are_tracked_but_never_confirmed():
@@ -273,89 +252,3 @@ def test_impossible_references_are_refused(bad):
 def test_a_few_standing_points_are_worth_a_look_a_crowd_is_not(posts, alarms):
     tables = watch([jittered(POSTS[:posts], t) for t in range(60)])
     assert (tables[2]["state"] == CONFIRMED).sum() == (tables[-1]["state"] == CONFIRMED).sum() == alarms
-
-
-PAN = EgoMotion(matrix=(1.0, 0.0, -2.0, 0.0, 1.0, 0.0), ok=True)
-"""The scene moves 2 px to the left in every frame."""
-DEAD = np.array([[100.0, 60.0]])
-PAN_FAR = (1.0, 0.0, -10.0, 0.0, 1.0, 0.0)
-
-
-def test_a_dead_pixel_is_not_confirmed_again_and_again_while_the_camera_pans():
-    # It flickers: seven frames on, fourteen off, so that each time a new track has to be confirmed.
-    points = [DEAD if t % 21 < 7 else np.empty((0, 2)) for t in range(420)]
-    tables = watch(points, [PAN] * 420)
-    late = {int(i) for table in tables[60:] for i in table["id"][table["state"] == CONFIRMED]}
-    early = {int(i) for table in tables[:60] for i in table["id"][table["state"] == CONFIRMED]}
-    assert len(early) >= 1
-    assert not late - early
-
-
-def test_a_dead_pixel_does_not_hide_what_flies_over_it():
-    def at(t):
-        return 20 + 1.5 * t, 60.0
-
-    points = [np.concatenate([jittered(DEAD, t, 0.1) if t % 21 < 7 else np.empty((0, 2)), [at(t)]]) for t in range(120)]
-    tables = watch(points, [PAN] * 120)
-    assert first_confirmed(tables, at) <= 20
-    held = [(np.hypot(table["x"] - at(t)[0], table["y"] - at(t)[1]) < 3).any() for t, table in enumerate(tables)]
-    assert all(held[30:])
-
-
-def test_a_target_that_the_camera_follows_is_confirmed_and_held():
-    points = [jittered(np.array([[160.0, 128.0]]), t) for t in range(300)]
-    tables = watch(points, [PAN] * 300)
-    known = [table["id"][table["state"] == CONFIRMED].tolist() for table in tables]
-    assert all(ids == known[25] for ids in known[25:])
-    assert len(known[25]) == 1
-
-
-def test_the_places_that_are_known_are_counted_while_they_are_in_the_picture():
-    """Posts move out to the left, 20 px a second, a dead pixel stays; what is new is not yet known."""
-    clutter, counts = ClutterMap(ClutterConfig(), SHAPE), []
-    for t in range(100):
-        moved = np.array([-2.0 * t, 0.0])
-        clutter.move(0.1, PAN.matrix, True)
-        clutter.add(np.concatenate([jittered(POSTS + moved, t, 0.3), jittered(DEAD, t, 0.1)]))
-        counts.append(clutter.known())
-    assert counts[4] == (0, 0)
-    assert counts[15] == (3, 1)
-    assert counts[60] == (2, 1), "the post at 40 px has left"
-    assert counts[99] == (1, 1)
-
-
-def test_a_target_that_the_camera_follows_is_found_again_though_it_stood_on_the_sensor():
-    held, nothing = np.array([[160.0, 128.0]]), np.empty((0, 2))
-    points = [nothing if 60 <= t < 120 else jittered(held, t, 0.2) for t in range(150)]
-    tables = watch(points, [PAN] * 150)
-    assert not any(len(table) for table in tables[90:120])
-    assert first_confirmed(tables[120:], lambda t: (160.0, 128.0)) == 2
-
-
-def test_what_was_at_the_pixel_of_a_held_target_is_forgotten_and_nothing_beside_it():
-    clutter = ClutterMap(ClutterConfig(reach_px=4.0), SHAPE)
-    beside = DEAD + np.array([[0.0, 0.7], [0.0, 1.6], [20.0, 0.0]])
-    for _ in range(10):
-        clutter.move(0.1, PAN_FAR, True)
-        clutter.add(beside)
-    clutter.move(0.1, PAN_FAR, True)
-    assert clutter.compare(beside)[1].all()
-    clutter.forget(DEAD)
-    assert clutter.compare(beside)[1].tolist() == [False, True, True]
-
-
-def test_standing_on_the_sensor_by_hand():
-    clutter = ClutterMap(ClutterConfig(reach_px=4.0), SHAPE)
-    left = (1.0, 0.0, -3.0, 0.0, 1.0, 0.0)
-    for hits in range(1, 6):
-        clutter.move(0.1, left, True)
-        new, familiar = clutter.compare(DEAD)
-        # Seen at that pixel in hits - 1 frames; three of them when the scene stood more than 8 px, 3 frames, away.
-        assert familiar.tolist() == [hits - 1 >= 3 + 2]
-        assert new.tolist() == [False]  # no reference is old enough yet
-        clutter.add(DEAD)
-    clutter.move(0.1, left, True)
-    assert [flags.tolist() for flags in clutter.compare(DEAD + np.array([[0.0, 0.0], [0.7, 0.0], [0.8, 0.0]]))] == [
-        [False, False, True],
-        [True, True, False],
-    ]
