@@ -22,7 +22,7 @@ VARIANTS = [
 ]
 
 
-def lived_in(network, seed=0):
+def randomise(network, seed=0):
     """Random statistics, affine parameters, widths and angles, as if it had been trained."""
     generator = torch.Generator().manual_seed(seed)
 
@@ -50,7 +50,7 @@ def kinds(network):
 @pytest.fixture(scope="module", params=VARIANTS, ids=str)
 def network(request):
     torch.manual_seed(0)
-    return lived_in(nets.build("mshnet", **request.param))
+    return randomise(nets.build("mshnet", **request.param))
 
 
 @pytest.mark.parametrize("size", [(32, 48), (37, 61)])
@@ -62,7 +62,7 @@ def test_a_folded_mshnet_gives_the_same_logits(network, size):
 
 @pytest.mark.parametrize("name", sorted(ARCHITECTURES.keys() - {"mshnet"}))
 def test_every_architecture_folds(name):
-    network = lived_in(nets.build(name))
+    network = randomise(nets.build(name))
     picture = torch.randn(1, 1, 45, 61, generator=torch.Generator().manual_seed(1))
     expected, folded = network(picture), fold(network)
     assert nn.BatchNorm2d not in kinds(folded)
@@ -96,14 +96,14 @@ def test_a_folded_mshnet_exports_to_onnx(network, tmp_path):
 def test_shaped_layers_fold_wherever_they_stand(layer, contrast):
     features = torch.randn(2, 3, 13, 10)
     for network in (layer(3, 5, contrast=contrast), nn.Sequential(nn.ReLU(), layer(3, contrast=contrast))):
-        folded = fold(lived_in(network))
+        folded = fold(randomise(network))
         assert not any(issubclass(kind, ShapedConv2d) for kind in kinds(folded))
         torch.testing.assert_close(folded(features), network(features))
 
 
 @pytest.mark.parametrize("shared", [False, True])
 def test_batch_norms_of_pconv_fold_with_shared_arms_too(shared):
-    layer = lived_in(PConv(3, 8, 3, shared))
+    layer = randomise(PConv(3, 8, 3, shared))
     features = torch.randn(2, 3, 9, 12)
     folded = fold(layer)
     assert nn.BatchNorm2d not in kinds(folded)
@@ -111,7 +111,7 @@ def test_batch_norms_of_pconv_fold_with_shared_arms_too(shared):
 
 
 def test_a_plain_pinwheel_and_its_batch_norm_become_one_convolution():
-    network = lived_in(nn.Sequential(PinwheelConv2d(4), nn.BatchNorm2d(4)))
+    network = randomise(nn.Sequential(PinwheelConv2d(4), nn.BatchNorm2d(4)))
     folded = fold(network)
     assert [type(module) for module in folded] == [nn.Conv2d, nn.Identity]
     features = torch.randn(1, 4, 11, 11)
@@ -161,7 +161,7 @@ class Branching(Reused):
 
 @pytest.mark.parametrize("kind", [Reused, Twice, Before, Namesake, Branching])
 def test_batch_norms_that_cannot_be_absorbed_stay(kind):
-    network = lived_in(kind())
+    network = randomise(kind())
     features = torch.randn(2, 2, 9, 9)
     folded = fold(network)
     assert nn.BatchNorm2d in kinds(folded)

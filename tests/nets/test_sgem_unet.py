@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 import nets
-from nets.layers.sgem import HEAD_CHANNELS, HEADS, LinearSgem, LiteralSgem, averaging, linear_attention, positive
+from nets.layers.sgem import HEAD_CHANNELS, HEADS, LinearSgem, LiteralSgem, averaging_matrix, linear_attention, positive
 from tests.nets.cost import count
 
 
@@ -92,7 +92,7 @@ def test_linear_sgem_is_attention_over_all_pixels():
 @given(st.integers(1, 200), st.integers(1, 200))
 def test_the_grid_is_averaged_as_by_adaptive_pooling(height, width):
     plane = torch.arange(height * width, dtype=torch.float32).sin().view(height, width)
-    grid = averaging(height, plane) @ plane @ averaging(width, plane).T
+    grid = averaging_matrix(height, plane) @ plane @ averaging_matrix(width, plane).T
     torch.testing.assert_close(grid, F.adaptive_avg_pool2d(plane[None], 32)[0], rtol=1e-5, atol=1e-6)
 
 

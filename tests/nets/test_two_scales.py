@@ -11,8 +11,8 @@ from nets.fold import fold
 from nets.layers.padding import pad
 from nets.manifest import Input
 from nets.normalisation import FrameZScore
-from nets.two_scales import SMALLEST, TwoScales
-from tests.nets.test_registry import SMALL, awake
+from nets.two_scales import MIN_PICTURE_SIDE, TwoScales
+from tests.nets.test_registry import SMALL, small_network
 
 SMALL_SIZES = ((60, 80), (32, 33), (63, 32))
 """Whose halves are smaller than networks take."""
@@ -59,7 +59,7 @@ def test_the_halved_map_lies_where_the_picture_does(height, width):
 
 @pytest.mark.parametrize("size", [(64, 64), (65, 99), (101, 64)])
 def test_the_greater_of_both(size):
-    network = awake("mshnet").eval().requires_grad_(False)
+    network = small_network("mshnet").eval().requires_grad_(False)
     picture = torch.randn(2, 1, *size)
     logits, whole = TwoScales(network)(picture), network(picture)
     assert logits.shape == whole.shape
@@ -75,15 +75,15 @@ def test_the_half_of_a_small_picture_is_made_as_large_as_networks_need():
             sizes.append(tuple(picture.shape[-2:]))
             return picture
 
-    for side in range(SMALLEST, 3 * SMALLEST):
+    for side in range(MIN_PICTURE_SIDE, 3 * MIN_PICTURE_SIDE):
         sizes = []
         TwoScales(Seen())(torch.zeros(1, 1, side, 200))
-        assert sizes == [(side, 200), (max((side + 1) // 2, SMALLEST), 100)]
+        assert sizes == [(side, 200), (max((side + 1) // 2, MIN_PICTURE_SIDE), 100)]
 
 
 @pytest.mark.parametrize("name", sorted(SMALL))
 def test_every_network_can_be_seen_at_two_scales_and_folds(name):
-    network = TwoScales(awake(name)).eval().requires_grad_(False)
+    network = TwoScales(small_network(name)).eval().requires_grad_(False)
     picture = torch.randn(1, 1, 66, 71)
     expected = network(picture)
     torch.testing.assert_close(fold(network)(picture), expected, rtol=1e-4, atol=1e-4 * float(expected.std()))
@@ -92,7 +92,7 @@ def test_every_network_can_be_seen_at_two_scales_and_folds(name):
 def test_it_leaves_pytorch():
     pytest.importorskip("onnx")
     onnxruntime = pytest.importorskip("onnxruntime")
-    network = fold(TwoScales(awake("mshnet")))
+    network = fold(TwoScales(small_network("mshnet")))
     session = onnxruntime.InferenceSession(to_onnx(network, 1), providers=["CPUExecutionProvider"])
     for size in ((64, 64), (97, 70), (80, 128), *SMALL_SIZES):
         picture = torch.randn(1, 1, *size)
@@ -102,7 +102,7 @@ def test_it_leaves_pytorch():
 
 def test_it_becomes_an_openvino_model():
     openvino = pytest.importorskip("openvino")
-    network = fold(TwoScales(awake("mshnet")))
+    network = fold(TwoScales(small_network("mshnet")))
     compiled = openvino.compile_model(to_openvino(network, 1), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     for size in ((64, 64), (97, 70), *SMALL_SIZES):
         picture = torch.randn(1, 1, *size)

@@ -29,7 +29,7 @@ def blob(x, y, reach=1, size=64, value=1.0):
 
 
 @st.composite
-def scored_maps(draw, size=12, most=0.6):
+def logits_and_masks(draw, size=12, most=0.6):
     """Random logits and a random, non-empty mask, both (2, 1, size, size), at most this part of its pixels target.
 
     Logits are as far apart as float32 tells their sigmoids from 0 and 1: from 17 on the gradient is nothing.

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.training.losses.maps import blob, logits_of, scored_maps, turned
+from tests.training.losses.maps import blob, logits_and_masks, logits_of, turned
 from training.losses.location import centroid_location, nearest_components, published_location
 
 
@@ -50,7 +50,7 @@ class TestCentroid:
         assert losses == pytest.approx([losses[0]] * 8, abs=1e-6)
 
     @settings(max_examples=25)
-    @given(maps=scored_maps(size=32, most=0.05))
+    @given(maps=logits_and_masks(size=32, most=0.05))
     def test_so_do_those_of_targets_with_pixels_as_near_to_one_as_to_another(self, maps):
         losses = [centroid_location(z, g).item() for z, g in zip(*map(turned, maps), strict=True)]
         assert losses == pytest.approx([losses[0]] * 8, abs=1e-6)

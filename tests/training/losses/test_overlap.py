@@ -2,7 +2,7 @@ import pytest
 import torch
 from hypothesis import given
 
-from tests.training.losses.maps import logit, plane, scored_maps
+from tests.training.losses.maps import logit, logits_and_masks, plane
 from training.losses.overlap import batch_soft_iou, picture_soft_iou, soft_dice, soft_iou
 
 OVERLAPS = (batch_soft_iou, picture_soft_iou, soft_iou, soft_dice)
@@ -28,7 +28,7 @@ def test_pooling_over_the_batch_and_over_each_picture_differ():
 
 
 @pytest.mark.parametrize("overlap", OVERLAPS)
-@given(maps=scored_maps())
+@given(maps=logits_and_masks())
 def test_gradient_pulls_targets_up_and_background_down(overlap, maps):
     logits, mask = maps
     logits.requires_grad_()

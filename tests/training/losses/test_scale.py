@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.training.losses.maps import logits_of, plane, scored_maps
+from tests.training.losses.maps import logits_and_masks, logits_of, plane
 from training.losses.overlap import picture_soft_iou
 from training.losses.scale import WEIGHTS, scale_iou
 
@@ -109,7 +109,7 @@ def test_loss_by_hand():
 
 @pytest.mark.parametrize("name", WEIGHTS)
 @settings(max_examples=40)
-@given(maps=scored_maps())
+@given(maps=logits_and_masks())
 def test_detached_every_pixel_is_pushed_the_right_way_and_the_value_is_the_same(name, maps):
     logits, mask = maps
     logits.requires_grad_()
@@ -120,7 +120,7 @@ def test_detached_every_pixel_is_pushed_the_right_way_and_the_value_is_the_same(
     assert torch.equal(loss, scale_iou(logits, mask, name, detach=False))
 
 
-@given(maps=scored_maps())
+@given(maps=logits_and_masks())
 def test_attached_diff_rewards_false_pixels_while_too_little_is_predicted(maps):
     logits, mask = maps
     logits = logits.double().requires_grad_()

@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from torch.nn import functional as F
 
-from tests.nets.test_registry import SMALL, awake
-from tests.training.losses.maps import logit, plane, scored_maps, turned
+from tests.nets.test_registry import SMALL, small_network
+from tests.training.losses.maps import logit, logits_and_masks, plane, turned
 from training.losses.config import LossConfig
 from training.losses.location import centroid_location, published_location
 from training.losses.overlap import batch_soft_iou, picture_soft_iou, soft_dice
@@ -85,7 +85,7 @@ def test_what_heads_say_beyond_the_picture_counts_for_nothing(height, width):
 
 @pytest.fixture(scope="module", params=sorted(SMALL))
 def network(request):
-    return awake(request.param).train()
+    return small_network(request.param).train()
 
 
 def squares(height, width):
@@ -146,7 +146,7 @@ def test_during_warm_up_the_iou_is_plain_and_nothing_is_located():
 
 @pytest.mark.parametrize("config", OVERLAPS + [c for c in SCALES if c.detach], ids=name_of)
 @settings(max_examples=15)
-@given(maps=scored_maps())
+@given(maps=logits_and_masks())
 def test_gradient_pulls_targets_up_and_background_down(config, maps):
     logits, mask = maps
     logits.requires_grad_()
@@ -157,7 +157,7 @@ def test_gradient_pulls_targets_up_and_background_down(config, maps):
 
 @pytest.mark.parametrize("config", [c for c in ALL if c.location != "published"], ids=name_of)
 @settings(max_examples=15)
-@given(maps=scored_maps())
+@given(maps=logits_and_masks())
 def test_mirror_images_and_turns_cost_the_same(config, maps):
     logits, _ = maps
     mask = torch.zeros_like(logits)
