@@ -1,4 +1,4 @@
-"""Every network leaves PyTorch as ONNX and says the same there."""
+"""Every network exports to ONNX and gives equal logits there."""
 
 import numpy as np
 import pytest
@@ -65,14 +65,14 @@ class Eigenvalues(torch.nn.Module):
 
 
 @pytest.mark.parametrize("export", [to_onnx, to_openvino])
-def test_a_network_that_cannot_be_exported_is_refused_by_the_name_of_its_operation(export):
+def test_export_failure_names_the_unsupported_operation(export):
     pytest.importorskip("openvino")
     with pytest.raises(RuntimeError, match="aten::linalg_eigvals") as refused:
         export(Eigenvalues().eval(), 1)
     assert "\n" not in str(refused.value)
 
 
-def test_a_network_of_one_size_computes_in_half_precision_and_knows_its_sizes():
+def test_fixed_size_half_precision_export_has_static_shapes():
     onnx = pytest.importorskip("onnx")
     network = fold(small_network("mshnet"))
     picture = torch.randn(2, 1, 48, 70)

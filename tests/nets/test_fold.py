@@ -23,7 +23,7 @@ VARIANTS = [
 
 
 def randomise(network, seed=0):
-    """Random statistics, affine parameters, widths and angles, as if it had been trained."""
+    """Set random statistics, affine parameters, widths and angles, as if the network had been trained."""
     generator = torch.Generator().manual_seed(seed)
 
     def uniform(tensor, low, high):
@@ -69,7 +69,7 @@ def test_every_architecture_folds(name):
     torch.testing.assert_close(folded(picture), expected, rtol=1e-4, atol=1e-4 * float(expected.std()))
 
 
-def test_nothing_but_plain_layers_is_left(network):
+def test_folding_leaves_only_plain_layers(network):
     before = {name: value.clone() for name, value in network.state_dict().items()}
     left = kinds(fold(network))
     assert nn.BatchNorm2d not in left
@@ -77,7 +77,7 @@ def test_nothing_but_plain_layers_is_left(network):
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
-# The tracing exporter is several times faster than dynamo, and says that it is deprecated and that sizes are fixed.
+# The tracing exporter is several times faster than dynamo, but warns that it is deprecated and that sizes are fixed.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning", "ignore::UserWarning")
 def test_a_folded_mshnet_exports_to_onnx(network, tmp_path):
     onnx, onnxruntime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
@@ -93,7 +93,7 @@ def test_a_folded_mshnet_exports_to_onnx(network, tmp_path):
 
 @pytest.mark.parametrize("contrast", [False, True])
 @pytest.mark.parametrize("layer", [GaussianConv2d, PinwheelConv2d, OrientedPinwheelConv2d])
-def test_shaped_layers_fold_wherever_they_stand(layer, contrast):
+def test_shaped_layers_fold_at_any_depth(layer, contrast):
     features = torch.randn(2, 3, 13, 10)
     for network in (layer(3, 5, contrast=contrast), nn.Sequential(nn.ReLU(), layer(3, contrast=contrast))):
         folded = fold(randomise(network))
@@ -119,7 +119,7 @@ def test_a_plain_pinwheel_and_its_batch_norm_become_one_convolution():
 
 
 class Reused(nn.Module):
-    """The convolution's output is also read raw."""
+    """The convolution's output is also used without the batch norm."""
 
     def __init__(self):
         super().__init__()
@@ -145,7 +145,7 @@ class Before(Reused):
 
 
 class Namesake(Reused):
-    """The batch norm reads an argument called like the convolution."""
+    """The batch norm's input is an argument with the same name as the convolution."""
 
     def forward(self, conv):
         return self.conv(self.norm(conv))

@@ -1,4 +1,4 @@
-"""What every network promises, whatever its architecture."""
+"""Properties that all architectures share."""
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ SMALL = {
 
 
 def small_network(name):
-    """The network with its gates open: a factor that starts at zero hides what it multiplies."""
+    """Build the small network with its gates set to 1: a gate that starts at zero would hide what it multiplies."""
     architecture, options = SMALL[name]
     torch.manual_seed(0)
     network = nets.build(architecture, **options)

@@ -103,7 +103,7 @@ def test_rows_of_the_literal_matrix_sum_to_one(size):
     matrix = sgem.matrix(*features(*size))
     assert matrix.shape == (2, 8, size[0], size[0])
     torch.testing.assert_close(matrix.sum(dim=-1), torch.ones(2, 8, size[0]))
-    assert matrix.std(dim=-1).min() > 0  # not the even spread that any broken product would give
+    assert matrix.std(dim=-1).min() > 0  # a broken product would give a uniform matrix
 
 
 def test_the_literal_matrix_mixes_rows_and_leaves_columns_apart():
@@ -117,7 +117,7 @@ def test_the_literal_matrix_mixes_rows_and_leaves_columns_apart():
 
 
 def test_a_bias_before_the_softmax_would_be_dead():
-    """Why the convolution after the outer product has none."""
+    """Checks why the convolution after the outer product has no bias."""
     torch.manual_seed(0)
     products, weight = torch.randn(2, 1, 6, 6, dtype=torch.double), torch.randn(4, 1, 1, 1, dtype=torch.double)
     bias = torch.randn(4, dtype=torch.double, requires_grad=True)

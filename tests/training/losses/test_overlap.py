@@ -9,7 +9,7 @@ OVERLAPS = (batch_soft_iou, picture_soft_iou, soft_iou, soft_dice)
 
 
 def test_by_hand():
-    # p = 0.5, 0.5, 0.8; g = 1, 0, 1: I = 1.3, P = 1.8, T = 2, U = 2.5, with one pixel added above and below.
+    # p = 0.5, 0.5, 0.8; g = 1, 0, 1: I = 1.3, P = 1.8, T = 2, U = 2.5, plus one pixel in numerator and denominator.
     logits, mask = plane(0.0, 0.0, logit(0.8)), plane(1.0, 0.0, 1.0)
     assert batch_soft_iou(logits, mask).item() == pytest.approx(1 - 2.3 / 3.5)
     assert picture_soft_iou(logits, mask).item() == pytest.approx(1 - 2.3 / 3.5)
