@@ -1,4 +1,4 @@
-"""A U-Net for small computers: nearly all of its arithmetic is done at half the picture's resolution or less."""
+"""U-Net for small computers: almost all of its arithmetic runs at half the picture's resolution or below."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BLOCKS = (1, 1, 2, 2)
 
 
 class Residual(nn.Module):
-    """Two 3x3 convolutions with batch normalisation, shortcut, ReLU (He et al., CVPR 2016).
+    """Two 3x3 convolutions with batch normalisation, a shortcut and ReLU (He et al., CVPR 2016).
 
     Shape:
         (N, channels, H, W) -> the same.
@@ -37,11 +37,11 @@ class Residual(nn.Module):
 
 
 class FullResolution(nn.Module):
-    """The last convolutions at the picture's own resolution, for outlines right to the pixel.
+    """Final convolutions at full picture resolution, for pixel-accurate outlines.
 
     Args:
-        in_channels: of the picture.
-        channels: of the features.
+        in_channels: channels of the picture.
+        channels: channels of the features.
 
     Shape:
         picture (N, in_channels, H, W), features (N, channels, H, W) -> logits (N, 1, H, W).
@@ -59,27 +59,28 @@ class FullResolution(nn.Module):
 
 
 class EdgeUNet(nn.Module):
-    """Residual U-Net between a folded input and an unfolded output: an eighth of MSHNet's arithmetic.
+    """Residual U-Net with a folded input and an unfolded output, at an eighth of MSHNet's arithmetic.
 
-    Each 2x2 px of the picture become channels of one position (space to depth, nothing is lost), and each position
-    gives the logits of its four pixels (sub-pixel convolution: Shi et al., CVPR 2016), or ``fine`` features of each
-    for a few last convolutions. Skips are added, not concatenated, after a 1x1 convolution of what comes from below.
-    Frames of any height and width >= 32 are accepted: the picture is padded on the right and at the bottom by
-    reflection to a multiple of 16 and the logits are cropped back, so no pixel is resampled.
+    Each 2x2 block of pixels becomes the channels of one position (space to depth, lossless). At the output each
+    position gives the logits of its four pixels (sub-pixel convolution: Shi et al., CVPR 2016), or ``fine`` features
+    per pixel for a few final convolutions. Skips are added rather than concatenated, after a 1x1 convolution of the
+    features from the coarser level. Frames of any height and width >= 32 are accepted: the picture is padded on the
+    right and at the bottom by reflection to a multiple of 16 and the logits are cropped back, so no pixel is resampled.
 
     Args:
         in_channels: channels of the input.
         widths: channels at strides 2, 4, 8, 16.
-        blocks: residual blocks of the encoder at these strides; the decoder has one at each but the last.
-        fine: channels at the picture's own resolution; 0 for none there.
+        blocks: residual blocks of the encoder at these strides; the decoder has one at each stride but the last.
+        fine: channels at full picture resolution; 0 disables the full-resolution layers.
 
     Shape:
         input (N, in_channels, H, W), float.
         eval: logits (N, 1, H, W).
-        train: (logits, [head logits at strides 4 and 8]), the heads at the padded size divided by their stride.
+        train: (logits, [head logits at strides 4 and 8]). The heads have the padded size divided by their stride.
 
     Raises:
-        ValueError: not four widths or blocks, one of them below 1, fine below 0, or H or W below 32.
+        ValueError: ``widths`` or ``blocks`` does not hold four numbers of at least 1, ``fine`` is below 0, or H or W is
+            below 32.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Networks as ONNX and as OpenVINO models, for pictures of any size; both packages are optional."""
+"""Export of networks to ONNX and OpenVINO for pictures of any size; both packages are optional."""
 
 from __future__ import annotations
 
@@ -18,24 +18,26 @@ _EXAMPLE = (1, 64, 64)
 
 
 def to_onnx(network: nn.Module, channels: int, fixed: tuple[int, int, int] | None = None) -> bytes:
-    """A network in eval mode as a serialised ONNX model, ``picture`` (1, C, H, W) -> ``logits`` (1, 1, H, W), float32.
+    """Convert a network in eval mode to a serialised ONNX model.
+
+    The model maps ``picture`` (1, C, H, W) to ``logits`` (1, 1, H, W), both float32.
 
     Args:
-        network: plain after ``nets.fold.fold``.
+        network: plain network from ``nets.fold.fold``.
         channels: C.
-        fixed: the one size (N, H, W) that it is to run at; none leaves H and W free.
+        fixed: the only size (N, H, W) at which the model will run; None leaves H and W free.
 
     Raises:
         RuntimeError: the network cannot be converted.
     """
     file, example = io.BytesIO(), _example(channels, fixed or _EXAMPLE)
     if fixed:
-        # Sizes are numbers then, where the tracer would have written down how to compute them.
+        # This makes sizes constants; the tracer alone would record the operations that compute them.
         network = torch.export.export(network, (example,)).module()
     free = {} if fixed else {name: {2: "height", 3: "width"} for name in (INPUT, OUTPUT)}
     with warnings.catch_warnings():
-        # The tracer warns of the network's check of the smallest size, and that the dynamo exporter is preferred,
-        # which takes twenty times as long for the same graph.
+        # The tracer warns about the network's check of the minimum size. It also recommends the dynamo exporter,
+        # which takes twenty times as long to produce the same graph.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             network,
@@ -52,7 +54,7 @@ def to_onnx(network: nn.Module, channels: int, fixed: tuple[int, int, int] | Non
 
 
 def to_openvino(network: nn.Module, channels: int) -> openvino.Model:
-    """A network in eval mode as an OpenVINO model, (1, C, H, W) -> (1, 1, H, W), float32.
+    """Convert a network in eval mode to an OpenVINO model, (1, C, H, W) -> (1, 1, H, W), float32.
 
     Raises:
         ImportError: the package is missing.
@@ -61,7 +63,7 @@ def to_openvino(network: nn.Module, channels: int) -> openvino.Model:
     from openvino.frontend import FrontEndManager, OpConversionFailure
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
-    # Not openvino.convert_model: it reports its use over the internet unless told otherwise.
+    # Avoids openvino.convert_model, which sends telemetry over the internet by default.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # as above
         decoder = TorchScriptPythonDecoder(network, example_input=(_example(channels, _EXAMPLE),))
@@ -69,13 +71,13 @@ def to_openvino(network: nn.Module, channels: int) -> openvino.Model:
     try:
         model = frontend.convert(frontend.load(decoder))
     except OpConversionFailure as error:
-        raise RuntimeError(str(error).strip().splitlines()[-1]) from None  # the one that names the operations
+        raise RuntimeError(str(error).strip().splitlines()[-1]) from None  # the last line names the operations
     model.reshape([1, channels, -1, -1])
     return model
 
 
 class Half(nn.Module):
-    """A network that computes in float16 what it takes and gives in float32."""
+    """Wrapper that runs a network in float16, with float32 input and output."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Deployment form of a network: the same logits from fewer and plainer layers."""
+"""Folding for deployment: the same logits from fewer and simpler layers."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from nets.layers.shaped import ShapedConv2d
 
 
 def fold(network: nn.Module) -> nn.Module:
-    """An eval-mode copy without gradients, in which everything linear is a plain convolution.
+    """Return an eval-mode copy without gradients whose linear layers are plain convolutions.
 
-    Shaped convolutions (Gaussian, pinwheel, pinwheel bank) become ``nn.Conv2d`` with their present kernels, and every
-    ``nn.BatchNorm2d`` is absorbed by the convolution whose output it alone reads. Outputs agree with
-    ``network.eval()`` to rounding.
+    Shaped convolutions (Gaussian, pinwheel, pinwheel bank) become ``nn.Conv2d`` with their current kernels. An
+    ``nn.BatchNorm2d`` that is the only consumer of a convolution's output is merged into that convolution. Outputs
+    agree with ``network.eval()`` up to rounding.
 
     Args:
-        network: any network; left unchanged. A batch norm held by a module that ``torch.fx`` cannot trace stays.
+        network: any network; left unchanged. A batch norm inside a module that ``torch.fx`` cannot trace is kept.
     """
-    folded = _without_shapes(copy.deepcopy(network).eval()).requires_grad_(False)
+    folded = _replace_shaped_convs(copy.deepcopy(network).eval()).requires_grad_(False)
     for module in list(folded.modules()):
         if any(isinstance(child, nn.BatchNorm2d) for child in module.children()):
             _absorb_norms(module)
     return folded
 
 
-def _without_shapes(module: nn.Module) -> nn.Module:
+def _replace_shaped_convs(module: nn.Module) -> nn.Module:
     if isinstance(module, ShapedConv2d):
-        return _plain(module)
+        return _plain_conv(module)
     for name, child in module.named_children():
-        setattr(module, name, _without_shapes(child))
+        setattr(module, name, _replace_shaped_convs(child))
     return module
 
 
-def _plain(layer: ShapedConv2d) -> nn.Conv2d:
+def _plain_conv(layer: ShapedConv2d) -> nn.Conv2d:
     weight = layer.weight.detach()
     channels, size = layer.raw_sigma.numel(), layer.size
     conv = nn.Conv2d(channels, len(weight), size, padding=size // 2, groups=channels, bias=False).eval()
@@ -44,17 +44,17 @@ def _plain(layer: ShapedConv2d) -> nn.Conv2d:
     return conv
 
 
-class _Children(fx.Tracer):
-    """Records the calls among a module's own children and looks into none of them."""
+class _ShallowTracer(fx.Tracer):
+    """Tracer that records the calls between a module's direct children without tracing into them."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return True
 
 
 def _absorb_norms(module: nn.Module) -> None:
-    """Fold those batch norms of a module whose input is a convolution called once and read by nothing else."""
+    """Merge batch norms of a module whose input is a convolution that is called once and has no other consumer."""
     try:
-        graph = _Children().trace(module)
+        graph = _ShallowTracer().trace(module)
     except (fx.proxy.TraceError, TypeError, RuntimeError):
         return
     nodes = [node for node in graph.nodes if node.op == "call_module"]

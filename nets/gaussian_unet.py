@@ -13,10 +13,11 @@ from nets.unet import Concatenation, UShape, widths
 
 
 class AttendedDoubleConv(nn.Module):
-    """Two convolutions, then the gate per channel, the gate per pixel and only then the last ReLU.
+    """Two convolutions, then channel attention, spatial attention and the last ReLU.
 
-    Channel attention squeezes through a ReLU of its own. Over features that are all positive one of its few units
-    would be on or off for every picture alike, and one that starts off would never learn.
+    The last ReLU follows the attention because channel attention has a ReLU in its own bottleneck. If all features were
+    positive, each of the few bottleneck units would be on or off for every picture alike, and a unit that starts off
+    would never learn.
 
     Shape:
         (N, in_channels, H, W) -> (N, out_channels, H, W).
@@ -40,22 +41,22 @@ class AttendedDoubleConv(nn.Module):
 class GaussianUNet(UShape):
     """U-Net with both attentions in every stage: 2.17 M parameters and 4.1 G multiply-adds on 3x256x256.
 
-    Only the abstract and a digest of the paper were at hand. They state a U-Net with channel attention and, in the
-    spatial attention, a Gaussian-shaped convolution with a learnt sigma, with or without a rotated pinwheel mask.
-    They leave open, and we chose:
+    Only the abstract and a digest of the paper were available. They describe a U-Net with channel attention and, in the
+    spatial attention, a Gaussian-shaped convolution with a learnt sigma, with or without a rotated pinwheel mask. The
+    following is not specified there and was chosen here:
 
-    - the widths: 16 to 256, those of MSHNet, which the paper's results are compared with;
-    - the place of the attentions: after the two convolutions of every stage, channels first, as in MSHNet;
-    - what the Gaussian sees: the sum of the channel mean and the channel maximum;
-    - its taps, 7x7 as in CBAM, and its sigma at the start, 1.5 px.
+    - the widths: 16 to 256, as in MSHNet, which the paper compares its results with;
+    - the position of the attentions: after the two convolutions of every stage, channels first, as in MSHNet;
+    - the input of the Gaussian: the sum of the channel mean and the channel maximum;
+    - its kernel size, 7x7 as in CBAM, and its initial sigma, 1.5 px.
 
     Args:
         in_channels: channels of the input.
-        width: channels of the first level; they double at each of the four below.
+        width: channels of the first level; they double at each of the four levels below.
         spatial_attention: a key of ``nets.layers.attention.SPATIAL_ATTENTIONS``.
 
     Raises:
-        ValueError: width below 1, or an unknown attention.
+        ValueError: width is below 1, or the attention is unknown.
     """
 
     def __init__(self, in_channels: int = 1, width: int = 16, spatial_attention: str = "gaussian") -> None:

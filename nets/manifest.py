@@ -1,4 +1,4 @@
-"""Deployed weights: a safetensors file, and beside it the manifest that says what they are."""
+"""Deployed weights: a safetensors file with a JSON manifest beside it."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ SUFFIX = ".safetensors"
 
 
 class WeightsError(Exception):
-    """Weights that cannot be used; one line that names the file and what is wrong with it."""
+    """Weights that cannot be used. The message is one line with the file name and the problem."""
 
     def __str__(self) -> str:
         return " ".join(super().__str__().split())
 
 
 class _Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What all sections share."""
+    """Base of all manifest sections."""
 
 
 class Input(_Section, frozen=True):
-    """What the network wants to see.
+    """Input that the network expects.
 
     Attributes:
-        channels: of its input.
-        normalisation: how counts become its input.
-        scales: 2 for the halved picture as well, see ``nets.two_scales``.
+        channels: channels of the network input.
+        normalisation: how raw counts become the network input.
+        scales: 2 to process the halved picture as well, see ``nets.two_scales``.
     """
 
     channels: Annotated[int, Meta(ge=1)]
@@ -54,16 +54,16 @@ class Input(_Section, frozen=True):
 
 
 class Training(_Section, frozen=True):
-    """Where the weights come from.
+    """Origin of the weights.
 
     Attributes:
-        data: data sets with the number of training pictures of each.
-        split: how training and validation were told apart.
+        data: number of training pictures of each data set.
+        split: how training and validation pictures were separated.
         recipe: file in ``configs/train``.
-        seed: of the run.
-        commit: of the checkout that published them.
+        seed: random seed of the run.
+        commit: commit of the checkout that published the weights.
         steps: optimiser steps.
-        note: whatever else one should know.
+        note: further remarks.
     """
 
     data: dict[str, int]
@@ -76,7 +76,7 @@ class Training(_Section, frozen=True):
 
 
 class Validation(_Section, frozen=True):
-    """How good the weights were on held-out pictures, by data set."""
+    """Accuracy of the weights on held-out pictures, by data set."""
 
     protocol: str
     split: str
@@ -84,18 +84,18 @@ class Validation(_Section, frozen=True):
 
 
 class Manifest(_Section, frozen=True):
-    """Everything about a weights file.
+    """Description of a weights file.
 
     Attributes:
-        name: of the weights.
+        name: name of the weights.
         architecture: name known to ``nets.build``.
-        options: of the architecture.
-        sha256: of the safetensors file.
-        input: what the network wants to see.
-        threshold: probability of a detection.
-        training: where they come from.
-        validation: how good they were.
-        track_threshold: peak probability of a detection that may start a track; none means ``threshold``.
+        options: options of the architecture.
+        sha256: hash of the safetensors file.
+        input: input that the network expects.
+        threshold: minimum probability of a detection.
+        training: origin of the weights.
+        validation: accuracy on held-out pictures.
+        track_threshold: minimum peak probability of a detection that may start a track; None means ``threshold``.
     """
 
     name: str
@@ -109,19 +109,19 @@ class Manifest(_Section, frozen=True):
     track_threshold: Annotated[float, Meta(gt=0, lt=1)] | None = None
 
     def starts_track(self, threshold: float | None) -> float:
-        """Peak probability of a detection that may start a track.
+        """Return the minimum peak probability of a detection that may start a track.
 
         Args:
-            threshold: that was asked for instead of the manifest's; it then stands for both.
+            threshold: user-set threshold that replaces both thresholds of the manifest, or None.
         """
         return threshold if threshold is not None else self.track_threshold or self.threshold
 
 
 def locate(name_or_path: str) -> Path:
-    """The safetensors file of shipped weights or of a path.
+    """Return the path of the safetensors file, given the name of shipped weights or a path.
 
     Raises:
-        WeightsError: there is none.
+        WeightsError: there is no such file.
     """
     path = Path(name_or_path)
     if path.suffix != SUFFIX and path.parent == Path():
@@ -136,10 +136,10 @@ def locate(name_or_path: str) -> Path:
 
 
 def read_manifest(name_or_path: str) -> Manifest:
-    """The manifest beside a weights file.
+    """Read the manifest beside a weights file.
 
     Raises:
-        WeightsError: it is missing or malformed; names the field.
+        WeightsError: the manifest is missing or malformed; the message names the field.
     """
     path = locate(name_or_path).with_suffix(".json")
     try:
@@ -151,25 +151,27 @@ def read_manifest(name_or_path: str) -> Manifest:
 
 
 def load(name_or_path: str, device: str | torch.device = "cpu") -> tuple[nn.Module, Manifest]:
-    """A network as it is deployed, in float32 and eval mode, and its manifest.
+    """Load a network in its deployed form, in float32 and eval mode, with its manifest.
 
     Raises:
-        WeightsError: anything about the files is not as it must be.
+        WeightsError: the weights or the manifest are missing or invalid.
     """
     network, manifest = load_trained(name_or_path, device)
     return deployed(network, manifest.input), manifest
 
 
 def deployed(network: nn.Module, seen: Input) -> nn.Module:
-    """A trained network in eval mode as its input asks for it: at one scale or two."""
+    """Return a trained network in eval mode in the form that its input section requires: one scale or two."""
     return TwoScales(network).eval() if seen.scales == 2 else network
 
 
 def load_trained(name_or_path: str, device: str | torch.device = "cpu") -> tuple[nn.Module, Manifest]:
-    """A network in float32 with its weights, in eval mode, and their manifest. The hash is checked.
+    """Load a network with its weights, in float32 and eval mode, and its manifest, without the two-scale wrapper.
+
+    The hash of the weights file is checked.
 
     Raises:
-        WeightsError: anything about the files is not as it must be.
+        WeightsError: the weights or the manifest are missing or invalid.
     """
     path, manifest = locate(name_or_path), read_manifest(name_or_path)
     if manifest.architecture not in ARCHITECTURES:
@@ -185,7 +187,7 @@ def load_trained(name_or_path: str, device: str | torch.device = "cpu") -> tuple
         reason = f"the network takes {takes} channels, but its input has {manifest.input.channels}"
         raise WeightsError(f"{path.with_suffix('.json')}: {reason}")
     try:
-        # First without memory: the options may ask for a network of any size, the file says how large it is.
+        # Shapes are checked on the meta device first: options may describe a network too large for memory.
         with torch.device("meta"):
             empty = build(manifest.architecture, **manifest.options)
         _check_shapes(tensors, empty.state_dict())
@@ -199,10 +201,10 @@ def load_trained(name_or_path: str, device: str | torch.device = "cpu") -> tuple
 
 
 def stored(network: nn.Module) -> dict[str, Tensor]:
-    """The network's tensors as they are deployed: floating ones in half precision.
+    """Return the network's tensors as they are saved: floating-point tensors in half precision.
 
     Raises:
-        ValueError: a value is not finite in half precision; names the tensor.
+        ValueError: a value is not finite in half precision; the message names the tensor.
     """
     tensors = {}
     for name, tensor in network.state_dict().items():
@@ -213,13 +215,13 @@ def stored(network: nn.Module) -> dict[str, Tensor]:
 
 
 def save(path: Path, network: nn.Module, manifest: Manifest) -> Manifest:
-    """Write weights, in half precision, and manifest; its hash is set to that of the file, and the result is returned.
+    """Write the weights, in half precision, and the manifest, and return the manifest with the hash of the file.
 
-    What lies there is replaced once both have been written.
+    Existing files are replaced only after both new ones have been written.
 
     Raises:
         ValueError: a value is not finite in half precision; nothing is written.
-        WeightsError: they cannot be written; what lies there stays.
+        WeightsError: the files cannot be written; existing files are kept.
     """
     weights = to_bytes(stored(network))
     manifest = msgspec.structs.replace(manifest, sha256=hashlib.sha256(weights).hexdigest())
@@ -245,7 +247,7 @@ def save(path: Path, network: nn.Module, manifest: Manifest) -> Manifest:
 
 
 def sha256(path: Path) -> str:
-    """Hash of a file, in hex."""
+    """Return the SHA-256 hash of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

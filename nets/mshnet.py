@@ -26,7 +26,7 @@ STEMS: dict[str, Callable[[int], nn.Module]] = {
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions, channel then spatial attention, shortcut, ReLU.
+    """Two 3x3 convolutions, channel then spatial attention, shortcut and ReLU.
 
     Shape:
         (N, in_channels, H, W) -> (N, out_channels, H, W).
@@ -55,22 +55,21 @@ class ResidualBlock(nn.Module):
 class MSHNet(nn.Module):
     """The published multi-scale-head network: 4,065,513 parameters with three input channels.
 
-    Frames of any height and width >= 32 are accepted: the picture is padded on the right and at the
-    bottom by reflection to a multiple of 16 and the logits are cropped back, so no pixel is resampled.
+    Frames of any height and width >= 32 are accepted: the picture is padded on the right and at the bottom by
+    reflection to a multiple of 16 and the logits are cropped back, so no pixel is resampled.
 
     Args:
         in_channels: channels of the input.
         spatial_attention: a key of ``SPATIAL_ATTENTIONS``; anything but ``conv7`` departs from the publication.
-        stem: a key of ``STEMS``; likewise.
+        stem: a key of ``STEMS``; anything but ``conv1`` departs from the publication.
 
     Shape:
         input (N, in_channels, H, W), float.
         eval: logits (N, 1, H, W).
-        train: (logits, [head logits at strides 1, 2, 4, 8]); the heads come at the padded size
-        divided by their stride.
+        train: (logits, [head logits at strides 1, 2, 4, 8]). The heads have the padded size divided by their stride.
 
     Raises:
-        ValueError: an unknown option, or H or W below 32.
+        ValueError: an option is unknown, or H or W is below 32.
     """
 
     def __init__(self, in_channels: int = 1, spatial_attention: str = "conv7", stem: str = "conv1") -> None:

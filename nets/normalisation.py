@@ -1,4 +1,4 @@
-"""From raw counts to network input: z-scores of the frame and of neighbourhoods, 8 or 16 bit alike, and change."""
+"""Network input from raw counts: z-scores over the frame and over local windows, and temporal change, 8 or 16 bit."""
 
 from __future__ import annotations
 
@@ -16,26 +16,32 @@ from torch.nn import functional as F
 
 Picture = NDArray[np.unsignedinteger[Any]]
 CHANGE_STEPS = 12
-"""Steps of a change picture per standard deviation; 255 of them are 21."""
+"""Steps of a change picture per standard deviation; the maximum of 255 stands for 21 standard deviations."""
 _EXACT_PIXELS = 2**17
-"""Of so many the squares of 16 bits have a sum whose root, rounded to a double, has a square within a fifth of it."""
+"""Maximum number of pixels per partial sum of squares.
+
+OpenCV 5 squares the rounded root of the sum. For this many 16-bit pixels the error is below 0.2, so rounding is exact.
+"""
 _CHANGE_GAIN = 1 / (4 * CHANGE_STEPS)
-"""What is a target in most frames has changed by 4 to 20 deviations: the network sees 1 to 5."""
+"""Factor from a change picture to the network input.
+
+In most frames a target has changed by 4 to 20 standard deviations, which become 1 to 5.
+"""
 
 
 class FrameZScore(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """z = clip((x - mean) / max(std, min_std), -clip, clip), mean and std of the whole raw frame.
+    """z = clip((x - mean) / max(std, min_std), -clip, clip), with mean and std of the whole raw frame.
 
-    One more channel per window holds the same with mean and std of the square around each pixel. There a target
-    of five times the noise stands out by five, however much brighter than the sky the ground is.
+    Each window adds a channel with the same formula, but mean and std of the square around each pixel. In that channel
+    a target of five times the noise stands out by five, however much brighter than the sky the ground is.
 
     Attributes:
         windows: sides of the squares in px, odd.
-        min_std: floor of the divisor in counts, so that an even frame does not become pure noise; its square is a
-            float32 above 0.
-        clip: largest absolute value that the network sees, above 0.
-        change: whether one more channel, the last, holds how much each place has changed since the frames of the last
-            second or so, registered with this one: what a single frame cannot tell.
+        min_std: lower limit of the divisor in counts, so that a uniform frame does not become pure noise; its square is
+            a float32 above 0.
+        clip: largest absolute value of the network input, above 0.
+        change: whether a last channel holds the change at each pixel against the registered frames of about the last
+            second. A single frame does not contain this information.
     """
 
     kind: Literal["frame_zscore"] = "frame_zscore"
@@ -54,12 +60,12 @@ class FrameZScore(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         return 1 + len(self.windows) + self.change
 
     def gain(self, std: float) -> float:
-        """Factor from counts to standard deviations."""
+        """Return the factor from counts to standard deviations."""
         return 1.0 / max(std, self.min_std)
 
 
 def frame_statistics(picture: Picture) -> tuple[float, float]:
-    """Mean and population standard deviation in counts.
+    """Return the mean and the population standard deviation in counts.
 
     The sums are exact integers, so the result depends neither on the order of summation nor on the machine.
 
@@ -67,36 +73,36 @@ def frame_statistics(picture: Picture) -> tuple[float, float]:
         picture: (H, W), uint8 or uint16, not empty.
 
     Raises:
-        ValueError: empty, or another dtype.
+        ValueError: the picture is empty or has another dtype.
     """
     if picture.dtype not in (np.uint8, np.uint16) or picture.size == 0:
         raise ValueError(f"frame statistics need a non-empty uint8 or uint16 picture, got {picture.dtype}")
     rows = max(1, _EXACT_PIXELS // picture.shape[1])
     parts = [np.ascontiguousarray(picture[top : top + rows]) for top in range(0, len(picture), rows)]
     total = sum(int(cv2.sumElems(part)[0]) for part in parts)
-    squares = sum(round(cv2.norm(part, cv2.NORM_L2SQR)) for part in parts)  # OpenCV 5 takes a root and squares it again
+    squares = sum(round(cv2.norm(part, cv2.NORM_L2SQR)) for part in parts)  # OpenCV 5 squares a rounded root
     pixels = picture.size
     return total / pixels, math.sqrt((pixels * squares - total * total) / (pixels * pixels))
 
 
 def change_picture(significance: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """How much each place has changed as it is kept and given to a network: uint8, ``CHANGE_STEPS`` a deviation.
+    """Quantise change for storage and network input: uint8, ``CHANGE_STEPS`` per standard deviation.
 
     Args:
-        significance: standard deviations, 0 or above.
+        significance: change in standard deviations, 0 or above.
     """
     return np.asarray(cv2.convertScaleAbs(significance, alpha=CHANGE_STEPS), np.uint8)
 
 
 def normalise(planes: Tensor, mean: Tensor, gain: Tensor, norm: FrameZScore) -> Tensor:
-    """Network input of a batch of frames with known statistics.
+    """Compute the network input of a batch of frames with known statistics.
 
     Args:
-        planes: (N, 1, H, W), float32, raw counts, or (N, 2, H, W), these and change pictures. Without them, and where
-            they are 0, nothing is known of changes.
+        planes: (N, 1, H, W) raw counts, or (N, 2, H, W) raw counts and change pictures, float32. A missing or zero
+            change picture means that no change is known.
         mean: (N,), counts.
         gain: (N,), one over counts, from ``FrameZScore.gain``.
-        norm: what the network was trained with.
+        norm: normalisation the network was trained with.
 
     Returns:
         (N, norm.channels, H, W) in [-clip, clip].
@@ -116,24 +122,24 @@ def normalise(planes: Tensor, mean: Tensor, gain: Tensor, norm: FrameZScore) -> 
 
 
 def _box_means(counts: Tensor, side: int) -> tuple[Tensor, Tensor]:
-    """Means of the counts and of their squares over a square around each pixel, of what of it lies in the picture.
+    """Means of the counts and of their squares over the part of the square around each pixel inside the picture.
 
-    Double precision: where the ground is hot, the sky's noise is a millionth of the squares it is told from. Whole
-    numbers of 16 bits have exact sums in it, whoever takes them, and in whatever order.
+    Uses double precision: with hot ground in the picture, the variance of the sky noise is a millionth of the squares
+    that it is computed from. Sums of 16-bit integers are exact in float64, whatever the implementation and the order.
 
     Args:
         counts: (N, 1, H, W), float32.
-        side: of the square, odd.
+        side: side of the square in px, odd.
 
     Returns:
-        two of (N, 1, H, W), float64.
+        Two tensors (N, 1, H, W), float64.
     """
-    # OpenCV's running sums take a tenth of the time on a CPU; a compiler cannot see into them, nor into a cache.
+    # OpenCV's running sums take a tenth of the time on a CPU, but torch.compile cannot trace them or the cache.
     on_cpu = counts.device.type == "cpu" and not torch.compiler.is_compiling()
     height, width = counts.shape[2:]
     if on_cpu:
         values, squares = _filtered(counts, side)
-        share = _kept_share(height, width, side, counts.device)
+        share = _cached_share(height, width, side, counts.device)
     else:
         values, squares = _pooled(counts, side)
         share = _share(height, width, side, counts.device)
@@ -141,7 +147,7 @@ def _box_means(counts: Tensor, side: int) -> tuple[Tensor, Tensor]:
 
 
 def _filtered(counts: Tensor, side: int) -> tuple[Tensor, Tensor]:
-    """Sums over squares, of the counts (N, 1, H, W) and of their squares, float64, by OpenCV."""
+    """Sums of the counts (N, 1, H, W) and of their squares over squares, float64, by OpenCV."""
     size, outside, planes = (side, side), cv2.BORDER_CONSTANT, counts[:, 0].numpy()
     sums = np.empty((2, *planes.shape))
     for plane, values, squares in zip(planes, *sums, strict=True):
@@ -152,9 +158,10 @@ def _filtered(counts: Tensor, side: int) -> tuple[Tensor, Tensor]:
 
 
 def _pooled(counts: Tensor, side: int) -> tuple[Tensor, Tensor]:
-    """The same on any device: along the rows, then along the columns.
+    """Same as ``_filtered`` on any device: sums along the rows, then along the columns.
 
-    Sums of so few neighbours keep all cores of a GPU at work, where running sums go down a column one by one.
+    Direct sums of so few neighbours keep all cores of a GPU busy, whereas running sums go down each column
+    sequentially.
     """
     exact, half = counts.double(), side // 2
     both = torch.cat([exact, exact.square()], 1)
@@ -164,15 +171,15 @@ def _pooled(counts: Tensor, side: int) -> tuple[Tensor, Tensor]:
 
 
 def _share(height: int, width: int, side: int, device: torch.device) -> Tensor:
-    """One over the pixels of the picture in the square around each; (height, width), float64."""
+    """Reciprocal of the number of picture pixels in the square around each pixel; (height, width), float64."""
     rows, columns = (_inside(length, side, device) for length in (height, width))
     return (1.0 / rows)[:, None] * (1.0 / columns)
 
 
-_kept_share = lru_cache(maxsize=16)(_share)
+_cached_share = lru_cache(maxsize=16)(_share)
 
 
 def _inside(length: int, side: int, device: torch.device) -> Tensor:
-    """How many pixels of a window lie in a line of that length, by the place of its middle; (length,) float64."""
+    """Number of pixels of a window that lie inside a line of this length, by window centre; (length,), float64."""
     place, half = torch.arange(length, device=device), side // 2
     return ((place + half + 1).clamp(max=length) - (place - half).clamp(min=0)).double()

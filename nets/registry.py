@@ -1,4 +1,4 @@
-"""The architectures by name."""
+"""Registry of architectures by name."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
 }
 
 Options = dict[str, int | str | list[int]]
-"""Keyword arguments of a network's constructor, as recipes and manifests hold them."""
+"""Keyword arguments of a network's constructor, as stored in recipes and manifests."""
 
 
 def build(name: str, **options: Any) -> nn.Module:
-    """A network with fresh random weights, in training mode.
+    """Build a network with fresh random weights, in training mode.
 
     Args:
         name: one of ``ARCHITECTURES``.
         options: keyword arguments of its constructor.
 
     Raises:
-        ValueError: unknown name or options, or more weights than there is memory for.
+        ValueError: the name or an option is unknown, or the weights do not fit into memory.
     """
     if name not in ARCHITECTURES:
         raise ValueError(f"unknown architecture {name!r}; known: {', '.join(ARCHITECTURES)}")

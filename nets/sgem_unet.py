@@ -11,18 +11,18 @@ SGEM = {"literal": LiteralSgem, "linear": LinearSgem}
 
 
 class SgemUNet(UShape):
-    """U-Net whose third encoder stage meets the first decoder stage in an SGEM.
+    """U-Net in which an SGEM joins the third encoder stage and the first decoder stage.
 
-    8.684 M parameters and 15.9 G multiply-adds on 3x256x256 with the literal attention at the default width;
-    published are 8.69 M and 15.92 G.
+    8.684 M parameters and 15.9 G multiply-adds on 3x256x256 with the literal attention at the default width; the paper
+    gives 8.69 M and 15.92 G.
 
     Args:
         in_channels: channels of the input.
-        width: channels of the first level; they double at each of the four below.
+        width: channels of the first level; they double at each of the four levels below.
         attention: "literal" is the paper's, "linear" attends pixel by pixel; see ``nets.layers.sgem``.
 
     Raises:
-        ValueError: width below 1, or an unknown attention.
+        ValueError: width is below 1, or the attention is unknown.
     """
 
     def __init__(self, in_channels: int = 1, width: int = 32, attention: str = "literal") -> None:

@@ -1,4 +1,4 @@
-"""A network that sees every picture twice, whole and halved: small targets in the one, large ones in the other."""
+"""Two-scale inference: a network runs on the full picture for small targets and on the halved one for large targets."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from torch.nn import functional as F
 
 from nets.layers.padding import pad
 
-SMALLEST = 32
-"""Side, px, of the smallest pictures that every network takes."""
+MIN_PICTURE_SIDE = 32
+"""Side, in px, of the smallest pictures that every network accepts."""
 
 
 class TwoScales(nn.Module):
-    """The greater of the logits of a picture and of the halved picture, at every pixel.
+    """Per-pixel maximum of the logits of the picture and of the halved picture.
 
-    What networks learn of size in small crops ends at the crop. At half the size a large target is one of those
-    that they know, for a quarter more arithmetic. The halved picture is the mean of 2x2 px of the network's input, its
-    logits are enlarged bilinearly. A side of it below ``SMALLEST`` is made as long by reflection.
+    Networks trained on small crops do not learn targets larger than a crop. At half the size a large target falls into
+    the range of sizes that they know, for a quarter more arithmetic. The halved picture is the mean of 2x2 px of the
+    network input, and its logits are upsampled bilinearly. If a side of it is below ``MIN_PICTURE_SIDE``, it is padded
+    to that size by reflection.
 
     Args:
-        network: in eval mode.
+        network: network in eval mode.
 
     Shape:
         (N, C, H, W) -> logits (N, 1, H, W).
@@ -35,16 +36,16 @@ class TwoScales(nn.Module):
         logits: Tensor = self.network(picture)
         halved = F.avg_pool2d(pad(picture, 2, "TwoScales"), 2)
         rows, columns = halved.shape[-2:]
-        (top, bottom), (left, right) = _lacking(rows), _lacking(columns)
+        (top, bottom), (left, right) = _reflect_padding(rows), _reflect_padding(columns)
         coarse = self.network(F.pad(halved, (left, right, top, bottom), mode="reflect"))
         coarse = coarse[..., top : top + rows, left : left + columns]
         enlarged = F.interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=False)
         return torch.maximum(logits, enlarged[..., :height, :width])
 
 
-def _lacking(side: int) -> tuple[int, int]:
-    """Pixels that a side of at least half of ``SMALLEST`` lacks, before it and behind it."""
-    # Nothing is compared: exports are traced at one size, and the outcome would hold for all others.
-    lacking = (SMALLEST - 1) // side * (SMALLEST - side)
-    before = lacking // side  # reflection reaches one pixel less than the side
-    return before, lacking - before
+def _reflect_padding(side: int) -> tuple[int, int]:
+    """Pixels to add before and after a side of at least half of ``MIN_PICTURE_SIDE`` to reach that length."""
+    # Avoids comparisons: exports are traced at one size, and its result would be baked in for all sizes.
+    missing = (MIN_PICTURE_SIDE - 1) // side * (MIN_PICTURE_SIDE - side)
+    before = missing // side  # reflection can add at most side - 1 pixels
+    return before, missing - before

@@ -1,4 +1,4 @@
-"""U-Net, and the U shape that its relatives share (Ronneberger et al., MICCAI 2015)."""
+"""U-Net and the base class of its variants (Ronneberger et al., MICCAI 2015)."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ STRIDE = 2 ** (LEVELS - 1)
 
 
 def widths(first: int) -> list[int]:
-    """Channels of the five levels, doubling from one to the next.
+    """Return the channels of the five levels, doubling from one level to the next.
 
     Raises:
-        ValueError: below 1.
+        ValueError: ``first`` is below 1.
     """
     if first < 1:
         raise ValueError(f"width must be at least 1, got {first}")
@@ -28,7 +28,7 @@ def widths(first: int) -> list[int]:
 
 
 class Concatenation(nn.Module):
-    """The join of a plain U-Net: the skip beside what comes from below.
+    """Join of a plain U-Net: the skip concatenated with the upsampled features of the coarser level.
 
     Shape:
         skip (N, C, H, W), deep (N, 2 C, H/2, W/2) -> (N, 2 C, H, W).
@@ -44,25 +44,26 @@ class Concatenation(nn.Module):
 
 
 class UShape(nn.Module):
-    """Five levels down by max-pooling, four up by joins, one logits map.
+    """Base U-Net: five levels down by max-pooling, four up by joins, one logits map.
 
-    Frames of any height and width >= 32 are accepted: the picture is padded on the right and at the
-    bottom by reflection to a multiple of 16 and the logits are cropped back, so no pixel is resampled.
+    Frames of any height and width >= 32 are accepted: the picture is padded on the right and at the bottom by
+    reflection to a multiple of 16 and the logits are cropped back, so no pixel is resampled.
 
     Args:
         in_channels: channels of the input.
         levels: channels of the five levels, finest first.
-        block: makes the convolutions of one level from their input and output channels.
-        joins: one for each of the four upper levels, finest first; called with the encoder's features of that
-            level and the decoder's of the level below; ``out_channels`` is what it hands on.
+        block: makes the convolutions of one level from the numbers of input and output channels.
+        joins: one join for each of the four upper levels, finest first. It is called with the encoder features of its
+            level and the decoder features of the level below; ``out_channels`` is the number of channels that it
+            returns.
 
     Shape:
         input (N, in_channels, H, W), float.
         eval: logits (N, 1, H, W).
-        train: (logits, []), as there are no side outputs.
+        train: (logits, []), because there are no side outputs.
 
     Raises:
-        ValueError: H or W below 32.
+        ValueError: H or W is below 32.
     """
 
     def __init__(
@@ -102,10 +103,10 @@ class UNet(UShape):
 
     Args:
         in_channels: channels of the input.
-        width: channels of the first level; they double at each of the four below.
+        width: channels of the first level; they double at each of the four levels below.
 
     Raises:
-        ValueError: width below 1.
+        ValueError: width is below 1.
     """
 
     def __init__(self, in_channels: int = 1, width: int = 32) -> None:

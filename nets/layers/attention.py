@@ -1,4 +1,4 @@
-"""Channel and spatial attention as used inside the MSHNet residual block."""
+"""Channel and spatial attention as used in the MSHNet residual block."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from nets.layers.blocked import WideConv2d
+from nets.layers.blocked import BlockedConv2d
 from nets.layers.gaussian import GaussianConv2d
 from nets.layers.pinwheel import OrientedPinwheelConv2d, PinwheelConv2d
 
@@ -17,7 +17,7 @@ CHANNEL_REDUCTION = 16
 class ChannelAttention(nn.Module):
     """Gate per channel from the mean- and max-pooled picture (CBAM, Woo et al. 2018, eq. 2).
 
-    Both pooled vectors pass through one shared bias-free bottleneck; their sum is squashed to (0, 1).
+    Both pooled vectors pass through one shared bias-free bottleneck, and the sigmoid of their sum is the gate.
 
     Args:
         channels: C of the input. The bottleneck has ``max(1, channels // 16)`` units.
@@ -34,7 +34,7 @@ class ChannelAttention(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         mean = features.mean(dim=(2, 3), keepdim=True)
-        peak = _places_peak(features, self.training)
+        peak = _spatial_max(features, self.training)
         gate = self.excite(torch.relu(self.squeeze(mean))) + self.excite(torch.relu(self.squeeze(peak)))
         return torch.sigmoid(gate)
 
@@ -48,23 +48,23 @@ class SpatialAttention(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.conv = WideConv2d(2, 1, 7, padding=3, bias=False)
+        self.conv = BlockedConv2d(2, 1, 7, padding=3, bias=False)
 
     def forward(self, features: Tensor) -> Tensor:
-        pooled = torch.cat([features.mean(dim=1, keepdim=True), _channels_peak(features, self.training)], dim=1)
+        pooled = torch.cat([features.mean(dim=1, keepdim=True), _channel_max(features, self.training)], dim=1)
         return torch.sigmoid(self.conv(pooled))
 
 
-# In training maxima are taken by their place: the gradient of ``amax`` compares all values with the maximum again,
-# which takes long, and finds none equal where a compiler has kept the one in more bits than the other.
+# Training uses ``max``, whose gradient follows the index of the maximum. The gradient of ``amax`` compares all values
+# with the maximum again, which is slow and finds no match if a compiler kept the two in different precisions.
 
 
-def _channels_peak(features: Tensor, training: bool) -> Tensor:
+def _channel_max(features: Tensor, training: bool) -> Tensor:
     """(N, C, H, W) -> (N, 1, H, W)."""
     return features.max(1, keepdim=True).values if training else features.amax(1, keepdim=True)
 
 
-def _places_peak(features: Tensor, training: bool) -> Tensor:
+def _spatial_max(features: Tensor, training: bool) -> Tensor:
     """(N, C, H, W) -> (N, C, 1, 1)."""
     if not training:
         return features.amax((2, 3), keepdim=True)
@@ -74,11 +74,11 @@ def _places_peak(features: Tensor, training: bool) -> Tensor:
 class ShapedSpatialAttention(nn.Module):
     """Gate per pixel from one kernel of fixed shape over the sum of channel mean and channel maximum.
 
-    It replaces the two free kernels of ``SpatialAttention`` (98 weights) by one for both maps
-    (Li and Zhuo, arXiv 2604.09991).
+    This single kernel replaces the two free kernels of ``SpatialAttention`` (98 weights) (Li and Zhuo, arXiv
+    2604.09991).
 
     Args:
-        conv: a layer of one channel, (N, 1, H, W) -> (N, 1, H, W).
+        conv: layer of one channel, (N, 1, H, W) -> (N, 1, H, W).
 
     Shape:
         (N, C, H, W) -> gate (N, 1, H, W) in (0, 1).
@@ -89,7 +89,7 @@ class ShapedSpatialAttention(nn.Module):
         self.conv = conv
 
     def forward(self, features: Tensor) -> Tensor:
-        return torch.sigmoid(self.conv(features.mean(dim=1, keepdim=True) + _channels_peak(features, self.training)))
+        return torch.sigmoid(self.conv(features.mean(dim=1, keepdim=True) + _channel_max(features, self.training)))
 
 
 SPATIAL_ATTENTIONS: dict[str, Callable[[], nn.Module]] = {
@@ -98,4 +98,4 @@ SPATIAL_ATTENTIONS: dict[str, Callable[[], nn.Module]] = {
     "pinwheel": lambda: ShapedSpatialAttention(PinwheelConv2d(1)),
     "oriented_pinwheel": lambda: ShapedSpatialAttention(OrientedPinwheelConv2d(1)),
 }
-"""Learnt numbers per block: 98, 1 (sigma), 2 (sigma and angle), 1 (sigma; the angle is chosen at every pixel)."""
+"""Learnt parameters per block: 98, 1 (sigma), 2 (sigma and angle), 1 (sigma; the angle is chosen at every pixel)."""

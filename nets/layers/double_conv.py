@@ -1,4 +1,4 @@
-"""The convolutions that U-Nets are made of: two in a row, and one after upsampling."""
+"""Basic convolution blocks of the U-Nets: double convolution, and upsampling followed by a convolution."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from torch import nn
 
 
 class ConvBlock(nn.Sequential):
-    """3x3 convolution, batch normalisation, ReLU.
+    """3x3 convolution, batch normalisation and ReLU.
 
-    The convolution has no bias: the normalisation would subtract it again.
+    The convolution has no bias because the normalisation would subtract it again.
 
     Shape:
         (N, in_channels, H, W) -> (N, out_channels, H, W).
@@ -32,7 +32,7 @@ class DoubleConv(nn.Sequential):
 
 
 class UpConv(nn.Sequential):
-    """Bilinear upsampling by two with the corners aligned, then a 3x3 convolution, normalisation, ReLU.
+    """Bilinear upsampling by two with aligned corners, then a 3x3 convolution, batch normalisation and ReLU.
 
     Shape:
         (N, in_channels, H, W) -> (N, out_channels, 2 H, 2 W).

@@ -8,12 +8,12 @@ from nets.layers.shaped import ShapedConv2d, gaussian_window, normalise
 
 
 def gaussian_kernel(sigma: Tensor, size: int, contrast: bool = False) -> Tensor:
-    """Sampled Gaussians.
+    """Return sampled Gaussian kernels.
 
     Args:
         sigma: (...), pixels, > 0. Towards 0 the kernel becomes the identity, towards infinity the box.
         size: taps per side, odd.
-        contrast: subtract the box mean: a flat surround then gives 0 instead of its level.
+        contrast: subtract the box mean, so that a uniform neighbourhood gives 0 instead of its level.
 
     Returns:
         (..., size, size), summing to 1, or to 0 with ``contrast``.
@@ -22,7 +22,7 @@ def gaussian_kernel(sigma: Tensor, size: int, contrast: bool = False) -> Tensor:
 
 
 class GaussianConv2d(ShapedConv2d):
-    """Depthwise convolution by a Gaussian of learnt width: one parameter a channel. Arguments as ``ShapedConv2d``.
+    """Depthwise convolution by a Gaussian of learnt width: one parameter per channel. Arguments as ``ShapedConv2d``.
 
     Shape:
         (N, C, H, W) -> (N, C, H, W).

@@ -1,4 +1,4 @@
-"""Pictures of any size for networks that halve them several times."""
+"""Padding of pictures for networks that need sides divisible by their stride."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from torch.nn import functional as F
 
 
 def pad(picture: Tensor, stride: int, network: str) -> Tensor:
-    """Pad on the right and at the bottom, by reflection, to a multiple of ``stride``.
+    """Pad on the right and at the bottom by reflection to a multiple of ``stride``.
 
     Args:
         picture: (..., H, W).
-        stride: of the network's coarsest features, pixels.
-        network: its name, for the error.
+        stride: stride of the network's coarsest features in pixels.
+        network: name of the network for the error message.
 
     Raises:
-        ValueError: H or W below twice the stride: nothing would be left to look around in.
+        ValueError: H or W is below twice the stride, so the coarsest features would have almost no neighbourhood.
     """
     height, width = picture.shape[-2:]
     if min(height, width) < 2 * stride:

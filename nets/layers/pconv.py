@@ -8,11 +8,12 @@ from torch.nn import functional as F
 
 
 class PConv(nn.Module):
-    """Four one-sided arms round every pixel, joined by a 2x2 convolution; drop-in for a 3x3 convolution, BN and SiLU.
+    """Four one-sided arms around each pixel, joined by a 2x2 convolution; replaces a 3x3 convolution, BN and SiLU.
 
-    Two horizontal 1xk and two vertical kx1 convolutions, each zero-padded on the side its arm grows to and by one
-    pixel across, see 8k + 1 pixels (25 for k = 3) with most weight on the centre. The activation between the arms and
-    the 2x2 convolution keeps the block from folding into a single kernel; only its batch norms fold.
+    Two horizontal 1xk and two vertical kx1 convolutions are each zero-padded on the side that their arm points to and
+    by one pixel across. Together they cover 8k + 1 pixels (25 for k = 3) with the largest weight at the centre. The
+    activation between the arms and the 2x2 convolution prevents folding the block into a single kernel; only its batch
+    norms fold.
 
     Args:
         in_channels: channels of the input.

@@ -1,13 +1,13 @@
-"""Gaussian under a rotated pinwheel mask (after Li and Zhuo, arXiv 2604.09991).
+"""Gaussian kernel under a rotated pinwheel mask (after Li and Zhuo, arXiv 2604.09991).
 
-The mask has four arms swept to one side. A pinwheel of equal arms repeats every 90 degrees: turned by multiples of
-pi/8 it would have four different positions, and none would tell an elongated target's axis. Here one pair of arms is
-twice as long as the other, so the period is pi, the period of an axis.
+The mask has four arms swept to one side. A pinwheel of equal arms repeats every 90 degrees: at multiples of pi/8 it has
+only four different orientations, and none of them indicates the axis of an elongated target. Here one pair of arms is
+twice as long as the other, so the period is pi, as for an axis.
 
-A binary mask has no useful gradient, so both layers are straight-through: forward is the hard mask or the hard choice
-of orientation, backward is that of the sigmoid or softmax in its place. ``PinwheelConv2d`` learns one angle a channel
-and is a plain convolution once trained; ``OrientedPinwheelConv2d`` chooses the angle at every pixel, because one
-picture holds targets of several orientations.
+A binary mask has no useful gradient, so both layers use a straight-through estimator. The forward pass uses the hard
+mask or the hard choice of orientation, the backward pass the gradient of a sigmoid or softmax. ``PinwheelConv2d``
+learns one angle per channel and is a plain convolution once trained. ``OrientedPinwheelConv2d`` chooses the angle at
+every pixel, because one picture contains targets of several orientations.
 
 Angles are in radians from +x (right) towards +y (down).
 """
@@ -30,12 +30,12 @@ TEMPERATURE = 1.0
 
 
 def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
-    """The value of ``hard`` with the gradient of ``soft`` added to its own."""
+    """Return the value of ``hard`` with the gradient of ``soft`` added to its own."""
     return hard + (soft - soft.detach())
 
 
 def pinwheel_margin(theta: Tensor, size: int) -> Tensor:
-    """Signed distance inside the pinwheel, positive within it.
+    """Signed distance to the edge of the pinwheel, positive inside.
 
     With phi the direction of a tap and r its distance, an arm is the set of taps within 0.8 pixels of its centre line
     phi = theta + 0.3 (r - size / 4) (mod pi/2), out to size / 2 along theta and half of that across it.
@@ -57,7 +57,7 @@ def pinwheel_margin(theta: Tensor, size: int) -> Tensor:
 
 
 def pinwheel_mask(theta: Tensor, size: int) -> Tensor:
-    """Binary masks (..., size, size) of pinwheels at angles (...), with the gradient of their soft edges.
+    """Binary pinwheel masks (..., size, size) at angles (...), with the gradient of soft edges.
 
     The centre tap is always 1. The gradient is that of sigmoid(margin / 0.25 pixels).
     """
@@ -66,7 +66,7 @@ def pinwheel_mask(theta: Tensor, size: int) -> Tensor:
 
 
 def pinwheel_kernel(sigma: Tensor, theta: Tensor, size: int, contrast: bool = False) -> Tensor:
-    """Gaussians seen through pinwheel masks.
+    """Return Gaussian kernels multiplied by pinwheel masks.
 
     Args:
         sigma: (...), pixels, > 0. Towards 0 the kernel becomes the identity, towards infinity the normalised mask.
@@ -83,9 +83,9 @@ def pinwheel_kernel(sigma: Tensor, theta: Tensor, size: int, contrast: bool = Fa
 def axis_kernels(sigma: Tensor, size: int) -> Tensor:
     """Two zero-sum kernels of unit norm whose responses are the cosine and sine of twice the axis of a bright bar.
 
-    They are a Gaussian times r^2 cos(2 phi) and r^2 sin(2 phi) on the disk of radius size / 2: the pair turns into
-    any rotation of itself (Freeman and Adelson 1991), so every angle is compared alike; binary masks of a few pixels
-    differ too much in their number of ones for that.
+    They are a Gaussian times r^2 cos(2 phi) and r^2 sin(2 phi) on the disk of radius size / 2. The pair is steerable:
+    its combinations give every rotation of itself (Freeman and Adelson 1991), so all angles are treated alike. Binary
+    masks of a few pixels are unsuitable because their number of ones varies too much with the angle.
 
     Returns:
         (..., 2, size, size) for sigma (...).
@@ -97,7 +97,7 @@ def axis_kernels(sigma: Tensor, size: int) -> Tensor:
 
 
 class PinwheelConv2d(ShapedConv2d):
-    """Depthwise convolution by a pinwheel of learnt width and angle: two parameters a channel.
+    """Depthwise convolution by a pinwheel of learnt width and angle: two parameters per channel.
 
     The initial angles divide [0, pi) evenly between the channels. Arguments as ``ShapedConv2d``.
 
@@ -116,7 +116,7 @@ class PinwheelConv2d(ShapedConv2d):
 
 
 class PinwheelBank(ShapedConv2d):
-    """Every channel under the pinwheels at angles pi a / 8, then under the two axis kernels.
+    """Depthwise bank: every channel convolved with the pinwheels at angles pi a / 8 and the two axis kernels.
 
     Shape:
         (N, C, H, W) -> (N, C * 10, H, W).
@@ -131,11 +131,11 @@ class PinwheelBank(ShapedConv2d):
 
 
 class OrientedPinwheelConv2d(nn.Module):
-    """Depthwise convolution by a pinwheel turned, at every pixel, to the axis of the bright structure there.
+    """Depthwise convolution by a pinwheel rotated, at every pixel, to the axis of the local bright structure.
 
-    One parameter (sigma) a channel. The axis maximises the response of the axis kernels over eight angles; the choice
-    is one-hot forward and softmax(energy) backward. The bank of kernels folds into one plain convolution; the choice,
-    being no linear map, remains. Arguments as ``ShapedConv2d``.
+    It has one parameter (sigma) per channel. The axis maximises the response of the axis kernels over eight angles; the
+    choice is one-hot forward and softmax(energy) backward. The bank of kernels folds into one plain convolution, but
+    the choice is not linear and remains. Arguments as ``ShapedConv2d``.
 
     Shape:
         (N, C, H, W) -> (N, C, H, W).

@@ -1,12 +1,12 @@
-"""Semantic gap elimination: the decoder asks the encoder by attention instead of taking its features as they are.
+"""Semantic gap elimination (SGEM): the decoder uses encoder features through attention instead of directly.
 
-After "SGEM" (Advances in Computer, Signals and Systems, 2025, doi 10.23977/acss.2025.090115). The paper gives
+After "SGEM" (Advances in Computer, Signals and Systems, 2025, doi 10.23977/acss.2025.090115). The paper gives only
 
     Q = Linear(Conv1x1(E3)),  K = Linear(Conv1x1(D1)),  Matrix = softmax(Conv1x1(Q K^T)),
 
-a residual path, and no more. Ours are: the value that the matrix acts on (D1 brought to E3's size), the axis of the
-softmax (rows), the lengths of the vectors, and the factor gamma in front of the attention, 0 at first, so that
-training starts from the plain decoder.
+and a residual path. The following was chosen here: the value that the matrix acts on (D1 resampled to E3's size), the
+axis of the softmax (rows), the lengths of the vectors, and the factor gamma in front of the attention. Gamma starts at
+0, so that training starts from the plain decoder.
 """
 
 from __future__ import annotations
@@ -18,22 +18,23 @@ from torch.nn import functional as F
 from nets.layers.double_conv import UpConv
 
 GRID = 32
-VECTOR = 96
+VECTOR_LENGTH = 96
 HEADS = 2
 HEAD_CHANNELS = 32
-# Matrices are turned by ``transpose`` below: exporters know no ``mT``.
+# Matrices are transposed by ``transpose`` below because exporters do not support ``mT``.
 
 
 class LiteralSgem(nn.Module):
-    """The equations as printed: one query and one key vector a picture, their outer product, a matrix per channel.
+    """The equations as printed: one query and one key vector per picture, their outer product, one matrix per channel.
 
-    Row i of a channel's matrix is softmax_j(scale q_i k_j): it mixes the rows of the picture, never its columns.
-    A linear layer binds the size of its input, so both maps are averaged onto a grid of 32x32 first and the vectors
-    stretched to the picture's height after. Vectors of 96 bring the network nearest to the published 8.69 M parameters.
-    The convolution after the product has no bias: it would move a whole row, which softmax does not see.
+    Row i of a channel's matrix is softmax_j(scale q_i k_j), so it mixes the rows of the picture but never its columns.
+    A linear layer has a fixed input size, so both maps are averaged onto a 32x32 grid first and the vectors are
+    interpolated to the picture's height afterwards. Vectors of length 96 bring the network nearest to the published
+    8.69 M parameters. The convolution after the product has no bias: a bias would shift a whole row, which does not
+    change the softmax.
 
     Args:
-        channels: C of the skip; the features from below have 2 C.
+        channels: C of the skip; the features of the coarser level have 2 C.
 
     Shape:
         skip (N, C, H, W), deep (N, 2 C, H/2, W/2) -> (N, C, H, W).
@@ -53,20 +54,20 @@ class LiteralSgem(nn.Module):
         return value + self.gamma * (self.matrix(skip, deep) @ value)
 
     def matrix(self, skip: Tensor, deep: Tensor) -> Tensor:
-        """The attention (N, C, H, H); every row sums to 1."""
+        """Attention matrix (N, C, H, H); every row sums to 1."""
         height = skip.shape[-2]
         query, key = _stretch(self.query(skip), height), _stretch(self.key(deep), height)
         return torch.softmax(self.scale((query.transpose(-2, -1) @ key).unsqueeze(1)), dim=-1)
 
 
 class LinearSgem(nn.Module):
-    """The same idea without a size of its own: every pixel of the skip attends to every pixel from below.
+    """Size-independent variant: every pixel of the skip attends to every pixel of the upsampled coarser level.
 
-    Linear attention with two heads of 32 channels (Katharopoulos et al., ICML 2020); the cost grows with the
-    number of pixels, not with its square.
+    Linear attention with two heads of 32 channels (Katharopoulos et al., ICML 2020). Its cost grows with the number of
+    pixels instead of its square.
 
     Args:
-        channels: C of the skip; the features from below have 2 C.
+        channels: C of the skip; the features of the coarser level have 2 C.
 
     Shape:
         skip (N, C, H, W), deep (N, 2 C, H/2, W/2) -> (N, C, H, W).
@@ -92,12 +93,12 @@ class LinearSgem(nn.Module):
 
 
 def positive(features: Tensor) -> Tensor:
-    """elu(x) + 1, the feature map of linear attention; same shape, >= 0."""
+    """Feature map of linear attention, elu(x) + 1; same shape, >= 0."""
     return F.elu(features) + 1
 
 
 def linear_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """M V with M_ij = q_i . k_j / sum_j q_i . k_j, without forming M.
+    """Compute M V with M_ij = q_i . k_j / sum_j q_i . k_j, without forming M.
 
     Args:
         query: (..., L, D), >= 0.
@@ -105,10 +106,10 @@ def linear_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         value: (..., S, E).
 
     Returns:
-        (..., L, E), a weighted mean of the values in every row.
+        (..., L, E); every row is a weighted mean of the values.
     """
-    # Means instead of sums over S, divided before they are summed: the ratio is the same, and the sums over a
-    # large picture would leave the range of half precision.
+    # Uses means over S, scaled before summation: the ratio is the same, and plain sums over a large picture would
+    # exceed the range of half precision.
     root: float = key.shape[-2] ** -0.5
     context = (key.transpose(-2, -1) * root) @ (value * root)
     total = query @ key.mean(dim=-2, keepdim=True).transpose(-2, -1)
@@ -116,27 +117,31 @@ def linear_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
 
 class _PictureVector(nn.Module):
-    """1x1 convolution to one map, average onto the grid, linear layer: (N, C, H, W) -> (N, 1, 96)."""
+    """1x1 convolution to one map, averaging onto the grid and a linear layer: (N, C, H, W) -> (N, 1, 96)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.squeeze = nn.Conv2d(channels, 1, 1, bias=False)
-        self.linear = nn.Linear(GRID * GRID, VECTOR)
+        self.linear = nn.Linear(GRID * GRID, VECTOR_LENGTH)
 
     def forward(self, features: Tensor) -> Tensor:
         height, width = features.shape[-2:]
-        grid = averaging(height, features) @ self.squeeze(features) @ averaging(width, features).transpose(-2, -1)
+        grid = (
+            averaging_matrix(height, features)
+            @ self.squeeze(features)
+            @ averaging_matrix(width, features).transpose(-2, -1)
+        )
         return self.linear(grid.flatten(2))  # type: ignore[no-any-return]
 
 
-def averaging(length: int, like: Tensor) -> Tensor:
-    """The matrix (32, length) by which ``F.adaptive_avg_pool2d`` averages one side of a picture onto the grid.
+def averaging_matrix(length: int, like: Tensor) -> Tensor:
+    """Return the matrix (32, length) with which ``F.adaptive_avg_pool2d`` averages one picture side onto the grid.
 
-    Exporters know that function for none but multiples of the grid, a matrix for every size.
+    Exporters support that function only for multiples of the grid size, but a matrix product for every size.
 
     Args:
-        length: of the side, px.
-        like: gives dtype and device.
+        length: length of the side in px.
+        like: tensor that gives dtype and device.
     """
     cell, place = (torch.arange(count, device=like.device) for count in (GRID, length))
     start, end = cell * length // GRID, ((cell + 1) * length + GRID - 1) // GRID
@@ -149,5 +154,5 @@ def _stretch(vector: Tensor, length: int) -> Tensor:
 
 
 def _heads(features: Tensor) -> Tensor:
-    """(N, heads * D, H, W) -> (N, heads, H * W, D)."""
+    """Split heads: (N, heads * D, H, W) -> (N, heads, H * W, D)."""
     return features.reshape(len(features), HEADS, HEAD_CHANNELS, -1).transpose(-2, -1)

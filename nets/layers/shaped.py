@@ -1,4 +1,4 @@
-"""Depthwise convolution whose kernels are computed from a shape of a few learnt numbers."""
+"""Depthwise convolution whose kernels are computed from a few learnt shape parameters."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 SIGMA_MIN = 0.3
-"""Pixels. Below it a sampled Gaussian is the identity to within 2 % and its gradient vanishes."""
+"""Smallest width in pixels. Below it a sampled Gaussian equals the identity within 2 % and its gradient vanishes."""
 
 
 def offsets(size: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Places of the taps about the centre, pixels: x (size,) to the right and y (size, 1) down, on ``like``'s device.
+    """Return tap positions relative to the centre in pixels: x (size,) to the right and y (size, 1) down.
+
+    Both have the dtype and device of ``like``.
 
     Raises:
-        ValueError: an even size, which has no centre tap, or a size below 3.
+        ValueError: the size is even, so there is no centre tap, or below 3.
     """
     if size < 3 or size % 2 == 0:
         raise ValueError(f"kernel size must be odd and at least 3, got {size}")
@@ -31,25 +33,25 @@ def gaussian_window(sigma: Tensor, size: int) -> Tensor:
 
 
 def normalise(weights: Tensor, contrast: bool = False) -> Tensor:
-    """Scale (..., size, size) weights to sum 1; with ``contrast`` subtract the box mean too, for a sum of 0."""
+    """Scale (..., size, size) weights to sum 1; with ``contrast`` also subtract the box mean, for a sum of 0."""
     kernel = weights / weights.sum(dim=(-2, -1), keepdim=True)
     return kernel - 1 / (kernel.shape[-2] * kernel.shape[-1]) if contrast else kernel
 
 
 class ShapedConv2d(nn.Module):
-    """Base of the shaped convolutions: a Gaussian width per channel, zero padding, and a ``weight`` made from both.
+    """Base class of the shaped convolutions: learnt Gaussian width per channel, zero padding, computed ``weight``.
 
-    The width is softplus(raw) + 0.3 pixels. Whatever the shape, the layer equals an ``nn.Conv2d`` with groups=C,
-    padding=size // 2 and this ``weight``, into which ``nets.fold`` turns it.
+    The width is softplus(raw) + 0.3 pixels. For every shape the layer equals an ``nn.Conv2d`` with groups=C,
+    padding=size // 2 and this ``weight``; ``nets.fold`` converts it to that.
 
     Args:
         channels: C.
         size: taps per side, odd, >= 3.
         sigma: initial width, pixels, > 0.3.
-        contrast: zero-sum kernels (centre minus surround) instead of a sum of 1 (a low-pass).
+        contrast: zero-sum kernels (centre minus surround) instead of kernels that sum to 1 (low-pass).
 
     Raises:
-        ValueError: even size or below 3, or sigma not above 0.3.
+        ValueError: the size is even or below 3, or sigma is not above 0.3.
     """
 
     def __init__(self, channels: int, size: int = 7, sigma: float = 1.5, contrast: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""What a network costs, counted on shapes alone."""
+"""Cost of a network, computed from tensor shapes alone."""
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -9,12 +9,12 @@ aten = torch.ops.aten
 
 
 def count(name, size=256, **options):
-    """Parameters and multiply-adds of one square picture.
+    """Count the parameters and multiply-adds for one square picture.
 
     Returns:
-        (parameters, multiply-adds of convolutions and matrix products, multiply-adds as the literature counts).
-        The papers' tables come from the thop package, which also takes 4 for each normalised value, 11 for each
-        bilinearly upsampled one and 1 for each that goes into a picture's mean.
+        (parameters, multiply-adds of convolutions and matrix products, multiply-adds as counted in the literature).
+        The papers' tables come from the thop package, which also counts 4 per normalised value, 11 per bilinearly
+        upsampled value and 1 per value that goes into a picture's mean.
     """
     with torch.device("meta"):
         network = nets.build(name, **options).eval()

@@ -20,7 +20,7 @@ def test_costs_an_eighth_of_mshnet():
     assert macs < count("mshnet", in_channels=3)[1] / 8
 
 
-def test_outlines_right_to_the_pixel_cost_half_as_much_again():
+def test_full_resolution_layers_cost_half_as_much_again():
     parameters, macs, _ = count("edge_unet", in_channels=3, fine=16)
     assert parameters == pytest.approx(0.889e6, rel=0.005)
     assert macs == pytest.approx(1.068e9, rel=0.005)
@@ -45,8 +45,8 @@ def test_every_level_reaches_the_output(network):
         hook.remove()
 
 
-def test_every_pixel_keeps_its_place():
-    """A network whose stem and head only hand a pixel through gives back the picture, not its neighbours."""
+def test_folding_keeps_pixel_positions():
+    """With a stem and head that only copy each pixel, the network returns the picture without any shift."""
     network = nets.build("edge_unet", widths=(4, 4, 4, 4)).eval().requires_grad_(False)
     for parameter in network.parameters():
         nn.init.zeros_(parameter)
@@ -61,11 +61,11 @@ def test_every_pixel_keeps_its_place():
 
 @pytest.mark.parametrize("option", ["widths", "blocks"])
 @pytest.mark.parametrize("values", [(16, 32, 64), (16, 32, 64, 0)])
-def test_what_makes_no_network_is_refused(option, values):
+def test_invalid_widths_and_blocks_are_refused(option, values):
     with pytest.raises(ValueError, match=f"EdgeUNet: {option} must be 4 numbers of at least 1"):
         nets.build("edge_unet", **{option: values})
 
 
-def test_less_than_no_channels_are_refused():
+def test_negative_fine_is_refused():
     with pytest.raises(ValueError, match="EdgeUNet: fine must be at least 0, got -1"):
         nets.build("edge_unet", fine=-1)

@@ -1,4 +1,4 @@
-"""Every network leaves PyTorch as ONNX and says the same there."""
+"""Every network exports to ONNX and gives equal logits there."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import torch
 
 from nets.export import INPUT, OUTPUT, Half, to_onnx, to_openvino
 from nets.fold import fold
-from tests.nets.test_registry import SMALL, awake
+from tests.nets.test_registry import SMALL, small_network
 
 pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -15,7 +15,7 @@ pytest.importorskip("onnxscript")
 
 @pytest.mark.parametrize("name", sorted(SMALL))
 def test_onnx_gives_equal_logits(name, tmp_path):
-    network = awake(name).eval().requires_grad_(False)
+    network = small_network(name).eval().requires_grad_(False)
     picture = torch.randn(1, 1, 64, 48)
     path = tmp_path / f"{name}.onnx"
     torch.onnx.export(network, (picture,), path, input_names=["picture"], output_names=["logits"], dynamo=True)
@@ -37,7 +37,7 @@ def session(model):
 
 @pytest.mark.parametrize("name", sorted(SMALL))
 def test_an_exported_network_takes_pictures_of_any_size(name):
-    network = fold(awake(name))
+    network = fold(small_network(name))
     exported = session(to_onnx(network, 1))
     for size in ((64, 64), (33, 47), (70, 50)):
         picture = torch.randn(1, 1, *size)
@@ -49,7 +49,7 @@ def test_an_exported_network_takes_pictures_of_any_size(name):
 @pytest.mark.parametrize("name", ["sgem_unet", "sgem_unet_linear"])
 def test_openvino_gives_equal_logits_of_pictures_of_any_size(name):
     openvino = pytest.importorskip("openvino")
-    network = fold(awake(name))
+    network = fold(small_network(name))
     compiled = openvino.compile_model(to_openvino(network, 1), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     for size in ((64, 64), (33, 47)):
         picture = torch.randn(1, 1, *size)
@@ -65,16 +65,16 @@ class Eigenvalues(torch.nn.Module):
 
 
 @pytest.mark.parametrize("export", [to_onnx, to_openvino])
-def test_a_network_that_cannot_be_exported_is_refused_by_the_name_of_its_operation(export):
+def test_export_failure_names_the_unsupported_operation(export):
     pytest.importorskip("openvino")
     with pytest.raises(RuntimeError, match="aten::linalg_eigvals") as refused:
         export(Eigenvalues().eval(), 1)
     assert "\n" not in str(refused.value)
 
 
-def test_a_network_of_one_size_computes_in_half_precision_and_knows_its_sizes():
+def test_fixed_size_half_precision_export_has_static_shapes():
     onnx = pytest.importorskip("onnx")
-    network = fold(awake("mshnet"))
+    network = fold(small_network("mshnet"))
     picture = torch.randn(2, 1, 48, 70)
     expected = network(picture)
     model = to_onnx(Half(network), 1, fixed=(2, 48, 70))

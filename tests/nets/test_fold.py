@@ -22,8 +22,8 @@ VARIANTS = [
 ]
 
 
-def lived_in(network, seed=0):
-    """Random statistics, affine parameters, widths and angles, as if it had been trained."""
+def randomise(network, seed=0):
+    """Set random statistics, affine parameters, widths and angles, as if the network had been trained."""
     generator = torch.Generator().manual_seed(seed)
 
     def uniform(tensor, low, high):
@@ -50,7 +50,7 @@ def kinds(network):
 @pytest.fixture(scope="module", params=VARIANTS, ids=str)
 def network(request):
     torch.manual_seed(0)
-    return lived_in(nets.build("mshnet", **request.param))
+    return randomise(nets.build("mshnet", **request.param))
 
 
 @pytest.mark.parametrize("size", [(32, 48), (37, 61)])
@@ -62,14 +62,14 @@ def test_a_folded_mshnet_gives_the_same_logits(network, size):
 
 @pytest.mark.parametrize("name", sorted(ARCHITECTURES.keys() - {"mshnet"}))
 def test_every_architecture_folds(name):
-    network = lived_in(nets.build(name))
+    network = randomise(nets.build(name))
     picture = torch.randn(1, 1, 45, 61, generator=torch.Generator().manual_seed(1))
     expected, folded = network(picture), fold(network)
     assert nn.BatchNorm2d not in kinds(folded)
     torch.testing.assert_close(folded(picture), expected, rtol=1e-4, atol=1e-4 * float(expected.std()))
 
 
-def test_nothing_but_plain_layers_is_left(network):
+def test_folding_leaves_only_plain_layers(network):
     before = {name: value.clone() for name, value in network.state_dict().items()}
     left = kinds(fold(network))
     assert nn.BatchNorm2d not in left
@@ -77,7 +77,7 @@ def test_nothing_but_plain_layers_is_left(network):
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
-# The tracing exporter is several times faster than dynamo, and says that it is deprecated and that sizes are fixed.
+# The tracing exporter is several times faster than dynamo, but warns that it is deprecated and that sizes are fixed.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning", "ignore::UserWarning")
 def test_a_folded_mshnet_exports_to_onnx(network, tmp_path):
     onnx, onnxruntime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
@@ -93,17 +93,17 @@ def test_a_folded_mshnet_exports_to_onnx(network, tmp_path):
 
 @pytest.mark.parametrize("contrast", [False, True])
 @pytest.mark.parametrize("layer", [GaussianConv2d, PinwheelConv2d, OrientedPinwheelConv2d])
-def test_shaped_layers_fold_wherever_they_stand(layer, contrast):
+def test_shaped_layers_fold_at_any_depth(layer, contrast):
     features = torch.randn(2, 3, 13, 10)
     for network in (layer(3, 5, contrast=contrast), nn.Sequential(nn.ReLU(), layer(3, contrast=contrast))):
-        folded = fold(lived_in(network))
+        folded = fold(randomise(network))
         assert not any(issubclass(kind, ShapedConv2d) for kind in kinds(folded))
         torch.testing.assert_close(folded(features), network(features))
 
 
 @pytest.mark.parametrize("shared", [False, True])
 def test_batch_norms_of_pconv_fold_with_shared_arms_too(shared):
-    layer = lived_in(PConv(3, 8, 3, shared))
+    layer = randomise(PConv(3, 8, 3, shared))
     features = torch.randn(2, 3, 9, 12)
     folded = fold(layer)
     assert nn.BatchNorm2d not in kinds(folded)
@@ -111,7 +111,7 @@ def test_batch_norms_of_pconv_fold_with_shared_arms_too(shared):
 
 
 def test_a_plain_pinwheel_and_its_batch_norm_become_one_convolution():
-    network = lived_in(nn.Sequential(PinwheelConv2d(4), nn.BatchNorm2d(4)))
+    network = randomise(nn.Sequential(PinwheelConv2d(4), nn.BatchNorm2d(4)))
     folded = fold(network)
     assert [type(module) for module in folded] == [nn.Conv2d, nn.Identity]
     features = torch.randn(1, 4, 11, 11)
@@ -119,7 +119,7 @@ def test_a_plain_pinwheel_and_its_batch_norm_become_one_convolution():
 
 
 class Reused(nn.Module):
-    """The convolution's output is also read raw."""
+    """The convolution's output is also used without the batch norm."""
 
     def __init__(self):
         super().__init__()
@@ -145,7 +145,7 @@ class Before(Reused):
 
 
 class Namesake(Reused):
-    """The batch norm reads an argument called like the convolution."""
+    """The batch norm's input is an argument with the same name as the convolution."""
 
     def forward(self, conv):
         return self.conv(self.norm(conv))
@@ -161,7 +161,7 @@ class Branching(Reused):
 
 @pytest.mark.parametrize("kind", [Reused, Twice, Before, Namesake, Branching])
 def test_batch_norms_that_cannot_be_absorbed_stay(kind):
-    network = lived_in(kind())
+    network = randomise(kind())
     features = torch.randn(2, 2, 9, 9)
     folded = fold(network)
     assert nn.BatchNorm2d in kinds(folded)

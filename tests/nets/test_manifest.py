@@ -76,7 +76,7 @@ def test_weights_are_stored_in_half_precision(weights, network):
     kinds = {key: tensor.dtype for key, tensor in load_file(weights).items()}
     assert {kind for key, kind in kinds.items() if "num_batches" not in key} == {torch.float16}
     assert {kind for key, kind in kinds.items() if "num_batches" in key} == {torch.int64}
-    # Two bytes a weight, and the header.
+    # Two bytes per weight plus the header.
     values = sum(tensor.numel() for tensor in network.state_dict().values())
     assert weights.stat().st_size < 2.01 * values + 50_000
 
@@ -90,7 +90,7 @@ def test_weights_in_full_precision_are_read_too(weights, network):
 
 
 @pytest.mark.parametrize(("value", "told"), [(7e4, "70000"), (float("inf"), "inf"), (float("nan"), "nan")])
-def test_what_half_precision_cannot_hold_is_refused(tmp_path, value, told):
+def test_values_beyond_half_precision_are_refused(tmp_path, value, told):
     broken = nets.build("mshnet")
     broken.stem.weight.data[3] = value
     with pytest.raises(ValueError, match=rf"stem\.weight: up to {told}, which half precision cannot hold"):
@@ -121,11 +121,11 @@ def test_a_full_disk_keeps_the_weights_that_were_there(weights, network):
     assert {path: path.read_bytes() for path in weights.parent.iterdir()} == before
 
 
-def test_saved_weights_can_be_read_by_everybody(weights):
+def test_saved_weights_are_world_readable(weights):
     assert weights.stat().st_mode & 0o777 == 0o644
 
 
-def test_shipped_weights_are_what_their_manifests_say():
+def test_shipped_weights_match_their_manifests():
     shipped = sorted(path.stem for path in FOLDER.glob("*.safetensors"))
     assert shipped, "no weights shipped"
     for name in shipped:
@@ -176,7 +176,7 @@ def test_malformed_field_is_named(weights, change, message):
 
 
 @pytest.mark.parametrize("content", [b"{", b"", b"\xff\xfe\x00", b"[1, 2]"])
-def test_manifest_that_is_none(weights, content):
+def test_invalid_manifest_content(weights, content):
     weights.with_suffix(".json").write_bytes(content)
     with pytest.raises(nets.WeightsError, match=r"tiny\.json: "):
         nets.load(str(weights))

@@ -22,14 +22,14 @@ def test_as_many_parameters_as_published(channels, parameters):
 @pytest.mark.parametrize(
     ("options", "parameters"),
     [
-        ({"spatial_attention": "gaussian"}, 4_065_513 - 16 * 97),  # sixteen blocks, one number for 98
+        ({"spatial_attention": "gaussian"}, 4_065_513 - 16 * 97),  # one parameter instead of 98 in sixteen blocks
         ({"spatial_attention": "oriented_pinwheel"}, 4_065_513 - 16 * 97),
         ({"spatial_attention": "pinwheel"}, 4_065_513 - 16 * 96),
-        # for 3 * 16 + 16: two PConv of k c1 c2 + 4 c2^2 weights and two numbers per normalised channel
+        # Replaces 3 * 16 + 16 by two PConv of k c1 c2 + 4 c2^2 weights and two parameters per normalised channel.
         ({"stem": "pconv"}, 4_065_513 - 64 + (4 * 3 * 16 + 3 * 16 * 16 + 2 * (4 * 16 * 16 + 2 * (16 + 16)))),
     ],
 )
-def test_options_change_the_parameters_by_the_book(options, parameters):
+def test_options_change_the_parameter_count_as_expected(options, parameters):
     network = nets.build("mshnet", in_channels=3, **options)
     assert sum(p.numel() for p in network.parameters()) == parameters
 

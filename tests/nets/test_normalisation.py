@@ -34,7 +34,7 @@ def test_statistics_do_not_depend_on_the_order_of_the_pixels():
     assert frame_statistics(picture) == frame_statistics(shuffled)
 
 
-def test_a_bright_and_even_16_bit_frame_keeps_its_last_count():
+def test_statistics_resolve_one_count_in_a_bright_uniform_16_bit_frame():
     picture = np.full((480, 640), 65535, np.uint16)
     picture[0, 0] = 65534
     mean, std = frame_statistics(picture)
@@ -44,12 +44,12 @@ def test_a_bright_and_even_16_bit_frame_keeps_its_last_count():
 
 
 @pytest.mark.parametrize("picture", [np.zeros((0, 5), np.uint8), np.zeros((4, 4), np.float32), np.zeros((4, 4), int)])
-def test_what_is_no_picture_is_refused(picture):
+def test_invalid_pictures_are_refused(picture):
     with pytest.raises(ValueError, match="non-empty uint8 or uint16"):
         frame_statistics(picture)
 
 
-def test_the_floor_keeps_an_even_frame_from_becoming_noise():
+def test_min_std_limits_the_gain_of_uniform_frames():
     norm = FrameZScore(min_std=2.0)
     assert (norm.gain(0.0), norm.gain(1.9), norm.gain(4.0)) == (0.5, 0.5, 0.25)
 
@@ -60,7 +60,7 @@ def test_batch_by_hand():
     assert z.tolist() == [[[[-1.0, 1.0]]], [[[0.0, 10.0]]]]
 
 
-def test_16_bit_and_8_bit_of_one_scene_look_alike_to_the_network():
+def test_16_and_8_bit_versions_of_a_scene_give_the_same_input():
     small = np.random.default_rng(3).integers(20, 200, (32, 32), np.uint8)
     norm = FrameZScore(windows=(9,))
     views = []
@@ -91,18 +91,18 @@ def test_windows_see_the_z_score_of_the_square_around_each_pixel(dtype):
             assert seen[channel, y, x] == pytest.approx(expected, abs=1e-3)
 
 
-def test_a_window_over_an_even_patch_is_held_down_by_the_floor():
+def test_min_std_limits_local_z_scores_in_uniform_areas():
     picture = np.full((32, 32), 100, np.uint8)
     picture[:, 16:] = 200
     picture[8, 8] = 102
     seen = network_input(picture, FrameZScore(windows=(5,), min_std=4.0))
-    # 25 pixels of 100 and one of 102: the spread is far below four counts, so those divide.
+    # 24 pixels of 100 and one of 102: the standard deviation is far below four counts, so min_std is the divisor.
     assert seen[1, 8, 8] == pytest.approx((102 - (100 + 2 / 25)) / 4.0, abs=1e-3)
     assert seen[1, 20, 4] == pytest.approx(0.0, abs=1e-3)
 
 
 def pictures(height, width, seed):
-    """Two level pictures, as far from zero as 16 bits go."""
+    """Two random pictures of integers, up to the largest magnitude of 16 bits in both signs."""
     levels = np.random.default_rng(seed).integers(-65535, 65536, (2, 1, height, width))
     return torch.from_numpy(levels.astype(np.float32))
 
@@ -130,8 +130,8 @@ def test_means_are_those_of_the_pixels_in_the_picture():
     assert squares.tolist() == [[[[pytest.approx(2.5), pytest.approx(41 / 3), pytest.approx(20.0)]]]]
 
 
-def test_a_quiet_sky_above_hot_ground_is_seen_in_its_own_noise():
-    # The noise is a millionth of the squares that it is told from: single precision would drown it.
+def test_sky_beside_hot_ground_is_normalised_by_its_own_noise():
+    # The noise variance is a millionth of the squares that it is computed from: single precision would lose it.
     picture = np.random.default_rng(6).integers(999, 1003, (64, 64)).astype(np.uint16)
     picture[40:] = 65000
     seen = network_input(picture, FrameZScore(windows=(17,), min_std=0.5))[1, :32]
@@ -142,7 +142,7 @@ def test_a_quiet_sky_above_hot_ground_is_seen_in_its_own_noise():
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_a_gpu_makes_of_a_picture_what_a_cpu_makes(monkeypatch, dtype):
+def test_gpu_and_cpu_sums_give_equal_network_input(monkeypatch, dtype):
     picture = np.random.default_rng(7).integers(0, np.iinfo(dtype).max + 1, (50, 70), dtype)
     norm = FrameZScore(windows=(17, 49))
     on_cpu = network_input(picture, norm)
@@ -150,14 +150,14 @@ def test_a_gpu_makes_of_a_picture_what_a_cpu_makes(monkeypatch, dtype):
     assert np.array_equal(network_input(picture, norm), on_cpu)
 
 
-def test_change_is_the_last_channel_and_nothing_where_it_is_not_known():
+def test_change_is_the_last_channel_and_zero_if_unknown():
     norm = FrameZScore(windows=(3,), change=True)
     assert norm.channels == 3
     counts = torch.arange(12.0).view(1, 1, 3, 4)
     change = torch.tensor([[0.0, 12, 48, 255]]).expand(1, 1, 3, 4)
     facts = torch.tensor([5.5]), torch.tensor([0.5])
     with_change, without = normalise(torch.cat([counts, change], 1), *facts, norm), normalise(counts, *facts, norm)
-    assert with_change[0, 2, 0].tolist() == [0, 0.25, 1, 5.3125]  # a quarter of its standard deviations
+    assert with_change[0, 2, 0].tolist() == [0, 0.25, 1, 5.3125]  # a quarter of the standard deviations
     assert not without[0, 2].any()
     single = normalise(counts, *facts, FrameZScore(windows=(3,)))
     assert torch.equal(with_change[:, :2], single)

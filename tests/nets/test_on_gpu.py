@@ -9,23 +9,23 @@ from nets.fold import fold
 from nets.layers.attention import ChannelAttention
 from nets.on_gpu import for_gpu
 from nets.registry import ARCHITECTURES
-from tests.nets.test_fold import lived_in
+from tests.nets.test_fold import randomise
 
 
 @pytest.mark.parametrize("name", sorted(ARCHITECTURES))
 @pytest.mark.parametrize("channels", [1, 3])
 def test_every_architecture_gives_the_same_logits(name, channels):
     torch.manual_seed(0)
-    network = lived_in(nets.build(name, in_channels=channels))
+    network = randomise(nets.build(name, in_channels=channels))
     picture = torch.randn(2, channels, 45, 61)
     expected, exchanged = network(picture), for_gpu(fold(network))
     torch.testing.assert_close(exchanged(picture), expected, rtol=1e-4, atol=1e-4 * float(expected.std()))
 
 
 def test_convolutions_of_few_channels_are_gone_and_wide_ones_stay():
-    folded = fold(lived_in(nets.build("mshnet", in_channels=3)))
+    folded = fold(randomise(nets.build("mshnet", in_channels=3)))
     left = [module for module in for_gpu(folded).modules() if isinstance(module, (nn.Conv2d, ChannelAttention))]
-    # Two in each of the 16 blocks, and a shortcut in eight of them.
+    # Two in each of the 16 blocks, plus a shortcut in eight of them.
     assert len(left) == 2 * 16 + 8
     assert all(isinstance(conv, nn.Conv2d) and min(conv.in_channels, conv.out_channels) >= 16 for conv in left)
 
@@ -42,7 +42,7 @@ def test_convolutions_of_few_channels_are_gone_and_wide_ones_stay():
     ],
     ids=str,
 )
-def test_a_layer_of_few_channels_is_exchanged_for_one_that_says_the_same(conv):
+def test_layers_of_few_channels_are_replaced_by_equivalent_ones(conv):
     features = torch.randn(2, conv.in_channels, 13, 18)
     other = for_gpu(nn.Sequential(conv))
     assert not isinstance(other[0], nn.Conv2d)
@@ -63,5 +63,5 @@ def test_a_layer_of_few_channels_is_exchanged_for_one_that_says_the_same(conv):
     ],
     ids=str,
 )
-def test_what_is_wide_or_does_something_else_stays(conv):
+def test_other_layers_are_kept(conv):
     assert for_gpu(nn.Sequential(conv))[0] is conv

@@ -1,4 +1,4 @@
-"""What every network promises, whatever its architecture."""
+"""Properties that all architectures share."""
 
 import pytest
 import torch
@@ -18,8 +18,8 @@ SMALL = {
 }
 
 
-def awake(name):
-    """The network with its gates open: a factor that starts at zero hides what it multiplies."""
+def small_network(name):
+    """Build the small network with its gates set to 1: a gate that starts at zero would hide what it multiplies."""
     architecture, options = SMALL[name]
     torch.manual_seed(0)
     network = nets.build(architecture, **options)
@@ -36,7 +36,7 @@ def name(request):
 
 @pytest.fixture(scope="module")
 def network(name):
-    return awake(name).eval().requires_grad_(False)
+    return small_network(name).eval().requires_grad_(False)
 
 
 def test_every_architecture_is_tested():
@@ -70,7 +70,7 @@ def test_smaller_than_32_is_refused(network, size):
 
 
 def test_training_mode_gives_logits_and_a_list_of_heads(name):
-    logits, heads = awake(name).train()(torch.randn(2, 1, 33, 47))
+    logits, heads = small_network(name).train()(torch.randn(2, 1, 33, 47))
     assert logits.shape == (2, 1, 33, 47)
     strides = [48 // head.shape[-1] for head in heads]  # padded to 48x48
     assert strides == {"mshnet": [1, 2, 4, 8], "edge_unet": [4, 8]}.get(SMALL[name][0], [])
@@ -84,7 +84,7 @@ def test_a_picture_does_not_depend_on_its_batch(network):
 
 
 def test_a_gradient_reaches_every_parameter(name):
-    network = awake(name).train()
+    network = small_network(name).train()
     logits, heads = network(torch.randn(2, 1, 64, 48))
     sum((out * torch.randn_like(out)).mean() for out in (logits, *heads)).backward()
     silent = [

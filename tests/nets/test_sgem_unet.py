@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 import nets
-from nets.layers.sgem import HEAD_CHANNELS, HEADS, LinearSgem, LiteralSgem, averaging, linear_attention, positive
+from nets.layers.sgem import HEAD_CHANNELS, HEADS, LinearSgem, LiteralSgem, averaging_matrix, linear_attention, positive
 from tests.nets.cost import count
 
 
@@ -92,7 +92,7 @@ def test_linear_sgem_is_attention_over_all_pixels():
 @given(st.integers(1, 200), st.integers(1, 200))
 def test_the_grid_is_averaged_as_by_adaptive_pooling(height, width):
     plane = torch.arange(height * width, dtype=torch.float32).sin().view(height, width)
-    grid = averaging(height, plane) @ plane @ averaging(width, plane).T
+    grid = averaging_matrix(height, plane) @ plane @ averaging_matrix(width, plane).T
     torch.testing.assert_close(grid, F.adaptive_avg_pool2d(plane[None], 32)[0], rtol=1e-5, atol=1e-6)
 
 
@@ -103,7 +103,7 @@ def test_rows_of_the_literal_matrix_sum_to_one(size):
     matrix = sgem.matrix(*features(*size))
     assert matrix.shape == (2, 8, size[0], size[0])
     torch.testing.assert_close(matrix.sum(dim=-1), torch.ones(2, 8, size[0]))
-    assert matrix.std(dim=-1).min() > 0  # not the even spread that any broken product would give
+    assert matrix.std(dim=-1).min() > 0  # a broken product would give a uniform matrix
 
 
 def test_the_literal_matrix_mixes_rows_and_leaves_columns_apart():
@@ -117,7 +117,7 @@ def test_the_literal_matrix_mixes_rows_and_leaves_columns_apart():
 
 
 def test_a_bias_before_the_softmax_would_be_dead():
-    """Why the convolution after the outer product has none."""
+    """Checks why the convolution after the outer product has no bias."""
     torch.manual_seed(0)
     products, weight = torch.randn(2, 1, 6, 6, dtype=torch.double), torch.randn(4, 1, 1, 1, dtype=torch.double)
     bias = torch.randn(4, dtype=torch.double, requires_grad=True)

@@ -47,13 +47,13 @@ def test_the_join_keeps_the_skip_and_doubles_what_is_below():
     deep[0, 0, 0] = torch.tensor([0.0, 3.0])
     joined = join(skip, deep).detach()
     torch.testing.assert_close(joined[:, :2], skip)
-    # Corners aligned: four columns between the centres 0 and 1.
+    # With aligned corners, four columns span the range between the two centres.
     expected = torch.tensor([0.0, 2.0, 4.0, 6.0]).expand(2, 2, 4) / (1 + 1e-5) ** 0.5
     torch.testing.assert_close(joined[0, 2:], expected)
 
 
 def test_every_level_reaches_the_output(network):
-    """A skip that is computed but not used would leave the logits as they are."""
+    """A skip that is computed but not used would leave the logits unchanged."""
     picture = torch.randn(1, 1, 32, 32)
     before = network(picture)
     for encoder in network.encoders:

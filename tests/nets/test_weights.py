@@ -10,8 +10,8 @@ from training.response import CONTRASTS, SIGMAS, noise, response
 @pytest.mark.parametrize("name", ["mshnet", "mshnet-irstd1k", "mshnet-nudt", "edge"])
 @pytest.mark.parametrize("size", [2, 3, 5])
 @pytest.mark.parametrize("noise", [3.0, 30.0])
-def test_shipped_weights_see_a_bright_square_before_even_noise(name, size, noise):
-    """Weights can be better on every held-out picture and yet pass over this one."""
+def test_shipped_weights_detect_a_bright_square_in_uniform_noise(name, size, noise):
+    """Weights can improve on every held-out picture and still miss this simple target."""
     network, manifest = nets.load(name)
     picture = np.random.default_rng(0).normal(8000, noise, (96, 128))
     picture[40 : 40 + size, 60 : 60 + size] += max(20 * noise, 400)
@@ -21,7 +21,7 @@ def test_shipped_weights_see_a_bright_square_before_even_noise(name, size, noise
 
 
 @pytest.mark.parametrize("name", ["mshnet", "mshnet-irstd1k", "edge"])
-def test_shipped_weights_see_bright_spots_of_every_size(name):
+def test_shipped_weights_detect_bright_spots_of_every_size(name):
     network, manifest = nets.load(name)
     norm, rng = manifest.input.normalisation, np.random.default_rng(0)
     found = response(

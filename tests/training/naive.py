@@ -1,4 +1,4 @@
-"""Scoring in plain loops, from the published descriptions alone; it shares no code with what it checks."""
+"""Reference scoring in plain loops, from the published descriptions alone; shares no code with what it checks."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def blobs(rows):
 
 
 def apart(one, other):
-    """Distance of two groups' centroids."""
+    """Distance between the centroids of two groups."""
     (r, c), (s, d) = ([sum(cell[axis] for cell in group) / len(group) for axis in (0, 1)] for group in (one, other))
     return math.hypot(r - s, c - d)
 
 
 def legacy(pictures):
-    """Figures of (logits, label) pictures, nested lists, as the published evaluation has them."""
+    """Figures of (logits, label) pictures, as nested lists, computed like the published evaluation."""
     inter = union = targets = hits = false = components = cells = 0
     ious = []
     for logits, label in pictures:
@@ -44,7 +44,7 @@ def legacy(pictures):
             for logit, value in zip(logit_row, label_row, strict=True):
                 cells += 1
                 predicted = 1 if logit > 0 else 0
-                # Predictions are multiplied with their equality to the label, so only a label of exactly 1 is hit.
+                # Predictions are multiplied by their equality with the label, so only a label of exactly 1 can be hit.
                 hit = predicted * (1 if predicted == value else 0)
                 inter += hit
                 union += predicted + (1 if value >= 0.5 else 0) - hit
@@ -78,7 +78,7 @@ def legacy(pictures):
 
 
 def strict(pictures):
-    """Figures of (predicted, truth) masks; a list, as best assignments may tie: one for every way to break ties."""
+    """Figures of (predicted, truth) masks, as a list with one entry per way of breaking ties in the matching."""
     inter = union = cells = 0
     ious, totals = [], [0] * len(BINS)
     ways = {((0,) * len(BINS), 0, 0)}
@@ -119,7 +119,7 @@ def size(blob):
 
 
 def outcomes(found, targets):
-    """Targets hit per size bin, false pixels and false components, of every best assignment, by exhaustion."""
+    """Targets hit per size bin, false pixels and false components of every best assignment, by exhaustive search."""
     for pairs in range(min(len(found), len(targets)), -1, -1):
         tried = []
         for some in combinations(targets, pairs):

@@ -14,7 +14,7 @@ from training.metrics.strict import StrictScore
 
 
 def plane(*pixels, value=1.0):
-    """A 256x256 label that is ``value`` at those (row, column) pixels."""
+    """A 256x256 label with ``value`` at the given (row, column) pixels."""
     label = np.zeros((EDGE, EDGE), np.float32)
     for row, column in pixels:
         label[row, column] = value
@@ -26,7 +26,7 @@ def block(row, column, height, width):
 
 
 def score(predicted, label):
-    """Figures of both protocols on one picture."""
+    """Return the figures of both protocols for one picture."""
     legacy, strict = LegacyScore(), StrictScore()
     legacy.update(predicted > 0, label)
     strict.update(predicted > 0, label > 0.5)
@@ -58,12 +58,12 @@ def test_false_alarms_of_another_picture_do_not_vanish():
     assert legacy.summary()["fa"] == 4 / (2 * EDGE**2)
 
 
-def test_the_first_near_prediction_is_taken_though_it_spoils_the_other_target():
+def test_a_target_takes_the_first_near_prediction_not_the_best():
     # The upper prediction is 2.2 px from both targets, the left one 2 px from the first target only.
     label, predicted = plane((10, 10), (10, 14)), plane((9, 12), (10, 8))
     legacy, strict = score(predicted, label)
     assert (legacy["pd"], strict["pd"]) == (0.5, 1.0)
-    # The left over prediction is as large as the hit, so it is no false alarm either.
+    # The remaining prediction has the area of the hit, so it is not counted as a false alarm either.
     assert legacy["fa"] == 0
 
 
@@ -128,7 +128,7 @@ def test_a_picture_is_filtered_by_a_triangle_as_wide_as_the_reduction():
 def test_a_picture_is_rounded_after_its_rows_and_again_after_its_columns():
     picture = np.zeros((512, 512), np.uint8)
     picture[10:12, 20] = 4
-    # 3/8 of 4 is 1.5, so 2; two rows of it at 3/8 each are 1.5 again. Rounded once it would be 1.125, so 1.
+    # 3/8 of 4 is 1.5, rounded to 2; two rows of 2 at 3/8 each give 1.5 again. Rounding once would turn 1.125 into 1.
     assert shrink(picture)[5, 10] == 2
 
 
@@ -136,7 +136,7 @@ def test_a_picture_is_rounded_after_its_rows_and_again_after_its_columns():
 def test_pictures_are_bit_for_bit_those_of_published_code(tmp_path, size):
     path = tmp_path / "p.png"
     cv2.imwrite(str(path), np.random.default_rng(2).integers(0, 256, size, np.uint8))
-    with Image.open(path) as picture:  # which repeats the grey picture in three channels
+    with Image.open(path) as picture:  # published code repeats the grey picture in three channels
         published = np.asarray(picture.convert("RGB").resize((EDGE, EDGE), Image.Resampling.BILINEAR))
     np.testing.assert_array_equal(shrink(read_grey(path))[..., None].repeat(3, axis=2), published)
 
@@ -147,7 +147,7 @@ def test_a_picture_of_the_right_size_stays_as_it_is():
 
 
 def rectangles(values):
-    """Up to five rectangles (row, column, height, width, value): small ones spread out, or a crowd of pixels."""
+    """Up to five rectangles (row, column, height, width, value): small and spread out, or single pixels close by."""
 
     def some(place, side):
         return st.lists(st.tuples(place, place, side, side, st.sampled_from(values)), max_size=5)
@@ -170,7 +170,7 @@ LOGITS, LABELS = [-2.0, -0.0, 0.0, 1e-5, 3.0], [1.0, 1.0, 1.0, 0.3, 0.5, 0.99]
 def test_figures_are_those_of_plain_loops_over_logits_and_grey_labels(drawn, random):
     pictures = []
     for predicted, label in drawn:
-        # Some predictions lie near a target, or nothing would ever match.
+        # Places some predictions near a target, because random ones would never match.
         near = [(max(0, r + random.randint(-2, 2)), c + random.randint(0, 2), h, w, 3.0) for r, c, h, w, _ in label]
         pictures.append((paint(predicted + near, -5.0), paint(label, 0.0)))
     score, above = LegacyScore(), PROTOCOLS["legacy"][2]
@@ -184,7 +184,7 @@ def test_figures_are_those_of_plain_loops_over_logits_and_grey_labels(drawn, ran
 
 
 def test_a_grey_target_is_part_of_the_union_but_no_target():
-    # Half of the target is grey: the solid half is the target of Pd, its centroid one pixel from the prediction's.
+    # Half of the target is grey. Only the solid half counts for Pd; its centroid is one pixel from the prediction's.
     label = plane(*block(10, 10, 2, 2)) + plane(*block(10, 12, 2, 2), value=0.8)
     legacy, strict = score(plane(*block(10, 10, 2, 4)), label)
     assert (legacy["iou"], legacy["niou"]) == (4 / (8 + 8 - 4), 4 / 8)

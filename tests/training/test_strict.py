@@ -28,7 +28,7 @@ def test_three_pixels_apart_is_too_far():
 
 
 def test_matching_finds_both_where_greedy_finds_one():
-    # The prediction at 2 is near both targets, that at 0 only near the target at 0.
+    # The prediction at 2 is near both targets, the one at 0 only near the target at 0.5.
     predicted, true = np.array([[0.0, 2.0], [0.0, 0.0]]), np.array([[0.0, 0.5], [0.0, 4.5]])
     pairs = sorted(zip(*(i.tolist() for i in match(predicted, true)), strict=True))
     assert pairs == [(0, 1), (1, 0)]
@@ -121,7 +121,7 @@ def paint(drawn):
 
 
 def assert_one_of(figures, expected):
-    """All figures at once are those of one way to break ties."""
+    """Check that the figures agree, all at once, with one way of breaking ties."""
     got = figures | {"pd_by_area": [(one["targets"], one["pd"]) for one in figures["pd_by_area"].values()]}
     rounded = [{key: round(v, 12) if isinstance(v, float) else v for key, v in one.items()} for one in (got, *expected)]
     assert rounded[0] in rounded[1:]
@@ -132,7 +132,7 @@ def assert_one_of(figures, expected):
 def test_figures_are_those_of_plain_loops(drawn, random):
     score, pictures = StrictScore(), []
     for predicted, truth in drawn:
-        # Half of the predictions lie near a target, or nothing would ever match.
+        # Places half of the predictions near a target, because random ones would never match.
         moved = [(max(0, r + random.randint(-2, 2)), max(0, c + random.randint(-2, 2)), *rest) for r, c, *rest in truth]
         pictures.append((paint(predicted[:2] + moved) > 0, paint(truth) > 0))
         score.update(*pictures[-1])

@@ -49,7 +49,7 @@ LEVELS = (0.25, 0.5, 0.75)
 @settings(max_examples=30)
 @given(st.lists(st.tuples(shapes(4, LEVELS), shapes(4, LEVELS)), min_size=1, max_size=2))
 def test_every_froc_point_is_that_of_plain_loops(drawn):
-    # Targets shine at levels of their own, under some false alarms.
+    # Targets have different levels and are overlaid by some false alarms.
     pictures = [(paint(targets + others[:3]), paint(targets) > 0) for targets, others in drawn]
     thresholds = (*LEVELS, 0.9)
     for threshold, score in zip(thresholds, sweep(pictures, thresholds, StrictScore), strict=True):

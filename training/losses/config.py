@@ -1,4 +1,4 @@
-"""The loss section of a training recipe."""
+"""Loss section of a training recipe."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ class LossConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """cross_entropy * BCE + (1 - cross_entropy) * overlap + location_weight * location + hard_weight * hard.
 
     Attributes:
-        cross_entropy: weight of the cross-entropy; the rest is the overlap.
-        overlap: soft IoU over the batch, over each picture, or half of each (``iou``); Dice; or the scale-sensitive
+        cross_entropy: weight of the cross-entropy; the overlap term has the remaining weight.
+        overlap: soft IoU over the batch, over each picture, or the mean of both (``iou``); Dice; or the scale-sensitive
             IoU (``scale``).
-        scale: weight of the scale-sensitive IoU.
-        detach: whether that weight is a constant to the gradient.
-        location: what measures the distance of predicted from true targets.
-        location_weight: of the location term.
-        hard_weight: of the hard negatives: the mean cross-entropy of the background pixels where it is largest.
-        hard_share: which part of all pixels they are.
-        taught: share of a teacher's map in the loss of the crops that have one; the rest is left to the masks.
-        warm_up: part of the run, from its start, in which the scale weight is 1 and there are neither location term nor
-            hard negatives: before the network knows targets, these are noise.
+        scale: weight function of the scale-sensitive IoU.
+        detach: whether that weight is treated as a constant in the gradient.
+        location: measure of the distance between predicted and true targets.
+        location_weight: weight of the location term.
+        hard_weight: weight of the hard negatives, the mean cross-entropy of the background pixels where it is largest.
+        hard_share: number of hard negatives as a fraction of all pixels.
+        taught: weight of the teacher's map in the loss of crops that have a teacher; the masks have the remaining
+            weight.
+        warm_up: fraction of the run, from its start, in which the scale weight is 1 and the location term and hard
+            negatives are off. Before the network has learnt what targets are, these terms are noise.
     """
 
     cross_entropy: Share = 0.3

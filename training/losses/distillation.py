@@ -1,4 +1,4 @@
-"""Learning from the maps of a larger network (Hinton, Vinyals and Dean 2015) instead of a mask."""
+"""Knowledge distillation: training on the maps of a larger network (Hinton, Vinyals and Dean 2015)."""
 
 from __future__ import annotations
 
@@ -10,18 +10,20 @@ SMOOTH = 1.0
 
 
 def distillation(logits: Tensor, teacher: Tensor) -> Tensor:
-    """How far a map is from that of a teacher: half cross-entropy, half 1 - (2 sum pq + s) / (sum pp + sum qq + s).
+    """Distance of a map from a teacher's: half cross-entropy, half 1 - (2 sum pq + s) / (sum pp + sum qq + s).
 
-    Both are least where the probabilities p and q agree at every pixel. The second, a Dice loss for soft masks
-    (Milletari et al., 3DV 2016) with s = 1 pixel, weighs targets against each other and not against the background,
-    in which the first all but drowns them. What the teacher knows of doubtful pixels, and of false alarms, comes along.
+    Both terms are smallest where the probabilities p and q agree at every pixel. The second, a Dice loss for soft masks
+    (Milletari et al., 3DV 2016) with s = 1 pixel, normalises by target area instead of picture area, whereas the
+    background dominates the first term. The teacher's estimates for uncertain pixels and its false alarms are learnt as
+    well.
 
     Args:
         logits: (N, 1, H, W), of any floating type; the loss is computed in float32.
         teacher: logits of the same shape, constant.
 
     Returns:
-        scalar, float32, 0 where they agree (the teacher's own entropy is taken off the first half), above elsewhere.
+        Scalar, float32, 0 where both agree (the teacher's own entropy is subtracted from the first term), above 0
+        elsewhere.
     """
     logits, soft = logits.float(), torch.sigmoid(teacher.float())
     own = F.binary_cross_entropy_with_logits(teacher.float(), soft)

@@ -1,4 +1,4 @@
-"""How far the predicted targets lie from the true ones."""
+"""Location losses: distance between predicted and true targets."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import torch
 from torch import Tensor
 
 RADIUS = 3.0
-"""Pixels: the distance at which the probability of detection (Pd) stops counting a target as found."""
-REACH = np.arange(-int(RADIUS), int(RADIUS) + 1)
+"""Distance in pixels from which the probability of detection (Pd) no longer counts a target as found."""
+WINDOW_OFFSETS = np.arange(-int(RADIUS), int(RADIUS) + 1)
 CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 
 
 def published_location(logits: Tensor, mask: Tensor) -> Tensor:
-    """The location term of MSHNet's released code, kept to compare with; its faults are listed in docs/losses.md.
+    """Location term of MSHNet's released code, kept for comparison; docs/losses.md lists its faults.
 
-    The "centre" of a map is the mean over all pixels of coordinate times value, with coordinates in widths and
-    heights, so a vector as long as the area is large. In polar form about the corner of the picture the loss is
+    The "centre" of a map is the mean over all pixels of coordinate times value, with coordinates in units of width and
+    height, so the length of this vector is proportional to the area. In polar form about the picture corner the loss is
     1 - (shorter length / longer length) + (2 / pi * angle between)^2, averaged over the pictures.
 
     Args:
@@ -27,7 +27,7 @@ def published_location(logits: Tensor, mask: Tensor) -> Tensor:
         mask: (N, 1, H, W) in [0, 1].
 
     Returns:
-        scalar in [0, 2].
+        Scalar in [0, 2].
     """
     length_p, angle_p = _polar(torch.sigmoid(logits.float()))
     length_t, angle_t = _polar(mask.float())
@@ -43,23 +43,23 @@ def _polar(plane: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def centroid_location(logits: Tensor, mask: Tensor) -> Tensor:
-    """Distance between true and predicted centroid of every target, in pixels, folded into [0, 1].
+    """Distance between the true and predicted centroids of every target, mapped to [0, 1].
 
-    Every pixel within ``RADIUS`` of a true component belongs to the nearest one, in parts where several are as near.
-    With d the distance from the component's centroid to the centroid of the probability that belongs to it, the loss
-    of the component is 1 - a / (1 + (d / RADIUS)^2): 0 in place, 1/2 at the Pd radius, 1 when missed. The share found,
-    a = min(1, 2 P_k / T_k), compares the probability P_k that belongs to the component with half its area T_k. It is
-    a constant to the gradient: it keeps the pull on a centroid bounded as P_k vanishes, and leaves it to the other
-    terms how much is predicted, so that this one says only where.
+    Every pixel within ``RADIUS`` of a true component is assigned to the nearest one, or shared among several that are
+    equally near. With d the distance in pixels from the component's centroid to the centroid of its assigned
+    probability, the loss of the component is 1 - a / (1 + (d / RADIUS)^2): 0 in place, 1/2 at the Pd radius, 1 when
+    missed. The found fraction a = min(1, 2 P_k / T_k) compares the assigned probability P_k with half the component's
+    area T_k. It is a constant in the gradient. This keeps the gradient on a centroid bounded as P_k vanishes, and the
+    term then affects only the position of the prediction; the other terms control its amount.
 
     Components are 8-connected and found on the CPU.
 
     Args:
         logits: (N, 1, H, W).
-        mask: (N, 1, H, W) in [0, 1]; above 0.5 is target.
+        mask: (N, 1, H, W) in [0, 1]; values above 0.5 are target.
 
     Returns:
-        scalar in [0, 1], the mean over the components of the batch; 0 if there is none.
+        Scalar in [0, 1], the mean over the components of the batch; 0 if there are none.
     """
     target = mask > 0.5
     pixel, owner, share, components = nearest_components(target)
@@ -72,7 +72,7 @@ def centroid_location(logits: Tensor, mask: Tensor) -> Tensor:
         return torch.zeros(components, device=mask.device).index_add(0, owner, values)
 
     area = total(true).clamp(min=1)
-    # Offsets from the true centroid, not positions, are averaged: no digits are lost far from the corner.
+    # Averages offsets from the true centroid instead of positions, to keep precision far from the corner.
     dx, dy = x - (total(x * true) / area)[owner], y - (total(y * true) / area)[owner]
     mass = total(probability)
     found = (2 * mass.detach() / area).clamp(max=1)
@@ -82,17 +82,17 @@ def centroid_location(logits: Tensor, mask: Tensor) -> Tensor:
 
 
 def nearest_components(target: Tensor) -> tuple[Tensor, Tensor, Tensor, int]:
-    """Which pixels belong to which 8-connected component: to the nearest of their picture, within ``RADIUS`` pixels.
+    """Assign pixels to the nearest 8-connected component of their picture, within ``RADIUS`` pixels.
 
-    A pixel belongs in equal parts to all target pixels that are nearest to it, and through them to their components:
-    whatever were chosen among them would be another in the mirror image.
+    A pixel is shared equally among all target pixels nearest to it, and so among their components. Choosing one of them
+    would give a different result for the mirrored picture.
 
     Args:
         target: (N, 1, H, W), bool.
 
     Returns:
-        places in the flattened batch (K,), int64; components (K,), int64, counted through the batch; the parts (K,),
-        float32, summing to 1 at every place that occurs; and how many components there are.
+        Indices into the flattened batch (K,), int64; component indices (K,), int64, counted through the batch; shares
+        (K,), float32, which sum to 1 for every pixel that occurs; and the number of components.
     """
     planes, count = target[:, 0].cpu().numpy(), 0
     labels, outline = np.zeros(planes.shape, np.int64), np.zeros(planes.shape, bool)
@@ -102,9 +102,9 @@ def nearest_components(target: Tensor) -> tuple[Tensor, Tensor, Tensor, int]:
         edge[...] = plane & (cv2.erode(plane.astype(np.uint8), CROSS) == 0)
         count += found - 1
 
-    # A target's own pixels belong to it. To those around it none is nearest but one of its outline.
+    # Target pixels belong to their own component. For pixels outside, the nearest target pixel is on an outline.
     _, height, width = planes.shape
-    down, right = np.meshgrid(REACH, REACH, indexing="ij")
+    down, right = np.meshgrid(WINDOW_OFFSETS, WINDOW_OFFSETS, indexing="ij")
     near = down**2 + right**2 <= RADIUS**2
     down, right = down[near], right[near]
     picture, row, column = (place[:, None] for place in np.nonzero(outline))

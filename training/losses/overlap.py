@@ -1,4 +1,4 @@
-"""How far a predicted mask and a true one overlap: soft IoU and Dice."""
+"""Overlap losses between predicted and true masks: soft IoU and Dice."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ SMOOTH = 1.0
 
 
 def areas(logits: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Soft intersection I, predicted area P and true area T of every picture.
+    """Return the soft intersection I, predicted area P and true area T of every picture.
 
     Args:
         logits: (N, 1, H, W).
         mask: (N, 1, H, W) in [0, 1].
 
     Returns:
-        three tensors (N,), float32, pixels.
+        Three tensors (N,), float32, in pixels.
     """
     probability, mask = torch.sigmoid(logits.float()), mask.float()
     return (
@@ -27,16 +27,16 @@ def areas(logits: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def batch_soft_iou(logits: Tensor, mask: Tensor) -> Tensor:
-    """1 - (I + s) / (U + s), with I and U summed over the whole batch and s = 1 pixel.
+    """Loss 1 - (I + s) / (U + s), with I and U summed over the whole batch and s = 1 pixel.
 
-    Pooling over the batch gives pictures without a target a gradient, and large targets no more than their pixels.
+    Pooling over the batch gives pictures without a target a gradient and weights targets by their number of pixels.
 
     Args:
         logits: (N, 1, H, W).
         mask: (N, 1, H, W) in [0, 1].
 
     Returns:
-        scalar in [0, 1).
+        Scalar in [0, 1).
     """
     probability = torch.sigmoid(logits.float())
     mask = mask.float()
@@ -46,14 +46,14 @@ def batch_soft_iou(logits: Tensor, mask: Tensor) -> Tensor:
 
 
 def picture_soft_iou(logits: Tensor, mask: Tensor) -> Tensor:
-    """1 - (I + s) / (U + s) of every picture by itself, averaged: a small dim target weighs as much as a large one.
+    """Loss 1 - (I + s) / (U + s) per picture, averaged: a small dim target weighs as much as a large one.
 
     Args:
         logits: (N, 1, H, W).
         mask: (N, 1, H, W) in [0, 1].
 
     Returns:
-        scalar in [0, 1).
+        Scalar in [0, 1).
     """
     intersection, predicted, true = areas(logits, mask)
     union = predicted + true - intersection
@@ -61,19 +61,19 @@ def picture_soft_iou(logits: Tensor, mask: Tensor) -> Tensor:
 
 
 def soft_iou(logits: Tensor, mask: Tensor) -> Tensor:
-    """The mean of :func:`batch_soft_iou` and :func:`picture_soft_iou`."""
+    """Mean of :func:`batch_soft_iou` and :func:`picture_soft_iou`."""
     return (batch_soft_iou(logits, mask) + picture_soft_iou(logits, mask)) / 2
 
 
 def soft_dice(logits: Tensor, mask: Tensor) -> Tensor:
-    """1 - (2 I + s) / (P + T + s) of every picture by itself, averaged, with s = 1 pixel.
+    """Loss 1 - (2 I + s) / (P + T + s) per picture, averaged, with s = 1 pixel.
 
     Args:
         logits: (N, 1, H, W).
         mask: (N, 1, H, W) in [0, 1].
 
     Returns:
-        scalar in [0, 1).
+        Scalar in [0, 1).
     """
     intersection, predicted, true = areas(logits, mask)
     return (1 - (2 * intersection + SMOOTH) / (predicted + true + SMOOTH)).mean()

@@ -1,8 +1,8 @@
 """Scale-sensitive IoU: the IoU of a picture, weighted by how well the predicted area P matches the true area T.
 
-A weight is 1 where P = T and smaller elsewhere. With S = |P - T| / (P + T), four of the five depend on S alone, so on
-the ratio P / T and not on the size of the target. ``variance`` is that of MSHNet (Liu et al., CVPR 2024), ``diff``
-that of arXiv:2604.09991; ``mean``, ``ratio`` and ``linear`` are their relatives.
+A weight is 1 where P = T and smaller elsewhere. With S = |P - T| / (P + T), four of the five weights depend on S alone,
+and so on the ratio P / T but not on the size of the target. ``variance`` is the weight of MSHNet (Liu et al., CVPR
+2024), ``diff`` that of arXiv:2604.09991; ``mean``, ``ratio`` and ``linear`` are related forms.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def diff(predicted: Tensor, true: Tensor) -> Tensor:
 def variance(predicted: Tensor, true: Tensor) -> Tensor:
     """(m + V) / (M + V) with V = (d / 2)^2, the variance of the two areas.
 
-    Not monotone: falls to sqrt(T) / (1 + sqrt(T)) at P = T + 2 sqrt(T), then climbs back towards 1.
+    Not monotone: it falls to sqrt(T) / (1 + sqrt(T)) at P = T + 2 sqrt(T), then rises back towards 1.
     """
     smaller, larger = torch.minimum(predicted, true), torch.maximum(predicted, true)
     spread = ((predicted - true) / 2) ** 2
@@ -47,13 +47,13 @@ def mean(predicted: Tensor, true: Tensor) -> Tensor:
 
 
 def ratio(predicted: Tensor, true: Tensor) -> Tensor:
-    """The smaller area over the larger, m / M = (1 - S) / (1 + S), in [0, 1]."""
+    """Smaller area divided by the larger, m / M = (1 - S) / (1 + S), in [0, 1]."""
     s = mismatch(predicted, true)
     return (1 - s) / (1 + s)
 
 
 def linear(predicted: Tensor, true: Tensor) -> Tensor:
-    """The same, the difference counted once more: m / (M + d) = (1 - S) / (1 + 3 S), in [0, 1]."""
+    """Like ``ratio``, with the difference added once more: m / (M + d) = (1 - S) / (1 + 3 S), in [0, 1]."""
     s = mismatch(predicted, true)
     return (1 - s) / (1 + 3 * s)
 
@@ -68,12 +68,12 @@ WEIGHTS: dict[Weight, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 def scale_iou(logits: Tensor, mask: Tensor, weight: Weight | None, detach: bool = True) -> Tensor:
-    """1 - w(P, T) (I + eps) / (U + eps) of every picture by itself, averaged.
+    """Loss 1 - w(P, T) (I + eps) / (U + eps) per picture, averaged.
 
     With the weight in the graph, ``diff``, ``ratio`` and ``linear`` reward false pixels: while P < T, more mass
-    anywhere raises the weight by more than it lowers the IoU. Detached, the value is the same and every pixel is
-    pushed the right way. A picture without a target has neither a scale nor an IoU: its loss is P / (P + s), the
-    soft IoU with s = 1 pixel, which is 0 for an empty prediction and pushes false pixels down.
+    anywhere raises the weight by more than it lowers the IoU. With the weight detached, the value is the same and the
+    gradient has the right sign at every pixel. A picture without a target has neither a scale nor an IoU. Its loss is P
+    / (P + s), the soft IoU with s = 1 pixel, which is 0 for an empty prediction and pushes false pixels down.
 
     Args:
         logits: (N, 1, H, W).
@@ -82,7 +82,7 @@ def scale_iou(logits: Tensor, mask: Tensor, weight: Weight | None, detach: bool 
         detach: treat the weight as a constant; False is the published form.
 
     Returns:
-        scalar in [0, 1].
+        Scalar in [0, 1].
     """
     intersection, predicted, true = areas(logits, mask)
     empty = true == 0

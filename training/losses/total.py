@@ -1,4 +1,4 @@
-"""The loss that a network is trained with, put together from its recipe."""
+"""Total training loss, combined from the terms that a recipe selects."""
 
 from __future__ import annotations
 
@@ -27,9 +27,12 @@ LOCATIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 SURELY_NOT = -30.0
-"""A logit that costs nothing on background, and has no gradient."""
+"""Logit of certain background, assigned to ignored pixels: it has no loss on background and no gradient."""
 RIM = 3
-"""Pixels around a target that are no hard negatives: they would always be the hardest, and the masks too small."""
+"""Width in pixels of the zone around a target that is excluded from the hard negatives.
+
+Its pixels would always be the hardest, and the predicted masks would become too small.
+"""
 
 
 def total_loss(
@@ -40,20 +43,20 @@ def total_loss(
     warm: bool = True,
     ignored: Tensor | None = None,
 ) -> Tensor:
-    """Mean loss of the fused logits and of every head against the mask max-pooled to the head's size.
+    """Mean loss of the fused logits and every head, each against the mask max-pooled to its size.
 
     Args:
         logits: (N, 1, H, W), of any floating type; the loss is computed in float32.
-        heads: (N, 1, h, w) at strides s of 1, 2, 4, ...; none for a network of one output. s h and s w may exceed
-            H and W, by less than half, as the network pads its pictures.
+        heads: (N, 1, h, w) at strides s of 1, 2, 4, ...; empty for a network with one output. s h and s w may exceed H
+            and W by less than half, because the network pads its pictures.
         mask: (N, 1, H, W) in {0, 1}.
-        config: the recipe's loss.
-        warm: whether the run's warm-up is over; see :class:`LossConfig`.
-        ignored: (N, 1, H, W), bool, background pixels whose logits do not count, as those beyond the picture never
-            do; a coarser pixel is ignored if one of its pixels is and none is target.
+        config: loss section of the recipe.
+        warm: whether the warm-up is over; see :class:`LossConfig`.
+        ignored: (N, 1, H, W), bool, background pixels whose logits do not count. Pixels beyond the picture never count.
+            A coarser pixel is ignored if any of its pixels is ignored and none is target.
 
     Returns:
-        scalar, float32.
+        Scalar, float32.
     """
     losses = []
     unknown = torch.zeros_like(mask) if ignored is None else ignored.to(mask.dtype)
@@ -68,7 +71,7 @@ def total_loss(
 
 
 def map_loss(logits: Tensor, mask: Tensor, config: LossConfig, warm: bool = True) -> Tensor:
-    """The loss of one map (N, 1, H, W) against its mask, a scalar; see :class:`LossConfig`."""
+    """Loss of one map (N, 1, H, W) against its mask, a scalar; see :class:`LossConfig`."""
     if config.overlap == "scale":
         overlap = scale_iou(logits, mask, config.scale if warm else None, config.detach)
     else:
@@ -83,21 +86,21 @@ def map_loss(logits: Tensor, mask: Tensor, config: LossConfig, warm: bool = True
 
 
 def hard_negatives(logits: Tensor, mask: Tensor, share: float) -> Tensor:
-    """Mean cross-entropy of the background pixels that look most like targets (OHEM: Shrivastava et al., CVPR 2016).
+    """Mean cross-entropy of the background pixels most similar to targets (OHEM: Shrivastava et al., CVPR 2016).
 
-    Background outnumbers targets a thousand to one, so in a plain mean a false alarm weighs next to nothing. What lies
-    within ``RIM`` pixels of a target is left to the other terms.
+    Background outnumbers targets a thousand to one, so a false alarm has almost no weight in a plain mean. Pixels
+    within ``RIM`` pixels of a target are left to the other terms.
 
     Args:
         logits: (N, 1, H, W), of any floating type.
-        mask: the same shape, in {0, 1}.
-        share: of the pixels of the batch, above 0; at least one counts.
+        mask: same shape, in {0, 1}.
+        share: fraction of the pixels of the batch to use, above 0; at least one pixel is used.
 
     Returns:
-        scalar, float32; 0 to 1e-13 where there is no such background.
+        Scalar, float32; within 1e-13 of 0 if there is no such background.
     """
     near = F.max_pool2d(mask, 2 * RIM + 1, stride=1, padding=RIM) > 0.5
     background = logits.float().masked_fill(near, SURELY_NOT)
-    # Of all pixels, so that nothing waits for the device to count those of the background, which are nearly all.
+    # Counts all pixels: counting background pixels, which are nearly all of them, would synchronise with the device.
     hardest = background.flatten().topk(max(1, int(share * background.numel()))).values
     return F.softplus(hardest).mean()

@@ -1,1 +1,1 @@
-"""How predicted masks are scored."""
+"""Scoring of predicted masks."""

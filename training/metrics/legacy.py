@@ -1,13 +1,13 @@
-"""The published MSHNet and DNANet evaluation, quirks included; only to compare with published tables.
+"""The published MSHNet and DNANet evaluation with its quirks, only for comparison with published tables.
 
-What sets it apart from the strict protocol:
+Differences from the strict protocol:
 
-- Everything happens at 256x256: the picture is resampled with a triangle filter along its rows, then along its
-  columns, and rounded after each; the mask by picking pixels.
-- A mask is not binarised. For the IoU a pixel counts as labelled from one half on but can be hit only where it is
-  exactly 1; for Pd a target consists of the pixels that are exactly 1.
-- Each target, in raster order, takes the first free prediction nearer than 3 px, not the nearest.
-- A false alarm whose area equals that of some matched prediction of the picture is not counted in Fa.
+- Everything is evaluated at 256x256. The picture is resampled with a triangle filter along its rows and then along its
+  columns, with rounding after each pass; the mask is resampled by nearest neighbour.
+- Masks are not binarised. For the IoU a pixel counts as labelled from 0.5 on, but it can be hit only if it is exactly
+  1. For Pd a target consists of the pixels that are exactly 1.
+- Each target, in raster order, is matched to the first free prediction closer than 3 px, not to the nearest one.
+- A false alarm with the same area as some matched prediction of the picture is not counted in Fa.
 - nIoU counts a picture that is empty in truth and prediction as 0.
 """
 
@@ -27,7 +27,7 @@ Label = NDArray[np.float32]
 
 
 def shrink(picture: Picture) -> Picture:
-    """The picture at 256x256, bilinear with a filter as wide as the reduction, as published code has it from Pillow.
+    """Resample a picture to 256x256 with Pillow's bilinear filter (as wide as the reduction), as published code does.
 
     Args:
         picture: (H, W), uint8 or uint16.
@@ -36,7 +36,7 @@ def shrink(picture: Picture) -> Picture:
 
 
 def shrink_label(grey: Picture) -> Label:
-    """The mask at 256x256, in 0..1: each new pixel takes the old one under its centre.
+    """Resample a mask to 256x256, with values in 0..1: each new pixel takes the old pixel under its centre.
 
     Args:
         grey: (H, W), uint8 or uint16, not binarised.
@@ -46,7 +46,7 @@ def shrink_label(grey: Picture) -> Label:
 
 
 class LegacyScore:
-    """Pooled scores of a set at one threshold; the figures of ``StrictScore`` but Pd by area."""
+    """Pooled scores of a set at one threshold; the same figures as ``StrictScore`` except Pd by area."""
 
     def __init__(self) -> None:
         self.pictures = self.intersection = self.union = 0
@@ -84,7 +84,7 @@ class LegacyScore:
         self.ious.append(int((predicted & solid).sum()) / union if union else 0.0)
 
     def summary(self) -> dict[str, Any]:
-        """All figures as plain values; ``fa`` is a share of pixels (multiply by 1e6 for the usual unit)."""
+        """Return all figures as plain values; ``fa`` is a fraction of pixels (multiply by 1e6 for the usual unit)."""
         return {
             "pictures": self.pictures,
             "targets": self.targets,

@@ -1,4 +1,4 @@
-"""The strict protocol: native resolution, one-to-one matching, false alarms counted by identity."""
+"""The strict protocol: native resolution, one-to-one matching, all unmatched components counted as false alarms."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ Mask = NDArray[np.bool_]
 
 
 def components(mask: Mask) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """8-connected components in raster order of their first pixel.
+    """Find 8-connected components, in raster order of their first pixel.
 
     Args:
         mask: (H, W).
 
     Returns:
-        areas (K,) in pixels and centroids (K, 2), row and column, unweighted.
+        Areas (K,) in pixels and unweighted centroids (K, 2) as row and column.
     """
     labels, count = ndimage.label(mask, structure=np.ones((3, 3), int))
     areas = np.bincount(labels.ravel(), minlength=count + 1)[1:]
@@ -33,17 +33,19 @@ def components(mask: Mask) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
 
 
 def match(predicted: NDArray[np.float64], true: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """One-to-one pairs closer than 3 px: as many as possible, then the smallest sum of distances.
+    """Match predicted and true centroids one to one, within 3 px.
+
+    The matching has as many pairs as possible and, among those, the smallest sum of distances.
 
     Args:
         predicted: (P, 2) centroids.
         true: (T, 2) centroids.
 
     Returns:
-        indices into ``predicted`` and into ``true`` of the pairs.
+        Indices of the pairs into ``predicted`` and into ``true``.
     """
     distance = cdist(predicted, true)
-    # A forbidden pair costs more than all allowed ones together, so none ever displaces an allowed pair.
+    # A forbidden pair costs more than all allowed pairs together, so it never displaces an allowed pair.
     forbidden = MATCH_RADIUS * (min(distance.shape) + 1)
     rows, columns = linear_sum_assignment(np.where(distance < MATCH_RADIUS, distance, forbidden))
     near = distance[rows, columns] < MATCH_RADIUS
@@ -53,9 +55,9 @@ def match(predicted: NDArray[np.float64], true: NDArray[np.float64]) -> tuple[ND
 class StrictScore:
     """Pooled scores of a set of pictures at one threshold.
 
-    IoU = true positive / union pixels over all pictures. nIoU = mean IoU per picture, over the pictures where
-    truth or prediction holds a pixel. Pd = matched targets / targets. Fa = pixels of unmatched predicted
-    components / all pixels. What has an empty denominator is None.
+    IoU = true positive pixels / union pixels over all pictures. nIoU = mean IoU per picture, over the pictures where
+    truth or prediction is not empty. Pd = matched targets / targets. Fa = pixels of unmatched predicted components /
+    all pixels. Figures with an empty denominator are None.
     """
 
     def __init__(self) -> None:
@@ -90,12 +92,12 @@ class StrictScore:
 
     @property
     def f1(self) -> float | None:
-        """Harmonic mean of Pd and of the share of predicted components that are targets."""
+        """Harmonic mean of Pd and the fraction of predicted components that are targets."""
         found, targets = int(self.found.sum()), int(self.targets.sum())
         return _ratio(2 * found, found + self.false_components + targets)
 
     def summary(self) -> dict[str, Any]:
-        """All figures as plain values; ``fa`` is a share of pixels (multiply by 1e6 for the usual unit)."""
+        """Return all figures as plain values; ``fa`` is a fraction of pixels (multiply by 1e6 for the usual unit)."""
         found, targets = int(self.found.sum()), int(self.targets.sum())
         sizes = {
             f"{low}-{high or ''}": {"targets": int(total), "pd": _ratio(int(hit), int(total))}

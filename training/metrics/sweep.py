@@ -1,4 +1,4 @@
-"""One pass over probability maps, scored at many thresholds; the table that people read."""
+"""Scoring of probability maps at many thresholds in one pass, and the Markdown table of the results."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Score(Protocol):
         """Add one picture."""
 
     def summary(self) -> dict[str, Any]:
-        """All figures as plain values, at least those of ``COLUMNS``."""
+        """Return all figures as plain values, at least those of ``COLUMNS``."""
 
 
 S = TypeVar("S", bound=Score)
@@ -30,13 +30,13 @@ def sweep(
     make: Callable[[], S],
     above: np.ufunc = np.greater_equal,
 ) -> list[S]:
-    """Scores at every threshold.
+    """Score probability maps at every threshold.
 
     Args:
-        maps: probability (H, W) and truth (H, W) of each picture; taken one at a time.
-        thresholds: of the probability.
-        make: an empty score.
-        above: compares probability and threshold; at least the threshold, unless told otherwise, as in live use.
+        maps: probability (H, W) and truth (H, W) of each picture; consumed one at a time.
+        thresholds: probability thresholds.
+        make: creates an empty score.
+        above: comparison of probability and threshold; the default (>=) is the one used in live operation.
     """
     scores = [make() for _ in thresholds]
     for probability, true in maps:
@@ -46,7 +46,7 @@ def sweep(
 
 
 def markdown(sets: Mapping[str, Mapping[str, Any]]) -> str:
-    """A table with one row a set; ``fa`` in false pixels per million."""
+    """Return a Markdown table with one row per set; ``fa`` is in false pixels per million."""
     head = ("set", "pictures", "targets", "IoU", "nIoU", "Pd", "Fa (1e-6)", "false alarms / picture")
     rows = [head, ("---",) + ("---:",) * len(COLUMNS)]
     for name, figures in sets.items():

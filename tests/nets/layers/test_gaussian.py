@@ -66,7 +66,7 @@ def test_every_channel_has_its_own_width():
 
 
 @pytest.mark.parametrize("contrast", [False, True])
-def test_is_the_plain_depthwise_convolution_it_claims_to_be(contrast):
+def test_equals_a_plain_depthwise_convolution(contrast):
     layer = GaussianConv2d(3, 5, contrast=contrast)
     plain = nn.Conv2d(3, 3, 5, padding=2, groups=3, bias=False)
     with torch.no_grad():

@@ -22,7 +22,7 @@ def test_keeps_the_size_of_the_picture(size, shared):
 
 
 def reach(size):
-    """How strongly the centre of the output reads every pixel of the input, with positive weights throughout."""
+    """Gradient of the centre of the output with respect to every input pixel, with all weights positive."""
     layer = PConv(1, 4, size).eval()
     for module in layer.modules():
         if isinstance(module, nn.Conv2d):
@@ -53,6 +53,6 @@ def test_every_parameter_gets_a_gradient(shared):
     assert [name for name, p in layer.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0] == []
 
 
-def test_a_width_that_four_arms_cannot_share_is_refused():
+def test_output_channels_not_divisible_by_four_are_refused():
     with pytest.raises(ValueError, match="PConv needs a multiple of 4 output channels, got 6"):
         PConv(3, 6)

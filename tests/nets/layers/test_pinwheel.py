@@ -20,7 +20,7 @@ steps = torch.arange(ANGLES) * STEP
 
 
 def bar(angle, width=1.0, length=4.0, size=21):
-    """A bright soft bar through the centre."""
+    """A bright bar with soft edges through the centre."""
     taps = torch.arange(size) - size // 2
     along = taps * math.cos(angle) + taps[:, None] * math.sin(angle)
     across = taps[:, None] * math.cos(angle) - taps * math.sin(angle)
@@ -31,7 +31,7 @@ def axis_error(angle, other):
     return abs(math.remainder(angle - other, math.pi))
 
 
-def test_the_mask_at_rest():
+def test_mask_at_angle_zero():
     drawn = """
         .......
         .......
@@ -121,7 +121,7 @@ def test_the_chosen_angle_is_that_of_a_bar_within_half_a_step():
         for width in (0.7, 1.0, 2.0):
             chosen = layer.axis(torch.stack([bar(angle, width) for angle in angles])[:, None])[:, 0, 10, 10]
             worst = max(axis_error(a, b) for a, b in zip(angles, chosen.tolist(), strict=True))
-            assert worst <= STEP / 2 + math.radians(2)  # the square grid bends the measured axis by up to 1.6 degrees
+            assert worst <= STEP / 2 + math.radians(2)  # the square grid biases the measured axis by up to 1.6 degrees
 
 
 @pytest.mark.parametrize("angle", [0.3, 0.9, 1.5, 2.2])

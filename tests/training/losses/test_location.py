@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.training.losses.maps import blob, logits_of, scored_maps, turned
+from tests.training.losses.maps import blob, logits_and_masks, logits_of, turned
 from training.losses.location import centroid_location, nearest_components, published_location
 
 
@@ -26,17 +26,17 @@ class TestCentroid:
         loss = centroid(blob(30 + shift, 20, reach), blob(30, 20, reach))
         assert loss == pytest.approx(1 - 1 / (1 + (shift / 3) ** 2), abs=1e-5)
 
-    def test_half_the_mass_in_place_costs_nothing_less_is_partly_missed(self):
+    def test_half_the_mass_in_place_counts_as_fully_found(self):
         assert centroid(blob(30, 20, value=0.5), blob(30, 20)) == pytest.approx(0, abs=1e-6)
         assert centroid(blob(30, 20, value=0.2), blob(30, 20)) == pytest.approx(0.6, abs=1e-5)
 
     @given(dx=st.integers(-3, 3), dy=st.integers(-3, 3))
-    def test_all_directions_are_alike(self, dx, dy):
+    def test_loss_does_not_depend_on_direction(self, dx, dy):
         mask = blob(32, 32)
         losses = [centroid(blob(32 + x, 32 + y), mask) for x, y in ((dx, dy), (-dx, dy), (dy, dx), (-dy, -dx))]
         assert losses == pytest.approx([losses[0]] * 4, abs=1e-6)
 
-    def test_the_same_at_every_place(self):
+    def test_loss_does_not_depend_on_position(self):
         losses = [
             centroid(blob(x + 2, y + 1, size=256), blob(x, y, size=256)) for x, y in ((4, 4), (40, 200), (250, 251))
         ]
@@ -50,23 +50,23 @@ class TestCentroid:
         assert losses == pytest.approx([losses[0]] * 8, abs=1e-6)
 
     @settings(max_examples=25)
-    @given(maps=scored_maps(size=32, most=0.05))
-    def test_so_do_those_of_targets_with_pixels_as_near_to_one_as_to_another(self, maps):
+    @given(maps=logits_and_masks(size=32, most=0.05))
+    def test_mirror_symmetry_with_pixels_equally_near_to_two_targets(self, maps):
         losses = [centroid_location(z, g).item() for z, g in zip(*map(turned, maps), strict=True)]
         assert losses == pytest.approx([losses[0]] * 8, abs=1e-6)
 
     def test_a_missed_target_of_two_costs_half(self):
         mask = torch.maximum(blob(12, 30), blob(43, 18))
         assert centroid(blob(12, 30), mask) == pytest.approx(0.5, abs=1e-5)
-        # One blob midway, at the common centroid, misses both.
+        # One blob midway, at the common centroid, misses both targets.
         assert centroid(torch.maximum(blob(27, 24), blob(28, 24)), mask) == pytest.approx(1, abs=1e-5)
 
-    def test_neighbours_share_the_mass_between_them_by_nearness(self):
+    def test_mass_between_neighbours_goes_to_the_nearest(self):
         mask = torch.maximum(blob(20, 20), blob(25, 20))
         probability = torch.maximum(blob(20, 20), blob(25, 20))
         assert centroid(probability, mask) == pytest.approx(0, abs=1e-6)
 
-    def test_targets_weigh_alike_whatever_their_picture_and_empty_pictures_are_skipped(self):
+    def test_targets_weigh_the_same_in_all_pictures_and_empty_ones_are_skipped(self):
         mask = torch.cat([torch.zeros(1, 1, 64, 64), torch.maximum(blob(12, 30), blob(43, 18)), blob(30, 30)])
         probability = torch.cat([blob(5, 5), torch.maximum(blob(12, 30), blob(43, 18)), torch.zeros(1, 1, 64, 64)])
         assert centroid(probability, mask) == pytest.approx(1 / 3, abs=1e-5)
@@ -81,19 +81,19 @@ class TestCentroid:
         logits = logits_of(0.8 * blob(22, 19) + 0.001).requires_grad_()
         before = centroid_location(logits, mask)
         before.backward()
-        # Away from the true centroid the mass goes down, towards it and beyond it goes up.
+        # Mass decreases on the far side of the prediction and increases towards and beyond the true centroid.
         assert logits.grad[0, 0, 19, 23] > 0 > logits.grad[0, 0, 20, 20]
         assert (logits.grad[0, 0, :, 30:] == 0).all()
         assert centroid_location(logits.detach() - 20 * logits.grad, mask) < before
 
-    def test_how_much_is_predicted_is_left_to_the_other_terms(self):
+    def test_the_amount_of_prediction_has_no_gradient(self):
         logits = logits_of(0.2 * blob(20, 20)).requires_grad_()
         loss = centroid_location(logits, blob(20, 20))
         loss.backward()
         assert loss > 0.5
         assert logits.grad.abs().max() < 1e-6
 
-    def test_the_pull_stays_bounded_as_the_mass_vanishes(self):
+    def test_the_gradient_stays_bounded_as_the_mass_vanishes(self):
         pulls = []
         for value in (1e-2, 1e-4, 1e-8, 1e-20):
             probability = (value * blob(21, 20)).requires_grad_()
@@ -118,7 +118,7 @@ def test_pixels_belong_to_the_nearest_component_of_their_picture():
     assert torch.equal(shares[2, 2], ((x - 5) ** 2 + (y - 5) ** 2 <= 9).float())
 
 
-def test_pixels_as_near_to_several_targets_are_shared():
+def test_pixels_equally_near_to_several_targets_are_shared():
     target = torch.zeros(1, 1, 5, 9, dtype=torch.bool)
     target[0, 0, 2, 2] = target[0, 0, 2, 6] = True
     shares, _ = shares_of(target)
@@ -126,17 +126,17 @@ def test_pixels_as_near_to_several_targets_are_shared():
 
 
 def shares_of(target):
-    """What belongs to each component, (components, N, H, W), and how many there are."""
+    """Return the share of every pixel for each component, (components, N, H, W), and the number of components."""
     pixel, owner, share, count = nearest_components(target)
     shares = torch.zeros(count, target.numel()).index_put((owner, pixel), share, accumulate=True)
     return shares.view(count, len(target), *target.shape[-2:]), count
 
 
 class TestPublished:
-    """What the released code's term does; each is a reason for the other one."""
+    """Behaviour of the released code's term; each test is a reason for using the centroid term instead."""
 
     def test_by_hand(self):
-        # One pixel at (4, 2) of 8 x 8 in both; half of it predicted: half as long a vector, the same angle.
+        # One pixel at (4, 2) of 8 x 8, predicted with probability 0.5: a vector of half the length, the same angle.
         mask, probability = blob(4, 2, 0, size=8), blob(4, 2, 0, size=8, value=0.5)
         length = ((0.5 / 64) ** 2 + (0.25 / 64) ** 2) ** 0.5
         expected = 1 - ((length / 2) ** 2 + 1e-8) ** 0.5 / (length**2 + 1e-8) ** 0.5
@@ -161,7 +161,7 @@ class TestPublished:
         assert max(losses) > 2 * min(losses)
 
     @pytest.mark.parametrize("place, times", [(40, 3), (120, 25), (220, 50)])
-    def test_a_shift_across_the_line_of_sight_hardly_counts(self, place, times):
+    def test_a_shift_perpendicular_to_the_radius_hardly_counts(self, place, times):
         mask = blob(place, place, size=256)
         along = published(blob(place + 2, place + 2, size=256), mask)
         across = published(blob(place + 2, place - 2, size=256), mask)

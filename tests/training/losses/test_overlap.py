@@ -2,14 +2,14 @@ import pytest
 import torch
 from hypothesis import given
 
-from tests.training.losses.maps import logit, plane, scored_maps
+from tests.training.losses.maps import logit, logits_and_masks, plane
 from training.losses.overlap import batch_soft_iou, picture_soft_iou, soft_dice, soft_iou
 
 OVERLAPS = (batch_soft_iou, picture_soft_iou, soft_iou, soft_dice)
 
 
 def test_by_hand():
-    # p = 0.5, 0.5, 0.8; g = 1, 0, 1: I = 1.3, P = 1.8, T = 2, U = 2.5, with one pixel added above and below.
+    # p = 0.5, 0.5, 0.8; g = 1, 0, 1: I = 1.3, P = 1.8, T = 2, U = 2.5, plus one pixel in numerator and denominator.
     logits, mask = plane(0.0, 0.0, logit(0.8)), plane(1.0, 0.0, 1.0)
     assert batch_soft_iou(logits, mask).item() == pytest.approx(1 - 2.3 / 3.5)
     assert picture_soft_iou(logits, mask).item() == pytest.approx(1 - 2.3 / 3.5)
@@ -28,7 +28,7 @@ def test_pooling_over_the_batch_and_over_each_picture_differ():
 
 
 @pytest.mark.parametrize("overlap", OVERLAPS)
-@given(maps=scored_maps())
+@given(maps=logits_and_masks())
 def test_gradient_pulls_targets_up_and_background_down(overlap, maps):
     logits, mask = maps
     logits.requires_grad_()

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.training.losses.maps import logits_of, plane, scored_maps
+from tests.training.losses.maps import logits_and_masks, logits_of, plane
 from training.losses.overlap import picture_soft_iou
 from training.losses.scale import WEIGHTS, scale_iou
 
@@ -54,7 +54,7 @@ def test_by_hand():
 
 @pytest.mark.parametrize("name", SCALE_FREE)
 @pytest.mark.parametrize("true", TRUE)
-def test_rises_to_the_match_and_falls_behind_it(name, true):
+def test_weights_rise_to_the_match_and_fall_beyond_it(name, true):
     w = weight(name, true * torch.linspace(0, 4, 401), true)
     assert w.argmax() == 100
     assert (w[:101].diff() > 0).all()
@@ -83,19 +83,19 @@ def test_variance_dips_at_two_roots_of_the_area_and_climbs_back(true):
     assert w[-1] > w.min() + 0.5 * (1 - w.min())
 
 
-def test_variance_forgives_a_miss_more_than_a_fifth_too_little():
+def test_variance_weight_of_a_miss_exceeds_that_of_a_small_shortfall():
     assert weight("variance", 80, 100).item() == pytest.approx(0.900, abs=1e-3)
     assert weight("variance", 0, 100).item() == pytest.approx(0.9615, abs=1e-4)
 
 
 @given(predicted=st.floats(1, 500), true=st.floats(1, 500), size=st.floats(1, 50))
-def test_all_but_variance_know_only_the_ratio_of_the_areas(predicted, true, size):
+def test_all_weights_but_variance_depend_only_on_the_area_ratio(predicted, true, size):
     for name in SCALE_FREE:
         w = weight(name, size * predicted, size * true).item()
         assert w == pytest.approx(weight(name, predicted, true).item(), abs=1e-5)
 
 
-def test_variance_knows_the_size():
+def test_variance_depends_on_the_target_size():
     assert weight("variance", 18, 9).item() < weight("variance", 200, 100).item() - 0.1
 
 
@@ -109,7 +109,7 @@ def test_loss_by_hand():
 
 @pytest.mark.parametrize("name", WEIGHTS)
 @settings(max_examples=40)
-@given(maps=scored_maps())
+@given(maps=logits_and_masks())
 def test_detached_every_pixel_is_pushed_the_right_way_and_the_value_is_the_same(name, maps):
     logits, mask = maps
     logits.requires_grad_()
@@ -120,7 +120,7 @@ def test_detached_every_pixel_is_pushed_the_right_way_and_the_value_is_the_same(
     assert torch.equal(loss, scale_iou(logits, mask, name, detach=False))
 
 
-@given(maps=scored_maps())
+@given(maps=logits_and_masks())
 def test_attached_diff_rewards_false_pixels_while_too_little_is_predicted(maps):
     logits, mask = maps
     logits = logits.double().requires_grad_()
@@ -146,7 +146,7 @@ def test_attached_diff_rewards_false_pixels_while_too_little_is_predicted(maps):
     ],
 )
 def test_where_attached_weights_reward_false_pixels(name, share, wrong):
-    # 81 px target; four fifths of the predicted mass lie on it.
+    # Target of 81 px with four fifths of the predicted mass on it.
     mask = torch.zeros(1, 1, 32, 32, dtype=torch.float64)
     mask[..., 10:19, 10:19] = 1
     on, off = min(0.8 * share, 0.999), max(0.2 * share, share - 0.999) * 81 / (32 * 32 - 81)

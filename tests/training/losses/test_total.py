@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from torch.nn import functional as F
 
-from tests.nets.test_registry import SMALL, awake
-from tests.training.losses.maps import logit, plane, scored_maps, turned
+from tests.nets.test_registry import SMALL, small_network
+from tests.training.losses.maps import logit, logits_and_masks, plane, turned
 from training.losses.config import LossConfig
 from training.losses.location import centroid_location, published_location
 from training.losses.overlap import batch_soft_iou, picture_soft_iou, soft_dice
@@ -27,7 +27,7 @@ def name_of(config):
 
 
 def reference(logits, heads, mask, cross_entropy):
-    """Cross-entropy and soft IoU, half over the batch and half per picture, over all maps."""
+    """Reference: cross-entropy and soft IoU (half over the batch, half per picture), averaged over all maps."""
     losses = []
     for one in [logits, *heads]:
         pooled = F.max_pool2d(mask, mask.shape[-1] // one.shape[-1])
@@ -60,7 +60,7 @@ def test_default_by_hand():
 def test_heads_are_scored_on_the_pooled_mask():
     logits, heads = torch.randn(1, 1, 4, 4), [torch.randn(1, 1, 4, 4), torch.randn(1, 1, 2, 2)]
     mask = torch.zeros(1, 1, 4, 4)
-    mask[0, 0, 3, 0] = 1  # one pixel makes its whole cell a target at stride two
+    mask[0, 0, 3, 0] = 1  # one target pixel makes its whole cell a target at stride two
     small = torch.tensor([[0.0, 0.0], [1.0, 0.0]]).view(1, 1, 2, 2)
     parts = [(logits, mask), (heads[0], mask), (heads[1], small)]
     expected = sum(total_loss(one, [], true, LossConfig()) for one, true in parts) / 3
@@ -68,11 +68,11 @@ def test_heads_are_scored_on_the_pooled_mask():
 
 
 @pytest.mark.parametrize("height, width", [(33, 47), (40, 48), (48, 34)])
-def test_what_heads_say_beyond_the_picture_counts_for_nothing(height, width):
+def test_head_output_beyond_the_picture_is_ignored(height, width):
     torch.manual_seed(5)
     heads = [torch.randn(1, 1, 48 >> j, 48 >> j) for j in range(4)]
     logits, mask = torch.randn(1, 1, 48, 48), torch.zeros(1, 1, 48, 48)
-    mask[..., 20:23, 20:23] = mask[..., 29:33, 30:34] = 1  # the second in coarse pixels that reach beyond the picture
+    mask[..., 20:23, 20:23] = mask[..., 29:33, 30:34] = 1  # the second in coarse pixels crossing the edge
     beyond = torch.ones(1, 1, 48, 48, dtype=torch.bool)
     beyond[..., :height, :width] = False
     mask[beyond] = 0
@@ -85,7 +85,7 @@ def test_what_heads_say_beyond_the_picture_counts_for_nothing(height, width):
 
 @pytest.fixture(scope="module", params=sorted(SMALL))
 def network(request):
-    return awake(request.param).train()
+    return small_network(request.param).train()
 
 
 def squares(height, width):
@@ -132,7 +132,7 @@ def test_the_recipe_chooses_the_terms():
         torch.testing.assert_close(total_loss(logits, [], mask, config), expected)
 
 
-def test_during_warm_up_the_iou_is_plain_and_nothing_is_located():
+def test_warm_up_uses_plain_iou_without_location_or_hard_negatives():
     torch.manual_seed(2)
     logits, mask = torch.randn(1, 1, 16, 16), torch.zeros(1, 1, 16, 16)
     mask[:, 0, 4:7, 5:8] = 1
@@ -146,7 +146,7 @@ def test_during_warm_up_the_iou_is_plain_and_nothing_is_located():
 
 @pytest.mark.parametrize("config", OVERLAPS + [c for c in SCALES if c.detach], ids=name_of)
 @settings(max_examples=15)
-@given(maps=scored_maps())
+@given(maps=logits_and_masks())
 def test_gradient_pulls_targets_up_and_background_down(config, maps):
     logits, mask = maps
     logits.requires_grad_()
@@ -157,7 +157,7 @@ def test_gradient_pulls_targets_up_and_background_down(config, maps):
 
 @pytest.mark.parametrize("config", [c for c in ALL if c.location != "published"], ids=name_of)
 @settings(max_examples=15)
-@given(maps=scored_maps())
+@given(maps=logits_and_masks())
 def test_mirror_images_and_turns_cost_the_same(config, maps):
     logits, _ = maps
     mask = torch.zeros_like(logits)
@@ -171,7 +171,7 @@ def test_mirror_images_and_turns_cost_the_same(config, maps):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_extremes_stay_finite(config, value, dtype):
     one = torch.zeros(1, 1, 64, 64)
-    one[0, 0, 0, 0] = 1  # the corner: a vector of length zero to the published term
+    one[0, 0, 0, 0] = 1  # the corner has a vector of length zero in the published term
     for mask in (torch.zeros_like(one), one, torch.ones_like(one)):
         logits = torch.full((1, 1, 64, 64), value, dtype=dtype, requires_grad=True)
         head = torch.full((1, 1, 8, 8), value, dtype=dtype, requires_grad=True)
@@ -187,7 +187,7 @@ def test_extremes_stay_finite(config, value, dtype):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_autocast_changes_nothing(config, dtype):
     torch.manual_seed(3)
-    logits, mask = torch.randn(2, 1, 300, 300), torch.zeros(2, 1, 300, 300)  # areas beyond 65504, float16's end
+    logits, mask = torch.randn(2, 1, 300, 300), torch.zeros(2, 1, 300, 300)  # areas above 65504, the largest float16
     mask[0, 0, 200:204, 250:255] = 1
     mask[1] = 1
     expected = total_loss(logits, [], mask, config)
@@ -230,7 +230,7 @@ def test_impossible_recipes_are_refused(tree, place):
 
 
 @pytest.mark.parametrize("config", ALL, ids=name_of)
-def test_ignored_pixels_count_for_nothing(config):
+def test_ignored_pixels_do_not_contribute(config):
     torch.manual_seed(1)
     logits = (2 * torch.randn(2, 1, 32, 32)).requires_grad_()
     heads = [torch.randn(2, 1, 32 >> j, 32 >> j).requires_grad_() for j in range(4)]
@@ -257,7 +257,7 @@ def test_a_coarse_pixel_with_a_target_and_its_rim_is_target():
     ignored &= mask == 0
     logits, head = torch.full((1, 1, 32, 32), -9.0), torch.zeros(1, 1, 4, 4, requires_grad=True)
     total_loss(logits, [head], mask, LossConfig(cross_entropy=1.0), ignored=ignored).backward()
-    # Of 16 coarse pixels (8, 8) lies in [1, 1], with the target; the rim alone reaches [0, 0], [0, 1] and [1, 0].
+    # The target lies in coarse pixel [1, 1] of 16; only the ignored rim reaches [0, 0], [0, 1] and [1, 0].
     assert (head.grad[0, 0] < 0).nonzero().tolist() == [[1, 1]]
     assert (head.grad[0, 0] == 0).nonzero().tolist() == [[0, 0], [0, 1], [1, 0]]
 
@@ -265,9 +265,9 @@ def test_a_coarse_pixel_with_a_target_and_its_rim_is_target():
 def test_hard_negatives_by_hand():
     logits, mask = torch.full((1, 1, 10, 10), -4.0), torch.zeros(1, 1, 10, 10)
     mask[..., :2, 0] = 1
-    logits[..., :5, :4] = 9.0  # targets do not count, however sure, nor what is within 3 px of one
+    logits[..., :5, :4] = 9.0  # neither targets nor pixels within 3 px of one count, however high
     logits[..., 5, 5:7] = torch.tensor([2.0, 1.0])
-    # Of 100 pixels 1 % are one, 2 % are two.
+    # 1 % and 2 % of 100 pixels are one and two pixels.
     one, two = (hard_negatives(logits, mask, share) for share in (0.01, 0.02))
     assert one.item() == pytest.approx(2.126928, abs=1e-5)  # ln(1 + e^2)
     assert two.item() == pytest.approx((2.126928 + 1.313262) / 2, abs=1e-5)
