@@ -20,18 +20,18 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline.argument_parser import RedactingParser
 from pipeline.capture.address import redact
 from pipeline.errors import PipelineError, one_line
-from pipeline.opencv import require
+from pipeline.opencv import require_opencv
 from pipeline.process import leave, open_streams
-from pipeline.usage import Parser
 
 BUILT_IN_SCENE = "test://demo"
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The command line; wrong usage ends the program with exit code 2."""
-    parser = Parser(prog="run_stream.py", description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    parser = RedactingParser(prog="run_stream.py", description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument(
         "sources",
         nargs="*",
@@ -63,7 +63,7 @@ def main(argv: Sequence[str]) -> int:
     if args.display:
         settings.append("sinks.display=true")
     try:
-        require()
+        require_opencv()
         from pipeline.app import run
 
         return run(args.sources or [BUILT_IN_SCENE], args.config, settings, args.out)

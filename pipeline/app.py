@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from pipeline import __version__, private
+from pipeline import __version__, run_folder
 from pipeline import config as configuration
 from pipeline.capture.address import redact, source_ids
 from pipeline.capture.factory import open_source
@@ -46,9 +46,9 @@ def _run(config: Config, sources: Mapping[str, str], out: Path | None) -> int:
     with (
         Health(config.health) as health,
         Progress(list(sources)) as progress,
-        Supervisor(config, list(sources.items()), out, warn, complain) as supervisor,
+        Supervisor(config, list(sources.items()), out, warn, report_error) as supervisor,
     ):
-        health.open_door(supervisor.folder / private.STATUS)
+        health.open_door(supervisor.folder / run_folder.STATUS)
         if out is not None:
             write_record(out / "run.json", run_record(config, sources, __version__, None))
         on_stop(supervisor.stop)
@@ -60,17 +60,17 @@ def _run(config: Config, sources: Mapping[str, str], out: Path | None) -> int:
             write_record(out / "run.json", run_record(config, sources, __version__, outcome))
         except ConfigError as error:
             if not outcome.errors:  # else the disk is as full as a stage has already said
-                complain(str(error))
+                report_error(str(error))
             code = code or StageError.exit_code
     sys.stdout.write(table(outcome) + "\n")
     return code
 
 
-def complain(line: str, kind: str = "error") -> None:
+def report_error(line: str, kind: str = "error") -> None:
     """One line on standard error, above the progress bar where there is one, without credentials."""
     tqdm.write(f"run_stream.py: {kind}: {redact(line)}", file=sys.stderr)
 
 
 def warn(line: str) -> None:
     """One line on standard error about what goes wrong and is put right."""
-    complain(line, "warning")
+    report_error(line, "warning")

@@ -30,7 +30,7 @@ class Connections:
         """Take the connection by which a part came for the receiver's."""
         self._served = int(part.get(zmq.SRCFD))
 
-    def deserted(self, alone: bool) -> bool:
+    def receiver_vanished(self, alone: bool) -> bool:
         """Whether a connection has closed since the last call that leaves no receiver: how one that vanishes is known.
 
         Args:

@@ -18,22 +18,22 @@ from typing import Literal
 import zmq
 from msgspec import Struct
 
-from pipeline.account import Ledger
+from pipeline.accounting import Ledger
 from pipeline.capture.factory import is_live, open_source
 from pipeline.capture.stage import CaptureLoop, resume
 from pipeline.config import Config, Where
+from pipeline.control_link import Link, StageState
 from pipeline.cores import usable_cores
 from pipeline.errors import ConfigError, PipelineError, one_line
-from pipeline.heap import keep_freed_memory
 from pipeline.journal import Journal
-from pipeline.link import Link, StageState
+from pipeline.malloc import keep_freed_memory
 from pipeline.queues import Policy, Sender
 from pipeline.receiver import Receiver
 from pipeline.stage import Stage, StageLoop
 
 Role = Literal["capture", "preprocess", "detect", "track", "sinks"]
 CHAIN: tuple[Role, ...] = ("preprocess", "detect", "track", "sinks")
-FILES, FILES_OF = 64, {"thread": 10, "process": 6}
+FILES, FILES_PER_SOURCE = 64, {"thread": 10, "process": 6}
 """Files that this process has open for itself, and for each source by where it is captured: sockets have one each."""
 
 
@@ -114,7 +114,7 @@ def plan(
         else config.placement.capture
         for id_, address in sources
     }
-    needed, allowed = FILES + sum(FILES_OF[place] for place in captures.values()), getrlimit(RLIMIT_NOFILE)[0]
+    needed, allowed = FILES + sum(FILES_PER_SOURCE[place] for place in captures.values()), getrlimit(RLIMIT_NOFILE)[0]
     if RLIM_INFINITY != allowed < needed:
         raise ConfigError(f"{len(sources)} sources need {needed} open files, {allowed} are allowed (see ulimit -n)")
 

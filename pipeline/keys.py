@@ -125,7 +125,7 @@ def secure_server(socket: zmq.Socket[bytes], own: Identity) -> None:
 
 
 @contextlib.contextmanager
-def doorkeeper(context: zmq.Context[zmq.Socket[bytes]], folder: Path) -> Iterator[None]:
+def authenticator(context: zmq.Context[zmq.Socket[bytes]], folder: Path) -> Iterator[None]:
     """Let clients in whose public keys are in the folder; looked up anew at every knock.
 
     Must be there before a server's socket is bound.

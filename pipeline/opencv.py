@@ -12,7 +12,7 @@ _LIBRARY = re.compile(r"(lib[\w.+-]+\.so[\w.]*): cannot open shared object")
 _SILENT = 0
 
 
-def require() -> None:
+def require_opencv() -> None:
     """Make sure OpenCV can be used, quietly. Cheap to call again.
 
     OpenCV and its FFmpeg print messages of their own on stderr, with addresses and the headers of logins in them:

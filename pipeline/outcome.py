@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
-from pipeline.account import Account
-from pipeline.link import SourceReport
+from pipeline.accounting import Account
+from pipeline.control_link import SourceReport
 
 
 class Outcome(Struct, frozen=True, kw_only=True):

@@ -14,11 +14,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from pipeline.restart import SupervisorConfig
-from pipeline.watch import Watch
+from pipeline.watchdog import Watchdog
 
 SAMPLES = 50
 """That a window is made of, about."""
-CHANCE = 1
+COUNT_TOLERANCE = 1
 """Messages more or less that a window may happen to hold."""
 
 
@@ -73,7 +73,7 @@ class Meter:
         return (self._seen[-1][1] - self._seen[0][1]) / self.seconds if self.seconds else None
 
 
-class Paces:
+class PaceMonitor:
     """The paces of all stages.
 
     Args:
@@ -92,7 +92,7 @@ class Paces:
         self._meters: defaultdict[tuple[str, str], Meter] = defaultdict(lambda: Meter(table.slow_s, clock))
         self.now: Mapping[str, Pace] = {}
 
-    def look(self, watches: Mapping[str, Watch], judge: bool) -> None:
+    def look(self, watches: Mapping[str, Watchdog], judge: bool) -> None:
         """Measure, and see who falls short.
 
         A stage that starts, dies or hangs is in trouble of another kind, which its neighbours share: measuring begins
@@ -102,7 +102,7 @@ class Paces:
             watches: of all stages, by name.
             judge: the run is not about to end.
         """
-        if not judge or any(map(_out_of_step, watches.values())):
+        if not judge or any(map(_is_unsettled, watches.values())):
             self._meters.clear()
         captures = [watch for watch in watches.values() if not watch.plan.inputs]
         paces = {watch.plan.name: self._first_pace(watch) for watch in captures}
@@ -117,12 +117,12 @@ class Paces:
             for name, pace in paces.items()
         }
 
-    def _first_pace(self, watch: Watch) -> Pace:
+    def _first_pace(self, watch: Watchdog) -> Pace:
         accounts = watch.state.queues.values() if watch.state is not None else ()
         rate = self._rate(watch, "came", sum(account.entered for account in accounts))
         return Pace(rate=rate, expected=None if watch.final else self._table.rate.capture)
 
-    def _pace(self, watch: Watch, watches: Mapping[str, Watch], live: float | None) -> Pace:
+    def _pace(self, watch: Watchdog, watches: Mapping[str, Watchdog], live: float | None) -> Pace:
         expected: float | None = getattr(self._table.rate, watch.plan.role)
         before = [other.state for other in watches.values() if other.plan.output in watch.plan.inputs]
         counted = self._live if expected is None and self._live else frozenset(watch.plan.sources)
@@ -135,7 +135,7 @@ class Paces:
             idle=None if idle is None else min(1.0, idle),
         )
 
-    def _rate(self, watch: Watch, what: str, count: float) -> float | None:
+    def _rate(self, watch: Watchdog, what: str, count: float) -> float | None:
         meter = self._meters[watch.plan.name, what]
         meter.read(count)
         return meter.rate
@@ -145,10 +145,10 @@ class Paces:
             return False
         seconds = min(meter.seconds for (stage, _), meter in self._meters.items() if stage == name)
         missing = (self._table.slow_share * pace.expected - pace.rate) * seconds
-        return seconds >= self._table.slow_s and missing > CHANCE
+        return seconds >= self._table.slow_s and missing > COUNT_TOLERANCE
 
 
-def _out_of_step(watch: Watch) -> bool:
+def _is_unsettled(watch: Watchdog) -> bool:
     """It is not at work as stages are between their start and their end."""
     return not watch.final and (
         watch.state is None or watch.state.state != "running" or not watch.running or bool(watch.stuck)

@@ -8,7 +8,7 @@ from types import TracebackType
 
 from tqdm import tqdm
 
-from pipeline.account import total
+from pipeline.accounting import total
 from pipeline.supervisor import Supervisor
 
 

@@ -33,17 +33,17 @@ from typing import NamedTuple
 import msgspec
 import zmq
 
-from pipeline.account import CLOSED, CRASH, Account, Ledger
+from pipeline.accounting import CLOSED, CRASH, Account, Ledger
 from pipeline.connections import Connections
 from pipeline.messages import EndOfSource, Key, Packet, key_of, source_of
-from pipeline.receiver import Credit, Done, Got, Leave, Mapped, Ready, prepare
-from pipeline.slots import LEAST_BYTES, Shelf
+from pipeline.receiver import Credit, Done, Leave, Mapped, Ready, Received, prepare
+from pipeline.slots import LEAST_BYTES, SlotPool
 from pipeline.wire import WireError, decode_struct, encode
 
 log = logging.getLogger(__name__)
 MAX_WAITING = 256
 MAX_CRASHES = 2
-_WAYS = 5  # frames that tell how long the way is: their median, which one hitch further down does not move
+_TRANSIT_SAMPLES = 5  # frames that tell how long the way is: their median, which one hitch further down does not move
 MAX_CONTROL_BYTES = 1024
 
 
@@ -55,7 +55,7 @@ class Policy(StrEnum):
     BOUNDED = "bounded"
 
 
-Control = Ready | Mapped | Got | Credit | Done | Leave
+Control = Ready | Mapped | Received | Credit | Done | Leave
 _control: msgspec.msgpack.Decoder[Control] = msgspec.msgpack.Decoder(Control)
 
 
@@ -118,13 +118,13 @@ class Sender:
         # off (``Credit``) hold no credit. Until the receiver says that it has it (``Got``), a message is only here:
         # it would go down with this process.
         self._waiting: dict[str, deque[_Item]] = {}
-        self._under_way: dict[Key, _Item] = {}
-        self._worked_off: set[Key] = set()
-        self._only_here: set[Key] = set()
+        self._outstanding: dict[Key, _Item] = {}
+        self._processed: set[Key] = set()
+        self._unreceived: set[Key] = set()
         self._identity = b""
         self._credits = 0
-        self._shelf = Shelf(endpoint.startswith("ipc:"), slot_bytes)
-        self._ways_ns: deque[int] = deque([0], maxlen=_WAYS)
+        self._shelf = SlotPool(endpoint.startswith("ipc:"), slot_bytes)
+        self._transit_times_ns: deque[int] = deque([0], maxlen=_TRANSIT_SAMPLES)
         self.rejected = 0
 
         self.socket = context.socket(zmq.ROUTER)
@@ -139,7 +139,7 @@ class Sender:
         """Take a packet under its source's policy. Never waits."""
         source = source_of(packet.message)
         queue = self._waiting.setdefault(source, deque())
-        self._only_here.add(key_of(packet.message))
+        self._unreceived.add(key_of(packet.message))
         if isinstance(packet.message, EndOfSource):
             queue.append(_Item(packet, self._clock()))
         else:
@@ -162,7 +162,7 @@ class Sender:
     @property
     def idle(self) -> bool:
         """Nothing waits and nothing is under way."""
-        return not self._under_way and not self.waiting()
+        return not self._outstanding and not self.waiting()
 
     @property
     def attended(self) -> bool:
@@ -171,7 +171,7 @@ class Sender:
 
     def handed_over(self, packet: Packet) -> bool:
         """Whether this end may die without harm to a packet offered: the receiver has it, or nobody will."""
-        return key_of(packet.message) not in self._only_here
+        return key_of(packet.message) not in self._unreceived
 
     def pump(self, timeout_s: float = 0.0) -> None:
         """Serve the receiver: take credits back and send what they allow.
@@ -180,7 +180,7 @@ class Sender:
         """
         if timeout_s > 0:
             self.socket.poll(int(timeout_s * 1000), zmq.POLLIN)
-        before, deserted = self._identity, self._connections.deserted(alone=self._refusal is not None)
+        before, receiver_vanished = self._identity, self._connections.receiver_vanished(alone=self._refusal is not None)
         while True:
             try:
                 identity, *body = self.socket.recv_multipart(zmq.NOBLOCK, copy=False)
@@ -193,7 +193,7 @@ class Sender:
             except WireError:
                 self.rejected += 1
         # Only now, since the last words of a receiver that is gone still count.
-        if deserted and self._identity == before:
+        if receiver_vanished and self._identity == before:
             self._forget_receiver()
         self._dispatch()
 
@@ -209,9 +209,9 @@ class Sender:
         """Drop the socket. What waits or is under way counts as lost with cause ``closed``."""
         if self.socket.closed:
             return
-        for item in (*self._under_way.values(), *(item for queue in self._waiting.values() for item in queue)):
+        for item in (*self._outstanding.values(), *(item for queue in self._waiting.values() for item in queue)):
             self._lose(item, CLOSED)
-        self._under_way.clear()
+        self._outstanding.clear()
         self._waiting.clear()
         self._shelf.serve(0)
         self._connections.close()
@@ -239,24 +239,24 @@ class Sender:
             self._shelf.mapped(said.block)
         else:
             key = said.source, said.seq
-            self._only_here.discard(key)
+            self._unreceived.discard(key)
             self._shelf.free(key)
-            item = self._under_way.get(key)
-            if item is None or isinstance(said, Got):
+            item = self._outstanding.get(key)
+            if item is None or isinstance(said, Received):
                 return  # what is not under way was given up, or an earlier life of this stage sent it
-            self._worked_off.add(key)
+            self._processed.add(key)
             if isinstance(said, Done):
-                self._worked_off.remove(key)
-                del self._under_way[key]
-                self._ways_ns.append(self._clock() - item.sent_ns)
+                self._processed.remove(key)
+                del self._outstanding[key]
+                self._transit_times_ns.append(self._clock() - item.sent_ns)
                 if not item.is_end:
                     self._ledgers[said.source].deliver()
 
     def _dispatch(self) -> None:
         """Send against credits, sources in turn; drop what has grown stale."""
         self._drop_stale()
-        while len(self._under_way) - len(self._worked_off) < self._credits:
-            source = next((source for source, queue in self._waiting.items() if queue and self._may(source)), None)
+        while len(self._outstanding) - len(self._processed) < self._credits:
+            source = next((source for source, queue in self._waiting.items() if queue and self._may_send(source)), None)
             if source is None:
                 return
             queue = self._waiting.pop(source)
@@ -273,33 +273,33 @@ class Sender:
                 self._forget_receiver()
                 return
             queue.popleft()
-            self._under_way[key_of(item.packet.message)] = item._replace(sent_ns=self._clock())
+            self._outstanding[key_of(item.packet.message)] = item._replace(sent_ns=self._clock())
 
-    def _may(self, source: str) -> bool:
+    def _may_send(self, source: str) -> bool:
         """Whether one more message of a source may hold a credit."""
         if self._per_source is None:
             return True
-        return sum(key[0] == source for key in self._under_way.keys() - self._worked_off) < self._per_source
+        return sum(key[0] == source for key in self._outstanding.keys() - self._processed) < self._per_source
 
     def _drop_stale(self) -> None:
-        now, way_ns = self._clock(), sorted(self._ways_ns)[len(self._ways_ns) // 2]
+        now, transit_ns = self._clock(), sorted(self._transit_times_ns)[len(self._transit_times_ns) // 2]
         for source, queue in self._waiting.items():
             if self._policies.get(source) is not Policy.BOUNDED:
                 continue
             while queue and not queue[0].is_end:
                 newest = len(queue) == 1 or queue[1].is_end
-                if now - queue[0].born_ns + (0 if newest else way_ns) <= self._staleness_ns:
+                if now - queue[0].born_ns + (0 if newest else transit_ns) <= self._staleness_ns:
                     break
                 self._drop(queue.popleft(), "stale")
 
     def _drop(self, item: _Item, cause: str) -> None:
         key = key_of(item.packet.message)
-        self._only_here.discard(key)
+        self._unreceived.discard(key)
         self._ledgers[key[0]].drop(cause)
 
     def _lose(self, item: _Item, cause: str) -> None:
         key = key_of(item.packet.message)
-        self._only_here.discard(key)
+        self._unreceived.discard(key)
         if not item.is_end:
             self._ledgers[key[0]].lose(cause)
 
@@ -310,14 +310,14 @@ class Sender:
 
     def _forget_receiver(self) -> None:
         """Take back what was under way, in its order, as far as it may be sent again."""
-        for key, sent in reversed(self._under_way.items()):
-            source, item = key[0], sent._replace(crashes=sent.crashes + (key not in self._worked_off))
+        for key, sent in reversed(self._outstanding.items()):
+            source, item = key[0], sent._replace(crashes=sent.crashes + (key not in self._processed))
             lossless = self._policies.get(source, Policy.LOSSLESS) is Policy.LOSSLESS
             if item.is_end or (lossless and item.crashes < MAX_CRASHES):
                 self._waiting.setdefault(source, deque()).appendleft(item)
             else:
                 self._lose(item, CRASH)
-        self._under_way.clear()
-        self._worked_off.clear()
+        self._outstanding.clear()
+        self._processed.clear()
         self._identity, self._credits = b"", 0
         self._shelf.serve(0)

@@ -32,7 +32,7 @@ class Ready(Struct, frozen=True, tag="ready", forbid_unknown_fields=True):
     session: SessionName | None = None
 
 
-class Got(Struct, frozen=True, tag="got", forbid_unknown_fields=True):
+class Received(Struct, frozen=True, tag="got", forbid_unknown_fields=True):
     """This message is in my hands; what went before it may be forgotten further up."""
 
     source: SourceId
@@ -109,7 +109,7 @@ class Receiver:
         Raises:
             WireError: what came is no valid message.
         """
-        self._greet()
+        self._announce()
         if timeout_s > 0 and not self.socket.poll(int(timeout_s * 1000), zmq.POLLIN):
             return None
         while True:
@@ -123,10 +123,10 @@ class Receiver:
             if seq > self._last.get(source, -1):
                 self._last[source] = seq
                 self._in_hand.add(key)
-                self._say(Got(*key))
+                self._say(Received(*key))
                 return packet
             self.duplicates += 1
-            self._say(Got(*key) if key in self._in_hand else Done(*key))
+            self._say(Received(*key) if key in self._in_hand else Done(*key))
 
     def release(self, packet: Packet) -> None:
         """Worked off: its credit goes back."""
@@ -148,7 +148,7 @@ class Receiver:
             self.socket.close(200)
             self._window.close()
 
-    def _greet(self) -> None:
+    def _announce(self) -> None:
         """Introduce oneself on a new connection (ipc and tcp); heard twice on the same one, it counts once."""
         while self._monitor.poll(0):
             event = int(recv_monitor_message(self._monitor)["event"])
@@ -158,7 +158,7 @@ class Receiver:
             else:
                 self.lost = self.lost or event  # the first tells why, the others follow from it
 
-    def _say(self, what: Ready | Mapped | Got | Credit | Done | Leave) -> None:
+    def _say(self, what: Ready | Mapped | Received | Credit | Done | Leave) -> None:
         with contextlib.suppress(zmq.Again):
             self.socket.send(encode_struct(what), zmq.NOBLOCK)
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import msgspec
 
-from pipeline.account import Account, total
+from pipeline.accounting import Account, total
 from pipeline.capture.address import redact
 from pipeline.config import Config
+from pipeline.control_link import SourceReport
 from pipeline.errors import ConfigError
-from pipeline.link import SourceReport
 from pipeline.outcome import Outcome
 from pipeline.wall_clock import utc
 

@@ -69,7 +69,7 @@ class SupervisorConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     backoff_max_s: Annotated[float, Meta(ge=0, le=3600)] = 10.0
 
 
-class Budget:
+class RestartBudget:
     """The restarts of one stage.
 
     Args:

@@ -29,19 +29,19 @@ import zmq
 
 from pipeline import config as configuration
 from pipeline import keys
+from pipeline.argument_parser import RedactingParser
 from pipeline.capture.address import redact, source_ids
 from pipeline.capture.factory import is_live, open_source
 from pipeline.capture.remote import is_loopback
 from pipeline.capture.stage import CaptureLoop
 from pipeline.config import Config
+from pipeline.control_link import Link, StageState, Stop, Switchboard
 from pipeline.errors import INTERRUPTED, ConfigError, PipelineError, one_line
-from pipeline.link import Link, StageState, Stop, Switchboard
 from pipeline.messages import EndOfSource, Packet
-from pipeline.opencv import require
+from pipeline.opencv import require_opencv
 from pipeline.process import leave, on_stop, open_streams
 from pipeline.queues import Policy, Sender
 from pipeline.report import causes
-from pipeline.usage import Parser
 
 MAX_UNREAD = 1000
 """Control messages that a peer may pile up here."""
@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     stops: list[None] = []
     on_stop(lambda: stops.append(None))
     try:
-        require()
+        require_opencv()
         config = configuration.load(args.config, settings)
         _check(args.bind, args.keys, args.insecure)
         state = serve(args.source, args.bind, config, args.keys, lambda: len(stops))
@@ -105,7 +105,7 @@ def serve(address: str, endpoint: str, config: Config, own: Path | None, stops: 
         resources.callback(context.destroy, 0)
         identity = keys.identity(own) if own is not None else None
         if own is not None:
-            resources.enter_context(keys.doorkeeper(context, own))
+            resources.enter_context(keys.authenticator(context, own))
         try:
             queue = Sender(
                 context,
@@ -136,7 +136,7 @@ def serve(address: str, endpoint: str, config: Config, own: Path | None, stops: 
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = Parser(prog="serve", description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    parser = RedactingParser(prog="serve", description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("source", metavar="SOURCE", help="what run_stream.py takes too")
     parser.add_argument("--bind", required=True, metavar="tcp://HOST:PORT", help="0.0.0.0 for all networks")
     security = parser.add_mutually_exclusive_group()

@@ -15,7 +15,7 @@ from pipeline.errors import ConfigError
 T = TypeVar("T")
 
 # Besides its own errors the parser lets through whatever its converters of dates, numbers and the like meet.
-NO_YAML = (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, RecursionError)
+YAML_ERRORS = (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, RecursionError)
 _MAX_KEYS = 1000
 
 
@@ -29,7 +29,7 @@ def read_yaml(path: Path) -> Any:
         return parse_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
-    except NO_YAML as error:
+    except YAML_ERRORS as error:
         raise ConfigError(f"{path}: no valid YAML: {error}") from None
 
 
@@ -51,7 +51,7 @@ def with_setting(tree: Mapping[str, Any], setting: str) -> dict[str, Any]:
         node[parent] = node = dict(child)
     try:
         node[last] = parse_yaml(text)
-    except NO_YAML as error:
+    except YAML_ERRORS as error:
         raise ConfigError(f"--set {setting}: no valid YAML value: {error}") from None
     return changed
 

@@ -74,7 +74,7 @@ class _Block(NamedTuple):
     slot_bytes: int
 
 
-class Shelf:
+class SlotPool:
     """The sender's slots.
 
     Args:

@@ -14,8 +14,8 @@ from typing import Protocol
 import zmq
 from msgspec.structs import replace
 
+from pipeline.control_link import Aborted, Link, SourceReport, StageState, State
 from pipeline.errors import PipelineError, one_line
-from pipeline.link import Aborted, Link, SourceReport, StageState, State
 from pipeline.messages import EndOfSource, Key, Packet, Stamp, key_of, source_of
 from pipeline.queues import Sender
 from pipeline.receiver import Receiver
@@ -133,10 +133,10 @@ class StageLoop:
             if self._output is not None:
                 receiver.release(packet)
         self._finished.extend(batch)
-        self._settle()
+        self._acknowledge_finished()
         return True
 
-    def _settle(self) -> None:
+    def _acknowledge_finished(self) -> None:
         """Report as done what the next stage has in its hands: anything else must come again if this stage dies."""
         while self._finished:
             receiver, packet = self._finished[0]
@@ -155,10 +155,10 @@ class StageLoop:
                     batch.append((receiver, packet))
             heard = {receiver for receiver, _ in batch}
             self._inputs.sort(key=lambda receiver: receiver in heard)  # who was heard goes to the end of the line
-            self._attend()
+            self._service_connections()
             enough = min(self._stage.batch_size, len(self._open_sources))
             if not batch:
-                with self._resting():
+                with self._counted_as_idle():
                     self._poller.poll(POLL_MS)
                 if self._link.due:
                     return batch
@@ -168,11 +168,11 @@ class StageLoop:
             deadline = deadline or now + self._stage.window_s
             if len(present) >= enough or len(batch) >= self._stage.batch_size or now >= deadline:
                 return batch
-            with self._resting():
+            with self._counted_as_idle():
                 self._poller.poll(max(1, int((deadline - now) * 1000)))
 
     @contextmanager
-    def _resting(self) -> Iterator[None]:
+    def _counted_as_idle(self) -> Iterator[None]:
         """Waiting for others: this time is to spare."""
         begin = time.monotonic_ns()
         yield
@@ -183,9 +183,9 @@ class StageLoop:
             raise RuntimeError(f"stage {self._name} has nowhere to send to")
         self._output.offer(packet)
         while self._output.waiting():
-            with self._resting():
+            with self._counted_as_idle():
                 self._output.pump(POLL_MS / 1000)
-            self._attend()
+            self._service_connections()
 
     def _stamped(self, packet: Packet, enter_ns: int) -> Packet:
         if isinstance(packet.message, EndOfSource):
@@ -214,7 +214,7 @@ class StageLoop:
                     self._discard(packet)
                     receiver.done(packet)
             self._poller.poll(POLL_MS)
-            self._attend()
+            self._service_connections()
         self._flush()
 
     def _discard(self, packet: Packet) -> None:
@@ -226,14 +226,14 @@ class StageLoop:
     def _flush(self) -> None:
         while self._output is not None and not self._output.idle:
             self._output.pump(POLL_MS / 1000)
-            self._attend()
+            self._service_connections()
 
-    def _attend(self) -> None:
+    def _service_connections(self) -> None:
         """Serve the lines that must not wait: orders, credits, heartbeat."""
         self._link.listen()
         if self._output is not None:
             self._output.pump()
-        self._settle()
+        self._acknowledge_finished()
         if self._link.due:
             self._tell(self._state)
 

@@ -14,17 +14,17 @@ from typing import Self
 import zmq
 from msgspec.structs import replace
 
-from pipeline import graph, private
-from pipeline.account import CRASH, Account, Ledger, total
+from pipeline import graph, run_folder
+from pipeline.accounting import CRASH, Account, Ledger, total
 from pipeline.child import Child, ProcessChild, ThreadChild
 from pipeline.config import Config
+from pipeline.control_link import SourceReport, StageState, Stop, Switchboard
 from pipeline.errors import INTERRUPTED
 from pipeline.journal import Journal
-from pipeline.link import SourceReport, StageState, Stop, Switchboard
 from pipeline.outcome import Outcome
-from pipeline.pace import Pace, Paces
+from pipeline.pace import Pace, PaceMonitor
 from pipeline.sinks.book import Book
-from pipeline.watch import LAST_WORD_S, Watch
+from pipeline.watchdog import EXIT_GRACE_S, Watchdog
 
 POLL_S = 0.1
 
@@ -55,14 +55,14 @@ class Supervisor:
         sources: Sequence[tuple[str, str]],
         out: Path | None,
         warn: Callable[[str], None] = lambda line: None,
-        complain: Callable[[str], None] = lambda line: None,
+        report_error: Callable[[str], None] = lambda line: None,
     ) -> None:
-        self._config, self._warn, self._complain = config, warn, complain
+        self._config, self._warn, self._report_error = config, warn, report_error
         self.source_ids = [id_ for id_, _ in sources]
         self.born_ns = time.monotonic_ns()
         session = uuid.uuid4().hex
         with ExitStack() as end:
-            self.folder = end.enter_context(private.folder())
+            self.folder = end.enter_context(run_folder.folder())
             self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
             self._context.linger = 0
             self._context.set(zmq.MAX_SOCKETS, self._context.get(zmq.SOCKET_LIMIT))  # of itself it takes 110 sources
@@ -74,21 +74,21 @@ class Supervisor:
             self._switchboard = Switchboard(self._context, [inner, outer])
             control = {"thread": inner, "process": outer}
             plans = graph.plan(config, sources, out, session, self.folder, control)  # type: ignore[arg-type]
-            self._watches = {plan.name: Watch(plan, config.supervisor) for plan in plans}
+            self._watches = {plan.name: Watchdog(plan, config.supervisor) for plan in plans}
             self._journals = {plan.name: Journal(Path(plan.journal), plan.sources) for plan in plans}
             self._end = end.pop_all()
         self._errors: dict[str, str] = {}
         self._noticed: set[str] = set()
         self._earlier_reports: dict[str, SourceReport] = {}
         live = [plan.sources[0] for plan in plans if plan.role == "capture" and not plan.waits]
-        self._paces = Paces(config.supervisor, live)
-        self._looked_at = time.monotonic()
+        self._paces = PaceMonitor(config.supervisor, live)
+        self._checked_at = time.monotonic()
         self._stop_at: float | None = None
         self._interrupted = False
         self._abort_at: float | None = None
 
     @property
-    def watches(self) -> Mapping[str, Watch]:
+    def watches(self) -> Mapping[str, Watchdog]:
         """Every stage under supervision, by name."""
         return self._watches
 
@@ -114,12 +114,12 @@ class Supervisor:
             watchers: called about ten times a second, to show how the run is or to call ``stop``.
         """
         while not self._ended():
-            self._start_what_is_due()
+            self._start_due_stages()
             self._listen()
-            self._look_for_the_dead()
+            self._restart_dead_stages()
             self._paces.look(self._watches, judge=not self.stopping)
-            self._carry_out_stop()
-            self._part_from_the_gone()
+            self._send_stop_orders()
+            self._stop_orphaned_stages()
             for watcher in watchers:
                 watcher(self)
         self._listen()
@@ -156,7 +156,7 @@ class Supervisor:
             reports[source] = now if now.end else replace(now, end=earlier.end, error=earlier.error)
         return reports
 
-    def _start_what_is_due(self) -> None:
+    def _start_due_stages(self) -> None:
         # What runs like a camera before somebody can look at its frames only makes old ones.
         ready = self.stopping or all(watch.opened for watch in self._watches.values() if watch.plan.role != "capture")
         for watch in self._watches.values():
@@ -176,28 +176,28 @@ class Supervisor:
                 self._noticed.add(notice)
                 self._warn(f"stage {state.stage}: {notice}")
             if state.error:
-                self._note(state.stage, state.error)
+                self._record_error(state.stage, state.error)
             if state.state == "failed" or state.wants_stop:
                 self._begin_stop()
 
-    def _note(self, stage: str, error: str) -> None:
+    def _record_error(self, stage: str, error: str) -> None:
         """Keep the first error of a stage, and tell it unless another stage has said the same."""
         if error not in self._errors.values() and stage not in self._errors:
-            self._complain(error)
+            self._report_error(error)
         self._errors.setdefault(stage, error)
 
-    def _look_for_the_dead(self) -> None:
+    def _restart_dead_stages(self) -> None:
         """Start again what can be; a stage that died for good takes the run with it: its neighbours wait in vain."""
         now = time.monotonic()
-        away_s, self._looked_at = now - self._looked_at - POLL_S, now
+        away_s, self._checked_at = now - self._checked_at - POLL_S, now
         for name, watch in self._watches.items():
             if away_s > 1.0:
-                watch.excuse(away_s)  # this process was stopped or starved, and may not have heard all
+                watch.extend_deadlines(away_s)  # this process was stopped or starved, and may not have heard all
             self._compare(watch)
             cause = watch.look()
             if not cause:
                 continue
-            if self._abort_at is None and watch.bury(cause):
+            if self._abort_at is None and watch.schedule_restart(cause):
                 table = self._config.supervisor
                 self._earlier_reports.update(self.reports() if name == "sinks" else {})
                 self._warn(
@@ -207,10 +207,10 @@ class Supervisor:
                 continue
             tries = f", {len(watch.causes)} restarts did not help" if watch.causes else ""
             watch.end(f"stage {name} died ({cause}){tries}")
-            self._note(name, f"stage {name} died ({cause}){tries}")
+            self._record_error(name, f"stage {name} died ({cause}){tries}")
             self._abort()
 
-    def _compare(self, watch: Watch) -> None:
+    def _compare(self, watch: Watchdog) -> None:
         """Tell a watch what waits for its stage, as the stages before it say, and behind it, as it says itself."""
         before = [other for other in self._watches.values() if other.plan.output in watch.plan.inputs]
         told = [other.state for other in before if other.running]  # the dead tell of what was
@@ -222,7 +222,7 @@ class Supervisor:
             held_up=any(account.in_flight for account in outputs),
         )
 
-    def _part_from_the_gone(self) -> None:
+    def _stop_orphaned_stages(self) -> None:
         """Ends meet in spite of deaths.
 
         The end of a source may have died with several stages, or have been passed on in an earlier life of one.
@@ -246,7 +246,7 @@ class Supervisor:
         if self._stop_at is None:
             self._stop_at = time.monotonic()
 
-    def _carry_out_stop(self) -> None:
+    def _send_stop_orders(self) -> None:
         if self._stop_at is None:
             return
         if time.monotonic() - self._stop_at > self._config.queue.drain_s:
@@ -313,6 +313,6 @@ class Supervisor:
             self._end.close()  # else a thread that hangs in a driver holds sockets: the context would wait for it
 
 
-def _left(watch: Watch) -> bool:
+def _left(watch: Watchdog) -> bool:
     """It came to its end in good order, and so long ago that its neighbours have had time to do the same."""
-    return watch.final and watch.gone_for() >= LAST_WORD_S
+    return watch.final and watch.exited_for_s() >= EXIT_GRACE_S

@@ -17,7 +17,7 @@ import threading
 import msgspec
 import zmq
 
-from pipeline.opencv import require
+from pipeline.opencv import require_opencv
 from pipeline.process import leave, open_streams
 
 PR_SET_PDEATHSIG = 1
@@ -37,7 +37,7 @@ def main() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         return
-    require()
+    require_opencv()
     from pipeline import graph
 
     plan = msgspec.json.decode(sys.stdin.buffer.readline(), type=graph.StagePlan)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import zmq
 
-from pipeline import private
+from pipeline import run_folder
 from pipeline.health import client
 from pipeline.health.status import RunStatus
 from tests.conftest import locked, wait_until
@@ -31,7 +31,7 @@ class Asked:
         self.status: RunStatus | None = None
 
     def doors(self) -> list[Path]:
-        return [door for door in private.status_doors() if self.runtime in door.parents]
+        return [door for door in run_folder.status_sockets() if self.runtime in door.parents]
 
     def door(self) -> Path:
         (door,) = self.doors()
@@ -260,7 +260,7 @@ def refusing(folder: Path) -> Path:
     """A folder of a run in which a socket lies that nobody listens at."""
     folder.mkdir()
     with socket.socket(socket.AF_UNIX) as left:
-        left.bind(str(folder / private.STATUS))
+        left.bind(str(folder / run_folder.STATUS))
     return folder
 
 
@@ -280,9 +280,9 @@ def test_every_run_is_asked_whatever_became_of_the_others_and_wherever_it_lies(
             Asked(temporary, monkeypatch).until(lambda s: s.state == "running")
             told = tell(runtime=session, temporary=temporary)
             assert f"run {run.pid}: running" in told.stdout
-            assert told.stderr.startswith(f"status: {mute / private.STATUS}: no answer")
+            assert told.stderr.startswith(f"status: {mute / run_folder.STATUS}: no answer")
             assert (told.returncode, told.stderr.count("\n")) == (1, 1)
-            (mute / private.STATUS).unlink()
+            (mute / run_folder.STATUS).unlink()
             told = tell(runtime=session, temporary=temporary)
             assert (told.returncode, told.stderr) == (0, "")
         finally:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pipeline import private
+from pipeline import run_folder
 from pipeline.health import client
 from pipeline.health.status import RunStatus
 from tests.conftest import wait_until
@@ -106,7 +106,7 @@ def test_reader_that_hangs_holds_up_no_end(tmp_path: Path, runtime: Path, placem
     asked: list[RunStatus] = []
 
     def waits() -> bool:
-        doors = list(runtime.glob(f"*/{private.STATUS}"))
+        doors = list(runtime.glob(f"*/{run_folder.STATUS}"))
         if doors and client.ask(doors[0], "/healthz")[0] == 200:
             asked.append(client.status(doors[0]))
         return bool(asked) and asked[-1].stages["capture.hung"].state == "running"
@@ -142,7 +142,7 @@ def check_forced_stop(run: subprocess.Popen[str], out: Path, runtime: Path) -> N
 def test_second_signal_orders_every_stage_to_leave(tmp_path: Path, runtime: Path) -> None:
     run, held = start_and_hold_up(tmp_path, runtime, "--set=queue.drain_s=600", "--set=supervisor.term_s=600")
     os.kill(run.pid, signal.SIGTERM)
-    (door,) = runtime.glob(f"*/{private.STATUS}")
+    (door,) = runtime.glob(f"*/{run_folder.STATUS}")
     wait_until(lambda: client.status(door).state == "draining", 60)
     os.kill(run.pid, signal.SIGTERM)
     wait_until(lambda: workers_of(run.pid) == [held], 60)

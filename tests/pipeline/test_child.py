@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 import zmq
 
-from pipeline.account import CLOSED, Ledger
+from pipeline.accounting import CLOSED, Ledger
 from pipeline.capture.factory import open_source
 from pipeline.capture.stage import resume
 from pipeline.child import ProcessChild
 from pipeline.config import Config
+from pipeline.control_link import StageState, Switchboard
 from pipeline.graph import StagePlan
 from pipeline.journal import Journal
-from pipeline.link import StageState, Switchboard
 from pipeline.queues import Policy
 from tests.conftest import wait_until
 

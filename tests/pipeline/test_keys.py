@@ -123,7 +123,7 @@ def test_nobody_is_trusted_by_default(folder: Path) -> None:
     with (
         zmq.Context() as context,
         pytest.raises(ConfigError, match="nobody could connect"),
-        keys.doorkeeper(context, folder),
+        keys.authenticator(context, folder),
     ):
         pass
 

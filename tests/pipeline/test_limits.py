@@ -14,7 +14,7 @@ import zmq
 
 import pipeline.receiver
 from pipeline.capture.config import CaptureConfig, ReconnectConfig
-from pipeline.link import MAX_ORDER_BYTES, MAX_STATE_BYTES, Link, StageState, Switchboard
+from pipeline.control_link import MAX_ORDER_BYTES, MAX_STATE_BYTES, Link, StageState, Switchboard
 from pipeline.queues import MAX_CONTROL_BYTES, Sender
 from pipeline.receiver import Receiver
 from pipeline.wire import WireError, encode

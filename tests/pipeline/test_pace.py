@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.account import Account
+from pipeline.accounting import Account
 from pipeline.config import Config
+from pipeline.control_link import StageState
 from pipeline.graph import plan
-from pipeline.link import StageState
-from pipeline.pace import Meter, Paces
+from pipeline.pace import Meter, PaceMonitor
 from pipeline.restart import Rates, SupervisorConfig
-from pipeline.watch import Watch
+from pipeline.watchdog import Watchdog
 from tests.pipeline.children import Child, Clock
 
 STEP_S = 0.1
@@ -64,10 +64,10 @@ class Line:
         sources = [(f"s{i}", address) for i, address in enumerate(addresses)]
         plans = plan(Config(), sources, None, "s", Path("/nowhere"), {"thread": "", "process": ""})
         config = SupervisorConfig(slow_s=4, **table)  # type: ignore[arg-type]
-        self.watches = {each.name: Watch(each, config, self.clock) for each in plans}
+        self.watches = {each.name: Watchdog(each, config, self.clock) for each in plans}
         for watch in self.watches.values():
             watch.start(lambda _: Child())
-        self.paces = Paces(config, [id_ for id_, address in sources if address == CAMERA], self.clock)
+        self.paces = PaceMonitor(config, [id_ for id_, address in sources if address == CAMERA], self.clock)
 
     def go_on(self, seconds: float, came: dict[str, float], idle: dict[str, float], done: dict[str, float]) -> None:
         """Let time pass.

@@ -12,7 +12,7 @@ import zmq
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.account import total
+from pipeline.accounting import total
 from pipeline.messages import Frame, Packet, key_of
 from pipeline.queues import Policy, Sender
 from pipeline.receiver import Receiver

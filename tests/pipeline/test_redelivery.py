@@ -238,7 +238,7 @@ def test_credit_comes_back_before_the_message_may_be_forgotten(context: zmq.Cont
             packet = receiver.receive(1.0)
             assert packet is not None
             receiver.release(packet)
-        pump_until(sender, lambda: len(sender._worked_off) == 2)
+        pump_until(sender, lambda: len(sender._processed) == 2)
     account = sender.account("a")
     assert (account.in_flight, dict(account.lost)) == (2, {})
     receiver.close()
@@ -247,12 +247,12 @@ def test_credit_comes_back_before_the_message_may_be_forgotten(context: zmq.Cont
 
 def test_account_goes_on_after_the_sender_was_killed(tmp_path: Path) -> None:
     """Counts in a journal are exact to the frame, whenever the process is killed."""
-    from pipeline.account import Ledger
+    from pipeline.accounting import Ledger
     from pipeline.journal import Journal
 
     code = (
         "import sys; from pathlib import Path\n"
-        "from pipeline.account import Ledger; from pipeline.journal import Journal\n"
+        "from pipeline.accounting import Ledger; from pipeline.journal import Journal\n"
         "ledger = Ledger(Journal(Path(sys.argv[1]), ['a', 'b']).row('b'))\n"
         "for i in range(10**9):\n    ledger.enter(); ledger.drop('stale') if i % 2 else ledger.deliver()\n"
         "    if i == 1000: print('far', flush=True)\n"

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.account import Account
+from pipeline.accounting import Account
 from pipeline.config import load
+from pipeline.control_link import Latency, SourceReport
 from pipeline.errors import ConfigError
-from pipeline.link import Latency, SourceReport
 from pipeline.outcome import Outcome
 from pipeline.report import run_record, table, write_record
 

@@ -6,11 +6,11 @@ import pytest
 from msgspec.structs import replace
 
 from pipeline.config import Config, load
+from pipeline.control_link import StageState
 from pipeline.errors import ConfigError
 from pipeline.graph import StagePlan
-from pipeline.link import StageState
-from pipeline.restart import Budget, StuckLimits, SupervisorConfig
-from pipeline.watch import LAST_WORD_S, Watch
+from pipeline.restart import RestartBudget, StuckLimits, SupervisorConfig
+from pipeline.watchdog import EXIT_GRACE_S, Watchdog
 from tests.pipeline.children import Child, Clock
 
 TABLE = SupervisorConfig(
@@ -22,13 +22,13 @@ PLAN = StagePlan(
 
 
 def test_pauses_double_up_to_the_longest_and_the_budget_ends() -> None:
-    budget = Budget(TABLE, Clock())
+    budget = RestartBudget(TABLE, Clock())
     assert [budget.died() for _ in range(4)] == [1, 2, 3, None]
 
 
 def test_deaths_long_ago_do_not_count() -> None:
     clock = Clock()
-    budget = Budget(TABLE, clock)
+    budget = RestartBudget(TABLE, clock)
     assert [budget.died() for _ in range(3)] == [1, 2, 3]
     clock.now += 60.5
     assert budget.recent == 0
@@ -36,11 +36,11 @@ def test_deaths_long_ago_do_not_count() -> None:
 
 
 def test_no_restarts_at_all() -> None:
-    assert Budget(replace(TABLE, restarts=0), Clock()).died() is None
+    assert RestartBudget(replace(TABLE, restarts=0), Clock()).died() is None
 
 
-def begin(clock: Clock, child: Child, **plan: object) -> Watch:
-    watch = Watch(replace(PLAN, **plan), TABLE, clock)
+def begin(clock: Clock, child: Child, **plan: object) -> Watchdog:
+    watch = Watchdog(replace(PLAN, **plan), TABLE, clock)
     assert watch.due
     watch.start(lambda plan: child)
     assert not watch.due
@@ -53,9 +53,9 @@ def test_a_death_is_a_death_only_after_time_for_a_last_word() -> None:
     assert watch.look() == ""
     child.running = False
     assert watch.look() == ""
-    clock.now += LAST_WORD_S
+    clock.now += EXIT_GRACE_S
     assert watch.look() == "killed by SIGSEGV"
-    assert watch.bury("killed by SIGSEGV")
+    assert watch.schedule_restart("killed by SIGSEGV")
     assert not watch.due
     clock.now += 1
     assert watch.due
@@ -67,7 +67,7 @@ def test_the_next_life_does_not_run_on_the_word_of_the_last() -> None:
     clock, child = Clock(), Child()
     watch = begin(clock, child)
     watch.hear(StageState(stage="track", state="running", lost={"a": {"x": 1}}))
-    assert watch.bury("killed by SIGSEGV")
+    assert watch.schedule_restart("killed by SIGSEGV")
     watch.start(lambda plan: Child())
     assert watch.state is not None
     assert (watch.state.state, watch.state.lost) == ("starting", {"a": {"x": 1}})
@@ -79,9 +79,9 @@ def test_a_stage_that_said_its_last_word_is_not_dead() -> None:
     child.running = False
     watch.look()
     watch.hear(StageState(stage="track", state="failed", error="disk is full", exit_code=5))
-    clock.now += LAST_WORD_S
+    clock.now += EXIT_GRACE_S
     assert watch.look() == ""
-    assert watch.gone_for() == LAST_WORD_S
+    assert watch.exited_for_s() == EXIT_GRACE_S
 
 
 def test_silence_may_be_longer_at_the_start_and_ends_at_a_deadline() -> None:
@@ -100,11 +100,11 @@ def test_silence_may_be_longer_at_the_start_and_ends_at_a_deadline() -> None:
         assert (child.said, watch.stuck) == (said, "no word for 10 s")
         clock.now += 2.1
     watch.look()
-    clock.now += LAST_WORD_S
+    clock.now += EXIT_GRACE_S
     assert watch.look() == "no word for 10 s, killed by SIGKILL"
 
 
-def leave(word: str) -> Watch:
+def leave(word: str) -> Watchdog:
     """A stage that was stuck, speaks again when it has been asked to leave, and is gone."""
     clock, child = Clock(), Child()
     watch = begin(clock, child)
@@ -115,7 +115,7 @@ def leave(word: str) -> Watch:
     watch.hear(StageState(stage="track", state=word))  # type: ignore[arg-type]
     child.running, child.how = False, "killed by SIGTERM"
     watch.look()
-    clock.now += LAST_WORD_S
+    clock.now += EXIT_GRACE_S
     return watch
 
 
@@ -152,7 +152,7 @@ def test_time_in_which_nobody_listened_moves_the_deadline() -> None:
     watch = begin(clock, child)
     watch.terminate()
     clock.now += 50
-    watch.excuse(49)
+    watch.extend_deadlines(49)
     watch.look()
     assert child.said == ["terminate"]
 
@@ -162,7 +162,7 @@ def test_time_in_which_nobody_listened_is_nobodys_silence() -> None:
     watch = begin(clock, child)
     watch.hear(StageState(stage="track", state="running"))
     clock.now += 500
-    watch.excuse(499)
+    watch.extend_deadlines(499)
     watch.look()
     assert child.said == []
 
@@ -186,9 +186,9 @@ def test_a_stage_that_speaks_but_does_nothing_for_the_frames_that_wait_is_killed
     assert seconds(3, done=8) == ["terminate"]
     assert seconds(5, done=9) == ["terminate", "kill"], "too late"
     watch.look()
-    clock.now += LAST_WORD_S
+    clock.now += EXIT_GRACE_S
     assert watch.look() == "frames wait, none done for 10 s, killed by SIGKILL"
-    assert watch.bury("")
+    assert watch.schedule_restart("")
     child = Child()
     watch.start(lambda plan: child)
     assert seconds(5) == [], "time begins anew"
@@ -203,7 +203,7 @@ def test_threads_are_neither_killed_nor_started_again_but_seen_to_hang() -> None
     watch.hear(StageState(stage="track", state="running"))
     watch.look()
     assert watch.stuck == "", "it goes on"
-    assert not watch.bury("thread ended")
+    assert not watch.schedule_restart("thread ended")
 
 
 def test_the_table_is_checked() -> None:

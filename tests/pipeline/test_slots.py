@@ -16,7 +16,7 @@ from pipeline import slots
 from pipeline.messages import Frame, Packet
 from pipeline.queues import Sender
 from pipeline.receiver import Receiver
-from pipeline.slots import Offer, Place, Shelf, Window
+from pipeline.slots import Offer, Place, SlotPool, Window
 from pipeline.wire import WireError, encode, encode_struct
 from tests import messages
 from tests.conftest import ROOT
@@ -167,7 +167,7 @@ def test_a_receiver_that_cannot_map_gets_pictures_all_the_same(
 
 
 def test_a_slot_is_used_again_only_when_its_message_has_come() -> None:
-    shelf, told = Shelf(local=True), []
+    shelf, told = SlotPool(local=True), []
     window = Window(told.append)
     shelf.serve(2)
     first = shelf.put(("a", 0), encode(large(0)))
@@ -192,7 +192,7 @@ def test_a_slot_is_used_again_only_when_its_message_has_come() -> None:
 @pytest.fixture
 def window() -> Iterator[Window]:
     """One that has mapped a block of one slot."""
-    shelf, told = Shelf(local=True), []
+    shelf, told = SlotPool(local=True), []
     opened = Window(told.append)
     shelf.serve(1)
     opened.take(shelf.put(KEY, encode(large(0))))
@@ -237,7 +237,7 @@ def test_only_sealed_memory_is_mapped(tmp_path: Path) -> None:
 
 def test_a_block_smaller_than_said_is_not_mapped() -> None:
     told: list[int] = []
-    shelf, window = Shelf(local=True), Window(told.append)
+    shelf, window = SlotPool(local=True), Window(told.append)
     shelf.serve(1)
     offer = slots._decoder.decode(bytes(shelf.put(KEY, encode(large(0)))[3]))
     assert isinstance(offer, Offer)

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import pytest
 import zmq
 
+from pipeline.control_link import Link, SourceReport, StageState, Stop, Switchboard
 from pipeline.errors import StageError
-from pipeline.link import Link, SourceReport, StageState, Stop, Switchboard
 from pipeline.messages import EndOfSource, Packet
 from pipeline.queues import Sender
 from pipeline.receiver import Receiver

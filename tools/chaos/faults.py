@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from pipeline.config import Config
-from pipeline.watch import LAST_WORD_S
+from pipeline.watchdog import EXIT_GRACE_S
 from tools.chaos import blows
 from tools.chaos.camera import FFMPEG
 from tools.chaos.checks import Expect
@@ -67,8 +67,8 @@ class Fault:
 
 
 def after_death(config: Config) -> float:
-    """A death is believed after ``LAST_WORD_S``, then comes the pause, then a start."""
-    return LAST_WORD_S + config.supervisor.backoff_max_s + config.supervisor.start_s
+    """A death is believed after ``EXIT_GRACE_S``, then comes the pause, then a start."""
+    return EXIT_GRACE_S + config.supervisor.backoff_max_s + config.supervisor.start_s
 
 
 def after_hang(config: Config) -> float:

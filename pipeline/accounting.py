@@ -58,12 +58,12 @@ class Ledger:
 
     def __init__(self, row: Row | None = None) -> None:
         self._row: Row = row if row is not None else [0] * SLOTS
-        self._again = 0
+        self._redelivered = 0
 
     def enter(self) -> None:
         """A frame has come."""
-        if self._again:
-            self._again -= 1
+        if self._redelivered:
+            self._redelivered -= 1
         else:
             self._row[_ENTERED] += 1
 
@@ -83,9 +83,9 @@ class Ledger:
         """Whoever closed the queue goes on with it: what was lost by that is in flight again."""
         self._row[_CAUSES + len(DROPS) + LOSSES.index(CLOSED)] = 0
 
-    def rewind(self) -> None:
+    def expect_redelivery(self) -> None:
         """The frames in flight will come again, and are counted already."""
-        self._again = self.account().in_flight
+        self._redelivered = self.account().in_flight
 
     def account(self) -> Account:
         """The account at this moment."""

@@ -8,7 +8,7 @@ from typing import NoReturn
 from pipeline.capture.address import redact
 
 
-class Parser(argparse.ArgumentParser):
+class RedactingParser(argparse.ArgumentParser):
     """Masks the words of the command line that an error repeats."""
 
     def error(self, message: str) -> NoReturn:

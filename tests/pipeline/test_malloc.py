@@ -8,7 +8,7 @@ from tests.conftest import ROOT
 FRAMES = """
 import resource, sys
 import numpy as np
-from pipeline.heap import keep_freed_memory
+from pipeline.malloc import keep_freed_memory
 if sys.argv[1] == "keep":
     keep_freed_memory()
 def frame():

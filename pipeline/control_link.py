@@ -11,7 +11,7 @@ import msgspec
 import zmq
 from msgspec import Meta, Struct
 
-from pipeline.account import Account
+from pipeline.accounting import Account
 from pipeline.wire import WireError, decode_struct, encode_struct
 
 BEAT_S = 0.25

@@ -8,16 +8,16 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from pipeline.child import Child
+from pipeline.control_link import StageState
 from pipeline.graph import StagePlan
-from pipeline.link import StageState
-from pipeline.restart import Budget, SupervisorConfig
+from pipeline.restart import RestartBudget, SupervisorConfig
 
-LAST_WORD_S = 1.0
+EXIT_GRACE_S = 1.0
 LEFT = "aborted"
 FINAL = ("drained", "failed", LEFT)
 
 
-class Watch:
+class Watchdog:
     """Follows one stage through its lives.
 
     Args:
@@ -38,13 +38,13 @@ class Watch:
         self.state: StageState | None = None
         self.causes: list[str] = []
         self.stuck = ""
-        self._config, self._clock, self._budget = config, clock, Budget(config, clock)
+        self._config, self._clock, self._budget = config, clock, RestartBudget(config, clock)
         self._child: Child | None = None
-        self._heard_at = self._moved_at = self._start_at = clock()
+        self._last_state_at = self._last_progress_at = self._start_at = clock()
         self._done = 0
         self.opened = False
         self._kill_at: float | None = None
-        self._gone_at: float | None = None
+        self._exited_at: float | None = None
 
     @property
     def due(self) -> bool:
@@ -58,22 +58,22 @@ class Watch:
 
     def start(self, launch: Callable[[StagePlan], Child]) -> None:
         """Begin a life."""
-        self.opened, self.stuck, self._kill_at, self._gone_at = False, "", None, None
+        self.opened, self.stuck, self._kill_at, self._exited_at = False, "", None, None
         if self.state is not None:
             self.state = replace(self.state, state="starting")  # what the earlier life said of itself is past
         self._child = launch(self.plan)
-        self._heard_at = self._moved_at = self._clock()
+        self._last_state_at = self._last_progress_at = self._clock()
 
     def hear(self, state: StageState) -> None:
         """The stage has spoken."""
-        self.state, self._heard_at = state, self._clock()
+        self.state, self._last_state_at = state, self._clock()
         if not self.opened and state.state != "starting":
-            self.opened, self._moved_at = True, self._heard_at
+            self.opened, self._last_progress_at = True, self._last_state_at
 
-    def excuse(self, seconds: float) -> None:
+    def extend_deadlines(self, seconds: float) -> None:
         """Time in which nobody listened."""
-        self._heard_at += seconds
-        self._moved_at += seconds
+        self._last_state_at += seconds
+        self._last_progress_at += seconds
         if self._kill_at is not None:
             self._kill_at += seconds
 
@@ -86,7 +86,7 @@ class Watch:
             held_up: frames of its own wait further down, so that nothing is expected of it.
         """
         if not waiting or held_up or done != self._done:
-            self._done, self._moved_at = done, self._clock()
+            self._done, self._last_progress_at = done, self._clock()
 
     @property
     def running(self) -> bool:
@@ -101,7 +101,7 @@ class Watch:
     @property
     def silent_s(self) -> float:
         """Seconds since its last word."""
-        return self._clock() - self._heard_at
+        return self._clock() - self._last_state_at
 
     @property
     def final(self) -> bool:
@@ -113,13 +113,13 @@ class Watch:
         """Its end is not a good one."""
         return self.state is not None and self.state.state == "failed"
 
-    def gone_for(self) -> float:
+    def exited_for_s(self) -> float:
         """Seconds since it was first seen to have left; 0 while it runs."""
         if self._child is None or self._child.running:
             return 0.0
-        if self._gone_at is None:
-            self._gone_at = self._clock()
-        return self._clock() - self._gone_at
+        if self._exited_at is None:
+            self._exited_at = self._clock()
+        return self._clock() - self._exited_at
 
     def look(self) -> str:
         """Have a look; a stuck process is asked to leave, and killed if it has not at its deadline.
@@ -132,7 +132,7 @@ class Watch:
         if not self._child.running:
             # Its last word may still be on its way.
             how = ", ".join(filter(None, (self.stuck, self._child.how)))
-            return how if self.gone_for() >= LAST_WORD_S else ""
+            return how if self.exited_for_s() >= EXIT_GRACE_S else ""
         now = self._clock()
         if self._kill_at is not None:
             if now > self._kill_at:
@@ -140,9 +140,9 @@ class Watch:
             return ""
         limit: float = getattr(self._config.stuck_s, self.plan.role) if self.opened else self._config.start_s
         self.stuck = ""
-        if now - self._heard_at > limit:
+        if now - self._last_state_at > limit:
             self.stuck = f"no word for {limit:g} s"
-        elif self.opened and now - self._moved_at > limit:
+        elif self.opened and now - self._last_progress_at > limit:
             self.stuck = f"frames wait, none done for {limit:g} s"
         if self.stuck:
             self.terminate()
@@ -155,7 +155,7 @@ class Watch:
             self._kill_at = self._clock() + self._config.term_s
             self._child.terminate()
 
-    def bury(self, cause: str) -> bool:
+    def schedule_restart(self, cause: str) -> bool:
         """Count the death, and arrange for the next life where there may be one.
 
         Returns:

@@ -59,7 +59,7 @@ def places() -> list[Path]:
     return list(dict.fromkeys([*(base for base in named if base.is_dir() and os.access(base, os.W_OK)), temporary]))
 
 
-def status_doors() -> list[Path]:
+def status_sockets() -> list[Path]:
     """The sockets of this user's runs on this machine, as far as they are in ``places`` and alive."""
     doors = [folder / STATUS for base in places() for folder in _folders(base) if _is_in_use(folder)]
     return [door for door in doors if os.access(door, os.W_OK)]
