@@ -1,4 +1,4 @@
-"""Wrong usage of a command, told without credentials."""
+"""Argument parser that keeps credentials out of its error messages."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pipeline.capture.address import redact
 
 
 class RedactingParser(argparse.ArgumentParser):
-    """Masks the words of the command line that an error repeats."""
+    """Argument parser that masks credentials in the arguments that an error message quotes."""
 
     def error(self, message: str) -> NoReturn:
-        """End the program with exit code 2."""
+        """Print the usage and the masked message; end the program with exit code 2."""
         super().error(redact(message))

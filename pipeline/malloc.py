@@ -1,4 +1,4 @@
-"""Memory that one frame gives back is kept for the next."""
+"""Tunes the C allocator so that memory freed by one frame is reused by the next."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import sys
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 KEPT_BYTES = 512 << 20
 LARGEST_BYTES = 32 << 20
-"""The most that glibc takes; single arrays above that still come and go."""
+"""Upper limit of glibc for ``M_MMAP_THRESHOLD``. Larger single arrays are still mapped and unmapped each time."""
 
 
 def keep_freed_memory() -> None:
-    """Have the C library hold on to freed memory, up to ``KEPT_BYTES``. For the whole process; cheap to call again.
+    """Make the C library keep up to ``KEPT_BYTES`` of freed memory. Applies to the whole process; cheap to call again.
 
-    Every step on a picture makes arrays of its size. Left to itself, glibc gives large ones back to the kernel, and
-    each new one is zeroed and faulted in page by page. Only glibc has this; elsewhere nothing happens.
+    Every processing step allocates arrays of the picture's size. By default, glibc returns large ones to the kernel,
+    and each new one is zeroed and faulted in page by page. Only glibc has this setting; elsewhere nothing happens.
     """
     if sys.platform != "linux":
         return
