@@ -1,4 +1,4 @@
-"""One stage under supervision: whether it lives, whether it speaks, and whether it may be started again."""
+"""Watchdog of one stage: detects that it has died or hangs, terminates it and schedules its restart."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ FINAL = ("drained", "failed", LEFT)
 
 
 class Watchdog:
-    """Follows one stage through its lives.
+    """Monitors one stage across its restarts.
 
     Args:
-        plan: of the stage.
-        config: the table of limits.
-        clock: monotonic seconds.
+        plan: plan of the stage.
+        config: time limits and restart budget.
+        clock: monotonic clock in seconds.
 
     Attributes:
-        plan: of the present life.
-        state: last heard, of this life or the one before; None before the first word.
-        causes: why each earlier life ended.
-        stuck: what shows that it hangs; empty if nothing does.
-        opened: it has got ready in this life, or failed to.
+        plan: plan of the current run of the stage.
+        state: last state received, of this run of the stage or the previous one; None before the first.
+        causes: cause of each death that led to a restart.
+        stuck: the evidence that the stage hangs; empty if there is none.
+        opened: whether the stage has finished starting since its last (re)start, successfully or not.
     """
 
     def __init__(self, plan: StagePlan, config: SupervisorConfig, clock: Callable[[], float] = time.monotonic) -> None:
@@ -48,73 +48,73 @@ class Watchdog:
 
     @property
     def due(self) -> bool:
-        """It is time to start it."""
+        """Whether it is time to start the stage."""
         return self._child is None and self._clock() >= self._start_at
 
     @property
     def recent(self) -> int:
-        """Deaths within the window of the table."""
+        """Number of deaths within the restart window."""
         return self._budget.recent
 
     def start(self, launch: Callable[[StagePlan], Child]) -> None:
-        """Begin a life."""
+        """Start the stage."""
         self.opened, self.stuck, self._kill_at, self._exited_at = False, "", None, None
         if self.state is not None:
-            self.state = replace(self.state, state="starting")  # what the earlier life said of itself is past
+            self.state = replace(self.state, state="starting")  # the state before the restart is out of date
         self._child = launch(self.plan)
         self._last_state_at = self._last_progress_at = self._clock()
 
     def hear(self, state: StageState) -> None:
-        """The stage has spoken."""
+        """Take note of a state sent by the stage."""
         self.state, self._last_state_at = state, self._clock()
         if not self.opened and state.state != "starting":
             self.opened, self._last_progress_at = True, self._last_state_at
 
     def extend_deadlines(self, seconds: float) -> None:
-        """Time in which nobody listened."""
+        """Extend all time limits by a time in which the supervisor did not read states."""
         self._last_state_at += seconds
         self._last_progress_at += seconds
         if self._kill_at is not None:
             self._kill_at += seconds
 
     def compare(self, waiting: int, done: int, held_up: bool) -> None:
-        """What has become of the frames that wait for the stage.
+        """Check whether the stage makes progress with the frames that wait for it.
 
         Args:
-            waiting: frames that wait for it or are in its hands.
-            done: frames that it has done so far.
-            held_up: frames of its own wait further down, so that nothing is expected of it.
+            waiting: number of frames that wait for it or are being processed by it.
+            done: number of frames that it has finished so far.
+            held_up: whether its own output waits downstream, so that no progress is expected of it.
         """
         if not waiting or held_up or done != self._done:
             self._done, self._last_progress_at = done, self._clock()
 
     @property
     def running(self) -> bool:
-        """It has a thread or a process that has not ended."""
+        """Whether its thread or process has not ended."""
         return self._child is not None and self._child.running
 
     @property
     def pid(self) -> int | None:
-        """Process that it lives in, while it does."""
+        """Id of its process; None if it is not running."""
         return self._child.pid if self._child is not None and self._child.running else None
 
     @property
     def silent_s(self) -> float:
-        """Seconds since its last word."""
+        """Seconds since its last state."""
         return self._clock() - self._last_state_at
 
     @property
     def final(self) -> bool:
-        """It has come to its end, by its own word. One that was stuck and leaves when asked has not: it comes back."""
+        """Whether it has reported its end. A stuck stage that exits when asked does not count: it is restarted."""
         return self.state is not None and self.state.state in FINAL and not (self.stuck and self.state.state == LEFT)
 
     @property
     def failed(self) -> bool:
-        """Its end is not a good one."""
+        """Whether it has ended with an error."""
         return self.state is not None and self.state.state == "failed"
 
     def exited_for_s(self) -> float:
-        """Seconds since it was first seen to have left; 0 while it runs."""
+        """Seconds since its exit was first noticed; 0 while it runs."""
         if self._child is None or self._child.running:
             return 0.0
         if self._exited_at is None:
@@ -122,15 +122,15 @@ class Watchdog:
         return self._clock() - self._exited_at
 
     def look(self) -> str:
-        """Have a look; a stuck process is asked to leave, and killed if it has not at its deadline.
+        """Check the stage. A stuck process is asked to exit, and killed if it has not done so at its deadline.
 
         Returns:
-            How the stage has died, empty if it has not.
+            The cause of death of the stage; empty if it has not died.
         """
         if self.final or self._child is None:
             return ""
         if not self._child.running:
-            # Its last word may still be on its way.
+            # Its last state may still be in transit.
             how = ", ".join(filter(None, (self.stuck, self._child.how)))
             return how if self.exited_for_s() >= EXIT_GRACE_S else ""
         now = self._clock()
@@ -149,17 +149,17 @@ class Watchdog:
         return ""
 
     def terminate(self) -> None:
-        """Ask a process to leave, if it is there and has not been asked; from now on it has a deadline."""
+        """Ask the process to exit and set its deadline, unless it is not running or has been asked before."""
         if self.plan.where == "process" and self.running and not self.final and self._kill_at is None:
             assert self._child is not None
             self._kill_at = self._clock() + self._config.term_s
             self._child.terminate()
 
     def schedule_restart(self, cause: str) -> bool:
-        """Count the death, and arrange for the next life where there may be one.
+        """Count a death and schedule a restart if the budget allows it.
 
         Returns:
-            whether there will be one.
+            Whether the stage will be restarted.
         """
         wait_s = self._budget.died() if self.plan.where == "process" else None
         if wait_s is None:
@@ -170,11 +170,11 @@ class Watchdog:
         return True
 
     def end(self, error: str) -> None:
-        """It has died for good."""
+        """Mark the stage as failed; it will not be restarted."""
         self.state = StageState(stage=self.plan.name, state="failed", error=error, exit_code=5)
 
     def clear(self, deadline: float) -> None:
-        """Leave nothing of it behind: wait until its own deadline, or else this one, then kill."""
+        """Wait for the stage to exit until its own deadline, or else this one; then kill it."""
         if self._child is not None:
             if self._kill_at is not None and not self.final:
                 deadline = self._kill_at
