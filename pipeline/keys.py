@@ -61,7 +61,7 @@ def create(folder: Path, name: str) -> Path:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         _require_mode(folder, _OTHERS_READ, "700")
         for old in sorted(folder.glob(f"*{_SECRET}")):
-            raise ConfigError(f"{old}: there is a key already, it is not overwritten")
+            raise ConfigError(f"{old}: a key already exists and is not overwritten")
         (folder / TRUSTED).mkdir(mode=0o700, exist_ok=True)
         path = folder / f"{name}{_PUBLIC}"
         _write(path, f'curve\n    public-key = "{public.decode()}"\n')
@@ -70,7 +70,7 @@ def create(folder: Path, name: str) -> Path:
             f'curve\n    public-key = "{public.decode()}"\n    secret-key = "{secret.decode()}"\n',
         )
     except FileExistsError as error:
-        raise ConfigError(f"{error.filename}: is there already, it is not overwritten") from None
+        raise ConfigError(f"{error.filename}: already exists and is not overwritten") from None
     except OSError as error:
         raise ConfigError(f"{error.filename or folder}: {error.strerror}") from None
     return path
@@ -89,7 +89,7 @@ def identity(folder: Path) -> Identity:
     _require_mode(paths[0], _OTHERS_READ, "600")
     public, secret = _load(paths[0])
     if secret is None:
-        raise ConfigError(f"{paths[0]}: holds no secret key")
+        raise ConfigError(f"{paths[0]}: contains no secret key")
     return Identity(paths[0].name.removesuffix(_SECRET), public, secret)
 
 
@@ -134,7 +134,7 @@ def authenticator(context: zmq.Context[zmq.Socket[bytes]], folder: Path) -> Iter
         ConfigError: see ``trusted``; or no key is trusted at all.
     """
     if not trusted(folder):
-        raise ConfigError(f"{folder / TRUSTED}: no public key of a client (*{_PUBLIC}), nobody could connect")
+        raise ConfigError(f"{folder / TRUSTED}: no public key of a client (*{_PUBLIC}), no client could connect")
     guard = ThreadAuthenticator(context)
     guard.configure_curve_callback(_DOMAIN, _AllowList(folder))
     guard.start()
@@ -153,11 +153,11 @@ class _AllowList:
         try:
             known = trusted(self._folder)
         except (ConfigError, OSError) as error:
-            log.warning("nobody is let in: %s", error)
+            log.warning("no client is admitted: %s", error)
             return False
         for name, public in known.items():
             if public == key:
-                log.info("client %s is let in", name)
+                log.info("client %s is admitted", name)
                 return True
         log.warning("a client with the unknown key %s is refused", fingerprint(key))
         return False
@@ -197,4 +197,4 @@ def _require_mode(path: Path, forbidden: int, mode: str) -> None:
         raise ConfigError(f"{path}: {error.strerror}") from None
     if os.name == "posix" and found & forbidden:
         what = "others can read it" if forbidden == _OTHERS_READ else "others can write to it"
-        raise ConfigError(f"{path}: {what}, it is not used; chmod {mode} {path}")
+        raise ConfigError(f"{path}: {what}, so it is not used; run chmod {mode} {path}")

@@ -231,7 +231,7 @@ class Sender:
             self._identity, self._credits = identity, said.credits
             self._shelf.serve(said.credits)
         elif identity != self._identity:
-            raise WireError("control message of a stranger")
+            raise WireError("control message of an unknown receiver")
         elif isinstance(said, Leave):
             self._forget_receiver()
         elif isinstance(said, Mapped):

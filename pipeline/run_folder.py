@@ -40,7 +40,7 @@ def folder() -> Iterator[Path]:
         excess = len(os.fsencode(made / STATUS)) - zmq.IPC_PATH_MAX_LEN
         if excess > 0:
             raise ConfigError(
-                f"{base}: {excess} bytes too long a path for the sockets of a run; set XDG_RUNTIME_DIR to a shorter one"
+                f"{base}: {excess} bytes too long for the sockets of a run; set XDG_RUNTIME_DIR to a shorter path"
             )
         yield made
     finally:

@@ -30,7 +30,7 @@ def read_yaml(path: Path) -> Any:
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
     except YAML_ERRORS as error:
-        raise ConfigError(f"{path}: no valid YAML: {error}") from None
+        raise ConfigError(f"{path}: not valid YAML: {error}") from None
 
 
 def with_setting(tree: Mapping[str, Any], setting: str) -> dict[str, Any]:
@@ -47,12 +47,12 @@ def with_setting(tree: Mapping[str, Any], setting: str) -> dict[str, Any]:
     for parent in parents:
         child = node.get(parent, {})
         if not isinstance(child, dict):
-            raise ConfigError(f"--set {setting}: {parent} holds no keys")
+            raise ConfigError(f"--set {setting}: {parent} is not a section")
         node[parent] = node = dict(child)
     try:
         node[last] = parse_yaml(text)
     except YAML_ERRORS as error:
-        raise ConfigError(f"--set {setting}: no valid YAML value: {error}") from None
+        raise ConfigError(f"--set {setting}: not a valid YAML value: {error}") from None
     return changed
 
 
@@ -74,7 +74,7 @@ def convert_to(schema: type[T], tree: Any, origin: str) -> T:
         key = place.rstrip("`").lstrip(".")
         raise ConfigError(f"{origin}: {key + ': ' if key else ''}{text}") from None
     except UnicodeError:
-        raise ConfigError(f"{origin}: holds what is no character") from None
+        raise ConfigError(f"{origin}: contains an invalid character") from None
 
 
 def parse_yaml(text: str) -> Any:

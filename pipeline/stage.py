@@ -180,7 +180,7 @@ class StageLoop:
 
     def _send(self, packet: Packet) -> None:
         if self._output is None:
-            raise RuntimeError(f"stage {self._name} has nowhere to send to")
+            raise RuntimeError(f"stage {self._name} has no output queue")
         self._output.offer(packet)
         while self._output.waiting():
             with self._counted_as_idle():

@@ -201,7 +201,7 @@ class Supervisor:
                 table = self._config.supervisor
                 self._earlier_reports.update(self.reports() if name == "sinks" else {})
                 self._warn(
-                    f"stage {name} died ({cause}) and is started again, "
+                    f"stage {name} died ({cause}) and is restarted, "
                     f"{watch.recent} of {table.restarts} times within {table.window_s:g} s"
                 )
                 continue

@@ -141,9 +141,9 @@ class Watchdog:
         limit: float = getattr(self._config.stuck_s, self.plan.role) if self.opened else self._config.start_s
         self.stuck = ""
         if now - self._last_state_at > limit:
-            self.stuck = f"no word for {limit:g} s"
+            self.stuck = f"no heartbeat for {limit:g} s"
         elif self.opened and now - self._last_progress_at > limit:
-            self.stuck = f"frames wait, none done for {limit:g} s"
+            self.stuck = f"frames waiting, none processed for {limit:g} s"
         if self.stuck:
             self.terminate()
         return ""

@@ -110,7 +110,9 @@ def _picture(data: Buffer, header: FrameHeader) -> np.ndarray[Any, Any]:
     if header.picture_bytes > MAX_PICTURE_BYTES:
         raise WireError(f"picture of {header.picture_bytes} bytes is over the limit of {MAX_PICTURE_BYTES}")
     if size != header.picture_bytes:
-        raise WireError(f"picture of {size} bytes, {header.width}x{header.height} {header.dtype} needs otherwise")
+        raise WireError(
+            f"picture of {size} bytes, but {header.width}x{header.height} {header.dtype} needs a different size"
+        )
     picture = np.frombuffer(data, header.dtype).reshape(header.height, header.width)
     picture.flags.writeable = False
     return picture
@@ -148,7 +150,7 @@ def _check_moving(moving: Moving, pixels: int) -> None:
     if len(moving.change) != pixels:
         raise WireError(f"changes of {len(moving.change)} pixels in a picture of {pixels}")
     if len(moving.sharp) % 4 or len(moving.sharp) > pixels or not np.isfinite(np.frombuffer(moving.sharp, "<f4")).all():
-        raise WireError("sharpness of the changes is not as it must be")
+        raise WireError("sharpness of the changes is invalid")
     try:
         for name, rows in (
             ("exceeding", table(moving.exceeding, EXCEEDING_DTYPE)),

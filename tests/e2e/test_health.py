@@ -200,7 +200,7 @@ def test_a_thread_that_hangs_is_not_passed_over_in_silence(runtime: Path, monkey
     run = start(LONG, *FAST, "--set", "supervisor.stuck_s.detect=0.01", runtime=runtime)  # every frame takes longer
     try:
         # Frames that wait for as long are told of as well, when a word has just come.
-        seen = asked.until(lambda s: "stage detect is stuck: no word for 0.01 s" in s.troubles)
+        seen = asked.until(lambda s: "stage detect is stuck: no heartbeat for 0.01 s" in s.troubles)
         assert (seen.stages["detect"].state, seen.state) == ("stuck", "degraded")
         asked.until(lambda s: s.stages["detect"].state == "running")
     finally:

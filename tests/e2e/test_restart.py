@@ -171,10 +171,10 @@ def test_stage_that_is_merely_slow_leaves_in_order_and_comes_back(tmp_path: Path
     os.kill(victim, signal.SIGCONT)
     errors = finish(run)
     assert run.returncode == 0, errors
-    assert f"stage {named(stage)} died (no word for 3 s, killed by SIGTERM)" in errors
+    assert f"stage {named(stage)} died (no heartbeat for 3 s, killed by SIGTERM)" in errors
     assert_nothing_left(run.pid, runtime)
     done = check_books(tmp_path)
-    assert done["restarts"][named(stage)][0] == "no word for 3 s, killed by SIGTERM"
+    assert done["restarts"][named(stage)][0] == "no heartbeat for 3 s, killed by SIGTERM"
     assert done["sources"]["demo"]["account"]["lost"] == {}
     videos = [cv2.VideoCapture(str(path)) for path in (tmp_path / "demo").glob("overlay*.mp4")]
     assert len(videos) == len(done["restarts"].get("sinks", ())) + 1
@@ -190,10 +190,10 @@ def test_stopped_stage_is_noticed_and_replaced(tmp_path: Path, runtime: Path) ->
     os.kill(victim, signal.SIGSTOP)
     errors = finish(run)
     assert run.returncode == 0, errors
-    assert "stage track died (no word for 3 s, killed by SIGKILL)" in errors
+    assert "stage track died (no heartbeat for 3 s, killed by SIGKILL)" in errors
     assert_nothing_left(run.pid, runtime)
     done = check_books(tmp_path)
-    assert done["restarts"]["track"][0] == "no word for 3 s, killed by SIGKILL"
+    assert done["restarts"]["track"][0] == "no heartbeat for 3 s, killed by SIGKILL"
     assert done["sources"]["demo"]["account"]["lost"] == {}
 
 

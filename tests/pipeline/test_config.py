@@ -55,7 +55,7 @@ def test_a_setting_of_several_keys_leaves_the_others(tmp_path: Path) -> None:
         ("placement: {detect: cloud}", "placement.detect"),
         ("capture: {reconnect: {max_s: -1}}", "capture.reconnect.max_s"),
         ("- a\n- b", "expected keys and values"),
-        ("a: [1,", "no valid YAML"),
+        ("a: [1,", "not valid YAML"),
         ("extends: 3", "extends: expected a file name"),
         ("extends: nowhere.yaml", "nowhere.yaml"),
         ("extends: own.yaml", "extends itself"),

@@ -97,11 +97,11 @@ def test_silence_may_be_longer_at_the_start_and_ends_at_a_deadline() -> None:
     clock.now += 0.1
     for said in (["terminate"], ["terminate"], ["terminate", "kill"]):
         watch.look()
-        assert (child.said, watch.stuck) == (said, "no word for 10 s")
+        assert (child.said, watch.stuck) == (said, "no heartbeat for 10 s")
         clock.now += 2.1
     watch.look()
     clock.now += EXIT_GRACE_S
-    assert watch.look() == "no word for 10 s, killed by SIGKILL"
+    assert watch.look() == "no heartbeat for 10 s, killed by SIGKILL"
 
 
 def leave(word: str) -> Watchdog:
@@ -122,7 +122,7 @@ def leave(word: str) -> Watchdog:
 def test_a_stuck_stage_that_leaves_when_asked_has_died() -> None:
     watch = leave("aborted")
     assert not watch.final
-    assert watch.look() == "no word for 10 s, killed by SIGTERM"
+    assert watch.look() == "no heartbeat for 10 s, killed by SIGTERM"
 
 
 @pytest.mark.parametrize("word", ["drained", "failed"])
@@ -187,7 +187,7 @@ def test_a_stage_that_speaks_but_does_nothing_for_the_frames_that_wait_is_killed
     assert seconds(5, done=9) == ["terminate", "kill"], "too late"
     watch.look()
     clock.now += EXIT_GRACE_S
-    assert watch.look() == "frames wait, none done for 10 s, killed by SIGKILL"
+    assert watch.look() == "frames waiting, none processed for 10 s, killed by SIGKILL"
     assert watch.schedule_restart("")
     child = Child()
     watch.start(lambda plan: child)
@@ -199,7 +199,7 @@ def test_threads_are_neither_killed_nor_started_again_but_seen_to_hang() -> None
     watch = begin(clock, child, where="thread")
     clock.now += 1e6
     watch.look()
-    assert (child.said, watch.stuck) == ([], "no word for 100 s")
+    assert (child.said, watch.stuck) == ([], "no heartbeat for 100 s")
     watch.hear(StageState(stage="track", state="running"))
     watch.look()
     assert watch.stuck == "", "it goes on"

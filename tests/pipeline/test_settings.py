@@ -40,7 +40,7 @@ def test_a_file_that_cannot_be_read_is_named_in_one_line(tmp_path: Path) -> None
     for content in (b"a: [", b"\xff\xfe\xfa", b"a: b: c"):
         path.write_bytes(content)
         message = said(read_yaml, path)
-        assert message.startswith(f"{path}: no valid YAML: ")
+        assert message.startswith(f"{path}: not valid YAML: ")
         assert "\n" not in message
 
 
@@ -71,8 +71,8 @@ def test_a_setting_below_a_shared_node_changes_that_place_alone() -> None:
         ("a", "expected key.path=value"),
         ("=3", "expected key.path=value"),
         ("a..b=3", "expected key.path=value"),
-        ("a.b.c=3", "b holds no keys"),
-        ("a.b=[", "no valid YAML value: "),
+        ("a.b.c=3", "b is not a section"),
+        ("a.b=[", "not a valid YAML value: "),
     ],
 )
 def test_a_bad_setting_is_named_in_one_line(setting: str, says: str) -> None:
