@@ -122,7 +122,7 @@ class Sender:
         self._unreceived: set[Key] = set()
         self._identity = b""
         self._credits = 0
-        self._shelf = SlotPool(endpoint.startswith("ipc:"), slot_bytes)
+        self._slot_pool = SlotPool(endpoint.startswith("ipc:"), slot_bytes)
         self._transit_times_ns: deque[int] = deque([0], maxlen=_TRANSIT_SAMPLES)
         self.rejected = 0
 
@@ -212,7 +212,7 @@ class Sender:
             self._lose(item, CLOSED)
         self._outstanding.clear()
         self._waiting.clear()
-        self._shelf.serve(0)
+        self._slot_pool.serve(0)
         self._connections.close()
         self.socket.close(0)
 
@@ -229,17 +229,17 @@ class Sender:
                 self._connections.serve(part)
             self._forget_receiver()
             self._identity, self._credits = identity, said.credits
-            self._shelf.serve(said.credits)
+            self._slot_pool.serve(said.credits)
         elif identity != self._identity:
             raise WireError("control message of an unknown receiver")
         elif isinstance(said, Leave):
             self._forget_receiver()
         elif isinstance(said, Mapped):
-            self._shelf.mapped(said.block)
+            self._slot_pool.mapped(said.block)
         else:
             key = said.source, said.seq
             self._unreceived.discard(key)
-            self._shelf.free(key)
+            self._slot_pool.free(key)
             item = self._outstanding.get(key)
             if item is None or isinstance(said, Received):
                 return  # if not outstanding, it was given up, or sent before this stage was restarted
@@ -261,7 +261,7 @@ class Sender:
             queue = self._waiting.pop(source)
             item = queue[0]
             self._waiting[source] = queue
-            parts = self._shelf.put(key_of(item.packet.message), encode(item.packet))
+            parts = self._slot_pool.put(key_of(item.packet.message), encode(item.packet))
             try:
                 self.socket.send_multipart([self._identity, *parts], zmq.NOBLOCK, copy=False)
             except zmq.Again:
@@ -319,4 +319,4 @@ class Sender:
         self._outstanding.clear()
         self._processed.clear()
         self._identity, self._credits = b"", 0
-        self._shelf.serve(0)
+        self._slot_pool.serve(0)

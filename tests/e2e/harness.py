@@ -26,7 +26,7 @@ def run_environment(runtime: Path) -> dict[str, str]:
     return {**os.environ, "XDG_RUNTIME_DIR": str(runtime)}
 
 
-def front_door(*args: str, runtime: Path, **kwargs: Any) -> subprocess.CompletedProcess[str]:
+def run_program(*args: str, runtime: Path, **kwargs: Any) -> subprocess.CompletedProcess[str]:
     """Run ``run_stream.py`` to its end; its sockets live below ``runtime``."""
     command = [sys.executable, str(ROOT / "run_stream.py"), *args]
     return subprocess.run(

@@ -20,7 +20,7 @@ import pytest
 import nets
 from run_stream import main
 from tests.conftest import wait_until
-from tests.e2e.harness import FAST, LONG, PROCESSES, SMALL, front_door, lines, record, start
+from tests.e2e.harness import FAST, LONG, PROCESSES, SMALL, lines, record, run_program, start
 
 
 def images(folder: Path, count: int = 6, side: int = 48) -> Path:
@@ -303,7 +303,7 @@ def test_full_disk_is_named_and_earlier_lines_stay(tmp_path: Path, runtime: Path
         pytest.skip("mounting a small disk needs root")
     try:
         scene = "test://demo?width=96&height=64&frames=600"
-        done = front_door(scene, *FAST, "--out", str(disk / "out"), runtime=runtime)
+        done = run_program(scene, *FAST, "--out", str(disk / "out"), runtime=runtime)
         assert done.returncode == 5, done.stderr
         assert done.stderr.count("\n") == 1, done.stderr
         assert "No space left" in done.stderr
@@ -316,7 +316,7 @@ def test_full_disk_is_named_and_earlier_lines_stay(tmp_path: Path, runtime: Path
         shutil.rmtree(disk, ignore_errors=True)
 
 
-def test_source_that_fails_is_told_while_the_others_go_on(tmp_path: Path, runtime: Path) -> None:
+def test_failed_source_is_reported_while_the_others_continue(tmp_path: Path, runtime: Path) -> None:
     run = start(str(tmp_path / "gone.mp4"), LONG, *FAST, runtime=runtime)
     assert run.stderr is not None
     try:

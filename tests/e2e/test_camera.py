@@ -13,7 +13,7 @@ import pytest
 
 from tests.capture.v4l2 import DEVICE, Camera, target_x
 from tests.conftest import wait_until
-from tests.e2e.harness import FAST, assert_nothing_left, front_door, lines, record, start
+from tests.e2e.harness import FAST, assert_nothing_left, lines, record, run_program, start
 
 QUICK = ["--set=capture.reconnect.initial_s=0.1", "--set=capture.reconnect.max_s=0.3"]
 
@@ -52,7 +52,7 @@ def interrupt(run: subprocess.Popen[str], runtime: Path, out: Path) -> tuple[dic
     return source, tracks
 
 
-def test_target_before_a_16_bit_camera_is_tracked_until_it_is_pulled_out(
+def test_target_of_a_16_bit_camera_is_tracked_until_it_is_unplugged(
     tmp_path: Path, runtime: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     camera = plugged(tmp_path, monkeypatch, "YUYV", "Y16")
@@ -90,7 +90,7 @@ def test_8_bit_camera_by_index_is_lost_and_found_and_falls_silent(
     interrupt(run, runtime, tmp_path / "out")
 
 
-def test_no_such_camera_is_one_line(runtime: Path) -> None:
-    done = front_door("76", runtime=runtime)
+def test_missing_camera_is_reported_in_one_line(runtime: Path) -> None:
+    done = run_program("76", runtime=runtime)
     assert (done.returncode, done.stderr) == (3, "run_stream.py: error: /dev/video76: no such camera\n")
     assert_nothing_left(0, runtime)

@@ -17,12 +17,12 @@ from pipeline import run_folder
 from pipeline.health import client
 from pipeline.health.status import RunStatus
 from tests.conftest import locked, wait_until
-from tests.e2e.harness import FAST, LONG, ROOT, assert_nothing_left, front_door, start, worker_of
+from tests.e2e.harness import FAST, LONG, ROOT, assert_nothing_left, run_program, start, worker_of
 
 FLOOD = "test://crossing?width=96&height=64&frames=20000&fps=900&live=1"
 
 
-class Asked:
+class StatusPoller:
     """The status of a run, asked for again and again."""
 
     def __init__(self, runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,8 +66,8 @@ def finish(run: subprocess.Popen[str], runtime: Path) -> None:
     assert_nothing_left(run.pid, runtime)
 
 
-def test_what_happens_to_a_run_can_be_seen(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = Asked(runtime, monkeypatch)
+def test_status_follows_the_events_of_a_run(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = StatusPoller(runtime, monkeypatch)
     settings = ["--set", "placement.detect=process", "--set", "health.port=0", "--set", "supervisor.slow_share=0"]
     run = start(LONG, FLOOD, *FAST, *settings, "--set=detect.backend=torch", runtime=runtime)
     try:
@@ -117,10 +117,8 @@ def test_what_happens_to_a_run_can_be_seen(runtime: Path, monkeypatch: pytest.Mo
         finish(run, runtime)
 
 
-def test_a_camera_is_not_started_before_its_frames_can_be_looked_at(
-    runtime: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked, seen = Asked(runtime, monkeypatch), list[RunStatus]()
+def test_camera_starts_only_when_the_stages_are_ready(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, seen = StatusPoller(runtime, monkeypatch), list[RunStatus]()
     run = start(FLOOD, *FAST, "--set=placement.detect=process", runtime=runtime)
     try:
         asked.until(lambda s: seen.append(s) or s.state == "running")
@@ -131,9 +129,7 @@ def test_a_camera_is_not_started_before_its_frames_can_be_looked_at(
         finish(run, runtime)
 
 
-def test_a_source_that_gives_nothing_makes_the_run_degraded_and_is_named(
-    runtime: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_silent_source_makes_the_run_degraded_and_is_named(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as held:  # a port that takes connections and says nothing
         held.bind(("127.0.0.1", 0))
         held.listen()
@@ -141,7 +137,7 @@ def test_a_source_that_gives_nothing_makes_the_run_degraded_and_is_named(
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         mute = f"http://user:hunter2@127.0.0.1:{held.getsockname()[1]}/live.ts"
-        asked = Asked(runtime, monkeypatch)
+        asked = StatusPoller(runtime, monkeypatch)
         settings = ["--set", f"health.port={port}", "--set", "health.max_age_s=1"]
         run = start(LONG, mute, *FAST, *settings, runtime=runtime)
         try:
@@ -157,12 +153,10 @@ def test_a_source_that_gives_nothing_makes_the_run_degraded_and_is_named(
             finish(run, runtime)
 
 
-def test_a_stage_that_cannot_keep_up_is_called_slow_until_it_can(
-    runtime: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_stage_that_cannot_keep_up_is_slow_until_it_can(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calm = "test://demo?width=64&height=64&frames=20000&fps=2&live=1"
     flood = "test://crossing?width=96&height=64&fps=900&live=1&loop=1"
-    asked = Asked(runtime, monkeypatch)
+    asked = StatusPoller(runtime, monkeypatch)
     slow = ("--set", "detect.weights=mshnet", "--set", "detect.backend=torch")  # much slower than what feeds it
     run = start(calm, flood, *FAST, *slow, "--set", "supervisor.slow_s=3", runtime=runtime)
     try:
@@ -195,8 +189,8 @@ def test_a_stage_that_cannot_keep_up_is_called_slow_until_it_can(
         finish(run, runtime)
 
 
-def test_a_thread_that_hangs_is_not_passed_over_in_silence(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = Asked(runtime, monkeypatch)
+def test_hanging_thread_is_reported(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = StatusPoller(runtime, monkeypatch)
     run = start(LONG, *FAST, "--set", "supervisor.stuck_s.detect=0.01", runtime=runtime)  # every frame takes longer
     try:
         # Frames that wait for as long are told of as well, when a word has just come.
@@ -207,8 +201,8 @@ def test_a_thread_that_hangs_is_not_passed_over_in_silence(runtime: Path, monkey
         finish(run, runtime)
 
 
-def test_a_supervisor_that_is_held_up_is_not_healthy(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = Asked(runtime, monkeypatch)
+def test_blocked_supervisor_is_not_healthy(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = StatusPoller(runtime, monkeypatch)
     run = start(LONG, *FAST, "--set=placement.track=process", runtime=runtime)
     try:
         asked.until(lambda s: s.state == "running")
@@ -237,14 +231,14 @@ def test_a_port_that_is_taken_is_named_and_nothing_is_left(tmp_path: Path, runti
         held.bind(("127.0.0.1", 0))
         held.listen()
         port = held.getsockname()[1]
-        done = front_door(LONG, "--set", f"health.port={port}", "--out", str(tmp_path), runtime=runtime)
+        done = run_program(LONG, "--set", f"health.port={port}", "--out", str(tmp_path), runtime=runtime)
     assert (tmp_path / "run.json").read_text() == "of an earlier run"
     assert done.returncode == 2
     assert done.stderr == f"run_stream.py: error: health: 127.0.0.1:{port}: Address already in use\n"
     assert list(runtime.iterdir()) == []
 
 
-def test_nobody_there_is_said_in_a_line(runtime: Path) -> None:
+def test_absence_of_runs_is_reported_in_one_line(runtime: Path) -> None:
     nowhere = ("127.0.0.1:1", "127.0.0.1:abc", "host with:80", "a..b:80", "[::1:80")
     for words, said in (
         ([], "no run of this user on this machine"),
@@ -264,7 +258,7 @@ def refusing(folder: Path) -> Path:
     return folder
 
 
-def test_every_run_is_asked_whatever_became_of_the_others_and_wherever_it_lies(
+def test_all_runs_are_queried_despite_dead_ones_and_in_all_folders(
     runtime: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session, temporary = runtime / "s", runtime / "t"
@@ -277,7 +271,7 @@ def test_every_run_is_asked_whatever_became_of_the_others_and_wherever_it_lies(
         assert (told.returncode, told.stdout) == (3, "")
         run = start(LONG, *FAST, runtime=temporary)
         try:
-            Asked(temporary, monkeypatch).until(lambda s: s.state == "running")
+            StatusPoller(temporary, monkeypatch).until(lambda s: s.state == "running")
             told = tell(runtime=session, temporary=temporary)
             assert f"run {run.pid}: running" in told.stdout
             assert told.stderr.startswith(f"status: {mute / run_folder.STATUS}: no answer")

@@ -55,7 +55,7 @@ def test_hanging_source_blocks_neither_the_others_nor_the_stop(
     assert "hunter2" not in (tmp_path / "run.json").read_text()
 
 
-def test_camera_that_dies_and_returns_is_taken_up_again(tmp_path: Path, runtime: Path) -> None:
+def test_camera_that_dies_and_returns_is_reconnected(tmp_path: Path, runtime: Path) -> None:
     port = free_port()
     server = rtsp_server(port)
     with server:

@@ -93,7 +93,7 @@ def test_the_folder_of_keys_is_no_secret(capsys: pytest.CaptureFixture[str], wor
 
 
 @pytest.mark.parametrize("program", ["run_stream", "serve"])
-def test_words_that_are_no_usage_show_no_password(capsys: pytest.CaptureFixture[str], program: str) -> None:
+def test_invalid_arguments_show_no_password(capsys: pytest.CaptureFixture[str], program: str) -> None:
     from pipeline import serve
     from run_stream import parse
 

@@ -75,7 +75,7 @@ def test_signal_drains_and_leaves_nothing(
     assert done["sources"]["demo"]["end"] == "stopped"
 
 
-def test_hang_up_that_is_ignored_ends_nothing(tmp_path: Path, runtime: Path) -> None:
+def test_ignored_hang_up_does_not_end_the_run(tmp_path: Path, runtime: Path) -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does; the run inherits it
     try:
         run = start(LONG, *FAST, "--out", str(tmp_path), runtime=runtime)
@@ -100,7 +100,7 @@ def test_interrupted_while_it_still_imports(tmp_path: Path, module: str) -> None
 
 
 @pytest.mark.parametrize("placement", ["thread", "process"])
-def test_reader_that_hangs_holds_up_no_end(tmp_path: Path, runtime: Path, placement: str) -> None:
+def test_hanging_reader_does_not_delay_the_end(tmp_path: Path, runtime: Path, placement: str) -> None:
     os.mkfifo(tmp_path / "hung.mp4")  # whoever opens it waits for a writer
     run = start(str(tmp_path / "hung.mp4"), *FAST, f"--set=placement.capture={placement}", runtime=runtime)
     asked: list[RunStatus] = []
@@ -139,7 +139,7 @@ def check_forced_stop(run: subprocess.Popen[str], out: Path, runtime: Path) -> N
     assert account["delivered"] == len(lines(out / "demo" / "tracks.jsonl"))
 
 
-def test_second_signal_orders_every_stage_to_leave(tmp_path: Path, runtime: Path) -> None:
+def test_second_signal_orders_every_stage_to_exit(tmp_path: Path, runtime: Path) -> None:
     run, held = start_and_hold_up(tmp_path, runtime, "--set=queue.drain_s=600", "--set=supervisor.term_s=600")
     os.kill(run.pid, signal.SIGTERM)
     (door,) = runtime.glob(f"*/{run_folder.STATUS}")
@@ -150,7 +150,7 @@ def test_second_signal_orders_every_stage_to_leave(tmp_path: Path, runtime: Path
     check_forced_stop(run, tmp_path, runtime)
 
 
-def test_what_does_not_drain_and_does_not_leave_is_killed(tmp_path: Path, runtime: Path) -> None:
+def test_stage_that_neither_drains_nor_exits_is_killed(tmp_path: Path, runtime: Path) -> None:
     run, _ = start_and_hold_up(tmp_path, runtime, "--set=queue.drain_s=1", "--set=supervisor.term_s=0.5")
     os.kill(run.pid, signal.SIGTERM)
     check_forced_stop(run, tmp_path, runtime)
@@ -175,7 +175,7 @@ def test_killed_stage_without_restarts_ends_the_run_with_its_name(tmp_path: Path
     assert len(lines(tmp_path / "demo" / "tracks.jsonl")) == account["delivered"]
 
 
-def test_killed_supervisor_takes_its_stages_along(tmp_path: Path, runtime: Path) -> None:
+def test_stages_die_with_a_killed_supervisor(tmp_path: Path, runtime: Path) -> None:
     run = start(LONG, *FAST, *PROCESSES, "--out", str(tmp_path), runtime=runtime)
     wait_for_lines(tmp_path, 5, run)
     assert len(workers_of(run.pid)) == 5

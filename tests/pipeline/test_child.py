@@ -43,7 +43,7 @@ class Bench:
     def until(self, condition: Callable[[], object]) -> None:
         wait_until(condition, 60, lambda: self.heard.extend(self.board.hear(0.05)))
 
-    def until_it_waits(self) -> None:
+    def until_frames_wait(self) -> None:
         """Its first frames wait for somebody to take them."""
         self.until(lambda: self.heard and self.heard[-1].queues["a"].in_flight)
 
@@ -61,8 +61,8 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     bench.close()
 
 
-def test_only_the_supervisor_can_end_it_and_it_leaves_in_order(bench: Bench) -> None:
-    bench.until_it_waits()
+def test_only_the_supervisor_can_terminate_a_stage(bench: Bench) -> None:
+    bench.until_frames_wait()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
         os.kill(bench.child.pid, number)
     before = len(bench.heard)
@@ -84,8 +84,8 @@ def test_only_the_supervisor_can_end_it_and_it_leaves_in_order(bench: Bench) -> 
     assert ledger.account().lost == {}
 
 
-def test_stopped_one_is_killed_with_all_that_it_has_started(bench: Bench) -> None:
-    bench.until_it_waits()
+def test_kill_ends_a_stopped_stage_and_its_process_group(bench: Bench) -> None:
+    bench.until_frames_wait()
     helper = subprocess.Popen(["sleep", "600"], process_group=bench.child.pid)
     os.kill(bench.child.pid, signal.SIGSTOP)
     bench.child.terminate()
@@ -97,8 +97,8 @@ def test_stopped_one_is_killed_with_all_that_it_has_started(bench: Bench) -> Non
     assert helper.wait(10) == -signal.SIGKILL
 
 
-def test_what_a_dead_one_has_started_goes_with_it(bench: Bench) -> None:
-    bench.until_it_waits()
+def test_process_group_of_a_dead_stage_is_killed(bench: Bench) -> None:
+    bench.until_frames_wait()
     helper = subprocess.Popen(["sleep", "600"], process_group=bench.child.pid)
     os.kill(bench.child.pid, signal.SIGSEGV)
     bench.until(lambda: not bench.child.running)

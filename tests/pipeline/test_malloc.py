@@ -28,6 +28,6 @@ def faults(how):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other C libraries have no such choice")
-def test_the_arrays_of_a_frame_take_the_memory_of_those_before():
+def test_freed_memory_is_reused_by_the_next_frame():
     """Four arrays of 4 MiB a frame: 1,024 pages each, or a few huge ones."""
     assert faults("keep") <= faults("leave") / 10

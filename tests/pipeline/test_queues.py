@@ -77,7 +77,7 @@ def test_latest_without_any_receiver_keeps_one_frame(context: zmq.Context, endpo
     assert (dict(account.lost), account.in_flight) == ({"closed": 1}, 0)
 
 
-def test_bounded_drops_what_is_older_than_the_budget(context: zmq.Context) -> None:
+def test_bounded_drops_frames_older_than_the_budget(context: zmq.Context) -> None:
     now = [1_000_000_000]
     sender = Sender(
         context, "inproc://b", policies={"a": Policy.BOUNDED}, staleness_s=0.5, clock=lambda: now[0]
@@ -97,7 +97,7 @@ def test_bounded_drops_what_is_older_than_the_budget(context: zmq.Context) -> No
     sender.close()
 
 
-def test_bounded_reckons_with_the_way_to_the_next_stage(context: zmq.Context) -> None:
+def test_bounded_accounts_for_the_transit_time_to_the_next_stage(context: zmq.Context) -> None:
     now, ms = [1_000_000_000], 1_000_000
     in_hand: list[Packet] = []
     sender = Sender(context, "inproc://w", policies={"a": Policy.BOUNDED}, staleness_s=0.5, clock=lambda: now[0])
@@ -123,7 +123,7 @@ def test_bounded_reckons_with_the_way_to_the_next_stage(context: zmq.Context) ->
     receiver.close()
 
 
-def test_no_source_holds_more_than_its_part_of_the_credits(context: zmq.Context, endpoint: str) -> None:
+def test_credits_of_one_source_are_limited(context: zmq.Context, endpoint: str) -> None:
     sender = Sender(context, endpoint, per_source=1)
     receiver = Receiver(context, sender.endpoint, SESSION, credits=3)
     for seq in range(3):
@@ -142,7 +142,7 @@ def test_no_source_holds_more_than_its_part_of_the_credits(context: zmq.Context,
     receiver.close()
 
 
-def test_credits_bound_what_is_under_way(context: zmq.Context, endpoint: str) -> None:
+def test_credits_limit_outstanding_messages(context: zmq.Context, endpoint: str) -> None:
     sender = Sender(context, endpoint)
     receiver = Receiver(context, sender.endpoint, SESSION, credits=3)
     for seq in range(10):
@@ -179,7 +179,7 @@ context.term()
 
 
 @pytest.mark.parametrize("transport", ["ipc", "tcp"])
-def test_last_words_of_a_receiver_that_leaves_at_once_count(
+def test_final_control_messages_of_a_leaving_receiver_count(
     context: zmq.Context, tmp_path: Path, transport: str
 ) -> None:
     sender = Sender(context, f"ipc://{tmp_path}/q" if transport == "ipc" else "tcp://127.0.0.1:*")
@@ -197,7 +197,7 @@ def test_last_words_of_a_receiver_that_leaves_at_once_count(
     sender.close()
 
 
-def test_nonsense_on_the_control_side_is_counted_and_harmless(context: zmq.Context, endpoint: str) -> None:
+def test_invalid_control_messages_are_counted_and_harmless(context: zmq.Context, endpoint: str) -> None:
     sender = Sender(context, endpoint)
     stranger = context.socket(zmq.DEALER)
     stranger.connect(sender.endpoint)
@@ -219,7 +219,7 @@ def test_nonsense_on_the_control_side_is_counted_and_harmless(context: zmq.Conte
     steps=st.lists(st.sampled_from(["offer a", "offer b", "take", "done", "leave", "wait"]), max_size=60),
     policy=st.sampled_from(list(Policy)),
 )
-def test_account_closes_whatever_happens(steps: list[str], policy: Policy) -> None:
+def test_account_closes_under_random_interleavings(steps: list[str], policy: Policy) -> None:
     """Random interleavings of offers, credits, time and receivers that come and go."""
     context = zmq.Context()
     now = [0]
@@ -261,7 +261,7 @@ def test_account_closes_whatever_happens(steps: list[str], policy: Policy) -> No
         context.destroy(0)
 
 
-def test_a_receiver_of_another_run_does_not_take_the_queue_over(context: zmq.Context, endpoint: str) -> None:
+def test_receiver_of_another_run_cannot_take_over_the_queue(context: zmq.Context, endpoint: str) -> None:
     sender = Sender(context, endpoint, session=SESSION)
     receiver = Receiver(context, sender.endpoint, SESSION)
     with taking(receiver, {"a"}) as got:

@@ -21,12 +21,12 @@ PLAN = StagePlan(
 )
 
 
-def test_pauses_double_up_to_the_longest_and_the_budget_ends() -> None:
+def test_backoff_doubles_up_to_its_maximum_until_the_budget_is_used_up() -> None:
     budget = RestartBudget(TABLE, Clock())
     assert [budget.died() for _ in range(4)] == [1, 2, 3, None]
 
 
-def test_deaths_long_ago_do_not_count() -> None:
+def test_deaths_outside_the_window_do_not_count() -> None:
     clock = Clock()
     budget = RestartBudget(TABLE, clock)
     assert [budget.died() for _ in range(3)] == [1, 2, 3]
@@ -47,7 +47,7 @@ def begin(clock: Clock, child: Child, **plan: object) -> Watchdog:
     return watch
 
 
-def test_a_death_is_a_death_only_after_time_for_a_last_word() -> None:
+def test_death_is_reported_after_the_grace_period() -> None:
     clock, child = Clock(), Child()
     watch = begin(clock, child)
     assert watch.look() == ""
@@ -63,7 +63,7 @@ def test_a_death_is_a_death_only_after_time_for_a_last_word() -> None:
     assert watch.causes == ["killed by SIGSEGV"]
 
 
-def test_the_next_life_does_not_run_on_the_word_of_the_last() -> None:
+def test_state_is_reset_on_restart() -> None:
     clock, child = Clock(), Child()
     watch = begin(clock, child)
     watch.hear(StageState(stage="track", state="running", lost={"a": {"x": 1}}))
@@ -73,7 +73,7 @@ def test_the_next_life_does_not_run_on_the_word_of_the_last() -> None:
     assert (watch.state.state, watch.state.lost) == ("starting", {"a": {"x": 1}})
 
 
-def test_a_stage_that_said_its_last_word_is_not_dead() -> None:
+def test_stage_that_reported_its_end_has_not_died() -> None:
     clock, child = Clock(), Child()
     watch = begin(clock, child)
     child.running = False
@@ -84,7 +84,7 @@ def test_a_stage_that_said_its_last_word_is_not_dead() -> None:
     assert watch.exited_for_s() == EXIT_GRACE_S
 
 
-def test_silence_may_be_longer_at_the_start_and_ends_at_a_deadline() -> None:
+def test_silent_stage_is_killed_with_a_longer_limit_during_start() -> None:
     clock, child = Clock(), Child()
     watch = begin(clock, child)
     watch.hear(StageState(stage="track", state="starting"))
@@ -119,20 +119,20 @@ def leave(word: str) -> Watchdog:
     return watch
 
 
-def test_a_stuck_stage_that_leaves_when_asked_has_died() -> None:
+def test_stuck_stage_that_exits_when_asked_has_died() -> None:
     watch = leave("aborted")
     assert not watch.final
     assert watch.look() == "no heartbeat for 10 s, killed by SIGTERM"
 
 
 @pytest.mark.parametrize("word", ["drained", "failed"])
-def test_a_stuck_stage_that_came_to_its_end_after_all_has_not(word: str) -> None:
+def test_stuck_stage_that_finishes_after_all_has_not_died(word: str) -> None:
     watch = leave(word)
     assert watch.final
     assert watch.look() == ""
 
 
-def test_a_stage_that_leaves_because_the_run_ends_has_not_died() -> None:
+def test_stage_that_exits_because_the_run_ends_has_not_died() -> None:
     clock, child = Clock(), Child()
     watch = begin(clock, child)
     watch.hear(StageState(stage="track", state="running"))
@@ -147,7 +147,7 @@ def test_a_stage_that_leaves_because_the_run_ends_has_not_died() -> None:
     assert child.said == ["terminate", "kill"], "it does not go"
 
 
-def test_time_in_which_nobody_listened_moves_the_deadline() -> None:
+def test_extending_deadlines_moves_the_kill_deadline() -> None:
     clock, child = Clock(), Child()
     watch = begin(clock, child)
     watch.terminate()
@@ -157,7 +157,7 @@ def test_time_in_which_nobody_listened_moves_the_deadline() -> None:
     assert child.said == ["terminate"]
 
 
-def test_time_in_which_nobody_listened_is_nobodys_silence() -> None:
+def test_extending_deadlines_excuses_silence() -> None:
     clock, child = Clock(), Child()
     watch = begin(clock, child)
     watch.hear(StageState(stage="track", state="running"))
@@ -167,7 +167,7 @@ def test_time_in_which_nobody_listened_is_nobodys_silence() -> None:
     assert child.said == []
 
 
-def test_a_stage_that_speaks_but_does_nothing_for_the_frames_that_wait_is_killed() -> None:
+def test_stage_with_heartbeat_but_without_progress_is_killed() -> None:
     clock, child = Clock(), Child()
     watch = begin(clock, child)
 
@@ -194,7 +194,7 @@ def test_a_stage_that_speaks_but_does_nothing_for_the_frames_that_wait_is_killed
     assert seconds(5) == [], "time begins anew"
 
 
-def test_threads_are_neither_killed_nor_started_again_but_seen_to_hang() -> None:
+def test_hanging_thread_is_detected_but_not_restarted() -> None:
     clock, child = Clock(), Child()
     watch = begin(clock, child, where="thread")
     clock.now += 1e6
@@ -206,7 +206,7 @@ def test_threads_are_neither_killed_nor_started_again_but_seen_to_hang() -> None
     assert not watch.schedule_restart("thread ended")
 
 
-def test_the_table_is_checked() -> None:
+def test_supervisor_settings_are_validated() -> None:
     config = load(None, ["supervisor.stuck_s.detect=7.5", "supervisor.restarts=0"])
     assert (config.supervisor.stuck_s.detect, config.supervisor.restarts) == (7.5, 0)
     with pytest.raises(ConfigError, match="stuck_s"):

@@ -49,7 +49,7 @@ def test_ids_cannot_leave_the_output_folder(addresses: list[str]) -> None:
 
 
 @pytest.mark.parametrize("source", ["..", "../x", "a/b", ".", "", "/etc/x", "a/../../x"])
-def test_sinks_write_nowhere_else_whatever_a_message_is_called(tmp_path: Path, source: str) -> None:
+def test_sinks_refuse_sources_outside_the_output_folder(tmp_path: Path, source: str) -> None:
     """A message made in this process is not checked by the wire."""
     out = tmp_path / "deep" / "out"
     stage = SinkStage(SinkConfig(), out)
@@ -73,9 +73,7 @@ def test_the_folder_of_unix_sockets_is_private(tmp_path: Path, monkeypatch: pyte
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_is_a_live_run_s_as_long_as_it_is_locked_whatever_its_process_id_says(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_lock_and_not_process_id_shows_that_a_folder_is_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     with subprocess.Popen(["true"]) as gone:
         pass
@@ -92,14 +90,14 @@ def test_a_folder_is_a_live_run_s_as_long_as_it_is_locked_whatever_its_process_i
         assert list(tmp_path.iterdir()) == [own]
 
 
-def test_a_run_that_cannot_be_made_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_start_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     with pytest.raises(FileNotFoundError):  # an id that can be no part of a file's name
         Supervisor(Config(), [("no/such", "test://demo")], None)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_only_own_folders_are_looked_into_for_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folders_of_other_users_are_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     own, foreign = (tmp_path / f"irst-{os.getpid()}-{name}" for name in ("own", "foreign"))
     for folder in (own, foreign):

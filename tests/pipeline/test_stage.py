@@ -20,7 +20,7 @@ from tests.messages import SESSION, end
 from tests.pipeline.queue_ends import frame, seqs, taking
 
 
-class Toy:
+class ToyStage:
     """Passes frames on, each after ``work_s``; fails at the ``fail_at``-th message."""
 
     def __init__(
@@ -55,7 +55,7 @@ class Toy:
 class Bench:
     """One stage in a thread between a sender and a receiver of the test's own."""
 
-    def __init__(self, stage: Toy, sources: set[str], credits: int = 2) -> None:
+    def __init__(self, stage: ToyStage, sources: set[str], credits: int = 2) -> None:
         self.context = zmq.Context()
         self.board = Switchboard(self.context, ["inproc://control"])
         self.source = Sender(self.context, "inproc://in")
@@ -92,7 +92,7 @@ class Bench:
         self.context.destroy(0)
 
 
-def run_to_end(stage: Toy, count: int = 10) -> tuple[Bench, list[Packet]]:
+def run_to_end(stage: ToyStage, count: int = 10) -> tuple[Bench, list[Packet]]:
     bench = Bench(stage, {"a", "b"}, credits=max(2, stage.batch_size))
     with taking(bench.sink, {"a", "b"}) as got:
         for seq in range(count):
@@ -104,7 +104,7 @@ def run_to_end(stage: Toy, count: int = 10) -> tuple[Bench, list[Packet]]:
 
 @pytest.mark.parametrize("batch_size", [1, 4])
 def test_everything_passes_in_order_with_stamps(batch_size: int) -> None:
-    stage = Toy(batch_size)
+    stage = ToyStage(batch_size)
     bench, got = run_to_end(stage)
     try:
         assert seqs(got, "a") == seqs(got, "b") == list(range(10))
@@ -123,8 +123,8 @@ def test_everything_passes_in_order_with_stamps(batch_size: int) -> None:
         bench.close()
 
 
-def test_a_batch_waits_its_window_for_another_source_and_no_longer_than_it_is_full() -> None:
-    stage = Toy(batch_size=2, window_s=3600)
+def test_batch_waits_for_other_sources_until_it_is_full() -> None:
+    stage = ToyStage(batch_size=2, window_s=3600)
     bench = Bench(stage, {"a", "b"})
 
     def push_and_wait(packet: Packet) -> None:
@@ -148,8 +148,8 @@ def test_a_batch_waits_its_window_for_another_source_and_no_longer_than_it_is_fu
         bench.close()
 
 
-def test_a_batch_that_does_not_fill_up_goes_on_after_its_window() -> None:
-    stage = Toy(batch_size=2, window_s=0.2)
+def test_incomplete_batch_is_processed_after_the_window() -> None:
+    stage = ToyStage(batch_size=2, window_s=0.2)
     bench = Bench(stage, {"a", "b"})
     try:
         with taking(bench.sink, {"a", "b"}) as got:
@@ -168,7 +168,7 @@ def test_a_batch_that_does_not_fill_up_goes_on_after_its_window() -> None:
 def test_failing_stage_ends_sources_downstream_drains_upstream_and_counts_the_loss(
     fail_at: int, batch_size: int
 ) -> None:
-    stage = Toy(batch_size, fail_at)
+    stage = ToyStage(batch_size, fail_at)
     bench, got = run_to_end(stage)
     try:
         last = bench.states[-1]
@@ -187,8 +187,8 @@ def test_failing_stage_ends_sources_downstream_drains_upstream_and_counts_the_lo
         bench.close()
 
 
-def test_stage_told_to_leave_leaves_although_nobody_takes_its_output() -> None:
-    stage = Toy()
+def test_abort_works_while_the_output_is_blocked() -> None:
+    stage = ToyStage()
     bench = Bench(stage, {"a"})
     try:
         bench.push(*(frame("a", seq) for seq in range(8)))  # the sink gives no credit back
@@ -205,8 +205,8 @@ def test_stage_told_to_leave_leaves_although_nobody_takes_its_output() -> None:
         bench.close()
 
 
-def test_time_to_spare_is_told_apart_from_work() -> None:
-    begin, stage = time.monotonic(), Toy(work_s=0.2)
+def test_idle_time_excludes_work() -> None:
+    begin, stage = time.monotonic(), ToyStage(work_s=0.2)
     bench = Bench(stage, {"a"})
 
     def until(condition: Callable[[StageState], object]) -> None:
@@ -229,8 +229,8 @@ def test_time_to_spare_is_told_apart_from_work() -> None:
         bench.close()
 
 
-def test_what_comes_twice_and_what_makes_no_sense_is_counted_and_told() -> None:
-    bench = Bench(Toy(), {"a"})
+def test_duplicates_and_invalid_messages_are_counted_and_reported() -> None:
+    bench = Bench(ToyStage(), {"a"})
     stranger = bench.context.socket(zmq.DEALER)
     try:
         with taking(bench.sink, {"a"}) as got:
