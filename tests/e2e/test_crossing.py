@@ -1,4 +1,4 @@
-"""The shipped weights and the default settings on eight dim targets that cross, seen from a shaking camera."""
+"""Shipped weights and default settings on eight dim crossing targets, seen by a shaking camera."""
 
 from __future__ import annotations
 

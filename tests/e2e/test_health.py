@@ -1,4 +1,4 @@
-"""What a run tells of itself while things happen to it: over its Unix socket, over TCP, and on the command line."""
+"""The status of a run under failures: over its Unix socket, over TCP and on the command line."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FLOOD = "test://crossing?width=96&height=64&frames=20000&fps=900&live=1"
 
 
 class StatusPoller:
-    """The status of a run, asked for again and again."""
+    """Polls the status of a run."""
 
     def __init__(self, runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
@@ -51,7 +51,7 @@ class StatusPoller:
 
 
 def tell(*words: str, runtime: Path, temporary: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """What ``tools.status`` says; runs of others in the machine's temporary folder do not count."""
+    """Run ``tools.status``; other runs in the temporary folder of the machine are excluded."""
     return subprocess.run(
         [sys.executable, "-m", "tools.status", *words],
         capture_output=True, text=True, cwd=ROOT, timeout=60, check=False,
@@ -79,7 +79,7 @@ def test_status_follows_the_events_of_a_run(runtime: Path, monkeypatch: pytest.M
         assert seen.stages["detect"].rss_bytes
         assert seen.stages["detect"].pid == worker_of(run.pid, "detect")
 
-        # What the sinks report of frames comes a beat after their count.
+        # The report of the sinks on frames arrives one heartbeat after their count.
         asked.until(lambda s: all(source.ego_ok for source in s.sources.values()))
         seen = asked.until(lambda s: sum(s.sources["crossing"].dropped.values()) > 0)
         for source in seen.sources.values():
@@ -130,7 +130,7 @@ def test_camera_starts_only_when_the_stages_are_ready(runtime: Path, monkeypatch
 
 
 def test_silent_source_makes_the_run_degraded_and_is_named(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket() as held:  # a port that takes connections and says nothing
+    with socket.socket() as held:  # a port that accepts connections and sends nothing
         held.bind(("127.0.0.1", 0))
         held.listen()
         with socket.socket() as probe:
@@ -157,7 +157,7 @@ def test_stage_that_cannot_keep_up_is_slow_until_it_can(runtime: Path, monkeypat
     calm = "test://demo?width=64&height=64&frames=20000&fps=2&live=1"
     flood = "test://crossing?width=96&height=64&fps=900&live=1&loop=1"
     asked = StatusPoller(runtime, monkeypatch)
-    slow = ("--set", "detect.weights=mshnet", "--set", "detect.backend=torch")  # much slower than what feeds it
+    slow = ("--set", "detect.weights=mshnet", "--set", "detect.backend=torch")  # much slower than its input
     run = start(calm, flood, *FAST, *slow, "--set", "supervisor.slow_s=3", runtime=runtime)
     try:
         seen = asked.until(lambda s: s.stages["detect"].slow)
@@ -193,7 +193,7 @@ def test_hanging_thread_is_reported(runtime: Path, monkeypatch: pytest.MonkeyPat
     asked = StatusPoller(runtime, monkeypatch)
     run = start(LONG, *FAST, "--set", "supervisor.stuck_s.detect=0.01", runtime=runtime)  # every frame takes longer
     try:
-        # Frames that wait for as long are told of as well, when a word has just come.
+        # If a heartbeat has just arrived, the frames that wait for as long are reported instead.
         seen = asked.until(lambda s: "stage detect is stuck: no heartbeat for 0.01 s" in s.troubles)
         assert (seen.stages["detect"].state, seen.state) == ("stuck", "degraded")
         asked.until(lambda s: s.stages["detect"].state == "running")
@@ -213,7 +213,7 @@ def test_blocked_supervisor_is_not_healthy(runtime: Path, monkeypatch: pytest.Mo
         os.close(full)
         victim = worker_of(run.pid, "track")
         assert victim is not None
-        os.kill(victim, signal.SIGKILL)  # it wants to tell of that, and waits for whoever reads
+        os.kill(victim, signal.SIGKILL)  # the supervisor prints a warning and blocks on its reader
         deaf = (503, b"the supervisor does not answer\n")
         wait_until(lambda: client.ask(asked.door(), "/healthz") == deaf, 60)
         assert client.ask(asked.door(), "/readyz") == deaf
@@ -251,7 +251,7 @@ def test_absence_of_runs_is_reported_in_one_line(runtime: Path) -> None:
 
 
 def refusing(folder: Path) -> Path:
-    """A folder of a run in which a socket lies that nobody listens at."""
+    """The folder of a run with a socket on which no process listens."""
     folder.mkdir()
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(folder / run_folder.STATUS))

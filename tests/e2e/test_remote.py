@@ -1,4 +1,4 @@
-"""A camera on another machine, through the whole graph: real server, real keys, real run."""
+"""A remote camera through the whole pipeline, with a real server and real keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run from the command line to the files: schema, accounts, and exactness whatever the placement."""
+"""A run from the command line to the files: schema, accounts, and the same results for every placement."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_tracks_do_not_depend_on_placement_or_other_sources(tmp_path: Path, runt
 
 
 def test_tracks_are_identical_when_pictures_lie_in_shared_memory(tmp_path: Path, runtime: Path) -> None:
-    large = "test://demo?width=512&height=256&frames=12"  # 16 bit, so just large enough
+    large = "test://demo?width=512&height=256&frames=12"  # 16 bit: just large enough
     files = []
     for name, placement in (("threads", []), ("processes", PROCESSES)):
         args = [large, *FAST, "--set=detect.weights=edge", *placement, "--out", str(tmp_path / name)]
@@ -118,7 +118,7 @@ def test_rendered_16_bit_folder_gives_the_tracks_of_the_scene_itself(tmp_path: P
 
 @pytest.mark.parametrize("policy", ["latest", "bounded"])
 def test_lossy_policies_count_every_dropped_frame(tmp_path: Path, runtime: Path, policy: str) -> None:
-    scene = "test://demo?width=160&height=128&frames=300&fps=900"  # played faster than anybody can look at it
+    scene = "test://demo?width=160&height=128&frames=300&fps=900"  # played faster than it can be processed
     args = ["--policy", policy, "--set", "queue.staleness_s=0.05", *FAST, "--out", str(tmp_path)]
     done = run_program(scene, *args, runtime=runtime)
     assert done.returncode == 0, done.stderr
@@ -142,8 +142,8 @@ def test_recording_under_a_lossy_policy_is_played_like_a_camera(tmp_path: Path, 
     done = run_program(str(folder), *args, runtime=runtime)
     assert done.returncode == 0, done.stderr
     frames = [line["frame"] for line in lines(tmp_path / "out" / "cam" / "tracks.jsonl")]
-    assert (frames[0], frames[-1]) == (0, 7), "it begins when it can be looked at"
-    assert len(frames) >= 4, "half a second for each"
+    assert (frames[0], frames[-1]) == (0, 7), "it starts when the stages are ready"
+    assert len(frames) >= 4, "half a second per frame"
     assert record(tmp_path / "out")["config"]["queue"]["policy"] == "latest"
 
 

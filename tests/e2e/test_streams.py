@@ -1,4 +1,4 @@
-"""Standard streams that cannot be written to: they neither end a run nor change what it says of itself."""
+"""Standard streams that cannot be written to neither end a run nor change its exit code and record."""
 
 from __future__ import annotations
 

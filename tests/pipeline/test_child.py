@@ -1,4 +1,4 @@
-"""A stage in a process of its own, from outside: whose SIGTERM it hears, and what is left when it is gone."""
+"""A stage in a child process: whose SIGTERM it obeys, and that nothing is left after its end."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ADDRESS = "test://demo?width=64&height=64&frames=50"
 
 
 class Bench:
-    """A capture in a process of its own, and the end of its line."""
+    """A capture stage in a process of its own, and the supervisor's end of its control link."""
 
     def __init__(self, folder: Path) -> None:
         self.context = zmq.Context()
@@ -44,7 +44,7 @@ class Bench:
         wait_until(condition, 60, lambda: self.heard.extend(self.board.hear(0.05)))
 
     def until_frames_wait(self) -> None:
-        """Its first frames wait for somebody to take them."""
+        """Wait until the first frames wait for a receiver."""
         self.until(lambda: self.heard and self.heard[-1].queues["a"].in_flight)
 
     def close(self) -> None:
@@ -77,10 +77,10 @@ def test_only_the_supervisor_can_terminate_a_stage(bench: Bench) -> None:
 
     row = Journal(bench.journal, ["a"]).row("a")
     waiting = Ledger(row).account()
-    assert waiting.lost == {CLOSED: waiting.entered}, "it has closed its queue"
+    assert waiting.lost == {CLOSED: waiting.entered}, "the stage has closed its queue"
     ledger = Ledger(row)
     resume(ledger, open_source(ADDRESS, Config().capture), Policy.LOSSLESS)
-    assert ledger.account().in_flight == waiting.entered, "and nothing is lost by that"
+    assert ledger.account().in_flight == waiting.entered, "which loses nothing"
     assert ledger.account().lost == {}
 
 
@@ -90,7 +90,7 @@ def test_kill_ends_a_stopped_stage_and_its_process_group(bench: Bench) -> None:
     os.kill(bench.child.pid, signal.SIGSTOP)
     bench.child.terminate()
     bench.child.join(0.5)
-    assert bench.child.running, "it cannot hear"
+    assert bench.child.running, "a stopped process does not handle SIGTERM"
     bench.child.kill()
     bench.child.join(60)
     assert bench.child.how == "killed by SIGKILL"

@@ -1,4 +1,4 @@
-"""The configuration: one schema, refused with the path of what is wrong."""
+"""The configuration: defaults, precedence, and errors that name the path of the invalid setting."""
 
 from __future__ import annotations
 

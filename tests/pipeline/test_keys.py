@@ -1,4 +1,4 @@
-"""Key files: for their user alone, never overwritten, refused when others could have touched them."""
+"""Key files: accessible to their user only, never overwritten, refused if other users could have changed them."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_no_client_is_trusted_by_default(folder: Path) -> None:
 
 
 def test_secured_server_without_authenticator_admits_no_client(folder: Path, tmp_path: Path) -> None:
-    """Should the doorkeeper ever be missing, the door is shut, not open."""
+    """Without its authenticator, a server must refuse all clients instead of admitting all."""
     keys.create(tmp_path / "viewer", "viewer")
     with zmq.Context() as context:
         server, client = context.socket(zmq.ROUTER), context.socket(zmq.DEALER)

@@ -1,4 +1,4 @@
-"""Every socket that others can reach has a limit, shown by raw ZMTP."""
+"""Every socket limits the size of messages, tested by speaking raw ZMTP to it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def take_bytes(peer: socket.socket, count: int) -> bytes:
 
 
 def zmtp_handshake(peer: socket.socket, kind: bytes) -> None:
-    """Speak ZMTP 3.0 (RFC 23) up to the first message: greeting, then READY of the NULL mechanism."""
+    """Do the handshake of ZMTP 3.0 (RFC 23): greeting, then READY of the NULL mechanism."""
     peer.settimeout(10)
     peer.sendall(b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32))
     assert b"NULL" in take_bytes(peer, 64)
@@ -49,7 +49,7 @@ def zmtp_handshake(peer: socket.socket, kind: bytes) -> None:
 
 
 def disconnects(peer: socket.socket) -> bool:
-    """Whether the other side ends the connection; a time-out if not."""
+    """Return True once the peer closes the connection; time out if it does not."""
     with contextlib.suppress(ConnectionResetError):
         while peer.recv(65536):
             pass
@@ -81,7 +81,7 @@ def test_queue_disconnects_a_peer_over_the_limit_and_keeps_working(
     with open_connection(sender.endpoint) as peer:
         zmtp_handshake(peer, b"DEALER")
         peer.sendall(LONG_FRAME + MAX_CONTROL_BYTES.to_bytes(8, "big") + bytes(MAX_CONTROL_BYTES))
-        pump_until(sender, lambda: sender.rejected == 1)  # as long as may be: nonsense, but read
+        pump_until(sender, lambda: sender.rejected == 1)  # exactly at the limit: invalid, but read
         peer.sendall(LONG_FRAME + too_much)
         assert disconnects(peer)
     sender.pump(0.1)
@@ -110,7 +110,7 @@ def test_switchboard_disconnects_a_peer_over_the_limit_and_keeps_working(context
 
 
 def test_receiver_reads_no_more_than_the_limit(context: zmq.Context, monkeypatch: pytest.MonkeyPatch) -> None:
-    limit = 1 << 20  # what is over the real one takes too long
+    limit = 1 << 20  # messages above the real limit would take too long
     monkeypatch.setattr(pipeline.receiver, "MAX_PICTURE_BYTES", 1)
     monkeypatch.setattr(pipeline.receiver, "MAX_HEADER_BYTES", limit)
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -119,9 +119,9 @@ def test_receiver_reads_no_more_than_the_limit(context: zmq.Context, monkeypatch
         with peer:
             zmtp_handshake(peer, b"ROUTER")
             peer.sendall(LONG_FRAME + limit.to_bytes(8, "big") + bytes(limit))
-            with pytest.raises(WireError, match="message of 1 parts"):  # as long as may be: nonsense, but read
+            with pytest.raises(WireError, match="message of 1 parts"):  # at the limit: invalid, but read
                 receiver.receive(10)
-            with contextlib.suppress(OSError):  # hung up on in the middle
+            with contextlib.suppress(OSError):  # the connection is closed while sending
                 peer.sendall(LONG_FRAME + (limit + 1).to_bytes(8, "big") + bytes(limit + 1))
             assert disconnects(peer)
         assert receiver.receive(0.1) is None

@@ -29,5 +29,5 @@ def faults(how):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other C libraries have no such choice")
 def test_freed_memory_is_reused_by_the_next_frame():
-    """Four arrays of 4 MiB a frame: 1,024 pages each, or a few huge ones."""
+    """Each frame allocates four arrays of 4 MiB: 1,024 pages each, or a few huge pages."""
     assert faults("keep") <= faults("leave") / 10

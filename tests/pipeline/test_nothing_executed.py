@@ -1,4 +1,4 @@
-"""Nothing that is read is executed: what every module that can be reached imports and calls."""
+"""Data is never executed: checks the imports and calls of every reachable module."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OWN = ("pipeline", "nets", "training", "tools", "run_stream")
 
 
 def imports(tree: ast.AST, package: str) -> Iterator[str]:
-    """Full names of all that a module imports, wherever in it."""
+    """Yield the full names of everything that a module imports anywhere."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -34,7 +34,7 @@ def imports(tree: ast.AST, package: str) -> Iterator[str]:
 
 
 def unsafe_names(tree: ast.AST, package: str = "") -> list[str]:
-    """What in a module could execute what it reads."""
+    """Return the imports and calls of a module that could execute data."""
     names = list(imports(tree, package))
     found = [name for name in names if name.split(".")[0] in EXECUTES or name in CALLS]
     for node in ast.walk(tree):
@@ -51,7 +51,7 @@ def file_of(module: str) -> Path | None:
 
 
 def reachable() -> dict[str, Path]:
-    """Every module of pipeline, nets and run_stream.py, and all of this project that they import in turn."""
+    """Return the modules of pipeline, nets and run_stream.py and all modules of this project that they import."""
     starts = [p for part in ("pipeline", "nets") for p in (ROOT / part).rglob("*.py")] + [ROOT / "run_stream.py"]
     todo = [".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for p in starts]
     seen: dict[str, Path] = {}

@@ -1,4 +1,4 @@
-"""Rates over a sliding window, what they are compared with, and which stage is called slow."""
+"""Rates over a sliding window, expected rates, and the stage that is reported as slow."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_meter_measures_the_mean_rate_over_its_window() -> None:
     for i in range(50):
         clock.now += STEP_S
         meter.read(6 + i)
-    assert meter.rate == pytest.approx(5, rel=0.05), "half of the window at 10 a second"
+    assert meter.rate == pytest.approx(5, rel=0.05), "half of the window at 10 per second"
     for i in range(100):
         clock.now += STEP_S
         meter.read(56 + i)
@@ -52,11 +52,11 @@ def test_meter_restarts_when_the_count_falls() -> None:
 
 
 class StageChain:
-    """A chain of stages under watch, each of which does so many frames of every source in a second.
+    """A chain of simulated stages with given frame rates, and their watchdogs.
 
     Args:
-        addresses: of the sources.
-        table: what is expected.
+        addresses: addresses of the sources.
+        table: settings of the supervisor.
     """
 
     def __init__(self, *addresses: str, **table: object) -> None:
@@ -70,13 +70,13 @@ class StageChain:
         self.paces = PaceMonitor(config, [id_ for id_, address in sources if address == CAMERA], self.clock)
 
     def advance(self, seconds: float, came: dict[str, float], idle: dict[str, float], done: dict[str, float]) -> None:
-        """Let time pass.
+        """Advance the time.
 
         Args:
-            seconds: how many.
-            came: frames/s by source.
-            idle: share by stage.
-            done: frames/s of every stage but captures, by source.
+            seconds: number of seconds.
+            came: frames/s captured, by source.
+            idle: idle fraction, by stage.
+            done: frames/s processed by every stage except captures, by source.
         """
         for _ in range(round(seconds / STEP_S)):
             self.clock.now += STEP_S
@@ -115,7 +115,7 @@ def test_least_idle_stage_is_slow_while_the_camera_is_faster() -> None:
     line.advance(5, {"s0": 25}, BUSY | {"detect": 0.5, "track": 0.1}, {"s0": 10})
     assert line.slow == ["track"]
     line.advance(5, {"s0": 10}, BUSY, {"s0": 10})
-    assert line.slow == [], "the camera gives what is done"
+    assert line.slow == [], "the camera is no faster than the stages"
     assert line.paces.now["capture.s0"].expected is None
     assert line.paces.now["capture.s0"].rate == pytest.approx(10, rel=0.1)
 
@@ -150,7 +150,7 @@ def test_expected_rate_can_be_configured() -> None:
     line = StageChain(CAMERA, rate=Rates(capture=25, detect=4))
     line.advance(8, {"s0": 10}, BUSY, {"s0": 10})
     assert line.paces.now["detect"].expected == 4
-    assert line.slow == ["capture.s0"], "a camera that gives less than it should"
+    assert line.slow == ["capture.s0"], "a camera below its expected rate"
 
 
 def test_zero_slow_share_disables_the_check() -> None:

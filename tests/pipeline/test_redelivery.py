@@ -1,4 +1,4 @@
-"""Queues whose ends die: lossless frames come again, once, and those nobody can vouch for are counted."""
+"""Queues whose ends die: lossless frames are redelivered once, and frames that may be lost are counted."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_end_of_a_source_is_always_redelivered(context: zmq.Context, way: Way) -
 
 
 def rebind(context: zmq.Context, way: Way) -> Sender:
-    """ZeroMQ lets go of an address a moment after the socket is closed; a process that dies does so at once."""
+    """Retry to bind: ZeroMQ releases an address shortly after the socket is closed, unlike a process that dies."""
     deadline = time.monotonic() + 20
     while True:
         try:
@@ -157,7 +157,7 @@ def test_receiver_reconnects_to_a_new_sender_and_ignores_duplicates(context: zmq
     pump_until(first, lambda: first.account("a").delivered == 1)
     first.close()
 
-    second = rebind(context, way._replace(endpoint=address))  # knows of frame 0 only that it is done
+    second = rebind(context, way._replace(endpoint=address))  # starts at frame 1, since frame 0 is done
     for seq in range(1, 6):
         second.offer(frame("a", seq))
     fresh = []
@@ -170,7 +170,7 @@ def test_receiver_reconnects_to_a_new_sender_and_ignores_duplicates(context: zmq
 
     wait_until(advance)
     assert fresh[0].message.header.seq == 3
-    assert second.account("a").delivered == 0, "what is in hand is not done"
+    assert second.account("a").delivered == 0, "received is not done"
     for packet in (*held[1:], *fresh):
         receiver.done(packet)
     with taking(receiver, {"a"}) as got:
@@ -229,7 +229,7 @@ def test_credit_is_returned_before_a_message_is_done(context: zmq.Context) -> No
     assert sender.account("a").in_flight == 3
     receiver.done(held[0])
     pump_until(sender, lambda: sender.account("a").delivered == 1)
-    for _ in range(MAX_CRASHES):  # it was not they that killed the receivers
+    for _ in range(MAX_CRASHES):  # processed messages are not the cause of the deaths
         receiver.close()
         pump_until(sender, lambda: sender.waiting() == 2)
         receiver = Receiver(context, "inproc://c", SESSION, credits=1)
@@ -246,7 +246,7 @@ def test_credit_is_returned_before_a_message_is_done(context: zmq.Context) -> No
 
 
 def test_account_survives_a_killed_sender(tmp_path: Path) -> None:
-    """Counts in a journal are exact to the frame, whenever the process is killed."""
+    """The counts in a journal are exact to the frame whenever the process is killed."""
     from pipeline.accounting import Ledger
     from pipeline.journal import Journal
 

@@ -1,4 +1,4 @@
-"""What a run says of itself: nothing secret, and an account that can be checked by hand."""
+"""The record and the summary table of a run: no secrets, and accounts that add up."""
 
 from __future__ import annotations
 

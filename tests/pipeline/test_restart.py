@@ -1,4 +1,4 @@
-"""The table of restarts: budget, back-off, and what the watch over one stage makes of silence, leaving and death."""
+"""Restart budget and back-off, and how the watchdog of a stage handles silence, exits and deaths."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_silent_stage_is_killed_with_a_longer_limit_during_start() -> None:
 
 
 def leave(word: str) -> Watchdog:
-    """A stage that was stuck, speaks again when it has been asked to leave, and is gone."""
+    """A stage that was stuck, sends a last state after it was asked to exit, and exits."""
     clock, child = Clock(), Child()
     watch = begin(clock, child)
     watch.hear(StageState(stage="track", state="running"))
@@ -142,9 +142,9 @@ def test_stage_that_exits_because_the_run_ends_has_not_died() -> None:
     watch.hear(StageState(stage="track", state="aborted"))
     assert watch.final
     watch.terminate()
-    assert child.said == ["terminate"], "nobody is there to be asked"
+    assert child.said == ["terminate"], "the stage has already ended"
     watch.clear(clock.now)
-    assert child.said == ["terminate", "kill"], "it does not go"
+    assert child.said == ["terminate", "kill"], "it does not exit"
 
 
 def test_extending_deadlines_moves_the_kill_deadline() -> None:
@@ -180,7 +180,7 @@ def test_stage_with_heartbeat_but_without_progress_is_killed() -> None:
         return child.said
 
     assert seconds(50, waiting=0) == [], "nothing to do"
-    assert seconds(50, held_up=True) == [], "its own frames wait further down"
+    assert seconds(50, held_up=True) == [], "its output waits downstream"
     assert seconds(9) == [], "not long enough"
     assert seconds(9, done=8) == [], "one done"
     assert seconds(3, done=8) == ["terminate"]
@@ -191,7 +191,7 @@ def test_stage_with_heartbeat_but_without_progress_is_killed() -> None:
     assert watch.schedule_restart("")
     child = Child()
     watch.start(lambda plan: child)
-    assert seconds(5) == [], "time begins anew"
+    assert seconds(5) == [], "the time starts again"
 
 
 def test_hanging_thread_is_detected_but_not_restarted() -> None:
@@ -202,7 +202,7 @@ def test_hanging_thread_is_detected_but_not_restarted() -> None:
     assert (child.said, watch.stuck) == ([], "no heartbeat for 100 s")
     watch.hear(StageState(stage="track", state="running"))
     watch.look()
-    assert watch.stuck == "", "it goes on"
+    assert watch.stuck == "", "it works again"
     assert not watch.schedule_restart("thread ended")
 
 

@@ -1,4 +1,4 @@
-"""Folders: what a run writes stays in its own, and what is private is nobody else's."""
+"""Folders: a run writes to its output folder only, and its private folder is protected from other users."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_ids_cannot_leave_the_output_folder(addresses: list[str]) -> None:
 
 @pytest.mark.parametrize("source", ["..", "../x", "a/b", ".", "", "/etc/x", "a/../../x"])
 def test_sinks_refuse_sources_outside_the_output_folder(tmp_path: Path, source: str) -> None:
-    """A message made in this process is not checked by the wire."""
+    """A message created in this process has not been checked by ``wire.decode``."""
     out = tmp_path / "deep" / "out"
     stage = SinkStage(SinkConfig(), out)
     stage.open()
@@ -92,7 +92,7 @@ def test_lock_and_not_process_id_shows_that_a_folder_is_in_use(tmp_path: Path, m
 
 def test_failed_start_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    with pytest.raises(FileNotFoundError):  # an id that can be no part of a file's name
+    with pytest.raises(FileNotFoundError):  # the id is not a valid file name
         Supervisor(Config(), [("no/such", "test://demo")], None)
     assert list(tmp_path.iterdir()) == []
 

@@ -1,4 +1,4 @@
-"""Reading, overriding and checking settings, apart from any schema of the project."""
+"""Reading, overriding and checking settings, independent of the schemas of the project."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_setting_is_applied_to_a_copy(tree: dict[str, Any], setting: str, change
 
 
 def test_setting_below_a_shared_node_changes_one_place_only() -> None:
-    shared = {"x": 1}  # as a YAML alias gives
+    shared = {"x": 1}  # as created by a YAML alias
     assert with_setting({"a": shared, "b": shared}, "a.x=2") == {"a": {"x": 2}, "b": {"x": 1}}
 
 

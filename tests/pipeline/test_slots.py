@@ -1,4 +1,4 @@
-"""Pictures through shared memory: what arrives is what was sent, and nothing that is said of memory is believed."""
+"""Pictures through shared memory: they arrive unchanged, and invalid offers and positions are refused."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def check(got: list[Packet], count: int) -> None:
 
 
 def carry(sender: Sender, receiver: Receiver, packets: list[Packet]) -> list[Packet]:
-    """What arrives of some frames of source a, one after the other, up to its end."""
+    """Send frames of source a one after the other, then its end; return what arrives."""
     with taking(receiver, {"a"}) as got:
         for packet in packets:
             sender.offer(packet)
@@ -70,7 +70,7 @@ def carry(sender: Sender, receiver: Receiver, packets: list[Packet]) -> list[Pac
 def test_large_pictures_use_slots_and_stay_intact(queue: tuple[Sender, Receiver]) -> None:
     sender, receiver = queue
     packets = [large(seq) for seq in range(40)]
-    check(carry(sender, receiver, packets), 40)  # all kept to the end, long after their slots were used again
+    check(carry(sender, receiver, packets), 40)  # all are kept to the end, although their slots are reused
     assert sender._slot_pool.placed >= 30
     assert receiver.duplicates == 0
 
@@ -137,7 +137,7 @@ def test_nothing_is_left_open(context: zmq.Context, tmp_path: Path) -> None:
                 sender.offer(large(seq, source=source))
                 sender.pump(0.02)
             finish(sender, {source})
-        assert blocks() == 5  # the sender's descriptor, and at each end a map with its own
+        assert blocks() == 5  # the descriptor of the sender, and a mapping with a descriptor at each end
         receiver.close()
     sender.close()
     assert blocks() == 0
@@ -160,7 +160,7 @@ def test_pictures_use_the_socket_without_shared_memory(
 def test_receiver_that_cannot_map_gets_pictures_through_the_socket(
     queue: tuple[Sender, Receiver], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(slots.os, "getpid", lambda: 2**31 - 1)  # nobody has it open there
+    monkeypatch.setattr(slots.os, "getpid", lambda: 2**31 - 1)  # a process that does not exist
     sender, receiver = queue
     check(carry(sender, receiver, [large(seq) for seq in range(8)]), 8)
     assert sender._slot_pool.placed == 0
@@ -171,12 +171,12 @@ def test_slot_is_reused_only_after_its_message_was_confirmed() -> None:
     window = Window(told.append)
     slot_pool.serve(2)
     first = slot_pool.put(("a", 0), encode(large(0)))
-    assert len(first) == 4  # the picture itself, and an offer
+    assert len(first) == 4  # the picture itself and an offer
     window.take(first)
     slot_pool.mapped(told[0])
     one, two = (slot_pool.put(("a", seq), encode(large(seq))) for seq in (1, 2))
     assert [memoryview(parts[2]).nbytes for parts in (one, two)] == [0, 0]
-    assert slot_pool.put(("a", 1), encode(large(1))) == one  # asked again, the same slot
+    assert slot_pool.put(("a", 1), encode(large(1))) == one  # the same message gets the same slot
     three = slot_pool.put(("a", 3), encode(large(3)))
     assert len(three) == 3, "no slot is free: through the socket"
     assert np.frombuffer(window.take(one)[2], np.uint16).max() == 1
@@ -191,7 +191,7 @@ def test_slot_is_reused_only_after_its_message_was_confirmed() -> None:
 
 @pytest.fixture
 def window() -> Iterator[Window]:
-    """One that has mapped a block of one slot."""
+    """A window that has mapped a block with one slot."""
     slot_pool, told = SlotPool(local=True), []
     opened = Window(told.append)
     slot_pool.serve(1)

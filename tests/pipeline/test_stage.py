@@ -1,4 +1,4 @@
-"""The stage loop: between real queues, in threads, with stages that work, batch, fail and are told to leave."""
+"""The stage loop between real queues, in threads, with stages that work, batch, fail and are aborted."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.pipeline.queue_ends import frame, seqs, taking
 
 
 class ToyStage:
-    """Passes frames on, each after ``work_s``; fails at the ``fail_at``-th message."""
+    """Stage that passes every frame on after ``work_s`` and fails at the ``fail_at``-th message."""
 
     def __init__(
         self, batch_size: int = 1, fail_at: int | None = None, work_s: float = 0.0, window_s: float = 0.0
@@ -53,7 +53,7 @@ class ToyStage:
 
 
 class Bench:
-    """One stage in a thread between a sender and a receiver of the test's own."""
+    """One stage in a thread, between a sender and a receiver of the test."""
 
     def __init__(self, stage: ToyStage, sources: set[str], credits: int = 2) -> None:
         self.context = zmq.Context()
@@ -134,12 +134,12 @@ def test_batch_waits_for_other_sources_until_it_is_full() -> None:
     try:
         with taking(bench.sink, {"a", "b"}) as got:
             push_and_wait(frame("a", 0))
-            push_and_wait(frame("b", 0))  # later: the first one waits
+            push_and_wait(frame("b", 0))  # arrives later: the first one waits for it
             for seq in (1, 2):
                 push_and_wait(frame("a", seq))  # full without the other source
             push_and_wait(end("b"))
             push_and_wait(frame("a", 3))
-            push_and_wait(end("a"))  # the only source left: nobody to wait for
+            push_and_wait(end("a"))  # the only source left, so there is nothing to wait for
             bench.drain()
         assert stage.batches == [2, 2, 2, 1]
         assert seqs(got, "a") == [0, 1, 2, 3]
@@ -179,7 +179,7 @@ def test_failing_stage_ends_sources_downstream_drains_upstream_and_counts_the_lo
         for source in "ab":
             passed = len(seqs(got, source))
             lost = sum(last.lost.get(source, {}).values())
-            assert passed + lost == 10, "every frame taken in went on or is counted as lost"
+            assert passed + lost == 10, "every received frame is passed on or counted as lost"
             assert bench.source.account(source).delivered == 10
         assert len(seqs(got, "a")) + len(seqs(got, "b")) == min(fail_at - 1, 20)
         assert stage.closed == 1
@@ -191,7 +191,7 @@ def test_abort_works_while_the_output_is_blocked() -> None:
     stage = ToyStage()
     bench = Bench(stage, {"a"})
     try:
-        bench.push(*(frame("a", seq) for seq in range(8)))  # the sink gives no credit back
+        bench.push(*(frame("a", seq) for seq in range(8)))  # the sink returns no credits
         wait_until(lambda: stage.calls >= 2, pause=lambda: bench.source.pump(0.02))
         bench.board.hear(0.1)
         bench.board.order("toy", Stop(gentle=False))
@@ -200,7 +200,7 @@ def test_abort_works_while_the_output_is_blocked() -> None:
         assert stage.closed == 1
         account = bench.source.account("a")
         assert account.closes
-        assert account.in_flight == 8, "nothing is done that nobody else has"
+        assert account.in_flight == 8, "no frame is done before the next stage has its result"
     finally:
         bench.close()
 
@@ -217,11 +217,11 @@ def test_idle_time_excludes_work() -> None:
         wait_until(lambda: bench.states and condition(bench.states[-1]), pause=pause)
 
     try:
-        until(lambda state: state.idle_s > 0.3)  # nothing has come
-        bench.push(*(frame("a", seq) for seq in range(8)))  # the sink gives no credit back
+        until(lambda state: state.idle_s > 0.3)  # no input
+        bench.push(*(frame("a", seq) for seq in range(8)))  # the sink returns no credits
         until(lambda state: state.queues.get("a") and state.queues["a"].entered == 3)
         before = bench.states[-1].idle_s
-        until(lambda state: state.idle_s > before + 0.3)  # the next stage does not take what there is
+        until(lambda state: state.idle_s > before + 0.3)  # the next stage accepts no output
         assert bench.states[-1].idle_s <= time.monotonic() - begin - 3 * 0.2, "work is not idle"
         bench.board.order("toy", Stop(gentle=False))
         bench.drain()

@@ -1,4 +1,4 @@
-"""The wire: what is sent arrives, and whatever else comes is refused with ``WireError`` alone."""
+"""Encoding and decoding: messages survive the round trip, and anything else raises ``WireError`` only."""
 
 from __future__ import annotations
 
