@@ -15,6 +15,7 @@ from pipeline.accounting import Account
 from pipeline.wire import WireError, decode_struct, encode_struct
 
 BEAT_S = 0.25
+"""Interval of the heartbeats of a stage in seconds."""
 MAX_STATE_BYTES = 1 << 24
 MAX_ORDER_BYTES = 1024
 State = Literal["starting", "running", "drained", "failed", "aborted"]

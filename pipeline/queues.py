@@ -40,8 +40,8 @@ from pipeline.slots import LEAST_BYTES, SlotPool
 from pipeline.wire import WireError, decode_struct, encode
 
 log = logging.getLogger(__name__)
-MAX_WAITING = 256
-MAX_CRASHES = 2
+MAX_WAITING = 256  # frames of one source under the bounded policy
+MAX_CRASHES = 2  # deaths of receivers after which a frame is given up
 _TRANSIT_SAMPLES = 5  # the transit time is the median over this many frames, robust against a single delay downstream
 MAX_CONTROL_BYTES = 1024
 

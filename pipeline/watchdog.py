@@ -13,6 +13,7 @@ from pipeline.graph import StagePlan
 from pipeline.restart import RestartBudget, SupervisorConfig
 
 EXIT_GRACE_S = 1.0
+"""Seconds after the exit of a stage during which its last state may still arrive."""
 LEFT = "aborted"
 FINAL = ("drained", "failed", LEFT)
 
