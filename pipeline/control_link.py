@@ -14,8 +14,7 @@ from msgspec import Meta, Struct
 from pipeline.accounting import Account
 from pipeline.wire import WireError, decode_struct, encode_struct
 
-BEAT_S = 0.25
-"""Interval of the heartbeats of a stage in seconds."""
+BEAT_S = 0.25  # interval of the heartbeats of a stage
 MAX_STATE_BYTES = 1 << 24
 MAX_ORDER_BYTES = 1024
 State = Literal["starting", "running", "drained", "failed", "aborted"]

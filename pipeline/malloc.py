@@ -6,8 +6,7 @@ import ctypes
 import sys
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-KEPT_BYTES = 512 << 20
-"""Freed memory that the C library keeps instead of returning it to the kernel."""
+KEPT_BYTES = 512 << 20  # freed memory that is not returned to the kernel
 LARGEST_BYTES = 32 << 20
 """Upper limit of glibc for ``M_MMAP_THRESHOLD``. Larger single arrays are still mapped and unmapped each time."""
 

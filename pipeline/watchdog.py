@@ -12,8 +12,7 @@ from pipeline.control_link import StageState
 from pipeline.graph import StagePlan
 from pipeline.restart import RestartBudget, SupervisorConfig
 
-EXIT_GRACE_S = 1.0
-"""Seconds after the exit of a stage during which its last state may still arrive."""
+EXIT_GRACE_S = 1.0  # after the exit of a stage, during which its last state may still arrive
 LEFT = "aborted"
 FINAL = ("drained", "failed", LEFT)
 
