@@ -29,7 +29,7 @@ from msgspec import Struct
 from tqdm import tqdm
 
 from pipeline import config as configuration
-from pipeline.account import total
+from pipeline.accounting import total
 from pipeline.arguments import count, positive
 from pipeline.errors import ConfigError, PipelineError, one_line
 from tools.trend import percentile, thirds

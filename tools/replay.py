@@ -23,7 +23,7 @@ from pipeline.detect.config import DetectConfig
 from pipeline.detect.masks import check_names
 from pipeline.detect.stage import DetectStage
 from pipeline.errors import BackendError, ConfigError
-from pipeline.heap import keep_freed_memory
+from pipeline.malloc import keep_freed_memory
 from pipeline.messages import Detected, Packet, Tracked
 from pipeline.preprocess.stage import PreprocessStage
 from pipeline.track.stage import TrackStage

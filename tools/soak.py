@@ -28,7 +28,7 @@ import psutil
 from msgspec import Struct
 from tqdm import tqdm
 
-from pipeline.account import total
+from pipeline.accounting import total
 from pipeline.arguments import positive
 from pipeline.capture.factory import is_live
 from pipeline.errors import ConfigError, PipelineError, one_line

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import msgspec
 
-from pipeline import private
-from pipeline.account import total
+from pipeline import run_folder
+from pipeline.accounting import total
 from pipeline.errors import SourceError
 from pipeline.health import client
 from pipeline.health.status import RunStatus, SourceStatus, StageStatus
@@ -32,9 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("where", nargs="?", metavar="HOST:PORT", help="where a run listens (health.port)")
     parser.add_argument("--json", action="store_true", help="everything, one JSON object a line and run")
     options = parser.parse_args(arguments)
-    doors: list[Path | str] = [options.where] if options.where else list(private.status_doors())
+    doors: list[Path | str] = [options.where] if options.where else list(run_folder.status_sockets())
     if not doors:
-        looked = " or ".join(map(str, private.places()))
+        looked = " or ".join(map(str, run_folder.places()))
         print(f"status: no run of this user on this machine, in {looked}", file=sys.stderr)
     answers, well = 0, True
     for door in doors:

@@ -16,7 +16,7 @@ import torch
 
 from pipeline.arguments import positive
 from pipeline.errors import INTERRUPTED, ConfigError, PipelineError
-from pipeline.heap import keep_freed_memory
+from pipeline.malloc import keep_freed_memory
 from training import checkpoint, config
 from training.distributed import join
 from training.trainer import STATE, Trainer

@@ -21,7 +21,7 @@ from pipeline.capture.source import Grab, Picture
 from pipeline.capture.tiff import count_pages
 from pipeline.capture.video_file import check_file
 from pipeline.errors import SourceError
-from pipeline.opencv import require
+from pipeline.opencv import require_opencv
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _STACKS = (".tif", ".tiff")
@@ -62,7 +62,7 @@ class ImageSequence:
         Raises:
             SourceError: there are none.
         """
-        require()
+        require_opencv()
         stacks = {path: _pages(path) for path in find_images(self.name)}
         self._images = (image for path, pages in stacks.items() for image in _read(path, pages))
         self.length = sum(stacks.values())

@@ -12,7 +12,7 @@ from pipeline.capture.config import CaptureConfig
 from pipeline.capture.picture import bits_in_use
 from pipeline.capture.source import Grab, Picture
 from pipeline.errors import SourceError
-from pipeline.opencv import require
+from pipeline.opencv import require_opencv
 
 log = logging.getLogger(__name__)
 _LENGTH_SLACK = 0.05
@@ -105,7 +105,7 @@ class LiveSource:
         Raises:
             SourceError: it cannot be made, or the attempt fails and ``give_up_s`` is over.
         """
-        require()
+        require_opencv()
         try:
             with self._lock:
                 if self._lost_at_first:

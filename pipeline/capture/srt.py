@@ -9,7 +9,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from pipeline import private
+from pipeline import run_folder
 from pipeline.capture.address import redact
 from pipeline.capture.config import CaptureConfig
 from pipeline.errors import SourceError
@@ -39,7 +39,7 @@ class SrtRelay:
         if program is None:
             raise SourceError(f"{name}: SRT needs the ffmpeg program: apt-get install ffmpeg")
         self._resources = ExitStack()
-        folder = self._resources.enter_context(private.folder())  # the next run sweeps it if this process is killed
+        folder = self._resources.enter_context(run_folder.folder())  # the next run sweeps it if this process is killed
         socket = folder / "stream"
         self.address = f"unix:{socket}"
         self._errors = self._resources.enter_context((folder / "errors").open("w+b"))

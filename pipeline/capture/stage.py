@@ -19,11 +19,11 @@ from collections import deque
 
 import zmq
 
-from pipeline.account import CRASH, FREE_SLOT, Ledger
+from pipeline.accounting import CRASH, FREE_SLOT, Ledger
 from pipeline.capture.source import Grab, Source
+from pipeline.control_link import Aborted, Link, StageState, State
 from pipeline.errors import PipelineError, one_line
 from pipeline.journal import SLOTS, Row
-from pipeline.link import Aborted, Link, StageState, State
 from pipeline.messages import EndOfSource, Packet
 from pipeline.queues import Policy, Sender
 from pipeline.wall_clock import utc
@@ -44,7 +44,7 @@ def resume(ledger: Ledger, source: Source, policy: Policy) -> None:
     """
     ledger.reopen()
     if policy is Policy.LOSSLESS and source.replays:
-        ledger.rewind()
+        ledger.expect_redelivery()
     else:
         ledger.lose(CRASH, ledger.account().in_flight)
 
@@ -182,7 +182,7 @@ class CaptureLoop:
                 self._begun = self._begun or utc(grab.wall_ns / 1e9 - grab.pts)
                 self._output.offer(grab.packet(self._session, self._id, self._captured))
                 self._captured += 1
-            self._attend()
+            self._service_connections()
             if self._link.stopping:
                 return
 
@@ -216,9 +216,9 @@ class CaptureLoop:
         self._output.offer(Packet(end))
         while not self._output.idle:
             self._poller.poll(POLL_MS)
-            self._attend()
+            self._service_connections()
 
-    def _attend(self) -> None:
+    def _service_connections(self) -> None:
         """Serve the lines that must not wait: orders, credits, permits to read, heartbeat."""
         self._link.listen()
         self._output.pump()

@@ -10,7 +10,7 @@ from pipeline.capture.config import CaptureConfig
 from pipeline.capture.ffmpeg import Decoder
 from pipeline.capture.source import Grab
 from pipeline.errors import SourceError
-from pipeline.opencv import require
+from pipeline.opencv import require_opencv
 
 _END_SLACK = 2.5
 """Frame times by which the last picture may end before the declared duration."""
@@ -50,7 +50,7 @@ class VideoFile:
         Raises:
             SourceError: missing, a folder, empty, or no video; one line that names the file.
         """
-        require()
+        require_opencv()
         check_file(self._path, self.name)
         decoder = Decoder(str(self._path.absolute()), self.name, self._config.bit_depth)
         if not decoder.opened:

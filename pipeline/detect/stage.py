@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.capture.source import Picture
+from pipeline.control_link import SourceReport
 from pipeline.cores import usable_cores
 from pipeline.detect.backends import Backend, Maps, select
 from pipeline.detect.components import GAP, Counts, find
@@ -16,7 +17,6 @@ from pipeline.detect.config import DetectConfig
 from pipeline.detect.masks import draw, polygons_of, uncovered
 from pipeline.detect.rim import Rim
 from pipeline.detect.tiling import stitch, tiles
-from pipeline.link import SourceReport
 from pipeline.messages import Detected, EndOfSource, FrameHeader, Packet, Prepared
 from pipeline.moving import fusion, handover
 

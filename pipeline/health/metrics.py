@@ -15,8 +15,8 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from pipeline import __version__
+from pipeline.control_link import LATENCY_BOUNDS_S
 from pipeline.health.status import RunStatus, SourceStatus, StageStatus
-from pipeline.link import LATENCY_BOUNDS_S
 
 STATES = ("starting", "running", "degraded", "draining")
 

@@ -9,10 +9,10 @@ import psutil
 from msgspec import Struct
 
 from pipeline.capture.address import redact
-from pipeline.link import Latency, LatencyBuckets, SourceReport
+from pipeline.control_link import Latency, LatencyBuckets, SourceReport
 from pipeline.pace import Pace
 from pipeline.supervisor import Supervisor
-from pipeline.watch import Watch
+from pipeline.watchdog import Watchdog
 
 RunState = Literal["starting", "running", "degraded", "draining"]
 
@@ -145,7 +145,7 @@ def observe(supervisor: Supervisor, now_ns: int, max_age_s: float) -> RunStatus:
     )
 
 
-def _stage(watch: Watch, watches: Mapping[str, Watch], pace: Pace) -> StageStatus:
+def _stage(watch: Watchdog, watches: Mapping[str, Watchdog], pace: Pace) -> StageStatus:
     said = watch.state
     state: str = "waiting" if said is None else said.state
     if watch.pid is None and not watch.final and (said is not None or watch.causes):
@@ -196,7 +196,7 @@ def _source(supervisor: Supervisor, id_: str, report: SourceReport, now_ns: int)
     )
 
 
-def _trouble(watch: Watch, stage: StageStatus) -> str:
+def _trouble(watch: Watchdog, stage: StageStatus) -> str:
     if stage.state == "dead" and stage.causes:
         return f"died ({stage.causes[-1]}) and is started again"
     if stage.state in ("dead", "failed"):

@@ -9,8 +9,8 @@ from msgspec import structs
 
 import nets
 from pipeline.capture.source import Picture
+from pipeline.control_link import SourceReport
 from pipeline.errors import BackendError
-from pipeline.link import SourceReport
 from pipeline.messages import EgoMotion, EndOfSource, Frame, Packet, Prepared, source_of
 from pipeline.moving import handover
 from pipeline.moving.config import MovingConfig

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from pipeline.control_link import SourceReport
 from pipeline.journal import SLOTS, Row
-from pipeline.link import SourceReport
 from pipeline.messages import CONFIRMED, TRACK_STATES, EndOfSource, Tracked
 from pipeline.sinks.latency import LatencyHistogram
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.link import LATENCY_BOUNDS_S, Latency, LatencyBuckets
+from pipeline.control_link import LATENCY_BOUNDS_S, Latency, LatencyBuckets
 
 _FIRST_NS = 1_000.0
 _RATIO = 1.02

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.capture.source import Picture
+from pipeline.control_link import SourceReport
 from pipeline.detect.masks import Polygon, polygons_of
 from pipeline.errors import ConfigError
 from pipeline.journal import Journal
-from pipeline.link import SourceReport
 from pipeline.messages import EndOfSource, Packet, Tracked, source_of
 from pipeline.sinks.book import Book
 from pipeline.sinks.config import SinkConfig

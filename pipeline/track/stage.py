@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import nets
+from pipeline.control_link import SourceReport
 from pipeline.errors import BackendError
 from pipeline.journal import Journal
-from pipeline.link import SourceReport
 from pipeline.messages import Detected, EgoMotion, EndOfSource, Packet, Tracked
 from pipeline.track.config import TrackConfig
 from pipeline.track.tracker import Tracker

@@ -64,7 +64,7 @@ def test_only_those_who_know_each_other_meet(read: Read, machines: Machines) -> 
     stranger = keys.fingerprint(keys.identity(machines.stranger).public)
     assert errors.splitlines() == [
         f"serve: a client with the unknown key {stranger} is refused",
-        "serve: client viewer is let in",
+        "serve: client viewer is admitted",
     ]
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import private
+from pipeline import run_folder
 from pipeline.capture.config import CaptureConfig
 from pipeline.capture.srt import SrtRelay
 from tests.capture.servers import ffmpeg_server, free_port, needs_srt
@@ -90,7 +90,7 @@ def test_what_a_killed_relay_leaves_is_swept_by_the_next_run(late, tmp_path_fact
         os.kill(int(capture.stdout.readline()), signal.SIGKILL)
         capture.kill()
     assert len(list(runtime.iterdir())) == 1
-    with private.folder() as own:
+    with run_folder.folder() as own:
         assert list(runtime.iterdir()) == [own]
 
 

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import zmq
 
-from pipeline.account import Ledger
+from pipeline.accounting import Ledger
 from pipeline.capture.source import Grab
 from pipeline.capture.stage import ORIGIN, READ_AHEAD, CaptureLoop, resume
+from pipeline.control_link import Link, StageState, Stop, Switchboard
 from pipeline.errors import SourceError
 from pipeline.journal import SLOTS
-from pipeline.link import Link, StageState, Stop, Switchboard
 from pipeline.messages import EndOfSource, Frame
 from pipeline.queues import Policy, Sender
 from pipeline.receiver import Receiver

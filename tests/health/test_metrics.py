@@ -9,9 +9,9 @@ import pytest
 from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
+from pipeline.control_link import LATENCY_BOUNDS_S, LatencyBuckets
 from pipeline.health.metrics import render
 from pipeline.health.status import RunStatus, SourceStatus, StageStatus
-from pipeline.link import LATENCY_BOUNDS_S, LatencyBuckets
 
 STAGE = StageStatus(
     where="process", pid=7, state="running", beat_age_s=0.1, restarts=0, causes=[], backlog=0, rate=None,

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.link import LATENCY_BOUNDS_S, Latency
+from pipeline.control_link import LATENCY_BOUNDS_S, Latency
 from pipeline.sinks.latency import LatencyHistogram
 
 

@@ -52,8 +52,8 @@ def test_settings_lie_over_the_file(recipe):
         ),
         ("run.seed", "expected key.path=value"),
         ("=3", "expected key.path=value"),
-        ("run.seed.x=3", "seed holds no keys"),
-        ("run.seed=[", "no valid YAML value"),
+        ("run.seed.x=3", "seed is not a section"),
+        ("run.seed=[", "not a valid YAML value"),
     ],
 )
 def test_wrong_settings_are_refused_with_their_path(recipe, setting, message):
@@ -68,7 +68,7 @@ def test_wrong_settings_are_refused_with_their_path(recipe, setting, message):
         ("data: {root: x}", r"tiny\.yaml: data: .*missing required field `sources`"),
         ("data: {sources: [{folder: a, weight: -1}]}", r"tiny\.yaml: data\.sources\[0\]\.weight: .*> 0"),
         ("- a\n- b\n", r"tiny\.yaml: expected keys and values"),
-        ("a: [", r"tiny\.yaml: no valid YAML"),
+        ("a: [", r"tiny\.yaml: not valid YAML"),
         ("", r"tiny\.yaml: expected keys and values"),
     ],
 )

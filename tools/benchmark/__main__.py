@@ -32,8 +32,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 from tqdm import tqdm
 
+from pipeline.argument_parser import RedactingParser
 from pipeline.errors import ConfigError, PipelineError, one_line
-from pipeline.usage import Parser
 from tools.benchmark import machine, network, pipeline, streams, tracker, training, transport
 from tools.benchmark.job import Context, Findings, Job, Part, reason
 from tools.benchmark.machine import Machine
@@ -178,7 +178,7 @@ def _run(job: Job) -> Findings:
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = Parser(prog="benchmark", description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    parser = RedactingParser(prog="benchmark", description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--quick", action="store_true", help="fewer sizes and repeats")
     parser.add_argument(
         "--only", type=_names, default=list(PARTS), metavar="PART,PART", help=f"of {', '.join(PARTS)} (default: all)"

@@ -15,12 +15,12 @@ from typing import NamedTuple
 import psutil
 import zmq
 
-from pipeline.account import total
+from pipeline.accounting import total
 from pipeline.child import Child, ThreadChild
 from pipeline.config import Config
+from pipeline.control_link import Link, SourceReport
 from pipeline.graph import StagePlan
 from pipeline.journal import Journal
-from pipeline.link import Link, SourceReport
 from pipeline.messages import Packet, Stamp, Tracked
 from pipeline.receiver import Receiver
 from pipeline.sinks.stage import SinkStage

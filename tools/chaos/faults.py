@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from pipeline.config import Config
-from pipeline.watch import LAST_WORD_S
+from pipeline.watchdog import EXIT_GRACE_S
 from tools.chaos import blows
 from tools.chaos.camera import FFMPEG
 from tools.chaos.checks import Expect
@@ -67,8 +67,8 @@ class Fault:
 
 
 def after_death(config: Config) -> float:
-    """A death is believed after ``LAST_WORD_S``, then comes the pause, then a start."""
-    return LAST_WORD_S + config.supervisor.backoff_max_s + config.supervisor.start_s
+    """A death is believed after ``EXIT_GRACE_S``, then comes the pause, then a start."""
+    return EXIT_GRACE_S + config.supervisor.backoff_max_s + config.supervisor.start_s
 
 
 def after_hang(config: Config) -> float:
@@ -109,17 +109,17 @@ FAULTS = (
         "freeze detect until its neighbours hang up", blows.freeze("detect", blows.LONG_FREEZE_S), within=after_freeze
     ),
     Fault(
-        "hang track", blows.hang("track"), restarted("track", named="(no word for 3 s, killed by SIGKILL)"),
+        "hang track", blows.hang("track"), restarted("track", named="(no heartbeat for 3 s, killed by SIGKILL)"),
         settings=("supervisor.stuck_s.track=3",), within=after_hang,
     ),
     Fault(
         "hang track in C code", blows.wedge("track"),
-        restarted("track", named="(no word for 3 s, killed by SIGKILL)"),
+        restarted("track", named="(no heartbeat for 3 s, killed by SIGKILL)"),
         settings=("supervisor.stuck_s.track=3",), within=after_hang, tool=Wedge,
     ),
     Fault(
         "hang sinks until they are asked to leave", blows.hang_until_asked("sinks"),
-        restarted("sinks", named="(no word for 3 s, killed by SIGTERM)"),
+        restarted("sinks", named="(no heartbeat for 3 s, killed by SIGTERM)"),
         settings=("supervisor.stuck_s.sinks=3", "supervisor.term_s=30"), within=after_thaw,
     ),
     Fault("kill supervisor", blows.kill_supervisor, Expect(-9, drained=None)),

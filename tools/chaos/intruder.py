@@ -11,9 +11,9 @@ from pathlib import Path
 import psutil
 import zmq
 
-from pipeline.link import StageState
+from pipeline.control_link import StageState
 from pipeline.messages import EndOfSource
-from pipeline.receiver import Credit, Done, Got, Leave
+from pipeline.receiver import Credit, Done, Leave, Received
 from pipeline.wire import MAGIC, MAX_PICTURE_BYTES, encode_struct
 
 REPEATS = 20
@@ -62,7 +62,7 @@ def _words(source: str) -> Iterator[list[bytes]]:
     yield [noise.randbytes(WORD_BYTES)]
     yield [noise.randbytes(WORD_BYTES) for _ in range(5)]
     for seq in range(SEEN):
-        for word in (Got(source, seq), Credit(source, seq), Done(source, seq)):
+        for word in (Received(source, seq), Credit(source, seq), Done(source, seq)):
             yield [encode_struct(word)]
             yield [encode_struct(word)[:-1]]
     yield [encode_struct(Leave())]

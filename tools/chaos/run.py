@@ -19,7 +19,7 @@ from pipeline.capture.factory import is_live, open_source
 from pipeline.errors import SourceError
 from pipeline.health import client
 from pipeline.health.status import RunStatus
-from pipeline.private import STATUS
+from pipeline.run_folder import STATUS
 from tools.chaos.camera import Camera
 from tools.chaos.evidence import Evidence, read_files, read_record
 from tools.chaos.wall_clock import WallClock

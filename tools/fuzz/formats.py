@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import yaml
 
-from pipeline.settings import NO_YAML, parse_yaml
+from pipeline.settings import YAML_ERRORS, parse_yaml
 from tools.fuzz import words
 from tools.fuzz.mutate import Mutation, mutate_bytes, mutate_parts, mutate_repaired, mutate_tree
 
@@ -22,7 +22,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 def _yaml(data: bytes) -> Any:
     try:
         return parse_yaml(data.decode())
-    except NO_YAML as error:
+    except YAML_ERRORS as error:
         raise ValueError from error
 
 

@@ -14,8 +14,8 @@ import torch
 from nets import manifest as weights_files
 from nets.normalisation import FrameZScore
 from nets.registry import build
-from pipeline.account import Account
-from pipeline.link import Latency, SourceReport, StageState, Stop
+from pipeline.accounting import Account
+from pipeline.control_link import Latency, SourceReport, StageState, Stop
 from pipeline.messages import (
     DETECTION_DTYPE,
     EXCEEDING_DTYPE,
@@ -33,8 +33,8 @@ from pipeline.messages import (
     Stamp,
     Tracked,
 )
-from pipeline.opencv import require
-from pipeline.receiver import Credit, Done, Got, Leave, Mapped, Ready
+from pipeline.opencv import require_opencv
+from pipeline.receiver import Credit, Done, Leave, Mapped, Ready, Received
 from pipeline.slots import Offer, Place
 from pipeline.wire import encode, encode_struct
 from tools.fuzz.mutate import join
@@ -44,7 +44,7 @@ SESSION = "fuzz"
 
 @cache
 def _temporary() -> tempfile.TemporaryDirectory[str]:
-    require()
+    require_opencv()
     cv2.setNumThreads(1)
     memory = Path("/dev/shm")  # noqa: S108 - where there is one, files cost nothing
     return tempfile.TemporaryDirectory(prefix="fuzz-", dir=memory if memory.is_dir() else None)
@@ -112,7 +112,7 @@ def control() -> list[bytes]:
     messages = [
         Ready(2),
         Mapped(1),
-        Got("a", 1),
+        Received("a", 1),
         Credit("a", 1),
         Done("a", 1),
         Leave(),
@@ -126,7 +126,7 @@ def control() -> list[bytes]:
 def queue() -> list[bytes]:
     """Talks of receivers with their sender."""
     talks = [
-        [Ready(2), Got("a", 0), Credit("a", 0), Done("a", 0), Got("a", 1), Done("a", 1), Leave()],
+        [Ready(2), Received("a", 0), Credit("a", 0), Done("a", 0), Received("a", 1), Done("a", 1), Leave()],
         [Ready(4), Done("a", 0), Done("a", 1), Done("a", 2), Done("a", -1)],
         [Ready(1), Ready(3), Mapped(1), Credit("a", 0), Done("b", 1), Done("a", 0)],
     ]

@@ -26,8 +26,8 @@ from pipeline.capture.factory import is_live
 from pipeline.capture.images import ImageSequence
 from pipeline.capture.scene.spec import SceneSpec
 from pipeline.capture.video_file import VideoFile
+from pipeline.control_link import StageState, Stop
 from pipeline.errors import ConfigError, SourceError
-from pipeline.link import StageState, Stop
 from pipeline.messages import (
     DETECTION_DTYPE,
     TRACK_DTYPE,
@@ -35,7 +35,7 @@ from pipeline.messages import (
     Packet,
 )
 from pipeline.queues import Sender
-from pipeline.receiver import Credit, Done, Got, Leave, Mapped, Ready
+from pipeline.receiver import Credit, Done, Leave, Mapped, Ready, Received
 from pipeline.slots import Window
 from pipeline.wire import WireError, decode, decode_struct, encode, encode_struct
 from tools.evaluate_video import read_labels
@@ -51,7 +51,7 @@ _SECRET = "hunter2"  # noqa: S105
 _SUFFIXES = {formats.PNG: ".png", b"\xff\xd8": ".jpg", b"BM": ".bmp", b"RIFF": ".avi", b"\x1a\x45\xdf\xa3": ".mkv"}
 _sender_numbers = itertools.count()
 _decoders: list[msgspec.msgpack.Decoder[Any]] = [
-    msgspec.msgpack.Decoder(Ready | Mapped | Got | Credit | Done | Leave),
+    msgspec.msgpack.Decoder(Ready | Mapped | Received | Credit | Done | Leave),
     msgspec.msgpack.Decoder(StageState),
     msgspec.msgpack.Decoder(Stop),
 ]

@@ -8,7 +8,7 @@ from tests.conftest import ROOT
 FRAMES = """
 import resource, sys
 import numpy as np
-from pipeline.heap import keep_freed_memory
+from pipeline.malloc import keep_freed_memory
 if sys.argv[1] == "keep":
     keep_freed_memory()
 def frame():
@@ -28,6 +28,6 @@ def faults(how):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other C libraries have no such choice")
-def test_the_arrays_of_a_frame_take_the_memory_of_those_before():
-    """Four arrays of 4 MiB a frame: 1,024 pages each, or a few huge ones."""
+def test_freed_memory_is_reused_by_the_next_frame():
+    """Each frame allocates four arrays of 4 MiB: 1,024 pages each, or a few huge pages."""
     assert faults("keep") <= faults("leave") / 10

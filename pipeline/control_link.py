@@ -1,4 +1,4 @@
-"""The line between a stage and the supervisor: the stage tells how it is, the supervisor tells it to stop."""
+"""The control link between a stage and the supervisor: states and heartbeats one way, stop orders the other."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import msgspec
 import zmq
 from msgspec import Meta, Struct
 
-from pipeline.account import Account
+from pipeline.accounting import Account
 from pipeline.wire import WireError, decode_struct, encode_struct
 
-BEAT_S = 0.25
+BEAT_S = 0.25  # interval of the heartbeats of a stage
 MAX_STATE_BYTES = 1 << 24
 MAX_ORDER_BYTES = 1024
 State = Literal["starting", "running", "drained", "failed", "aborted"]
 
 
 class Latency(Struct, frozen=True, forbid_unknown_fields=True):
-    """Percentiles of a duration in milliseconds, over ``count`` samples."""
+    """Percentiles of a duration in milliseconds over ``count`` samples."""
 
     count: int
     p50: float
@@ -33,7 +33,7 @@ LATENCY_BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.
 
 
 class LatencyBuckets(Struct, frozen=True, forbid_unknown_fields=True):
-    """How many durations were at most each of ``LATENCY_BOUNDS_S``, how many there were, and their sum."""
+    """Cumulative histogram: number of durations up to each of ``LATENCY_BOUNDS_S``, total number and sum."""
 
     counts: tuple[int, ...]
     count: int
@@ -41,21 +41,21 @@ class LatencyBuckets(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SourceReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the last stage knows of one source, and the tracker of its scene.
+    """Results of one source, from the last stage and from the track stage.
 
     Attributes:
-        delivered: frames written.
-        tracks_confirmed: distinct tracks that were ever confirmed.
-        fps: delivered frames per second of wall time, between first and last.
-        latency: capture to the end of each stage, by stage name, as seen by the frames.
-        buckets: the same as a histogram.
-        newest_ns: monotonic ns at which the newest frame delivered was captured; 0 before the first.
-        ego_ok: frames whose ego-motion estimate was trusted.
-        tracks: in the newest frame, by state.
-        places: in the picture that the tracker knows for what stands there, in the ``scene`` or on the ``sensor``; from
-            the track stage alone.
+        delivered: number of frames written.
+        tracks_confirmed: number of distinct tracks that were ever confirmed.
+        fps: delivered frames per second of wall time, between the first and the last.
+        latency: time from capture to the end of each stage, by stage name.
+        buckets: the same as histograms.
+        newest_ns: capture time of the newest frame delivered, in monotonic ns; 0 before the first.
+        ego_ok: number of frames whose ego-motion estimate was trusted.
+        tracks: number of tracks in the newest frame, by state.
+        places: number of places that the tracker knows as static clutter, in the ``scene`` or on the ``sensor``; from
+            the track stage only.
         end: why the source ended; empty while it runs.
-        error: one line, if it failed.
+        error: error message of one line if it failed.
     """
 
     delivered: int = 0
@@ -72,23 +72,23 @@ class SourceReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class StageState(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="state"):
-    """How a stage is; sent four times a second and at every change.
+    """State of a stage, which also is its heartbeat: sent four times a second and at every change.
 
     Attributes:
         stage: name in the graph.
-        state: where it is in its life.
-        error: one line and ``exit_code`` above 0 once something has gone wrong.
-        lost: frames lost inside the stage, by source and cause.
-        queues: loss accounts of the stage's outgoing queue, by source.
-        reports: results by source; of the last stage, and of the track stage.
-        length: frames the medium says it holds; of capture stages only, where known.
-        facts: backend, device and the like, for the run's record.
-        rejected: control messages to the outgoing queue that made no sense.
-        duplicates: messages that came to the stage more than once and were passed over.
-        wants_stop: a person at the stage's window wants the run to end.
-        idle_s: seconds in which it had no frame to work on, or the next stage would not take one; of stages with
-            inputs.
-        idle_until_ns: up to when they are counted, monotonic.
+        state: state in the life cycle of a stage.
+        error: error message of one line, empty if there is none; ``exit_code`` is above 0 if there is one.
+        lost: number of frames lost inside the stage, by source and cause.
+        queues: frame accounts of the outgoing queue, by source.
+        reports: results by source; from the last stage and the track stage.
+        length: number of frames in the medium; from capture stages only, if known.
+        facts: backend, device and the like, for the record of the run.
+        rejected: number of invalid control messages received by the outgoing queue.
+        duplicates: number of messages that arrived more than once and were ignored.
+        wants_stop: the user has asked to end the run in the window of the stage.
+        idle_s: seconds in which the stage had no frame to process or waited for the next stage to accept one; for
+            stages with inputs.
+        idle_until_ns: time up to which ``idle_s`` is counted, in monotonic ns.
     """
 
     stage: str
@@ -108,13 +108,13 @@ class StageState(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
 
 
 class Stop(Struct, frozen=True, tag="stop", forbid_unknown_fields=True):
-    """Supervisor to stage. Gentle: no more will come, end and drain. Otherwise: leave now."""
+    """Order to a stage: if ``gentle``, no more input will come, so finish and drain; otherwise exit at once."""
 
     gentle: bool
 
 
 class Aborted(Exception):
-    """The supervisor has ordered the stage to leave at once, or is gone."""
+    """The supervisor has ordered the stage to exit at once, or has died."""
 
 
 _state_decoder = msgspec.msgpack.Decoder(StageState)
@@ -122,16 +122,16 @@ _stop_decoder = msgspec.msgpack.Decoder(Stop)
 
 
 class Link:
-    """The stage's end of the line.
+    """The end of the control link in the stage.
 
     Args:
         context: ZeroMQ context.
-        endpoint: of the switchboard.
-        stage: name in the graph.
-        unwanted: the stage has to leave, as one in a process of its own may learn by other ways than this line.
+        endpoint: endpoint of the switchboard.
+        stage: name of the stage in the graph.
+        unwanted: returns True if the stage has to exit for a reason outside of this link, such as a signal.
 
     Attributes:
-        stopping: a gentle stop was ordered.
+        stopping: a stop was ordered, gentle or immediate.
         abort: an immediate stop was ordered.
         wants_stop: see ``StageState``.
     """
@@ -156,25 +156,25 @@ class Link:
         self._next_beat = 0.0
 
     def tell(self, state: StageState) -> None:
-        """Send a state now."""
+        """Send a state now, without waiting."""
         with contextlib.suppress(zmq.Again):
             self.socket.send(encode_struct(state), zmq.NOBLOCK)
         self._next_beat = time.monotonic() + BEAT_S
 
     def ask_stop(self) -> None:
-        """Ask the supervisor to end the run, with the next state."""
+        """Ask the supervisor to end the run; sent with the next state."""
         self.wants_stop = True
 
     @property
     def due(self) -> bool:
-        """It is time for the next state."""
+        """Whether the next heartbeat is due."""
         return time.monotonic() >= self._next_beat
 
     def listen(self) -> None:
-        """Take in orders.
+        """Read the orders that have arrived.
 
         Raises:
-            Aborted: the stage must leave at once.
+            Aborted: the stage must exit at once.
         """
         while True:
             try:
@@ -189,12 +189,12 @@ class Link:
             raise Aborted
 
     def close(self) -> None:
-        """Drop the socket; what was said is still delivered."""
+        """Close the socket. Pending states are still delivered."""
         self.socket.close()
 
 
 class Switchboard:
-    """The supervisor's end of all lines.
+    """The end of all control links in the supervisor.
 
     Args:
         context: ZeroMQ context of the main process.
@@ -204,13 +204,13 @@ class Switchboard:
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], endpoints: list[str]) -> None:
         self.socket = context.socket(zmq.ROUTER)
         self.socket.linger = 0
-        self.socket.router_handover = True  # a stage started again has the name of the one before
+        self.socket.router_handover = True  # a restarted stage uses the same name
         self.socket.maxmsgsize = MAX_STATE_BYTES
         for endpoint in endpoints:
             self.socket.bind(endpoint)
 
     def hear(self, timeout_s: float) -> list[StageState]:
-        """All states that have come, waiting up to ``timeout_s`` for the first."""
+        """Return all states that have arrived, waiting up to ``timeout_s`` for the first."""
         heard: list[StageState] = []
         if not self.socket.poll(int(timeout_s * 1000)):
             return heard
@@ -227,10 +227,10 @@ class Switchboard:
                     heard.append(state)
 
     def order(self, stage: str, stop: Stop) -> None:
-        """Send an order; a stage that is not there yet or any more is passed over."""
+        """Send an order. Nothing happens if the stage is not connected."""
         with contextlib.suppress(zmq.ZMQError):
             self.socket.send_multipart([stage.encode(), encode_struct(stop)], zmq.NOBLOCK)
 
     def close(self) -> None:
-        """Drop the socket."""
+        """Close the socket."""
         self.socket.close()

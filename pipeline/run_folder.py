@@ -1,4 +1,4 @@
-"""Private folders of a run: sockets, journals, and the door at which it tells how it is."""
+"""Private folder of a run, which holds its sockets, its journals and its status socket."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ import zmq
 from pipeline.errors import ConfigError
 
 STATUS = "status.sock"
-"""Name of the Unix socket that answers questions about the run; no other socket of a run has a longer one."""
+"""Name of the Unix socket that serves the status of the run. No other socket of a run has a longer name."""
 
 
 @contextlib.contextmanager
 def folder() -> Iterator[Path]:
-    """A folder that only this user can enter, in the first of ``places``, gone at the end.
+    """Create a folder that only this user can enter, in the first of ``places``; it is deleted at the end.
 
-    It is locked for as long as it is in use, however that ends: a process id may be that of another process by now,
-    or mean none where it is looked at, as in a container. Cleaners of temporary folders pass over what is locked, too.
-    Folders of dead runs are swept.
+    The folder is locked while it is in use, and the lock ends with the process in any case. A process id would not be
+    reliable: it may belong to another process by now, or mean nothing in another container. Programs that clean up
+    temporary folders also skip locked ones. Folders left by dead runs are removed first.
 
     Raises:
-        ConfigError: its path is too long for the sockets in it.
+        ConfigError: the path is too long for the sockets in the folder.
     """
     base = places()[0]
     for left in _folders(base):
@@ -40,7 +40,7 @@ def folder() -> Iterator[Path]:
         excess = len(os.fsencode(made / STATUS)) - zmq.IPC_PATH_MAX_LEN
         if excess > 0:
             raise ConfigError(
-                f"{base}: {excess} bytes too long a path for the sockets of a run; set XDG_RUNTIME_DIR to a shorter one"
+                f"{base}: {excess} bytes too long for the sockets of a run; set XDG_RUNTIME_DIR to a shorter path"
             )
         yield made
     finally:
@@ -50,34 +50,34 @@ def folder() -> Iterator[Path]:
 
 
 def places() -> list[Path]:
-    """Where runs of this user may have their folders, whatever they were started by.
+    """Return the folders in which runs of this user may have their private folders.
 
-    ``XDG_RUNTIME_DIR`` belongs to a session; services, cron and sudo start programs without it.
+    ``XDG_RUNTIME_DIR`` is set in login sessions only; services, cron and sudo start programs without it.
     """
     runtime, temporary = os.environ.get("XDG_RUNTIME_DIR"), Path(tempfile.gettempdir())
     named = [Path(runtime)] if runtime else []
     return list(dict.fromkeys([*(base for base in named if base.is_dir() and os.access(base, os.W_OK)), temporary]))
 
 
-def status_doors() -> list[Path]:
-    """The sockets of this user's runs on this machine, as far as they are in ``places`` and alive."""
+def status_sockets() -> list[Path]:
+    """Return the status sockets of all live runs of this user, as far as their folders are in ``places``."""
     doors = [folder / STATUS for base in places() for folder in _folders(base) if _is_in_use(folder)]
     return [door for door in doors if os.access(door, os.W_OK)]
 
 
 def _make(base: Path) -> tuple[Path, int | None]:
-    """A new folder, and what holds its lock; None where the file system knows no locks, and nothing is swept."""
+    """Create a folder. Return it and the descriptor of its lock, None if the file system has no locks."""
     while True:
         made = Path(tempfile.mkdtemp(prefix=f"irst-{os.getpid()}-", dir=base))
         lock = _lock(made, fcntl.LOCK_EX)
         if made.exists():
             return made, lock
-        if lock is not None:  # another run was faster, and has taken it for a dead one's
+        if lock is not None:  # another run has locked it first and removed it as a leftover
             os.close(lock)
 
 
 def _lock(folder: Path, how: int) -> int | None:
-    """Descriptor that holds the lock of a folder; None if it cannot be had."""
+    """Lock a folder. Return the descriptor that holds the lock, None if it cannot be locked."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         try:
@@ -102,9 +102,9 @@ def _folders(base: Path) -> list[Path]:
 
 
 def _is_ours(folder: Path) -> bool:
-    """In a temporary folder of all users anybody may make one of this name, or a link to where they like."""
+    """Whether it is a real folder of this user: in a shared temporary folder others can create such names, or links."""
     try:
         found = folder.lstat()
-    except OSError:  # gone since it was listed
+    except OSError:  # deleted since it was listed
         return False
     return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()

@@ -1,4 +1,4 @@
-"""The loss account: where every captured frame of a source has gone."""
+"""Frame accounting: every captured frame of a source is delivered, dropped, lost or in flight."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ DROPS = ("superseded", "overflow", "stale")
 LOSSES = (CRASH, CLOSED)
 _ENTERED, _DELIVERED, _CAUSES = 0, 1, 2
 FREE_SLOT = _CAUSES + len(DROPS) + len(LOSSES)
-"""First slot of a row that a ledger leaves to others."""
+"""First slot of a journal row that a ledger does not use."""
 
 
 class Account(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What became of the frames of one source, as one party knows it.
+    """What happened to the frames of one source, as seen by one queue or by the supervisor.
 
     The account closes when ``entered = delivered + dropped + lost + in_flight``.
 
     Attributes:
         entered: frames offered to a queue, or captured by the source.
-        delivered: frames whose receiver has finished with them.
-        dropped: frames dropped on purpose by the queue's policy, by cause.
-        lost: frames lost with a receiver or a stage that failed, by cause.
-        in_flight: frames waiting or on their way.
+        delivered: frames that the receiver has finished processing.
+        dropped: frames dropped on purpose by the drop policy of the queue, by cause.
+        lost: frames lost because a receiver or a stage failed, by cause.
+        in_flight: frames that wait in the queue or have been sent and are not finished yet.
     """
 
     entered: Count = 0
@@ -40,12 +40,12 @@ class Account(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def closes(self) -> bool:
-        """Every frame is accounted for exactly once."""
+        """Whether every frame is accounted for exactly once."""
         return self.entered == self.delivered + total(self.dropped) + total(self.lost) + self.in_flight
 
 
 def total(by_cause: Mapping[str, int]) -> int:
-    """Frames over all causes."""
+    """Sum the frame counts over all causes."""
     return sum(by_cause.values())
 
 
@@ -53,42 +53,42 @@ class Ledger:
     """Counts the frames of one source at one queue.
 
     Args:
-        row: of a journal, where the counts are to outlive the process; they go on from what it says.
+        row: journal row that stores the counts, if they must survive the process. Counting continues from its values.
     """
 
     def __init__(self, row: Row | None = None) -> None:
         self._row: Row = row if row is not None else [0] * SLOTS
-        self._again = 0
+        self._redelivered = 0
 
     def enter(self) -> None:
-        """A frame has come."""
-        if self._again:
-            self._again -= 1
+        """Count a frame that was offered."""
+        if self._redelivered:
+            self._redelivered -= 1
         else:
             self._row[_ENTERED] += 1
 
     def deliver(self) -> None:
-        """A frame's receiver has finished with it."""
+        """Count a frame that its receiver has finished processing."""
         self._row[_DELIVERED] += 1
 
     def drop(self, cause: str) -> None:
-        """A waiting frame was dropped by policy; the cause is one of ``DROPS``."""
+        """Count a waiting frame dropped by the policy; ``cause`` is one of ``DROPS``."""
         self._row[_CAUSES + DROPS.index(cause)] += 1
 
     def lose(self, cause: str, count: int = 1) -> None:
-        """Frames were lost with whoever had them; the cause is one of ``LOSSES``."""
+        """Count frames lost in a failure; ``cause`` is one of ``LOSSES``."""
         self._row[_CAUSES + len(DROPS) + LOSSES.index(cause)] += count
 
     def reopen(self) -> None:
-        """Whoever closed the queue goes on with it: what was lost by that is in flight again."""
+        """Continue after the queue was closed: frames counted as lost by closing it are in flight again."""
         self._row[_CAUSES + len(DROPS) + LOSSES.index(CLOSED)] = 0
 
-    def rewind(self) -> None:
-        """The frames in flight will come again, and are counted already."""
-        self._again = self.account().in_flight
+    def expect_redelivery(self) -> None:
+        """Expect the frames in flight to be offered again; they are not counted a second time."""
+        self._redelivered = self.account().in_flight
 
     def account(self) -> Account:
-        """The account at this moment."""
+        """Return the current account."""
         entered, delivered, *causes = (self._row[i] for i in range(FREE_SLOT))
         dropped = dict(zip(DROPS, causes, strict=False))
         lost = dict(zip(LOSSES, causes[len(DROPS) :], strict=True))
