@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pipeline.capture.source import Picture
 from pipeline.messages import DETECTION_DTYPE, Table
 
-Counts = Callable[[Table], NDArray[np.bool_]]
+DetectionFilter = Callable[[Table], NDArray[np.bool_]]
 """Which of the detections (n,) may count at all, by their place: (n,)."""
 RING_GUARD = 2
 RING_WIDTH = 4
@@ -33,7 +33,7 @@ def find(
     max_area: int,
     max_detections: int,
     gap: int = 0,
-    counts: Counts | None = None,
+    counts: DetectionFilter | None = None,
 ) -> Table:
     """Detections of one frame, best first.
 
@@ -102,16 +102,16 @@ def _label(
     strong = probability >= threshold
     if low_threshold < threshold:
         above = probability >= low_threshold
-        count, low = _together(above, gap)
+        count, low = _label_within_gap(above, gap)
         holds_strong = np.zeros(count, bool)
         holds_strong[low[strong]] = True
         # A low component without a strong pixel touches none: the union keeps all borders.
         strong[above] |= ~holds_strong[low[above]]
-    count, label = _together(strong, gap)
+    count, label = _label_within_gap(strong, gap)
     return strong, label, count - 1
 
 
-def _together(mask: NDArray[np.bool_], gap: int) -> tuple[int, NDArray[np.int32]]:
+def _label_within_gap(mask: NDArray[np.bool_], gap: int) -> tuple[int, NDArray[np.int32]]:
     """Number and labels of what hangs together, the background's included; half the gap around it is labelled too."""
     wider = cv2.dilate(mask.astype(np.uint8), np.ones((gap + 1, gap + 1), np.uint8))
     count, label = cv2.connectedComponents(wider, connectivity=8)

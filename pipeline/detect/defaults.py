@@ -6,11 +6,11 @@ import msgspec
 
 from pipeline.detect.config import AUTO, DetectConfig
 
-ON_GPU = "mshnet"
-ON_CPU = "edge"
+GPU_WEIGHTS = "mshnet"
+CPU_WEIGHTS = "edge"
 
 
-def settle(config: DetectConfig) -> DetectConfig:
+def apply_device_defaults(config: DetectConfig) -> DetectConfig:
     """The settings with what the device decides; all others as they are.
 
     On a CPU batches are of one frame: it runs one after another, and the first would wait for the last.
@@ -21,7 +21,7 @@ def settle(config: DetectConfig) -> DetectConfig:
     if config.weights != AUTO and config.batch_size == 1:
         return config
     on_gpu = _on_gpu(config.device)
-    weights = config.weights if config.weights != AUTO else ON_GPU if on_gpu else ON_CPU
+    weights = config.weights if config.weights != AUTO else GPU_WEIGHTS if on_gpu else CPU_WEIGHTS
     return msgspec.structs.replace(config, weights=weights, batch_size=config.batch_size if on_gpu else 1)
 
 

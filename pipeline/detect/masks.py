@@ -47,7 +47,7 @@ def draw(polygons: Sequence[Polygon], shape: tuple[int, int]) -> NDArray[np.bool
     return canvas.astype(bool)
 
 
-def uncovered(detections: Table, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def outside_mask(detections: Table, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Whether the centroid of each of the detections (n,) is in no masked pixel of ``mask`` (H, W)."""
     height, width = mask.shape
     rows = np.round(detections["y"]).astype(int).clip(0, height - 1)

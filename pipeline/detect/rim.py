@@ -17,17 +17,17 @@ MOST = 4
 """Such lines on one side."""
 MARGIN_PX = 5.0
 """Beyond them, what a coder and a network's outlines make of them still is none."""
-STRANGE, STARK = 0.5, 1.2
+MAX_CORRELATION_RATIO, MIN_DIFFERENCE_RATIO = 0.5, 1.2
 """A line is no continuation of the next where their correlation is less than so much of the least among nineteen in
 twenty neighbours inside the frame, and their difference more than so many times the largest among ninety-nine in a
 hundred. An even sky has nothing that could be correlated, and an edge in the scene goes on from line to line."""
 ALIKE = 0.5
 """Where neighbours inside are less alike than that, noise is all there is, and no line is strange."""
-_EVERY = 4
+_STRIDE = 4
 """Of the lines inside, one in so many tells as much."""
 
 
-def strange_lines(picture: Picture) -> tuple[int, int, int, int]:
+def count_non_image_lines(picture: Picture) -> tuple[int, int, int, int]:
     """How many lines at the top, at the bottom, on the left and on the right are no picture, up to ``MOST`` each.
 
     Args:
@@ -35,7 +35,7 @@ def strange_lines(picture: Picture) -> tuple[int, int, int, int]:
     """
     if min(picture.shape) < 10 * MOST:
         return 0, 0, 0, 0
-    (top, bottom), (left, right) = (_strange(np.moveaxis(picture, axis, 0)) for axis in (0, 1))
+    (top, bottom), (left, right) = (_count_non_image(np.moveaxis(picture, axis, 0)) for axis in (0, 1))
     return top, bottom, left, right
 
 
@@ -47,7 +47,7 @@ class Rim:
 
     @cached_property
     def _lines(self) -> NDArray[np.int64]:
-        return np.array(strange_lines(self._picture))[:, None]
+        return np.array(count_non_image_lines(self._picture))[:, None]
 
     def inside(self, detections: Table) -> NDArray[np.bool_]:
         """Whether the centroid of each of the detections (n,) is on no such line, nor within ``MARGIN_PX`` of one."""
@@ -60,17 +60,17 @@ class Rim:
         return np.asarray(~outside.any(axis=0))
 
 
-def _strange(lines: Picture) -> tuple[int, int]:
+def _count_non_image(lines: Picture) -> tuple[int, int]:
     """Of lines (n, length), how many at the beginning and at the end."""
     last = len(lines) - 2
-    alike, apart = _compare(lines, np.arange(MOST, last - MOST + 1, _EVERY))
-    usual, most = float(np.percentile(alike, 5)), STARK * float(np.percentile(apart, 99))
+    alike, apart = _compare(lines, np.arange(MOST, last - MOST + 1, _STRIDE))
+    usual, most = float(np.percentile(alike, 5)), MIN_DIFFERENCE_RATIO * float(np.percentile(apart, 99))
     if usual < ALIKE:
         return 0, 0
     counts = []
     for rim in (np.arange(MOST), last - np.arange(MOST)):
         alike, apart = _compare(lines, rim)
-        counts.append(int(np.flatnonzero((alike < STRANGE * usual) & (apart > most)).max(initial=-1)) + 1)
+        counts.append(int(np.flatnonzero((alike < MAX_CORRELATION_RATIO * usual) & (apart > most)).max(initial=-1)) + 1)
     return counts[0], counts[1]
 
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from pipeline.capture.source import Picture
 from pipeline.cores import usable_cores
 from pipeline.detect.backends import Backend, Maps, select
-from pipeline.detect.components import GAP, Counts, find
+from pipeline.detect.components import GAP, DetectionFilter, find
 from pipeline.detect.config import DetectConfig
-from pipeline.detect.masks import draw, polygons_of, uncovered
+from pipeline.detect.masks import draw, outside_mask, polygons_of
 from pipeline.detect.rim import Rim
 from pipeline.detect.tiling import stitch, tiles
 from pipeline.link import SourceReport
@@ -34,7 +34,7 @@ class DetectStage:
         self.window_s = config.window_ms / 1000
         self._backend: Backend | None = None
         self._facts: dict[str, str] = {}
-        self._aside = ThreadPoolExecutor(min(config.batch_size, usable_cores()), "detect")
+        self._executor = ThreadPoolExecutor(min(config.batch_size, usable_cores()), "detect")
         self._masks: dict[tuple[str, int, int], NDArray[np.bool_]] = {}
 
     def open(self) -> None:
@@ -58,13 +58,13 @@ class DetectStage:
         """Detect in a batch of frames; packets leave in the order they came."""
         frames = [packet for packet in packets if not isinstance(packet.message, EndOfSource)]
         maps = self._probabilities(frames)
-        detected = iter(self._each(lambda frame: self._detected(frame, maps[id(frame)]), frames))
+        detected = iter(self._map_frames(lambda frame: self._detected(frame, maps[id(frame)]), frames))
         for packet in packets:
             yield packet if isinstance(packet.message, EndOfSource) else next(detected)
 
     def close(self) -> None:
         """Let go of the network."""
-        self._aside.shutdown()
+        self._executor.shutdown()
         self._facts = dict(self.facts())
         self._backend = None
 
@@ -105,9 +105,9 @@ class DetectStage:
                 maps[id(packet)] = stitch(layout, list(part))
         return maps
 
-    def _each(self, do: Callable[[Packet], Packet], frames: Sequence[Packet]) -> Iterable[Packet]:
+    def _map_frames(self, do: Callable[[Packet], Packet], frames: Sequence[Packet]) -> Iterable[Packet]:
         """Of every frame; a single one is not worth a thread."""
-        return map(do, frames) if len(frames) == 1 else self._aside.map(do, frames)
+        return map(do, frames) if len(frames) == 1 else self._executor.map(do, frames)
 
     def _detected(self, packet: Packet, probability: Maps) -> Packet:
         assert self._backend is not None
@@ -147,7 +147,7 @@ class DetectStage:
         )
         return Packet(detected, packet.picture)
 
-    def _counts(self, header: FrameHeader, picture: Picture) -> Counts:
+    def _counts(self, header: FrameHeader, picture: Picture) -> DetectionFilter:
         """What tells the detections of a frame that lie within its picture, and in no mask of its source."""
         rim, polygons = Rim(picture), polygons_of(self._config.masks, header.source)
         if not polygons:
@@ -156,7 +156,7 @@ class DetectStage:
         if key not in self._masks:
             self._masks[key] = draw(polygons, key[1:])
         mask = self._masks[key]
-        return lambda found: rim.inside(found) & uncovered(found, mask)
+        return lambda found: rim.inside(found) & outside_mask(found, mask)
 
 
 def _prepared(packet: Packet) -> Prepared:

@@ -24,11 +24,11 @@ STATES = ("starting", "running", "degraded", "draining")
 def render(status: RunStatus) -> bytes:
     """The text that ``/metrics`` answers with."""
     registry = CollectorRegistry()
-    registry.register(_Run(status))
+    registry.register(_RunCollector(status))
     return generate_latest(registry)
 
 
-class _Run(Collector):
+class _RunCollector(Collector):
     def __init__(self, status: RunStatus) -> None:
         self._status = status
 

@@ -25,10 +25,10 @@ from pipeline.health.status import RunStatus, observe
 from pipeline.supervisor import Supervisor
 
 REFRESH_NS = 250_000_000
-DEAF_NS = 5_000_000_000
+UNRESPONSIVE_NS = 5_000_000_000
 MAX_CLIENTS = 64
 """Connections at once to each address; one more is closed unheard."""
-CLIENT_S = 5.0
+CLIENT_TIMEOUT_S = 5.0
 """From being let in to having read the answer; then the connection is cut."""
 TEXT = "text/plain; charset=utf-8"
 Answer = tuple[HTTPStatus, str, bytes]
@@ -65,7 +65,7 @@ class Health:
             self.port = server.server_address[1]
             self._serve(server)
 
-    def open_door(self, path: Path) -> None:
+    def serve_unix_socket(self, path: Path) -> None:
         """Answer on a Unix socket as well, in a folder that only this user can enter."""
         self._serve(_UnixServer(str(path), _handler(self)))
 
@@ -95,7 +95,7 @@ class Health:
         return pages[path](self._status)
 
     def _healthz(self, status: RunStatus) -> Answer:
-        if time.monotonic_ns() - self._seen_ns > DEAF_NS:
+        if time.monotonic_ns() - self._seen_ns > UNRESPONSIVE_NS:
             return HTTPStatus.SERVICE_UNAVAILABLE, TEXT, b"the supervisor does not answer\n"
         return HTTPStatus.OK, TEXT, b"ok\n"
 
@@ -121,7 +121,7 @@ class Health:
             server.server_close()
 
 
-class _Threads(ThreadingMixIn, TCPServer):
+class _ThreadedServer(ThreadingMixIn, TCPServer):
     """A thread for every connection, as long as there are not too many and none takes too long."""
 
     daemon_threads = True
@@ -139,7 +139,7 @@ class _Threads(ThreadingMixIn, TCPServer):
 
     def service_actions(self) -> None:
         """Wake the threads of those whose time is over: a time-out of the socket begins anew with every byte."""
-        due = time.monotonic() - CLIENT_S
+        due = time.monotonic() - CLIENT_TIMEOUT_S
         for request, since in list(self._since.items()):
             if since < due:
                 with contextlib.suppress(OSError):  # it has just gone by itself
@@ -156,7 +156,7 @@ class _Threads(ThreadingMixIn, TCPServer):
             super().handle_error(request, client_address)  # type: ignore[arg-type]
 
 
-class _TcpServer(_Threads):
+class _TcpServer(_ThreadedServer):
     allow_reuse_address = True
 
     def __init__(self, host: str, port: int, handler: type[BaseHTTPRequestHandler]) -> None:
@@ -165,7 +165,7 @@ class _TcpServer(_Threads):
         super().__init__(address, handler)
 
 
-class _UnixServer(_Threads, UnixStreamServer):
+class _UnixServer(_ThreadedServer, UnixStreamServer):
     pass
 
 

@@ -121,8 +121,8 @@ def observe(supervisor: Supervisor, now_ns: int, max_age_s: float) -> RunStatus:
     stages = {name: _stage(watch, watches, supervisor.paces.get(name, Pace())) for name, watch in watches.items()}
     sources = {id_: _source(supervisor, id_, reports.get(id_, SourceReport()), now_ns) for id_ in supervisor.source_ids}
     troubles = [
-        *(f"stage {name} {line}" for name, watch in watches.items() if (line := _trouble(watch, stages[name]))),
-        *(line for id_, source in sources.items() for line in _troubles(id_, source, uptime_s, max_age_s)),
+        *(f"stage {name} {line}" for name, watch in watches.items() if (line := _stage_trouble(watch, stages[name]))),
+        *(line for id_, source in sources.items() for line in _source_troubles(id_, source, uptime_s, max_age_s)),
     ]
     state: RunState = "running"
     if supervisor.stopping:
@@ -196,7 +196,7 @@ def _source(supervisor: Supervisor, id_: str, report: SourceReport, now_ns: int)
     )
 
 
-def _trouble(watch: Watch, stage: StageStatus) -> str:
+def _stage_trouble(watch: Watch, stage: StageStatus) -> str:
     if stage.state == "dead" and stage.causes:
         return f"died ({stage.causes[-1]}) and is started again"
     if stage.state in ("dead", "failed"):
@@ -208,7 +208,7 @@ def _trouble(watch: Watch, stage: StageStatus) -> str:
     return ""
 
 
-def _troubles(id_: str, source: SourceStatus, uptime_s: float, max_age_s: float) -> list[str]:
+def _source_troubles(id_: str, source: SourceStatus, uptime_s: float, max_age_s: float) -> list[str]:
     if source.end:
         return [f"source {id_} failed: {source.error}"] if source.end == "failed" else []
     found = [f"source {id_} is reconnecting"] if source.medium == "reconnecting" else []

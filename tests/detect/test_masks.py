@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.config import load
-from pipeline.detect.masks import check_names, draw, polygons_of, uncovered
+from pipeline.detect.masks import check_names, draw, outside_mask, polygons_of
 from pipeline.errors import ConfigError
 from pipeline.messages import DETECTION_DTYPE, EXCEEDING_DTYPE, Moving
 from tests.detect.test_backend import noise
@@ -39,7 +39,7 @@ def test_two_polygons_and_one_that_leaves_the_picture():
 @given(st.floats(-0.49, 7.49), st.floats(-0.49, 5.49))
 def test_what_lies_in_a_mask_is_dropped_and_nothing_else(x, y):
     inside = 2 <= round(x) <= 5 and 1 <= round(y) <= 3
-    assert uncovered(detections((x, y)), draw([SQUARE], (6, 8))).tolist() == [not inside]
+    assert outside_mask(detections((x, y)), draw([SQUARE], (6, 8))).tolist() == [not inside]
 
 
 def test_a_source_has_its_own_masks_and_those_of_all():

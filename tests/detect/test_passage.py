@@ -39,7 +39,7 @@ def test_every_batch_is_filled_up_with_its_first_picture():
     assert maps[:, 1, 2].tolist() == [20, 40, 60, 80, 131_070]
 
 
-class Cramped(Backend):
+class LimitedMemoryBackend(Backend):
     """Has memory for so many pictures; its logits are the network's input."""
 
     name = "torch"
@@ -58,9 +58,9 @@ class Cramped(Backend):
 
 
 def test_a_batch_that_does_not_fit_is_halved_and_said(weights):
-    cramped = Cramped(weights, batch=12, room=4)
+    cramped = LimitedMemoryBackend(weights, batch=12, room=4)
     pictures = noise(5, 40, 48)
-    expected = infer(Cramped(weights, batch=1, room=1), pictures)
+    expected = infer(LimitedMemoryBackend(weights, batch=1, room=1), pictures)
     assert np.array_equal(infer(cramped, pictures), expected)
     assert cramped.tried == [12, 6, 3, 3]
     assert cramped.notice == "cpu has no memory for 6 pictures at once, goes on with 3"
@@ -70,14 +70,14 @@ def test_a_batch_that_does_not_fit_is_halved_and_said(weights):
 
 def test_a_device_without_room_for_one_picture_cannot_be_used(weights):
     with pytest.raises(BackendError, match=r"no memory for a single picture: CUDA out of memory$"):
-        infer(Cramped(weights, batch=2, room=0), noise(1, 40, 48))
+        infer(LimitedMemoryBackend(weights, batch=2, room=0), noise(1, 40, 48))
 
 
 def test_the_stage_says_what_went_otherwise(weights):
     stage = DetectStage(DetectConfig(weights=weights, backend="torch", device="cpu", threads=1))
     stage.open()
     assert "notice" not in stage.facts()
-    stage._backend = Cramped(weights, batch=2, room=1)
+    stage._backend = LimitedMemoryBackend(weights, batch=2, room=1)
     list(stage.process([prepared(noise(48, 64))]))
     notice = "cpu has no memory for 2 pictures at once, goes on with 1"
     assert stage.facts()["notice"] == notice

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pipeline.capture.scene import Scene, SceneSpec
 from pipeline.capture.scene.spec import NAMES
-from pipeline.detect.rim import MARGIN_PX, MOST, Rim, strange_lines
+from pipeline.detect.rim import MARGIN_PX, MOST, Rim, count_non_image_lines
 from pipeline.messages import DETECTION_DTYPE
 
 NONE = (0, 0, 0, 0)
@@ -39,32 +39,32 @@ def at(*points):
 @pytest.mark.parametrize("lines", range(1, MOST + 1))
 def test_telemetry_is_found_on_the_side_where_it_is(kind, lines):
     frame = with_telemetry(picture(kind), lines)
-    assert strange_lines(frame) == (lines, 0, 0, 0)
-    assert strange_lines(frame[::-1]) == (0, lines, 0, 0)
-    assert strange_lines(frame.T) == (0, 0, lines, 0)
-    assert strange_lines(frame.T[:, ::-1]) == (0, 0, 0, lines)
+    assert count_non_image_lines(frame) == (lines, 0, 0, 0)
+    assert count_non_image_lines(frame[::-1]) == (0, lines, 0, 0)
+    assert count_non_image_lines(frame.T) == (0, 0, lines, 0)
+    assert count_non_image_lines(frame.T[:, ::-1]) == (0, 0, 0, lines)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_scenes_have_none(name):
     scene = Scene(SceneSpec(name=name, frames=60, seed=3, camera="pan+jitter"))
-    assert {strange_lines(scene.frame(k)) for k in range(0, 60, 6)} == {NONE}
+    assert {count_non_image_lines(scene.frame(k)) for k in range(0, 60, 6)} == {NONE}
 
 
 @given(seed=st.integers(0, 2**32 - 1), level=st.integers(0, 255), noise=st.sampled_from([0.0, 0.3, 20.0]))
 def test_what_has_nothing_in_it_has_none(seed, level, noise):
     frame = np.random.default_rng(seed).normal(level, noise, (64, 80)).clip(0, 255).astype(np.uint8)
-    assert strange_lines(frame) == NONE
+    assert count_non_image_lines(frame) == NONE
 
 
 def test_a_roof_along_the_rim_is_none():
     frame = picture(np.uint8)
     frame[:3] += 60
-    assert strange_lines(frame) == NONE
+    assert count_non_image_lines(frame) == NONE
 
 
 def test_small_pictures_have_none():
-    assert strange_lines(with_telemetry(picture(np.uint8), 2)[:30]) == NONE
+    assert count_non_image_lines(with_telemetry(picture(np.uint8), 2)[:30]) == NONE
 
 
 def test_detections_on_and_beside_them_are_dropped_and_no_others():

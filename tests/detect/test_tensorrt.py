@@ -48,7 +48,7 @@ def full_engine(weights, monkeypatch):
     module = importlib.import_module("pipeline.detect.backends.tensor_rt")
     del sys.modules[module.__name__]  # nobody else is to find it
 
-    class Full(module.TensorRtBackend):
+    class OutOfMemoryEngine(module.TensorRtBackend):
         def __init__(self):
             self._shape = (2, 2, 64, 80)
             Backend.__init__(self, DetectConfig(precision="fp16"), nets.read_manifest(weights), batch=2)
@@ -58,7 +58,7 @@ def full_engine(weights, monkeypatch):
                 raise torch.OutOfMemoryError("CUDA out of memory.")
             return super().run(batch)
 
-    return Full()
+    return OutOfMemoryEngine()
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ def test_clients_that_hang_up_are_no_error_of_the_run(tmp_path: Path, capfd: pyt
     door = tmp_path / "door"
     before = threading.active_count()
     with Health(HealthConfig()) as health:
-        health.open_door(door)
+        health.serve_unix_socket(door)
         for question in (b"GET /status HTTP/1.0\r\n\r\n", b"no request\r\n", b"\xff\0" * 5000, b""):
             for _ in range(5):
                 with socket.socket(socket.AF_UNIX) as caller:
@@ -51,7 +51,7 @@ def test_a_host_that_is_none_is_named(host: str) -> None:
         Health(HealthConfig(host=host, port=0))
 
 
-def knock(door: Path, question: bytes = b"") -> socket.socket:
+def connect_client(door: Path, question: bytes = b"") -> socket.socket:
     caller = socket.socket(socket.AF_UNIX)
     caller.settimeout(20)
     caller.connect(str(door))
@@ -62,13 +62,13 @@ def knock(door: Path, question: bytes = b"") -> socket.socket:
 def test_only_so_many_are_let_in_and_the_next_as_soon_as_one_has_left(tmp_path: Path) -> None:
     door = tmp_path / "door"
     with Health(HealthConfig()) as health, contextlib.ExitStack() as callers:
-        health.open_door(door)
-        silent = [callers.enter_context(knock(door)) for _ in range(server.MAX_CLIENTS)]
-        assert callers.enter_context(knock(door)).recv(1) == b""
+        health.serve_unix_socket(door)
+        silent = [callers.enter_context(connect_client(door)) for _ in range(server.MAX_CLIENTS)]
+        assert callers.enter_context(connect_client(door)).recv(1) == b""
         silent[0].close()
 
         def heard() -> bool:
-            with contextlib.suppress(ConnectionError), knock(door, b"GET /healthz HTTP/1.0\r\n\r\n") as caller:
+            with contextlib.suppress(ConnectionError), connect_client(door, b"GET /healthz HTTP/1.0\r\n\r\n") as caller:
                 return caller.recv(100).startswith(b"HTTP/1.0 503")
             return False
 
@@ -76,12 +76,12 @@ def test_only_so_many_are_let_in_and_the_next_as_soon_as_one_has_left(tmp_path: 
 
 
 def test_a_client_that_keeps_talking_and_never_asks_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "CLIENT_S", 0.3)
+    monkeypatch.setattr(server, "CLIENT_TIMEOUT_S", 0.3)
     door = tmp_path / "door"
     before = threading.active_count()
     with Health(HealthConfig()) as health:
-        health.open_door(door)
-        with knock(door, b"GET /healthz HTTP/1.0\r\n") as caller:
+        health.serve_unix_socket(door)
+        with connect_client(door, b"GET /healthz HTTP/1.0\r\n") as caller:
             with pytest.raises(BrokenPipeError):
                 wait_until(lambda: caller.sendall(b"X"))
             wait_until(lambda: threading.active_count() <= before + 1)

@@ -61,7 +61,7 @@ class Backend(ABC):
         self.manifest = manifest
         self.precision: Precision = precision
         self.device = str(device) if device.type == "cpu" else f"{device} ({torch.cuda.get_device_name(device)})"
-        self._on, self._batch = device, batch
+        self._torch_device, self._batch = device, batch
         self._streams = passage.streams(device) if device.type == "cuda" else None
 
     @abstractmethod
@@ -115,7 +115,7 @@ class Backend(ABC):
             BackendError: there are none.
         """
         self._batch = batch
-        if self._on.type == "cuda":
+        if self._torch_device.type == "cuda":
             torch.cuda.empty_cache()
 
     @torch.inference_mode()
@@ -138,8 +138,8 @@ class Backend(ABC):
             try:
                 if self._streams is None:
                     return passage.here(forward, shown, intensities, self._batch)
-                with torch.cuda.device(self._on):
-                    return passage.there_and_back(forward, shown, intensities, self._batch, self._streams)
+                with torch.cuda.device(self._torch_device):
+                    return passage.pipelined_on_gpu(forward, shown, intensities, self._batch, self._streams)
             except torch.OutOfMemoryError as error:
                 reason = str(error).split(". ")[0]
             self._halve(reason)  # not above: the error holds on to what there is no memory for
@@ -206,7 +206,7 @@ def torch_device(config: DetectConfig) -> torch.device:
     return device
 
 
-def only_on_cpu(config: DetectConfig, name: str) -> None:
+def require_cpu(config: DetectConfig, name: str) -> None:
     """Refuse any other device for the backend of that name.
 
     Raises:

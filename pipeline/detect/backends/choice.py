@@ -42,7 +42,7 @@ _ON_CUDA: tuple[tuple[str, Precision], ...] = (
     ("compiled", "fp32"),
     ("torch", "bf16"),
 )
-_BESIDE = {"cpu": "openvino-int8", "cuda": "tensorrt"}
+_ARTEFACT_FORMATS = {"cpu": "openvino-int8", "cuda": "tensorrt"}
 _EXACTNESS: tuple[Precision, ...] = ("int8", "bf16", "fp16", "fp32")
 
 
@@ -79,7 +79,7 @@ def available(config: DetectConfig) -> list[DetectConfig]:
         BackendError: the device or the artefact cannot be used.
     """
     device = torch_device(config)
-    file = config.artefact or artefact.beside(config.weights, _BESIDE.get(device.type, ""))
+    file = config.artefact or artefact.beside(config.weights, _ARTEFACT_FORMATS.get(device.type, ""))
     made = artefact.read(file) if file else None
     found = []
     for name, precision in _ON_CPU if device.type == "cpu" else _ON_CUDA:
@@ -119,7 +119,7 @@ def select(config: DetectConfig) -> Selected:
         if _EXACTNESS.index(choice.precision) < _EXACTNESS.index(least):
             passed_over.append(f"{name} is less exact than detect.precision {least}")
             continue
-        if complaint := _loses(choice):
+        if complaint := _accuracy_objection(choice):
             passed_over.append(f"{name} {complaint}")
             continue
         try:
@@ -137,7 +137,7 @@ def select(config: DetectConfig) -> Selected:
     return Selected(make_backend(plain), _sentence("the reference, nothing faster can be used", passed_over))
 
 
-def _loses(choice: DetectConfig) -> str:
+def _accuracy_objection(choice: DetectConfig) -> str:
     """What speaks against an int8 artefact: accuracy lost, or not measured."""
     if choice.precision != "int8" or choice.artefact is None:
         return ""

@@ -8,7 +8,7 @@ from torch import Tensor
 from nets.export import INPUT, OUTPUT, to_onnx
 from nets.fold import fold
 from pipeline.detect.backends import artefact
-from pipeline.detect.backends.base import Backend, load, only_on_cpu, threads
+from pipeline.detect.backends.base import Backend, load, require_cpu, threads
 from pipeline.detect.config import DetectConfig
 from pipeline.errors import BackendError
 
@@ -30,7 +30,7 @@ class OnnxBackend(Backend):
     precisions = ("fp32",)
 
     def __init__(self, config: DetectConfig) -> None:
-        only_on_cpu(config, self.name)
+        require_cpu(config, self.name)
         network, manifest = load(config)
         super().__init__(config, manifest)
         options = onnxruntime.SessionOptions()

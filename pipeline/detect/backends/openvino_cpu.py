@@ -11,7 +11,7 @@ from torch import Tensor
 from nets.export import to_openvino
 from nets.fold import fold
 from pipeline.detect.backends import artefact
-from pipeline.detect.backends.base import Backend, load, only_on_cpu, threads
+from pipeline.detect.backends.base import Backend, load, require_cpu, threads
 from pipeline.detect.config import DetectConfig, Precision
 from pipeline.errors import BackendError
 
@@ -20,7 +20,7 @@ try:
 except ImportError as error:
     raise BackendError(f"detect.backend: openvino cannot be loaded ({error}): pip install openvino") from None
 
-SIZES = 8
+MAX_COMPILED_SIZES = 8
 """Compiled models that are kept, the latest used."""
 _SMALL = (64, 64)
 # What an int8 model leaves in floating point runs in fp32: convolutions of so few channels take longer in bf16.
@@ -42,7 +42,7 @@ class OpenVinoBackend(Backend):
     precisions = ("fp32", "bf16", "int8")
 
     def __init__(self, config: DetectConfig) -> None:
-        only_on_cpu(config, self.name)
+        require_cpu(config, self.name)
         network, manifest = load(config)
         super().__init__(config, manifest)
         if self.precision == "int8" and not config.artefact:
@@ -76,7 +76,7 @@ class OpenVinoBackend(Backend):
 
     def _compiled(self, shape: tuple[int, ...]) -> openvino.InferRequest:
         if shape not in self._requests:
-            if len(self._requests) == SIZES:
+            if len(self._requests) == MAX_COMPILED_SIZES:
                 self._requests.popitem(last=False)
             model = self._model.clone()
             model.reshape(list(shape))

@@ -17,7 +17,7 @@ from pipeline.detect.backends.base import Backend, Maps
 from pipeline.detect.config import Precision
 from pipeline.preprocess.intensity import measure
 
-EQUAL_PX = 1.0
+MATCH_RADIUS_PX = 1.0
 MAX_IOU_LOSS = 0.003
 """Pooled IoU that an int8 artefact may lose in the strict protocol."""
 
@@ -100,7 +100,7 @@ def parity(pairs: Sequence[tuple[Maps, Maps]], threshold: float) -> Parity:
         intersection += int((masks[0] & masks[1]).sum())
         union += int((masks[0] | masks[1]).sum())
         ours, theirs = (_centroids(mask) for mask in masks)
-        equal += _with_partner(ours, theirs) + _with_partner(theirs, ours)
+        equal += _count_matched(ours, theirs) + _count_matched(theirs, ours)
         components += len(ours) + len(theirs)
     return Parity(
         pictures=len(pairs),
@@ -123,7 +123,7 @@ def _centroids(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
     return np.asarray(cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)[3][1:], np.float64)
 
 
-def _with_partner(points: NDArray[np.float64], others: NDArray[np.float64]) -> int:
+def _count_matched(points: NDArray[np.float64], others: NDArray[np.float64]) -> int:
     """How many points (K, 2) have one of the others (L, 2) within reach."""
     distance = np.linalg.norm(points[:, None] - others[None], axis=-1)
-    return int((distance <= EQUAL_PX).any(axis=1).sum())
+    return int((distance <= MATCH_RADIUS_PX).any(axis=1).sum())

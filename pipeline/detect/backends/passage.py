@@ -14,11 +14,13 @@ from pipeline.messages import Intensity
 
 Forward = Callable[[Tensor, Tensor], Tensor]
 """Maps (B, H, W) of a batch: of its pictures' planes (B, P, H, W), and of mean and gain of each picture (B, 2)."""
-Shown = Sequence[Sequence[NDArray[Any]]]
+PicturePlanes = Sequence[Sequence[NDArray[Any]]]
 """Planes of each of several pictures, each (H, W), of the type of the first or of one that fits into it."""
 
 
-def here(forward: Forward, pictures: Shown, intensities: Sequence[Intensity], batch: int) -> NDArray[np.float32]:
+def here(
+    forward: Forward, pictures: PicturePlanes, intensities: Sequence[Intensity], batch: int
+) -> NDArray[np.float32]:
     """Maps (N, H, W) of pictures, computed on the CPU.
 
     Args:
@@ -29,14 +31,16 @@ def here(forward: Forward, pictures: Shown, intensities: Sequence[Intensity], ba
     """
     maps = np.empty((len(pictures), *pictures[0][0].shape), np.float32)
     for part in _parts(len(pictures), batch):
-        planes, facts = (_filled(tensor, batch) for tensor in _staged(pictures[part], intensities[part], pinned=False))
+        planes, facts = (
+            _pad_batch(tensor, batch) for tensor in _staged(pictures[part], intensities[part], pinned=False)
+        )
         maps[part] = forward(planes, facts)[: part.stop - part.start].numpy()
     return maps
 
 
-def there_and_back(
+def pipelined_on_gpu(
     forward: Forward,
-    pictures: Shown,
+    pictures: PicturePlanes,
     intensities: Sequence[Intensity],
     batch: int,
     ways: tuple[torch.cuda.Stream, torch.cuda.Stream],
@@ -58,7 +62,7 @@ def there_and_back(
     for part in _parts(len(pictures), batch):
         staged = _staged(pictures[part], intensities[part], pinned=True)
         with torch.cuda.stream(there):
-            planes, facts = (_filled(tensor.to(there.device, non_blocking=True), batch) for tensor in staged)
+            planes, facts = (_pad_batch(tensor.to(there.device, non_blocking=True), batch) for tensor in staged)
         compute.wait_stream(there)
         planes.record_stream(compute)
         facts.record_stream(compute)
@@ -81,7 +85,7 @@ def _parts(length: int, batch: int) -> Iterator[slice]:
         yield slice(start, min(start + batch, length))
 
 
-def _staged(pictures: Shown, intensities: Sequence[Intensity], *, pinned: bool) -> tuple[Tensor, Tensor]:
+def _staged(pictures: PicturePlanes, intensities: Sequence[Intensity], *, pinned: bool) -> tuple[Tensor, Tensor]:
     """Planes (n, P, H, W) as they are, and mean and gain (n, 2) float32, in memory of the CPU."""
     first = pictures[0]
     dtype = torch.from_numpy(np.empty(0, first[0].dtype)).dtype
@@ -93,7 +97,7 @@ def _staged(pictures: Shown, intensities: Sequence[Intensity], *, pinned: bool) 
     return staged, facts.pin_memory() if pinned else facts
 
 
-def _filled(part: Tensor, batch: int) -> Tensor:
+def _pad_batch(part: Tensor, batch: int) -> Tensor:
     """(n, ...) filled up to (batch, ...) with copies of the first."""
     if len(part) == batch:
         return part

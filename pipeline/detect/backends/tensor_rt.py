@@ -58,10 +58,10 @@ class TensorRtBackend(Backend):
             has, takes = (f"{shape[3]}x{shape[2]} in batches of {shape[0]}" for shape in (batch.shape, self._shape))
             raise BackendError(f"detect.artefact: the engine takes pictures of {takes}, here are some of {has}")
         batch = batch.contiguous()
-        logits = torch.empty((len(batch), 1, *batch.shape[2:]), device=self._on)
+        logits = torch.empty((len(batch), 1, *batch.shape[2:]), device=self._torch_device)
         self._context.set_tensor_address(INPUT, batch.data_ptr())
         self._context.set_tensor_address(OUTPUT, logits.data_ptr())
-        if not self._context.execute_async_v3(torch.cuda.current_stream(self._on).cuda_stream):
+        if not self._context.execute_async_v3(torch.cuda.current_stream(self._torch_device).cuda_stream):
             raise BackendError("detect.backend: tensorrt failed to run the engine")
         return logits
 

@@ -81,7 +81,7 @@ class CompiledBackend(Backend):
 
     def forward(self, planes: Tensor, facts: Tensor) -> Tensor:
         """See ``Backend``; on a GPU, where one graph is launched at a time, a thousand launches become one."""
-        if self._on.type == "cpu":
+        if self._torch_device.type == "cpu":
             return super().forward(planes, facts)
         key = (*planes.shape, planes.dtype)
         if key not in self._recordings:
@@ -101,12 +101,12 @@ class CompiledBackend(Backend):
     def _record(self, planes: Tensor, facts: Tensor) -> Recording:
         """Compile for one shape, and record what is launched."""
         planes, facts = planes.clone(), facts.clone()
-        aside = torch.cuda.Stream(self._on)  # type: ignore[no-untyped-call]
-        aside.wait_stream(torch.cuda.current_stream(self._on))
+        aside = torch.cuda.Stream(self._torch_device)  # type: ignore[no-untyped-call]
+        aside.wait_stream(torch.cuda.current_stream(self._torch_device))
         with torch.cuda.stream(aside):
             for _ in range(_WARM_UPS):
                 super().forward(planes, facts)
-        torch.cuda.current_stream(self._on).wait_stream(aside)
+        torch.cuda.current_stream(self._torch_device).wait_stream(aside)
         # Graphs run one after another, and each one's logits are read before the next: they may share their memory.
         self._pool = self._pool or torch.cuda.graph_pool_handle()
         graph = torch.cuda.CUDAGraph()

@@ -33,6 +33,6 @@ class TorchBackend(Backend):
         """See ``Backend``."""
         # Without this, cuDNN may choose another algorithm or TF32, and fp32 would be neither fp32 nor repeatable.
         exact = torch.backends.cudnn.flags(benchmark=False, deterministic=True, allow_tf32=False)
-        with exact, torch.autocast(self._on.type, torch.bfloat16, enabled=self.precision == "bf16"):
+        with exact, torch.autocast(self._torch_device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             logits: Tensor = self._network(batch.to(memory_format=torch.channels_last))
         return logits.float()
