@@ -19,7 +19,7 @@ from tools.export import export
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_an_engine_agrees_with_torch_and_takes_its_own_size_only(tmp_path):
+def test_engine_agrees_with_torch_and_rejects_other_sizes(tmp_path):
     pytest.importorskip("tensorrt")
     path = export("mshnet", "tensorrt", tmp_path, size=(2, 128, 160))
     found = artefact.read(path).parity["rendered"]
@@ -34,7 +34,7 @@ def test_an_engine_agrees_with_torch_and_takes_its_own_size_only(tmp_path):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-def test_without_a_gpu_it_says_so():
+def test_tensorrt_without_gpu_raises():
     pytest.importorskip("tensorrt")
     with pytest.raises(BackendError, match="the tensorrt backend runs on cuda"):
         make_backend(DetectConfig(backend="tensorrt", precision="fp16", device="cpu"))
@@ -42,11 +42,11 @@ def test_without_a_gpu_it_says_so():
 
 @pytest.fixture
 def full_engine(weights, monkeypatch):
-    """The backend without its library and GPU, with an engine for two pictures of 80x64 that gets no memory."""
+    """Backend without library and GPU, whose engine for two pictures of 80x64 always runs out of memory."""
     monkeypatch.setitem(sys.modules, "tensorrt", ModuleType("tensorrt"))
     monkeypatch.delitem(sys.modules, "pipeline.detect.backends.tensor_rt", raising=False)
     module = importlib.import_module("pipeline.detect.backends.tensor_rt")
-    del sys.modules[module.__name__]  # nobody else is to find it
+    del sys.modules[module.__name__]  # the fake must not be visible to other tests
 
     class OutOfMemoryEngine(module.TensorRtBackend):
         def __init__(self):
@@ -68,7 +68,7 @@ def full_engine(weights, monkeypatch):
         ((48, 64), "takes pictures of 80x64 in batches of 2, here are some of 64x48 in batches of 2"),
     ],
 )
-def test_an_engine_is_of_one_batch_and_one_size(full_engine, shape, said):
+def test_engine_rejects_other_batch_and_picture_sizes(full_engine, shape, said):
     picture = np.random.default_rng(0).normal(100, 20, (1, *shape)).astype(np.uint8)
     with pytest.raises(BackendError, match=said):
         full_engine.infer(picture, [measure(picture[0], full_engine.manifest.input.normalisation)])
