@@ -37,7 +37,7 @@ def kinds(choices):
 
 def test_backend_configured_by_name_is_used(config):
     backend, reason = select(msgspec.structs.replace(config, backend="torch"))
-    assert (backend.name, reason) == ("torch", "asked for")
+    assert (backend.name, reason) == ("torch", "configured")
 
 
 def test_without_optional_packages_auto_is_torch(config, monkeypatch):

@@ -63,7 +63,7 @@ def test_batch_is_halved_when_out_of_memory(weights):
     expected = infer(LimitedMemoryBackend(weights, batch=1, room=1), pictures)
     assert np.array_equal(infer(cramped, pictures), expected)
     assert cramped.tried == [12, 6, 3, 3]
-    assert cramped.notice == "cpu has no memory for 6 pictures at once, goes on with 3"
+    assert cramped.notice == "cpu has no memory for 6 pictures at once, continuing with 3"
     infer(cramped, pictures)
     assert cramped.tried[4:] == [3, 3]
 
@@ -79,7 +79,7 @@ def test_stage_reports_notice_of_backend(weights):
     assert "notice" not in stage.facts()
     stage._backend = LimitedMemoryBackend(weights, batch=2, room=1)
     list(stage.process([prepared(noise(48, 64))]))
-    notice = "cpu has no memory for 2 pictures at once, goes on with 1"
+    notice = "cpu has no memory for 2 pictures at once, continuing with 1"
     assert stage.facts()["notice"] == notice
     stage.close()
     assert stage.facts()["notice"] == notice
@@ -121,7 +121,7 @@ def test_gpu_out_of_memory_reduces_batch_size(weights):
         maps = infer(runner, pictures)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
-    assert "goes on with" in runner.notice
+    assert "continuing with" in runner.notice
     assert np.abs(maps[:2] - np.stack(few)).max() <= 1e-3
 
 
@@ -144,7 +144,7 @@ def test_run_warns_once_of_reduced_batch_size(weights, tmp_path, monkeypatch):
         outcome = supervisor.run()
     assert not outcome.errors
     assert outcome.accounts["a"].delivered == 3
-    notice = "cpu has no memory for 2 pictures at once, goes on with 1"
+    notice = "cpu has no memory for 2 pictures at once, continuing with 1"
     assert warnings == [f"stage detect: {notice}"]
     assert run_record(config, {"a": address}, "1", outcome)["notice"] == notice
     assert tried == [2, 1, 1, 1]

@@ -119,7 +119,7 @@ def test_facts_describe_backend_and_weights(weights):
         "backend": "torch",
         "device": "cpu",
         "precision": "fp32",
-        "chosen": "asked for",
+        "chosen": "configured",
     }
 
 

@@ -27,9 +27,7 @@ def test_engine_agrees_with_torch_and_rejects_other_sizes(tmp_path):
     engine = make_backend(DetectConfig(backend="tensorrt", precision="fp16", artefact=str(path)))
     assert engine.size == (128, 160)
     picture = np.random.default_rng(0).normal(100, 20, (1, 64, 64)).astype(np.uint8)
-    with pytest.raises(
-        BackendError, match="pictures of 160x128 in batches of 2, here are some of 64x64 in batches of 2"
-    ):
+    with pytest.raises(BackendError, match="pictures of 160x128 in batches of 2, not of 64x64 in batches of 2"):
         engine.infer(picture, [measure(picture[0], engine.manifest.input.normalisation)])
 
 
@@ -65,7 +63,7 @@ def full_engine(weights, monkeypatch):
     ("shape", "said"),
     [
         ((64, 80), "no memory for the engine's batch of 2; export a smaller one"),
-        ((48, 64), "takes pictures of 80x64 in batches of 2, here are some of 64x48 in batches of 2"),
+        ((48, 64), "takes pictures of 80x64 in batches of 2, not of 64x48 in batches of 2"),
     ],
 )
 def test_engine_rejects_other_batch_and_picture_sizes(full_engine, shape, said):

@@ -154,7 +154,7 @@ class Backend(ABC):
             raise BackendError(f"detect.device: {self.device} has no memory for a single picture: {reason}")
         before = self._batch
         self.shrink(before // 2)
-        self.notice = f"{self.device} has no memory for {before} pictures at once, goes on with {self._batch}"
+        self.notice = f"{self.device} has no memory for {before} pictures at once, continuing with {self._batch}"
 
 
 def network_input(

@@ -109,7 +109,7 @@ def select(config: DetectConfig) -> Selected:
         BackendError: The weights, the device or the artefact cannot be used.
     """
     if config.backend != "auto":
-        return Selected(make_backend(config), "asked for")
+        return Selected(make_backend(config), "configured")
     choices = available(config)
     plain = next(c for c in choices if (c.backend, c.precision) == ("torch", "fp32"))
     least = config.precision or ("int8" if torch_device(config).type == "cpu" else "fp32")

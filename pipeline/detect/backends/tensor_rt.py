@@ -56,7 +56,7 @@ class TensorRtBackend(Backend):
         """
         if batch.shape != self._shape:
             has, takes = (f"{shape[3]}x{shape[2]} in batches of {shape[0]}" for shape in (batch.shape, self._shape))
-            raise BackendError(f"detect.artefact: the engine takes pictures of {takes}, here are some of {has}")
+            raise BackendError(f"detect.artefact: the engine takes pictures of {takes}, not of {has}")
         batch = batch.contiguous()
         logits = torch.empty((len(batch), 1, *batch.shape[2:]), device=self._torch_device)
         self._context.set_tensor_address(INPUT, batch.data_ptr())
