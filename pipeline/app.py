@@ -48,7 +48,7 @@ def _run(config: Config, sources: Mapping[str, str], out: Path | None) -> int:
         Progress(list(sources)) as progress,
         Supervisor(config, list(sources.items()), out, warn, report_error) as supervisor,
     ):
-        health.open_door(supervisor.folder / run_folder.STATUS)
+        health.serve_unix_socket(supervisor.folder / run_folder.STATUS)
         if out is not None:
             write_record(out / "run.json", run_record(config, sources, __version__, None))
         on_stop(supervisor.stop)

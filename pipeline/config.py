@@ -15,7 +15,7 @@ from msgspec import Meta, Struct
 
 from pipeline.capture.config import CaptureConfig
 from pipeline.detect.config import DetectConfig
-from pipeline.detect.defaults import settle
+from pipeline.detect.defaults import apply_device_defaults
 from pipeline.errors import ConfigError
 from pipeline.health.config import HealthConfig
 from pipeline.preprocess.ego_motion import EgoMotionConfig
@@ -111,7 +111,7 @@ def load(path: Path | None = None, settings: Sequence[str] = ()) -> Config:
     for setting in settings:
         tree = _merge(tree, with_setting({}, setting))
     config = convert_to(Config, tree, ", ".join(["--set", *settings]) if settings else str(path))
-    return msgspec.structs.replace(config, detect=settle(config.detect))
+    return msgspec.structs.replace(config, detect=apply_device_defaults(config.detect))
 
 
 def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:

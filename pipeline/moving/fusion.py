@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.capture.source import Picture
-from pipeline.detect.components import Counts, find
+from pipeline.detect.components import DetectionFilter, find
 from pipeline.messages import Table
 from pipeline.moving.prominence import prominence
 from pipeline.moving.sharpness import Sharpness
@@ -33,7 +33,7 @@ def moving(
     low: float,
     max_area: int,
     limit: int,
-    counts: Counts | None = None,
+    counts: DetectionFilter | None = None,
 ) -> Table:
     """What moves, as detections.
 

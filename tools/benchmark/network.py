@@ -23,7 +23,7 @@ import nets
 from pipeline.detect.backends import available, make_backend
 from pipeline.detect.backends.choice import BACKENDS
 from pipeline.detect.config import AUTO, DetectConfig
-from pipeline.detect.defaults import ON_GPU, settle
+from pipeline.detect.defaults import GPU_WEIGHTS, apply_device_defaults
 from pipeline.errors import PipelineError, one_line
 from tools.benchmark import limits
 from tools.benchmark.cost import Layer, layers, least_seconds
@@ -32,7 +32,7 @@ from tools.benchmark.timing import interleave, summarise
 from tools.benchmark.ways import CHANNELS, Size, backend_way, device_way, picture, published_way
 
 PUBLISHED = "published"
-SHIPPED = ON_GPU
+SHIPPED = GPU_WEIGHTS
 """The weights of the published architecture that every device can run."""
 ON_DEVICE = ", on the device"
 GPU_LOAD = (8192, 2000)
@@ -101,7 +101,7 @@ def candidates(
     Raises:
         BackendError: device or artefact cannot be used.
     """
-    for weights in dict.fromkeys((SHIPPED, settle(replace(base, weights=AUTO)).weights)):
+    for weights in dict.fromkeys((SHIPPED, apply_device_defaults(replace(base, weights=AUTO)).weights)):
         for config in available(replace(base, weights=weights)):
             if config.backend == "compiled" and _device() == "cpu":
                 continue
