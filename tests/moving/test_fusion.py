@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from pipeline.messages import DETECTION_DTYPE, MENDED_DTYPE
-from pipeline.moving.evidence import Evidence
-from pipeline.moving.fusion import STRONG, WEAK, believed, join, judge, moving
+from pipeline.moving.change_detection import Evidence
+from pipeline.moving.fusion import KEEP_MARGIN, START_MARGIN, join, judge, moving, network_llr
 from pipeline.moving.handover import exceeding
 from pipeline.moving.peaks import find_peaks
 from pipeline.moving.prominence import prominence
@@ -32,22 +32,26 @@ def detect(evidence, sure=0.99, low=0.4):
 
 
 def test_scores_are_log_odds_about_the_threshold():
-    table = detect(peaks((10, 10, 5.0), (30, 20, 5.2), (40, 30, 4.9), (20, 35, 5 - WEAK - 0.01)), sure=0.9999, low=0.4)
+    table = detect(
+        peaks((10, 10, 5.0), (30, 20, 5.2), (40, 30, 4.9), (20, 35, 5 - KEEP_MARGIN - 0.01)), sure=0.9999, low=0.4
+    )
     odds = [math.log(score / (1 - score)) for score in table["score"]]
-    slope = (math.log(9999) - math.log(0.4 / 0.6)) / (STRONG + WEAK)
-    assert odds == pytest.approx([math.log(9999) + slope * (over - STRONG) for over in (0.2, 0.0, -0.1)], abs=0.01)
+    slope = (math.log(9999) - math.log(0.4 / 0.6)) / (START_MARGIN + KEEP_MARGIN)
+    assert odds == pytest.approx(
+        [math.log(9999) + slope * (over - START_MARGIN) for over in (0.2, 0.0, -0.1)], abs=0.01
+    )
     assert table["motion"] == pytest.approx([5.2, 5.0, 4.9])
     assert [(row["x"], row["y"]) for row in table] == [(30, 20), (10, 10), (40, 30)]
 
 
-@pytest.mark.parametrize("over", [STRONG - 0.01, STRONG + 0.01])
+@pytest.mark.parametrize("over", [START_MARGIN - 0.01, START_MARGIN + 0.01])
 def test_only_a_peak_well_over_the_threshold_may_start_a_track(over):
     (row,) = detect(peaks((10, 10, 5 + over)), sure=0.99)
-    assert (row["score"] >= 0.99) == (over > STRONG)
+    assert (row["score"] >= 0.99) == (over > START_MARGIN)
 
 
 def test_where_no_weak_detections_are_wanted_there_are_none():
-    table = detect(peaks((10, 10, 5.0 + STRONG), (30, 20, 4.9 + STRONG)), sure=0.9, low=0.9)
+    table = detect(peaks((10, 10, 5.0 + START_MARGIN), (30, 20, 4.9 + START_MARGIN)), sure=0.9, low=0.9)
     assert [(row["x"], row["y"]) for row in table] == [(10, 10)]
 
 
@@ -90,7 +94,7 @@ def test_whoever_has_found_a_thing_it_is_as_sharp_as_it_is_and_what_moves_stands
 
 
 def test_a_network_that_has_seen_the_change_says_how_far_it_believes_it():
-    assert believed(np.array([0.0, 1 / (1 + math.e**9), 1 / (1 + math.e**7), 0.5, 0.99, 1.0])) == pytest.approx(
+    assert network_llr(np.array([0.0, 1 / (1 + math.e**9), 1 / (1 + math.e**7), 0.5, 0.99, 1.0])) == pytest.approx(
         [-1.5, -0.6, 0, 2.1, 3, 3]
     )
     seen, probability = peaks((10, 10, 5.2), (30, 20, 5.0)), np.zeros(PICTURE.shape, np.float32)

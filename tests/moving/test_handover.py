@@ -7,9 +7,9 @@ import pytest
 
 from nets.normalisation import change_picture
 from pipeline.messages import MAX_OBJECTS, MENDED_DTYPE, Packet, Prepared
+from pipeline.moving.change_detection import ChangeDetector, Evidence
 from pipeline.moving.config import MovingConfig
-from pipeline.moving.evidence import Evidence, MovingEvidence
-from pipeline.moving.fusion import WEAK
+from pipeline.moving.fusion import KEEP_MARGIN
 from pipeline.moving.handover import change, exceeding, sharpness, tell
 from pipeline.moving.sharpness import Sharpness
 from pipeline.preprocess.ego_motion import STILL
@@ -32,9 +32,9 @@ def filmed(count=30):
 
 
 def test_what_arrives_is_what_was_seen():
-    seer, told = MovingEvidence(MovingConfig()), 0
+    detector, told = ChangeDetector(MovingConfig()), 0
     for k, picture in enumerate(filmed()):
-        evidence = seer.see(picture, STILL, k / 25)
+        evidence = detector.see(picture, STILL, k / 25)
         header = frame_header(SHAPE, seq=k)
         sent = Prepared(header=header, intensity={"mean": 0.0, "gain": 1.0}, ego=STILL, moving=tell(evidence))
         got = decode([bytes(part) for part in encode(Packet(sent, picture))], SESSION).message.moving
@@ -63,11 +63,11 @@ def seen(significance, threshold):
 
 def test_pixels_just_below_their_threshold_are_told_and_no_others():
     found = np.zeros(SHAPE, np.float32)
-    found[3, 4], found[3, 5], found[50, 60] = 5 - WEAK + 0.01, 5 - WEAK - 0.01, 9
+    found[3, 4], found[3, 5], found[50, 60] = 5 - KEEP_MARGIN + 0.01, 5 - KEEP_MARGIN - 0.01, 9
     table = exceeding(seen(found, 5.0))
     assert table["at"].tolist() == [3 * 80 + 4, 50 * 80 + 60]
-    assert table["over"] == pytest.approx([-WEAK + 0.01, 4], abs=1e-5)
-    assert table["significance"] == pytest.approx([5 - WEAK + 0.01, 9])
+    assert table["over"] == pytest.approx([-KEEP_MARGIN + 0.01, 4], abs=1e-5)
+    assert table["significance"] == pytest.approx([5 - KEEP_MARGIN + 0.01, 9])
     assert len(exceeding(seen(found, np.inf))) == 0
 
 

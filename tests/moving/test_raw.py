@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.messages import IDENTITY, EgoMotion
 from pipeline.moving.peaks import Peaks, find_peaks
-from pipeline.moving.raw import FINE, FRAMES, RawThresholds
+from pipeline.moving.raw import FINE_CELL, FRAMES, RawThresholds
 
 SHAPE = (256, 320)
 STILL = EgoMotion(matrix=IDENTITY, inliers=50, ok=True, method="flow")
@@ -53,7 +53,7 @@ def test_noise_passes_at_most_twice_as_often_as_each_threshold_lets_it():
 def test_glitter_is_held_against_where_it_is_and_calm_water_beside_it_is_not():
     rng = np.random.default_rng(1)
     (*_, last), _ = follow([glitter(rng) for _ in range(40)])
-    calm = np.delete(np.arange(SHAPE[1]), np.s_[STRIP.start - FINE : STRIP.stop + FINE])
+    calm = np.delete(np.arange(SHAPE[1]), np.s_[STRIP.start - FINE_CELL : STRIP.stop + FINE_CELL])
     (*_, even), _ = follow([noise(rng) for _ in range(40)])
     assert last[:, STRIP].min() > 1.5 * last[:, calm].max()
     assert np.median(last[:, calm]) == pytest.approx(np.median(even[:, calm]), rel=0.25)

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline.moving.residual import FILTERED, is_featureless, significance
+from pipeline.moving.residual import NOISE_GAIN, is_featureless, significance
 
 H, W = 120, 160
 
@@ -43,7 +43,7 @@ def test_noise_has_unit_deviation_and_a_target_stands_out_where_it_is(count):
     assert np.sqrt(np.mean(found[quiet] ** 2)) == pytest.approx(1, abs=0.15)
     assert np.hypot(*np.subtract(np.unravel_index(found.argmax(), found.shape), (60, 80))) <= 1
     assert found.max() > 5
-    assert noise == pytest.approx(10 * FILTERED[count], rel=0.05)
+    assert noise == pytest.approx(10 * NOISE_GAIN[count], rel=0.05)
 
 
 def test_a_dark_target_counts_as_much():

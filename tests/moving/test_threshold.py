@@ -10,15 +10,15 @@ import pytest
 from pipeline.moving.peaks import find_peaks
 from pipeline.moving.threshold import (
     CELL,
-    POWERS,
     RANKS,
+    TAIL_EXPONENTS,
     grid,
+    median_tail_exponent,
     noisiness,
     ranked_peaks,
     smoothed,
     spread,
-    tail_power,
-    tail_powers,
+    tail_exponents,
     thresholds,
 )
 
@@ -50,22 +50,22 @@ def test_peaks_pass_at_the_wanted_rate_whatever_their_law(rate, power, scale):
 @pytest.mark.parametrize("power", [0.8, 1.0, 1.5, 2.0])
 def test_the_law_is_read_off_the_peaks(power):
     rng = np.random.default_rng(1)
-    told = [tail_power(tail_powers(ranked(weibull(rng, power)))) for _ in range(200)]
+    told = [median_tail_exponent(tail_exponents(ranked(weibull(rng, power)))) for _ in range(200)]
     assert np.mean(told) == pytest.approx(power, rel=0.12)
 
 
 def test_the_law_of_three_heights_worked_by_hand():
     # Squares of heights fall by equal amounts for each logarithm of rank: a power of 2.
     heights = np.sqrt(30 - 4 * np.log(np.array(RANKS)))
-    assert tail_power(tail_powers(heights[None, None])) == pytest.approx(2.0)
+    assert median_tail_exponent(tail_exponents(heights[None, None])) == pytest.approx(2.0)
     (threshold,) = thresholds(heights[None, None], 0.5, 2.0).ravel()
     assert threshold == pytest.approx(np.sqrt(30 - 4 * np.log(0.5)))
 
 
 def test_tails_beyond_all_laws_have_the_nearest():
     flat, steep = np.array([[[9.0, 9.0, 1.0]]]), np.array([[[90.0, 9.0, 8.9]]])
-    assert tail_power(tail_powers(flat)) == POWERS[-1]
-    assert tail_power(tail_powers(steep)) == POWERS[0]
+    assert median_tail_exponent(tail_exponents(flat)) == TAIL_EXPONENTS[-1]
+    assert median_tail_exponent(tail_exponents(steep)) == TAIL_EXPONENTS[0]
 
 
 def test_targets_in_half_of_the_cells_change_neither_law_nor_thresholds_by_much():
@@ -74,9 +74,9 @@ def test_targets_in_half_of_the_cells_change_neither_law_nor_thresholds_by_much(
     crowded = heights.copy()
     crowded[: CELLS // 2, :2] = 40
     before, after = ranked(heights), ranked(crowded)
-    assert tail_power(tail_powers(after)) > tail_power(tail_powers(before)) - 0.4
-    raised = thresholds(after, 2.0, tail_power(tail_powers(after))) - thresholds(
-        before, 2.0, tail_power(tail_powers(before))
+    assert median_tail_exponent(tail_exponents(after)) > median_tail_exponent(tail_exponents(before)) - 0.4
+    raised = thresholds(after, 2.0, median_tail_exponent(tail_exponents(after))) - thresholds(
+        before, 2.0, median_tail_exponent(tail_exponents(before))
     )
     assert raised.max() < 0.6
 
@@ -155,5 +155,5 @@ def test_every_pixel_has_a_cell_in_frames_of_any_size():
 def test_a_flat_picture_has_no_law_and_no_threshold():
     flat = np.zeros((64, 64), np.float32)
     told = ranked_peaks(find_peaks(flat), flat.shape)
-    assert math.isnan(tail_power(tail_powers(told)))
+    assert math.isnan(median_tail_exponent(tail_exponents(told)))
     assert np.isinf(thresholds(told, 1.0, math.nan)).all()

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from pipeline.capture.scene import Scene, SceneSpec
 from pipeline.messages import IDENTITY, EgoMotion
-from pipeline.preprocess.doubt import explains
 from pipeline.preprocess.ego_motion import (
     STILL,
     UNKNOWN,
@@ -24,6 +23,7 @@ from pipeline.preprocess.ego_motion import (
     fit,
 )
 from pipeline.preprocess.flow import corners, flow, stretch
+from pipeline.preprocess.verification import explains
 from tests.conftest import real_data
 
 CONFIG = EgoMotionConfig()

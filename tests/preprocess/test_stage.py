@@ -7,8 +7,8 @@ import nets
 from pipeline.capture.scene import Scene, SceneSpec
 from pipeline.errors import BackendError
 from pipeline.messages import EndOfSource, Packet, Prepared
+from pipeline.moving.change_detection import ChangeDetector
 from pipeline.moving.config import MovingConfig
-from pipeline.moving.evidence import MovingEvidence
 from pipeline.moving.handover import tell
 from pipeline.preprocess.ego_motion import UNKNOWN, EgoMotionConfig
 from pipeline.preprocess.intensity import measure
@@ -85,7 +85,7 @@ def test_sources_side_by_side_give_what_they_give_one_by_one(stage):
 def test_what_moves_is_told_of_each_source_from_its_own_past(stage):
     url = "test://sky?width=96&height=96&snr=20&targets=9&camera=still&frames=12&seed={}"
     scenes = {name: Scene(SceneSpec.from_url(url.format(seed))) for name, seed in (("a", 1), ("b", 2))}
-    alone = {name: MovingEvidence(MovingConfig()) for name in scenes}
+    alone = {name: ChangeDetector(MovingConfig()) for name in scenes}
     told = 0
     for k in range(12):
         packets = [frame(scene.frame(k), name, k) for name, scene in scenes.items()]

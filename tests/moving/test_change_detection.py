@@ -8,8 +8,8 @@ import pytest
 
 from pipeline.capture.scene import Scene, SceneSpec
 from pipeline.messages import IDENTITY, EgoMotion
+from pipeline.moving.change_detection import MAX_THRESHOLD, RAW_SHARES, ChangeDetector
 from pipeline.moving.config import MovingConfig
-from pipeline.moving.evidence import HIGHEST_THRESHOLD, RAW_SHARES, MovingEvidence
 from pipeline.moving.peaks import find_peaks
 from pipeline.preprocess.ego_motion import EgoMotionConfig, EgoMotionEstimator
 
@@ -33,18 +33,18 @@ def in_8_bits(frame):
     return (frame - 2900).clip(0, 255).astype(np.uint8)
 
 
-def evidence(frames, seer=None, ego=STILL, start=0):
-    seer = seer or MovingEvidence(MovingConfig())
-    return [seer.see(frame, ego, (start + k) / RATE) for k, frame in enumerate(frames)]
+def evidence(frames, detector=None, ego=STILL, start=0):
+    detector = detector or ChangeDetector(MovingConfig())
+    return [detector.see(frame, ego, (start + k) / RATE) for k, frame in enumerate(frames)]
 
 
 def watched(url, frames=90, shift=0):
     """Of each frame that tells what exceeds its threshold, and where the visible targets are."""
     scene = Scene(SceneSpec.from_url(url))
-    estimator, seer = EgoMotionEstimator(EgoMotionConfig()), MovingEvidence(MovingConfig())
+    estimator, detector = EgoMotionEstimator(EgoMotionConfig()), ChangeDetector(MovingConfig())
     for k in range(frames):
         picture = scene.frame(k) >> shift
-        seen = seer.see(picture, estimator.estimate(picture), k / RATE)
+        seen = detector.see(picture, estimator.estimate(picture), k / RATE)
         if seen is not None:
             visible = [(truth.id, round(truth.y), round(truth.x)) for truth in scene.truth(k) if truth.visible]
             yield k, seen.significance > seen.threshold, visible
@@ -95,30 +95,30 @@ def test_fifty_targets_do_not_deafen_it():
 
 
 def test_a_frame_of_the_past_is_needed_and_again_after_a_break():
-    seer = MovingEvidence(MovingConfig(interval_s=0.2))
-    first = [seen is not None for seen in evidence([noise(k) for k in range(30)], seer)]
+    detector = ChangeDetector(MovingConfig(interval_s=0.2))
+    first = [seen is not None for seen in evidence([noise(k) for k in range(30)], detector)]
     begin = first.index(True)
     assert all(first[begin:])
     assert begin == 2, "a third of five frames"
     for broken in (
-        evidence([(noise(50) + texture()).astype(np.uint16)], seer, LOST, start=30),
-        evidence([noise(51, (96, 96))], seer, start=31),
-        evidence([noise(52, (96, 96))], seer, start=20),
-        evidence([noise(53, (96, 96))], seer, start=200),
+        evidence([(noise(50) + texture()).astype(np.uint16)], detector, LOST, start=30),
+        evidence([noise(51, (96, 96))], detector, start=31),
+        evidence([noise(52, (96, 96))], detector, start=20),
+        evidence([noise(53, (96, 96))], detector, start=200),
     ):
         assert broken == [None]
-    again = [seen is not None for seen in evidence([noise(60 + k) for k in range(30)], seer, start=300)]
+    again = [seen is not None for seen in evidence([noise(60 + k) for k in range(30)], detector, start=300)]
     assert again == first
 
 
 @pytest.mark.parametrize("textured", [False, True])
 def test_over_a_clear_sky_the_camera_may_move_unknown(textured):
-    seer, hits, told = MovingEvidence(MovingConfig()), [], 0
+    detector, hits, told = ChangeDetector(MovingConfig()), [], 0
     for k in range(60):
         x, y = 20 + 2 * k, 60 + k // 3
         frame = noise(k) + np.linspace(0, 300, 128, dtype=np.int32)[:, None] + textured * np.roll(texture(), 3 * k, 1)
         frame[around(y, x, 1)] += 60
-        seen = seer.see(frame.astype(np.uint16), LOST, k / RATE)
+        seen = detector.see(frame.astype(np.uint16), LOST, k / RATE)
         told += seen is not None
         if seen is not None and k >= THREE:
             hits.append((seen.significance > seen.threshold)[around(y, x, 2)].any())
@@ -145,13 +145,13 @@ def test_sharpness_tells_a_point_from_edges_that_shake_and_nothing_in_noise():
     rng = np.random.default_rng(0)
     texture = 120 + 80 * cv2.GaussianBlur(rng.normal(size=(140, 180)), (0, 0), 2.5)
     points, edges = [], []
-    seer = MovingEvidence(MovingConfig())
+    detector = ChangeDetector(MovingConfig())
     for k in range(60):
         shake = np.array([[1, 0, rng.normal(0, 0.3) - 8], [0, 1, rng.normal(0, 0.3) - 8]])
         frame = cv2.warpAffine(texture, shake, (160, 128)) + rng.normal(0, 2, (128, 160))
         x, y = 20 + 2 * k, 64
         frame[y, x] += 60
-        seen = seer.see(frame.clip(0, 255).astype(np.uint8), STILL, k / RATE)
+        seen = detector.see(frame.clip(0, 255).astype(np.uint8), STILL, k / RATE)
         if k < THREE or seen is None:
             continue
         assert seen.sharpness.weight == 1
@@ -174,11 +174,11 @@ def test_sharpness_tells_a_point_from_edges_that_shake_and_nothing_in_noise():
 
 def test_a_part_that_is_half_out_of_view_keeps_what_it_needed():
     # Its 16 rows have too few peaks for a threshold of their own.
-    seer = MovingEvidence(MovingConfig())
-    before = evidence([noise(k) for k in range(40)], seer)[-1]
+    detector = ChangeDetector(MovingConfig())
+    before = evidence([noise(k) for k in range(40)], detector)[-1]
     away = EgoMotion(matrix=(1.0, 0.0, 0.0, 0.0, 1.0, 48.0), inliers=50, ok=True, method="flow")
     frame = np.roll(noise(39), 48, axis=0)
-    after = seer.see(frame, away, 40 / RATE)
+    after = detector.see(frame, away, 40 / RATE)
     assert before is not None and after is not None
     assert np.isfinite(after.threshold[:64]).all()
     assert after.threshold[0, 0] == pytest.approx(before.threshold[0, 0], rel=0.05)
@@ -194,9 +194,9 @@ def test_a_coder_that_repeats_blocks_is_not_believed_also_at_its_key_frames():
 def test_what_a_coder_left_is_forgotten_when_another_recording_begins():
     frozen = [in_8_bits(noise(0))] * 30
     for others, start in (([in_8_bits(noise(k)) for k in range(10)], 0), ([noise(k) for k in range(10)], 1030)):
-        seer = MovingEvidence(MovingConfig())
-        assert evidence(frozen, seer, start=1000) == [None] * 30
-        assert [seen is not None for seen in evidence(others, seer, start=start)] == [False] * 3 + [True] * 7
+        detector = ChangeDetector(MovingConfig())
+        assert evidence(frozen, detector, start=1000) == [None] * 30
+        assert [seen is not None for seen in evidence(others, detector, start=start)] == [False] * 3 + [True] * 7
 
 
 def test_8_bits_with_the_noise_of_a_sensor_are_treated_as_16_until_much_of_it_is_gone():
@@ -222,8 +222,8 @@ def test_a_sea_that_glitters_is_hardly_believed_and_the_sky_above_it_is():
     for seen in evidence(frames)[30:]:
         assert seen is not None
         assert np.isinf(seen.threshold[64:]).mean() > 0.8
-        assert seen.threshold[64:].min() > 0.8 * HIGHEST_THRESHOLD
-        assert (seen.threshold[:60] < HIGHEST_THRESHOLD / 2).all()
+        assert seen.threshold[64:].min() > 0.8 * MAX_THRESHOLD
+        assert (seen.threshold[:60] < MAX_THRESHOLD / 2).all()
         peaks = find_peaks(seen.significance)
         false.append((peaks.height > seen.threshold[peaks.y, peaks.x]).sum())
     assert np.mean(false) < 3, "of sixty"

@@ -12,9 +12,9 @@ from pipeline.capture.scene import Scene, SceneSpec
 from pipeline.capture.scene.sensor import Sensor
 from pipeline.capture.scene.targets import Body
 from pipeline.messages import IDENTITY
-from pipeline.preprocess.doubt import explains
 from pipeline.preprocess.ego_motion import EgoMotionConfig, EgoMotionEstimator
 from pipeline.preprocess.flow import stretch
+from pipeline.preprocess.verification import explains
 
 WIDTH, HEIGHT = 320, 256
 NOISE = 16.0

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.moving.dense import dense, laid
 from pipeline.moving.residual import contrast
+from pipeline.moving.upsample import upsample, warp_upsampled
 
 SIDE = 128
 INNER = np.s_[16:-16, 16:-16]
@@ -52,7 +52,7 @@ def test_a_scene_is_missed_by_half_as_much_as_by_opencvs_bicubic_interpolation(s
     for dx, dy in np.random.default_rng(2).uniform(-2, 2, (30, 2)):
         true = moved(spectrum, dx, dy)
         theirs = cv2.warpAffine(frame, shift(dx, dy)[:2], (SIDE, SIDE), flags=cv2.INTER_CUBIC)
-        ours.append(np.square(contrast(laid(dense(frame), shift(dx, dy)) - true)[INNER]).mean())
+        ours.append(np.square(contrast(warp_upsampled(upsample(frame), shift(dx, dy)) - true)[INNER]).mean())
         bicubic.append(np.square(contrast(theirs - true)[INNER]).mean())
     assert np.sqrt(np.mean(ours)) < 0.5 * np.sqrt(np.mean(bicubic))
 
@@ -60,7 +60,7 @@ def test_a_scene_is_missed_by_half_as_much_as_by_opencvs_bicubic_interpolation(s
 @pytest.mark.parametrize("shape", [(40, 50), (41, 51), (32, 33)])
 def test_a_frame_that_has_not_moved_is_the_same_but_for_its_last_line(shape):
     frame = np.random.default_rng(0).uniform(0, 4000, shape).astype(np.float32)
-    found = laid(dense(frame), np.eye(3))
+    found = warp_upsampled(upsample(frame), np.eye(3))
     assert found.shape == shape
     np.testing.assert_array_equal(found[:-1, :-1], frame[:-1, :-1])
 
@@ -68,7 +68,7 @@ def test_a_frame_that_has_not_moved_is_the_same_but_for_its_last_line(shape):
 @given(dx=st.integers(-9, 9), dy=st.integers(-9, 9))
 def test_whole_pixels_are_exact_and_what_was_out_of_view_is_unknown(dx, dy):
     frame = np.random.default_rng(0).uniform(0, 4000, (40, 50)).astype(np.float32)
-    found = laid(dense(frame), shift(dx, dy))
+    found = warp_upsampled(upsample(frame), shift(dx, dy))
     y, x = np.mgrid[:40, :50]
     inside = (x - dx >= 0) & (x - dx < 49) & (y - dy >= 0) & (y - dy < 39)
     np.testing.assert_array_equal(found[inside], frame[y[inside] - dy, x[inside] - dx])
@@ -79,7 +79,7 @@ def test_whole_pixels_are_exact_and_what_was_out_of_view_is_unknown(dx, dy):
 def test_a_slope_stays_a_slope_however_the_camera_turns(turn, zoom, dx, dy):
     to_now = np.array([[zoom, -turn, dx], [turn, zoom, dy], [0, 0, 1]])
     y, x = np.mgrid[:60, :70].astype(float)
-    found = laid(dense((1000 + 3 * x - 2 * y).astype(np.float32)), to_now)
+    found = warp_upsampled(upsample((1000 + 3 * x - 2 * y).astype(np.float32)), to_now)
     back = np.linalg.inv(to_now)
     there_x, there_y = (back[k, 0] * x + back[k, 1] * y + back[k, 2] for k in range(2))
     inside = (there_x > 4) & (there_x < 65) & (there_y > 4) & (there_y < 55)  # mirrored at the frame's edge
