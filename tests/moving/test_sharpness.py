@@ -1,4 +1,4 @@
-"""What it says for a target that it is sharper than what else has changed."""
+"""Log-likelihood ratio of sharpness relative to other changes."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_the_wider_a_spot_the_less_sharp_and_a_slope_is_not_sharp_at_all():
 
 
 def test_likelihoods_worked_by_hand():
-    # One of three is as sharp, and itself: a half. Beta(0.1, 1) has 0.1 u^-0.9.
+    # One of three is as sharp; counting the value itself, half are. The density of Beta(0.1, 1) is 0.1 u^-0.9.
     assert of(1, 2, 3).says(np.array([2.5])) == pytest.approx(math.log(0.1 * 0.5**-0.9))
     assert of(1, 2, 3).says(np.array([0.0, 3.0, 9.0])) == pytest.approx(
         np.log([0.1, 0.1 * 0.5**-0.9, 0.1 * 0.25**-0.9])
@@ -57,7 +57,7 @@ def test_likelihoods_worked_by_hand():
 @given(
     st.lists(st.floats(0, 1e4, width=32), max_size=60), st.lists(st.floats(0, 1e4, width=32), min_size=2, max_size=20)
 )
-def test_who_is_sharper_is_never_the_less_likely_target(others, asked):
+def test_log_likelihood_ratio_increases_with_sharpness(others, asked):
     says = of(*sorted(others)).says(np.sort(np.array(asked)))
     assert np.isfinite(says).all()
     assert (np.diff(says) >= 0).all()
@@ -70,7 +70,7 @@ def test_chance_is_no_evidence():
     assert np.mean(drawn) < -1
 
 
-def test_only_the_greatest_changes_are_what_a_thing_is_held_against():
+def test_only_the_greatest_changes_are_references():
     rng = np.random.default_rng(1)
     y, x = np.divmod(np.arange(0, 10_000, 10), 100)
     y *= 3
