@@ -48,7 +48,7 @@ class PreprocessStage:
 
     def __init__(self, weights: str, ego_motion: EgoMotionConfig, moving: MovingConfig, threads: int = 1) -> None:
         self._weights, self._ego_motion, self._moving = weights, ego_motion, moving
-        self._pasts: dict[str, _SourceState] = {}
+        self._states: dict[str, _SourceState] = {}
         self.batch_size = threads
         self._pool = ThreadPoolExecutor(threads, "preprocess")
 
@@ -83,15 +83,15 @@ class PreprocessStage:
         """Process packets of one source in order."""
         for packet in packets:
             if isinstance(packet.message, EndOfSource):
-                self._pasts.pop(packet.message.source, None)
+                self._states.pop(packet.message.source, None)
                 yield packet
                 continue
             if not isinstance(packet.message, Frame) or packet.picture is None:
                 raise TypeError(f"preprocess got {type(packet.message).__name__}")
             header, picture = packet.message.header, packet.picture
-            if header.source not in self._pasts:
-                self._pasts[header.source] = _SourceState(self._ego_motion, self._moving)
-            past = self._pasts[header.source]
+            if header.source not in self._states:
+                self._states[header.source] = _SourceState(self._ego_motion, self._moving)
+            past = self._states[header.source]
             ego = past.camera(picture, header.seq)
             evidence = past.moving.see(picture, ego, header.pts) if self._moving.enabled else None
             intensity = measure(picture, self._normalisation)

@@ -84,7 +84,7 @@ def test_targets_in_half_of_the_cells_change_neither_exponent_nor_thresholds_by_
 def test_smoothed_exponents_are_the_median_of_the_neighbourhood():
     powers = np.array([[1.0, 1.0, 2.0, 2.0], [1.0, 9.0, 2.0, np.nan], [1.0, 1.0, 2.0, 2.0]])
     around = smoothed(powers)
-    assert around[1].tolist() == [1.0, 1.0, 2.0, 2.0], "one odd cell, and one that tells nothing"
+    assert around[1].tolist() == [1.0, 1.0, 2.0, 2.0], "one odd cell, and one without an estimate"
     assert around[0].tolist() == [1.0, 1.5, 2.0, 2.0], "the middle of six: 1, 1, 1, 2, 2 and 9"
     assert np.isnan(smoothed(np.full((2, 3), np.nan))).all()
     assert smoothed(np.array([[np.nan, 1.2]])).tolist() == [[1.2, 1.2]]
