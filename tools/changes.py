@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from nets.normalisation import change_picture
 from pipeline.capture.source import Picture
+from pipeline.moving.change_detection import ChangeDetector
 from pipeline.moving.config import MovingConfig
-from pipeline.moving.evidence import MovingEvidence
 from pipeline.preprocess.ego_motion import EgoMotionConfig, EgoMotionEstimator
 
 
@@ -17,7 +17,7 @@ class Changes:
 
     def __init__(self) -> None:
         self._ego_motion = EgoMotionEstimator(EgoMotionConfig())
-        self._moving = MovingEvidence(MovingConfig())
+        self._moving = ChangeDetector(MovingConfig())
 
     def see(self, picture: Picture, pts: float) -> NDArray[np.uint8]:
         """The change picture (H, W) of the next picture; all 0 where nothing is known.

@@ -11,8 +11,8 @@ from pipeline.detect.stage import DetectStage
 from pipeline.detect.tiling import stitch, tiles
 from pipeline.errors import BackendError
 from pipeline.messages import Detected, EgoMotion, Packet, Prepared
+from pipeline.moving.change_detection import ChangeDetector
 from pipeline.moving.config import MovingConfig
-from pipeline.moving.evidence import MovingEvidence
 from pipeline.moving.handover import tell
 from pipeline.preprocess.intensity import measure
 from tests.detect.conftest import NORM
@@ -32,7 +32,7 @@ def prepared(picture, source="a", seq=0, ego=EGO, moving=None):
 
 def filmed(scene, source="a"):
     """Yield the motion evidence and the packet of each frame of a scene."""
-    moving = MovingEvidence(MovingConfig())
+    moving = ChangeDetector(MovingConfig())
     for k in range(len(scene)):
         picture = scene.frame(k)
         evidence = moving.see(picture, STILL, frame_header(picture.shape, seq=k).pts)

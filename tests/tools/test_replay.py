@@ -84,7 +84,13 @@ def test_other_code_detects_anew(frames: Path, tmp_path: Path, monkeypatch: pyte
     edit(checkout("tracker") / "pipeline" / "track" / "tracker.py")
     assert detect_with(tmp_path / "tracker") == 1
     for count, file in enumerate(
-        ("pipeline/moving/evidence.py", "pipeline/detect/backends/base.py", "pipeline/messages.py", "nets/unet.py"), 2
+        (
+            "pipeline/moving/change_detection.py",
+            "pipeline/detect/backends/base.py",
+            "pipeline/messages.py",
+            "nets/unet.py",
+        ),
+        2,
     ):
         edit(checkout(str(count)) / file)
         assert detect_with(tmp_path / str(count)) == count

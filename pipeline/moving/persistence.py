@@ -1,4 +1,4 @@
-"""Peaks that stay from frame to frame: whatever they are, they are not the noise that thresholds are to be read off."""
+"""Removal of peaks that persist over frames: they are not noise, and thresholds must be estimated without them."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from pipeline.moving.threshold import cell_of, ranked_peaks
 from pipeline.preprocess.registration import Image
 
 REACH_PX = 3
-"""How far a peak may be from where one was a frame ago, in the scene and along each axis."""
-LASTING = 8
-"""Frames in a row. One of the forty highest peaks of a cell of 64 px is within reach of a place by chance in every
-second frame."""
+"""Largest distance in px along each axis, in scene coordinates, between a peak and its match one frame ago."""
+MAX_AGE_FRAMES = 8
+"""Peaks that are present in more than this many consecutive frames are persistent. By chance one of the forty highest
+noise peaks of a 64 px cell is within reach of a given position in every second frame."""
 LEVEL = 2
-"""Of ``threshold.RANKS``: peaks of a cell as high as that one are followed."""
+"""Index into ``threshold.RANKS``. Peaks at least as high as the peak of that rank in their cell are followed."""
 _NEAR = np.ones((2 * REACH_PX + 1, 2 * REACH_PX + 1), np.uint8)
 
 
-class LastingPeaks:
-    """Follows the highest peaks of a source's frames, each from one frame to the next."""
+class PersistentPeaks:
+    """Follows the highest peaks of each cell from frame to frame and counts for how many frames they persist."""
 
     def __init__(self) -> None:
         self._places = np.empty((0, 2))
         self._ages = np.empty(0, np.float32)
 
     def fresh(self, peaks: Peaks, shape: tuple[int, int], ego: EgoMotion) -> tuple[Peaks, NDArray[np.float64]]:
-        """Those that have not lasted, and what ``ranked_peaks`` says of them.
+        """Return the peaks of the next frame that are not persistent, and the result of ``ranked_peaks`` for them.
 
         Args:
-            peaks: of the next frame.
-            shape: of the frame, (H, W).
-            ego: motion since the last frame.
+            peaks: Peaks of the next frame.
+            shape: (H, W) of the frame.
+            ego: Camera motion since the previous frame.
         """
         ages = self._known(shape, ego)[peaks.y, peaks.x] + 1
-        fresh = peaks.only(ages <= LASTING)
+        fresh = peaks.only(ages <= MAX_AGE_FRAMES)
         ranked = ranked_peaks(fresh, shape)
         level = np.nan_to_num(ranked[..., LEVEL], nan=np.inf)
         high = peaks.height >= level.ravel()[cell_of(peaks, shape)]
@@ -46,7 +46,7 @@ class LastingPeaks:
         return fresh, ranked
 
     def _known(self, shape: tuple[int, int], ego: EgoMotion) -> Image:
-        """The age of what is within reach of each place; 0 where nothing is."""
+        """Return an (H, W) map of the age in frames of the oldest followed peak within reach; 0 where there is none."""
         x, y = np.rint(carry(self._places, ego.matrix)).astype(int).T
         seen = (x >= 0) & (x < shape[1]) & (y >= 0) & (y < shape[0])
         ages = np.zeros(shape, np.float32)

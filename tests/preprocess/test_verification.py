@@ -1,4 +1,4 @@
-"""A wrong motion is refused on noise, gradient and texture; one object on a clear sky is not the camera."""
+"""Wrong motions are rejected on noise, gradients and texture; a single object on a clear sky is not camera motion."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pipeline.capture.scene import Scene, SceneSpec
 from pipeline.capture.scene.sensor import Sensor
 from pipeline.capture.scene.targets import Body
 from pipeline.messages import IDENTITY
-from pipeline.preprocess.doubt import explains
 from pipeline.preprocess.ego_motion import EgoMotionConfig, EgoMotionEstimator
 from pipeline.preprocess.flow import stretch
+from pipeline.preprocess.verification import explains
 
 WIDTH, HEIGHT = 320, 256
 NOISE = 16.0
@@ -35,7 +35,7 @@ def texture(sigma, amplitude=100.0):
 
 
 def ground(top, amplitude=1000.0):
-    """Texture from this row down, nothing above."""
+    """Texture from row ``top`` down, nothing above."""
     return texture(4.0, amplitude) * (np.arange(HEIGHT)[:, None] >= top)
 
 
@@ -57,14 +57,14 @@ def test_a_wrong_motion_of_a_still_scene_is_refused(scene):
 
 
 @pytest.mark.parametrize("scene", [0.0, gradient(300), gradient(2000)], ids=["noise", "gradient", "steep gradient"])
-def test_nothing_sideways_to_see_leaves_even_stillness_in_doubt(scene):
+def test_without_structure_along_both_axes_even_zero_motion_is_rejected(scene):
     for seed in range(5):
         a, b = stretch(picture(scene, 2 * seed), picture(scene, 2 * seed + 1))
         assert not explains(a, b, IDENTITY)
 
 
 @pytest.mark.parametrize("name", ["sky?snr=5", "sea?snr=10", "ground?snr=5", "crossing?snr=5", "demo"])
-def test_a_scene_bears_out_the_motion_of_its_camera_and_no_other(name):
+def test_a_scene_confirms_the_true_camera_motion_and_no_other(name):
     separator = "&" if "?" in name else "?"
     scene = Scene(SceneSpec.from_url(f"test://{name}{separator}camera=pan%2Bhandheld&frames=6"))
     pictures = [scene.frame(k) for k in range(6)]
@@ -93,7 +93,7 @@ def test_a_change_of_gain_and_of_offset_does_not_hide_the_motion():
 
 
 def sky_with_one_target(size, snr, speed, fpn, frames=10):
-    """A clear sky, 300 counts brighter at the bottom, seen by a still camera."""
+    """Yield frames of a clear sky, 300 counts brighter at the bottom, with one target and a static camera."""
     sensor = Sensor(SceneSpec(name="sky", fpn=fpn, dead=0))
     body = Body("drone" if size else "point", size)
     for k in range(frames):
@@ -104,7 +104,7 @@ def sky_with_one_target(size, snr, speed, fpn, frames=10):
 
 
 def structured_target(dtype, frames=10):
-    """40 px of texture that flies 4 px per frame over a flat sky."""
+    """Yield frames of a textured object of 40 px that moves 4 px per frame over a flat sky."""
     level, contrast, noise = (3000, 300, NOISE) if dtype == np.uint16 else (100, 30, 1.0)
     rng, size = np.random.default_rng(0), 40
     pattern = cv2.GaussianBlur(rng.normal(0, 1, (size, size)), (0, 0), 2)
@@ -124,7 +124,7 @@ def test_a_target_on_a_clear_sky_is_never_taken_for_the_camera(size, snr, fpn):
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_nor_is_a_large_target_with_corners_of_its_own(dtype):
+def test_a_large_textured_target_is_never_taken_for_the_camera(dtype):
     estimator = EgoMotionEstimator(EgoMotionConfig())
     for frame in structured_target(dtype):
         ego = estimator.estimate(frame)

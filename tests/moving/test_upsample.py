@@ -1,4 +1,4 @@
-"""Frames laid elsewhere, against the exact shift of a band-limited scene."""
+"""Warping of upsampled frames, compared with the exact shift of a band-limited scene."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.moving.dense import dense, laid
 from pipeline.moving.residual import contrast
+from pipeline.moving.upsample import upsample, warp_upsampled
 
 SIDE = 128
 INNER = np.s_[16:-16, 16:-16]
 FREQUENCIES = np.meshgrid(np.fft.fftfreq(SIDE), np.fft.fftfreq(SIDE))
 
 
-def seen_through_optics(scene):
-    """The scene under a Gaussian of sigma 0.7 px, as a spectrum."""
+def blurred_by_optics(scene):
+    """Spectrum of the scene blurred by a Gaussian of sigma 0.7 px."""
     fx, fy = FREQUENCIES
     return np.fft.fft2(scene) * np.exp(-2 * (0.7 * np.pi) ** 2 * (fx**2 + fy**2))
 
@@ -25,13 +25,13 @@ def seen_through_optics(scene):
 def edges():
     scene = np.zeros((SIDE, SIDE))
     scene[30:90, 40:100] = 100
-    return seen_through_optics(scene)
+    return blurred_by_optics(scene)
 
 
 def clutter():
     fx, fy = FREQUENCIES
     white = np.random.default_rng(1).standard_normal((SIDE, SIDE))
-    spectrum = seen_through_optics(white) / np.maximum(np.hypot(fx, fy), 1 / SIDE) ** 1.5
+    spectrum = blurred_by_optics(white) / np.maximum(np.hypot(fx, fy), 1 / SIDE) ** 1.5
     return 50 * spectrum / np.fft.ifft2(spectrum).real.std()
 
 
@@ -45,30 +45,30 @@ def shift(dx, dy):
 
 
 @pytest.mark.parametrize("scene", [edges, clutter])
-def test_a_scene_is_missed_by_half_as_much_as_by_opencvs_bicubic_interpolation(scene):
+def test_error_is_less_than_half_that_of_opencv_bicubic_interpolation(scene):
     spectrum = scene()
     frame = moved(spectrum, 0, 0)
     ours, bicubic = [], []
     for dx, dy in np.random.default_rng(2).uniform(-2, 2, (30, 2)):
         true = moved(spectrum, dx, dy)
         theirs = cv2.warpAffine(frame, shift(dx, dy)[:2], (SIDE, SIDE), flags=cv2.INTER_CUBIC)
-        ours.append(np.square(contrast(laid(dense(frame), shift(dx, dy)) - true)[INNER]).mean())
+        ours.append(np.square(contrast(warp_upsampled(upsample(frame), shift(dx, dy)) - true)[INNER]).mean())
         bicubic.append(np.square(contrast(theirs - true)[INNER]).mean())
     assert np.sqrt(np.mean(ours)) < 0.5 * np.sqrt(np.mean(bicubic))
 
 
 @pytest.mark.parametrize("shape", [(40, 50), (41, 51), (32, 33)])
-def test_a_frame_that_has_not_moved_is_the_same_but_for_its_last_line(shape):
+def test_identity_returns_the_same_frame_except_its_last_row_and_column(shape):
     frame = np.random.default_rng(0).uniform(0, 4000, shape).astype(np.float32)
-    found = laid(dense(frame), np.eye(3))
+    found = warp_upsampled(upsample(frame), np.eye(3))
     assert found.shape == shape
     np.testing.assert_array_equal(found[:-1, :-1], frame[:-1, :-1])
 
 
 @given(dx=st.integers(-9, 9), dy=st.integers(-9, 9))
-def test_whole_pixels_are_exact_and_what_was_out_of_view_is_unknown(dx, dy):
+def test_whole_pixel_shifts_are_exact_and_pixels_out_of_view_are_nan(dx, dy):
     frame = np.random.default_rng(0).uniform(0, 4000, (40, 50)).astype(np.float32)
-    found = laid(dense(frame), shift(dx, dy))
+    found = warp_upsampled(upsample(frame), shift(dx, dy))
     y, x = np.mgrid[:40, :50]
     inside = (x - dx >= 0) & (x - dx < 49) & (y - dy >= 0) & (y - dy < 39)
     np.testing.assert_array_equal(found[inside], frame[y[inside] - dy, x[inside] - dx])
@@ -76,11 +76,11 @@ def test_whole_pixels_are_exact_and_what_was_out_of_view_is_unknown(dx, dy):
 
 
 @given(turn=st.floats(-0.05, 0.05), zoom=st.floats(0.95, 1.05), dx=st.floats(-3, 3), dy=st.floats(-3, 3))
-def test_a_slope_stays_a_slope_however_the_camera_turns(turn, zoom, dx, dy):
+def test_a_linear_gradient_stays_linear_under_any_similarity(turn, zoom, dx, dy):
     to_now = np.array([[zoom, -turn, dx], [turn, zoom, dy], [0, 0, 1]])
     y, x = np.mgrid[:60, :70].astype(float)
-    found = laid(dense((1000 + 3 * x - 2 * y).astype(np.float32)), to_now)
+    found = warp_upsampled(upsample((1000 + 3 * x - 2 * y).astype(np.float32)), to_now)
     back = np.linalg.inv(to_now)
     there_x, there_y = (back[k, 0] * x + back[k, 1] * y + back[k, 2] for k in range(2))
-    inside = (there_x > 4) & (there_x < 65) & (there_y > 4) & (there_y < 55)  # mirrored at the frame's edge
+    inside = (there_x > 4) & (there_x < 65) & (there_y > 4) & (there_y < 55)  # the border is extended by reflection
     np.testing.assert_allclose(found[inside], (1000 + 3 * there_x - 2 * there_y)[inside], atol=0.01)
