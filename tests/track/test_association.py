@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
-from pipeline.track import belief
+from pipeline.track import imm
 from pipeline.track.association import Pairs, assign, pairs
-from pipeline.track.belief import Belief
+from pipeline.track.imm import IMMState
 
 
 def brute_force(cost, gate):
@@ -23,7 +23,7 @@ def brute_force(cost, gate):
 
 def alike(mean, cov):
     """Targets of which both models say the same."""
-    return Belief(mean[:, None].repeat(2, axis=1), cov[:, None].repeat(2, axis=1), np.full((len(mean), 2), 0.5))
+    return IMMState(mean[:, None].repeat(2, axis=1), cov[:, None].repeat(2, axis=1), np.full((len(mean), 2), 0.5))
 
 
 def candidates(cost):
@@ -85,10 +85,10 @@ def test_pairs_are_all_within_reach_in_order():
 @given(seed=st.integers(0, 10_000), gate=st.floats(-5, 40), restless=st.floats(1, 200))
 def test_no_pair_below_the_gate_is_left_out(seed, gate, restless):
     rng = np.random.default_rng(seed)
-    tracks, measured = belief.initiate(rng.uniform(0, 100, (30, 2)), 1.2, 90.0), rng.uniform(0, 100, (40, 2))
+    tracks, measured = imm.initiate(rng.uniform(0, 100, (30, 2)), 1.2, 90.0), rng.uniform(0, 100, (40, 2))
     for _ in range(rng.integers(1, 5)):
-        tracks = belief.predict(tracks, 0.04, (5.0, restless))
-        tracks = belief.update(tracks, tracks.centre()[:, :2] + rng.normal(size=(30, 2)), 1.2)
+        tracks = imm.predict(tracks, 0.04, (5.0, restless))
+        tracks = imm.update(tracks, tracks.centre()[:, :2] + rng.normal(size=(30, 2)), 1.2)
     few, every = (pairs(tracks, measured, 1.2, 60.0, bound) for bound in (gate, np.inf))
     for wanted, kept in zip(every.only(every.cost < gate), few.only(few.cost < gate), strict=True):
         assert np.array_equal(wanted, kept)

@@ -10,10 +10,10 @@ from pipeline.track.evidence import MISS, RECENT_FRAMES, RECENT_S, hit, recent
 
 def test_a_hit_by_hand():
     # ln N(0; 0, S) = -ln(2 pi sqrt(36)) with S = diag(4, 9); at 3, 4 px with S = 4 I the distance squared is 25 / 4.
-    misfit = np.array([math.log(36), 25 / 4 + math.log(16)])
+    twice_nll = np.array([math.log(36), 25 / 4 + math.log(16)])
     expected = [-math.log(2 * math.pi * 6), -25 / 8 - math.log(2 * math.pi * 4)]
-    assert hit(misfit, np.ones(2)) == pytest.approx(expected)
-    assert hit(misfit, np.array([1e-4, 1.0])) == pytest.approx([expected[0] + math.log(1e4), expected[1]])
+    assert hit(twice_nll, np.ones(2)) == pytest.approx(expected)
+    assert hit(twice_nll, np.array([1e-4, 1.0])) == pytest.approx([expected[0] + math.log(1e4), expected[1]])
 
 
 def test_a_miss_speaks_against_a_target():

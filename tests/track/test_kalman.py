@@ -60,7 +60,7 @@ def test_misfit_by_hand():
     cov = np.diag([3.0, 8.0, 1.0, 1.0])[None].repeat(2, axis=0)
     residual, spread = kalman.innovation(np.zeros((2, 4)), cov, np.array([[2.0, 0.0], [2.0, 3.0]]), 1.0)
     assert spread[0].tolist() == [[4.0, 0.0], [0.0, 9.0]]
-    assert kalman.misfit(residual, spread) == pytest.approx(np.array([1.0, 2.0]) + np.log(36))
+    assert kalman.twice_nll(residual, spread) == pytest.approx(np.array([1.0, 2.0]) + np.log(36))
 
 
 @settings(max_examples=30, deadline=None)
@@ -69,7 +69,7 @@ def test_misfit_is_what_the_general_inverse_gives(n, seed):
     mean, cov = random_states(n, seed)
     residual, spread = kalman.innovation(mean, cov, mean[:, :2] + mean[::-1, :2], 0.7)
     squared = np.einsum("ni,nij,nj->n", residual, np.linalg.inv(spread), residual)
-    np.testing.assert_allclose(kalman.misfit(residual, spread), squared + np.log(np.linalg.det(spread)), rtol=1e-9)
+    np.testing.assert_allclose(kalman.twice_nll(residual, spread), squared + np.log(np.linalg.det(spread)), rtol=1e-9)
 
 
 @settings(max_examples=30, deadline=None)

@@ -13,13 +13,13 @@ from pipeline.track.config import TrackConfig
 from pipeline.track.lifecycle import (
     ALONE,
     DOUBT,
-    PATIENCE,
     SMALL,
-    SURE,
-    clearness,
-    doubtful,
-    hopeful,
+    STRONG_EVIDENCE,
+    VIABLE_EVIDENCE,
+    fed_by_clutter,
+    hit_weight,
     is_steady,
+    is_viable,
     next_state,
 )
 from tests.messages import rows
@@ -49,7 +49,7 @@ def test_m_of_n(m, n, hits, states):
     for age, hit in enumerate(hits[1:], start=2):
         count += int(hit)
         state = next_state(state, lived(count[0]), np.array([hit == "1"]), config)
-        alive = hopeful(state, lived(count[0], age=age), config)[0]
+        alive = is_viable(state, lived(count[0], age=age), config)[0]
         seen.append(int(state[0]) if alive else GONE)
     assert seen == states
 
@@ -70,7 +70,7 @@ def test_what_stands_in_the_scene_is_not_confirmed_but_kept(state, hits, new_hit
     config = TrackConfig(confirm_hits=3, confirm_window=5, clutter=ClutterConfig(new_hits=2, few=few))
     found = next_state(np.array([state]), lived(hits, new_hits, known_hits), np.array([True]), config)
     assert found.tolist() == [after]
-    assert hopeful(found, lived(hits, age=100), config).tolist() == [hits >= 3]
+    assert is_viable(found, lived(hits, age=100), config).tolist() == [hits >= 3]
 
 
 @pytest.mark.parametrize(
@@ -81,8 +81,8 @@ def test_what_stands_in_the_scene_is_not_confirmed_but_kept(state, hits, new_hit
         (6, 2, 8, 2.9, 90.0, 50.0, T),  # not far enough
         (6, 2, 8, 3.0, 20.0, 20.0, C),
         (6, 0, 9, 9.0, 90.0, 50.0, T),  # missed too often
-        (56, 0, 132, 9.0, 90.0, SURE - 0.1, T),  # so far nothing but chance
-        (70, 0, 146, 9.0, 170.0, SURE, C),  # but now a target has walked into it
+        (56, 0, 132, 9.0, 90.0, STRONG_EVIDENCE - 0.1, T),  # so far nothing but chance
+        (70, 0, 146, 9.0, 170.0, STRONG_EVIDENCE, C),  # but now a target has walked into it
         (9, 3, 90, 0.0, -9.0, 0.0, C),  # the network's own hits are enough
     ],
 )
@@ -94,19 +94,19 @@ def test_what_is_found_for_its_motion_has_to_move(hits, clear_hits, age, moved, 
     assert next_state(np.array([T]), life, np.array([True]), config).tolist() == [after]
 
 
-@pytest.mark.parametrize(("by_chance", "after"), [(False, [T, T]), (True, [C, T])])
-def test_where_what_changes_is_noise_a_target_may_have_gaps(by_chance, after):
+@pytest.mark.parametrize(("random_clutter", "after"), [(False, [T, T]), (True, [C, T])])
+def test_where_what_changes_is_noise_a_target_may_have_gaps(random_clutter, after):
     """Seen in two frames of five, which is no sign of chance there; evidence is."""
     config = TrackConfig(clutter=ClutterConfig(enabled=False))
     rich, poor = (lived(8, clear_hits=0, age=20, moved=9.0, evidence=said) for said in (ALONE, ALONE - 0.1))
-    found = next_state(np.full(2, T), np.concatenate([rich, poor]), np.ones(2, bool), config, by_chance)
+    found = next_state(np.full(2, T), np.concatenate([rich, poor]), np.ones(2, bool), config, random_clutter)
     assert found.tolist() == after
 
 
-@pytest.mark.parametrize(("by_chance", "waited_for"), [(False, [False, False]), (True, [True, False])])
-def test_where_what_changes_is_noise_evidence_keeps_a_track_waiting(by_chance, waited_for):
-    life = np.concatenate([lived(3, age=8, evidence=said) for said in (PATIENCE, PATIENCE - 0.1)])
-    assert hopeful(np.full(2, T), life, TrackConfig(), by_chance).tolist() == waited_for
+@pytest.mark.parametrize(("random_clutter", "waited_for"), [(False, [False, False]), (True, [True, False])])
+def test_where_what_changes_is_noise_evidence_keeps_a_track_waiting(random_clutter, waited_for):
+    life = np.concatenate([lived(3, age=8, evidence=said) for said in (VIABLE_EVIDENCE, VIABLE_EVIDENCE - 0.1)])
+    assert is_viable(np.full(2, T), life, TrackConfig(), random_clutter).tolist() == waited_for
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_where_what_changes_is_noise_evidence_keeps_a_track_waiting(by_chance, w
 )
 def test_a_hit_tells_as_much_as_it_stands_out(snr, motion, clear_snr, told):
     detection = rows(DETECTION_DTYPE, {"snr": snr, "motion": motion})
-    assert clearness(detection, clear_snr).tolist() == [told]
+    assert hit_weight(detection, clear_snr).tolist() == [told]
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_a_hit_tells_as_much_as_it_stands_out(snr, motion, clear_snr, told):
 )
 def test_a_hit_tells_less_that_is_small_and_soft(area, appearance, told):
     detection = rows(DETECTION_DTYPE, {"snr": 20, "area": area, "appearance": appearance})
-    assert clearness(detection, 10).tolist() == [told]
+    assert hit_weight(detection, 10).tolist() == [told]
 
 
 def test_what_motion_finds_keeps_nothing_from_being_confirmed_that_the_network_has_found():
@@ -153,4 +153,4 @@ def test_steady_is_what_has_been_seen_long_and_nearly_always(state, hits, age, s
 def test_only_a_confirmed_track_is_given_up_for_want_of_recent_evidence():
     state = np.array([T, C, K, C, K])
     recent = np.array([0.0, DOUBT - 0.1, DOUBT - 0.1, DOUBT, DOUBT])
-    assert doubtful(state, recent).tolist() == [False, True, True, False, False]
+    assert fed_by_clutter(state, recent).tolist() == [False, True, True, False, False]

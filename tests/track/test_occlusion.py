@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from pipeline.messages import COASTING, CONFIRMED
-from pipeline.track.belief import Belief
-from pipeline.track.meeting import BEHIND_S, MERGED_PX, meet
+from pipeline.track.imm import IMMState
+from pipeline.track.occlusion import MAX_OCCLUDED_S, MERGED_PX, meet
 from pipeline.track.tracker import Tracker
 from tests.track.scenes import CONFIG, DT, STILL, detections, play
 
@@ -17,7 +17,7 @@ def states(*tracks, cruise=0.95):
     """Targets at (x, y) that fly with (vx, vy) px/s."""
     mean = np.array(tracks, float)[:, None].repeat(2, axis=1)
     cov = np.eye(4)[None, None].repeat(len(tracks), axis=0).repeat(2, axis=1)
-    return Belief(mean, cov, np.tile([cruise, 1 - cruise], (len(tracks), 1)))
+    return IMMState(mean, cov, np.tile([cruise, 1 - cruise], (len(tracks), 1)))
 
 
 PASSING = states((50, 50, 12, 0), (52, 50, -12, 0))
@@ -108,7 +108,7 @@ def test_who_is_behind_another_is_shown_as_coasting_and_not_for_ever():
     assert [int(state) for state in out[92]["state"]] == [CONFIRMED, COASTING]
     kept = [len(frame) == 2 for frame in out[90:]]
     near = round(2 * MERGED_PX / 0.4)  # so many frames are they within reach of each other
-    assert near - 5 <= sum(kept) <= (BEHIND_S + 0.2) / DT + 1
+    assert near - 5 <= sum(kept) <= (MAX_OCCLUDED_S + 0.2) / DT + 1
     assert not kept[-1]
 
 

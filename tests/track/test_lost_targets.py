@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline.messages import CONFIRMED, TENTATIVE, EgoMotion
-from pipeline.track.memory import LostTargets
+from pipeline.track.lost_targets import LostTargets
 from pipeline.track.tracker import Tracker
 from tests.track.scenes import CONFIG, DT, STILL, detections
 
