@@ -24,7 +24,7 @@ def at(density, *places, ids=None):
     return density.at(np.array(places, float), ids)
 
 
-def test_a_single_frame_by_hand():
+def test_density_after_one_frame_matches_hand_computed_values():
     density = FalseAlarmDensity(SHAPE)
     frame(density, [[100, 100], [101, 100], [105, 108], [200, 40]])
     overall = 4 / AREA
@@ -32,7 +32,7 @@ def test_a_single_frame_by_hand():
     assert told == pytest.approx([(n + 1) / (AROUND + 1 / overall) for n in (3, 1, 0)])
 
 
-def test_what_a_track_has_taken_itself_is_not_held_against_it():
+def test_own_detections_of_a_track_do_not_count():
     density = FalseAlarmDensity(SHAPE)
     for k in range(4):
         frame(density, [[100 + k, 100], [104, 100]], owners=[7, NO_TRACK])
@@ -43,7 +43,7 @@ def test_what_a_track_has_taken_itself_is_not_held_against_it():
     assert told == pytest.approx([(n + 1) / (5 * AROUND + 1 / overall) for n in (4, 9, 0, 1)])
 
 
-def test_what_a_track_has_taken_stays_its_own_under_another_number():
+def test_a_renamed_track_keeps_its_own_detections():
     density, fresh = FalseAlarmDensity(SHAPE), FalseAlarmDensity(SHAPE)
     for told, owner in ((density, 9), (fresh, 2)):
         for k in range(4):
@@ -53,7 +53,7 @@ def test_what_a_track_has_taken_stays_its_own_under_another_number():
     assert at(density, place, ids=[2]) == at(fresh, place, ids=[2]) < at(density, place, ids=[9])
 
 
-def test_it_lies_in_the_scene_and_is_forgotten():
+def test_density_follows_the_ego_motion_and_expires():
     density = FalseAlarmDensity(SHAPE)
     frame(density, [[100, 100]] * 20)
     density.move((1, 0, 64, 0, 1, 0))
@@ -67,7 +67,7 @@ def test_it_lies_in_the_scene_and_is_forgotten():
     assert there == here == pytest.approx(1 / (FRAMES * AROUND + AREA / LEAST))
 
 
-def test_a_corner_has_less_of_it():
+def test_the_neighbourhood_is_clipped_at_the_picture_edges():
     density = FalseAlarmDensity(SHAPE)
     frame(density, [[2, 2]])
     told = at(density, [0, 0], [0, 30])
@@ -75,7 +75,7 @@ def test_a_corner_has_less_of_it():
 
 
 @pytest.mark.parametrize("rate", [0.5, 4.0, 40.0])
-def test_where_they_come_evenly_it_is_that_of_the_whole_picture(rate):
+def test_uniform_false_alarms_give_the_density_of_the_whole_picture(rate):
     rng = np.random.default_rng(0)
     density = FalseAlarmDensity(SHAPE)
     told = []
@@ -85,7 +85,7 @@ def test_where_they_come_evenly_it_is_that_of_the_whole_picture(rate):
     assert np.mean(told[FRAMES:]) == pytest.approx(np.log(rate / AREA), abs=0.4)
 
 
-def test_no_detection_asks_for_none():
+def test_no_positions_give_no_densities():
     density = FalseAlarmDensity(SHAPE)
     frame(density, [])
     assert density.at(np.empty((0, 2)), np.empty(0, np.int64)).shape == (0,)

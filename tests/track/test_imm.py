@@ -14,7 +14,7 @@ SIGMAS = (5.0, 90.0)
 DT = 1 / 25
 
 
-def anything(n, seed=0):
+def random_imm(n, seed=0):
     rng = np.random.default_rng(seed)
     root = rng.normal(size=(n, 2, 4, 4))
     weight = rng.uniform(0.05, 1, (n, 2))
@@ -32,7 +32,7 @@ def fly(path, start=None):
     return states
 
 
-def test_models_come_and_go_as_often_as_their_times_say():
+def test_model_transitions_follow_the_mean_sojourn_times():
     # Rates 1/5 and 2 a second: 2.2 in all; in the long run 1 of 11 seconds is spent in manoeuvres.
     first = imm.initiate(np.zeros((1, 2)), 1.0, 1.0)
     assert first.weight[0] == pytest.approx([10 / 11, 1 / 11])
@@ -44,7 +44,7 @@ def test_models_come_and_go_as_often_as_their_times_say():
     assert twice.weight[0] == pytest.approx([1 - left, left])
 
 
-def test_moments_by_hand():
+def test_moments_match_hand_computed_values():
     # Means 0 and 4, variances 1 and 9, weights 3/4 and 1/4: mean 1, variance 3/4 (1 + 1) + 1/4 (9 + 9) = 6.
     mean = np.zeros((1, 2, 4))
     mean[0, MANOEUVRE, 0] = 4.0
@@ -54,7 +54,7 @@ def test_moments_by_hand():
     assert np.diag(spread[0]) == pytest.approx([6, 3, 3, 3])
 
 
-def test_a_likelihood_is_that_of_either_model():
+def test_likelihood_is_the_mixture_over_both_models():
     # N(2; 0, 1 + 3) and N(2; 0, 1 + 15) in x, at 0 in y: exp(-1/2) / 4 and exp(-1/8) / 16, over 2 pi.
     cov = np.stack([3 * np.eye(4), 15 * np.eye(4)])[None]
     states = IMMState(np.zeros((1, 2, 4)), cov, np.array([[0.8, 0.2]]))
@@ -66,9 +66,9 @@ def test_a_likelihood_is_that_of_either_model():
 
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 1000), dt=st.floats(0.005, 0.5))
-def test_a_step_is_that_of_the_textbook(seed, dt):
+def test_a_step_matches_the_textbook_equations(seed, dt):
     """Equations 11.6.6-6 to 15 of Bar-Shalom, Li, Kirubarajan (2001), with loops over models."""
-    before = anything(3, seed)
+    before = random_imm(3, seed)
     z = np.random.default_rng(seed).normal(0, 10, (3, 2))
     got = imm.update(imm.predict(before, dt, SIGMAS), z, 1.3)
     a, b = 1 / SOJOURN_S
@@ -104,7 +104,7 @@ def test_a_step_is_that_of_the_textbook(seed, dt):
 
 @settings(max_examples=25, deadline=None)
 @given(n=st.integers(0, 5), seed=st.integers(0, 100))
-def test_two_equal_models_are_one_kalman_filter(n, seed):
+def test_two_identical_models_equal_a_single_kalman_filter(n, seed):
     rng = np.random.default_rng(seed)
     z = rng.normal(0, 30, (4, n, 2))
     both, one = imm.initiate(z[0], 1.2, 90.0), kalman.initiate(z[0], 1.2, 90.0)
@@ -117,7 +117,7 @@ def test_two_equal_models_are_one_kalman_filter(n, seed):
         np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-6)
 
 
-def test_a_straight_flight_is_cruise_and_remembered_without_being_seen():
+def test_straight_flight_is_classified_as_cruise_and_extrapolated():
     rng = np.random.default_rng(0)
     path = np.array([[10 + 0.5 * t, 40.0] for t in range(60)]) + rng.normal(0, 0.3, (60, 2))
     state = fly(path)[-1]
@@ -134,7 +134,7 @@ def test_a_straight_flight_is_cruise_and_remembered_without_being_seen():
     assert np.trace(restless.moments()[1][0][:2, :2]) > 4 * np.trace(state.moments()[1][0][:2, :2])
 
 
-def test_a_turn_is_a_manoeuvre_and_followed():
+def test_a_turn_is_classified_as_manoeuvre_and_followed():
     straight = [[10 + 1.0 * t, 40.0] for t in range(40)]
     turned = [[50.0, 40 + 2.5 * t] for t in range(12)]
     states = fly(np.array([*straight, *turned]))
@@ -145,9 +145,9 @@ def test_a_turn_is_a_manoeuvre_and_followed():
     assert mean[0, 2:] == pytest.approx([0, 62.5], abs=12)
 
 
-def test_states_are_carried_along_with_the_camera():
+def test_warp_transforms_both_models():
     quarter_turn = (0.0, -1.0, 100.0, 1.0, 0.0, 0.0)
-    states = anything(3)
+    states = random_imm(3)
     turned = imm.warp(states, quarter_turn)
     for model in range(2):
         mean, cov = kalman.warp(states.mean[:, model], states.cov[:, model], quarter_turn)
@@ -155,8 +155,8 @@ def test_states_are_carried_along_with_the_camera():
     assert np.array_equal(turned.weight, states.weight)
 
 
-def test_some_targets_and_more_targets():
-    states = anything(4)
+def test_only_selects_targets_and_concat_appends_them():
+    states = random_imm(4)
     parts = states.only(np.array([True, False, True, False])).concat(states.only(np.array([3, 1])))
     for got, expected in zip(parts, states.only(np.array([0, 2, 3, 1])), strict=True):
         assert np.array_equal(got, expected)

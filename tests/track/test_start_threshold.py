@@ -18,7 +18,7 @@ def logistic(odds):
     return 1 / (1 + np.exp(-np.asarray(odds, float)))
 
 
-def test_without_a_rate_the_least_score_stays():
+def test_without_a_rate_the_threshold_is_constant():
     score = StartThreshold(0.9, None)
     assert [score.see(np.full(50, 0.999), DT) for _ in range(5)] == [0.9] * 5
 
@@ -37,7 +37,7 @@ def test_by_hand():
     per_minute=st.floats(0.5, 600),
     scores=st.lists(st.lists(st.floats(0, 0.999999), max_size=20), min_size=1, max_size=200),
 )
-def test_in_the_long_run_no_more_start_than_wanted(least, per_minute, scores):
+def test_the_number_of_starts_is_bounded_by_the_rate(least, per_minute, scores):
     """All that start above the rate have raised the threshold, which ends: what is left over is bounded."""
     score, started = StartThreshold(least, per_minute), 0
     for frame in scores:
@@ -49,7 +49,7 @@ def test_in_the_long_run_no_more_start_than_wanted(least, per_minute, scores):
     assert started <= len(scores) * DT * per_minute / 60 + room + 20
 
 
-def test_where_scores_are_steady_it_settles_at_the_rate():
+def test_stationary_scores_settle_at_the_permitted_rate():
     rng, score, started = np.random.default_rng(0), StartThreshold(0.5, 120.0), 0
     for frame in range(4000):
         found = logistic(rng.normal(3, 2, 30))
@@ -58,7 +58,7 @@ def test_where_scores_are_steady_it_settles_at_the_rate():
     assert started / (3000 * DT / 60) == pytest.approx(120, rel=0.1)
 
 
-def test_scores_of_one_and_nought():
+def test_scores_of_zero_and_one():
     assert logit(np.array([0.0, 0.5, 1.0], np.float32)).tolist() == [-math.inf, 0.0, math.inf]
     score = StartThreshold(1.0, 1.0)
     assert score.see(np.ones(1, np.float32), DT) == 1.0
