@@ -1,4 +1,4 @@
-"""Assignment against brute force, and the likelihood that decides contested detections."""
+"""Assignment against brute force, and the association cost that decides contested detections."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from pipeline.track.imm import IMMState
 
 
 def brute_force(cost, gate):
-    """Least sum of cost - gate over every one-to-one choice of pairs."""
+    """Return the least sum of cost - gate over all one-to-one choices of pairs."""
     n, m = cost.shape
     choices = itertools.permutations([*range(m), *[None] * n], n)
     return min(sum(cost[i, j] - gate for i, j in enumerate(columns) if j is not None) for columns in choices)
 
 
 def alike(mean, cov):
-    """Targets of which both models say the same."""
+    """Return targets whose two models have the same state."""
     return IMMState(mean[:, None].repeat(2, axis=1), cov[:, None].repeat(2, axis=1), np.full((len(mean), 2), 0.5))
 
 
 def candidates(cost):
-    """Every pair of a table of costs that is not infinite."""
+    """Return all pairs with a finite cost in a cost matrix."""
     rows, columns = np.nonzero(np.isfinite(cost))
     return Pairs(rows, columns, cost[rows, columns])
 
@@ -51,7 +51,7 @@ def test_assignment_is_not_greedy():
 
 
 def test_one_good_pair_is_better_than_two_bad_pairs():
-    # Both tracks matched: 20 + 20 - 2 x 25 = -10. The first alone: 1 - 25 = -24.
+    # Both tracks matched: 20 + 20 - 2 x 25 = -10. Only the first: 1 - 25 = -24.
     rows, columns = assign(candidates(np.array([[1.0, 20.0], [20.0, np.inf]])), 25.0)
     assert (rows.tolist(), columns.tolist()) == ([0], [0])
 
@@ -65,7 +65,7 @@ def test_the_more_certain_track_wins_a_contested_detection():
     mean = np.zeros((2, 4))
     cov = np.stack([np.eye(4) * 100.0, np.eye(4)])
     near = pairs(alike(mean, cov), np.array([[2.0, 0.0]]), 1.0, reach_px=60.0, gate=25.0)
-    # d^2 + ln det S by hand: the wide track is nearer (4/101 < 4/2) and still less likely.
+    # d^2 + ln det S by hand: the uncertain track is nearer (4/101 < 4/2) but less likely.
     assert (near.rows.tolist(), near.columns.tolist()) == ([0, 1], [0, 0])
     np.testing.assert_allclose(near.cost, [4 / 101 + 2 * np.log(101), 4 / 2 + 2 * np.log(2)])
     assert near.cost[1] < near.cost[0]
@@ -74,7 +74,7 @@ def test_the_more_certain_track_wins_a_contested_detection():
 def test_pairs_lists_all_pairs_within_reach_in_order():
     rng = np.random.default_rng(0)
     mean, measured = rng.uniform(0, 100, (40, 4)), rng.uniform(0, 100, (50, 2))
-    mean[7, :2] = measured[9]  # no distance at all is within reach as well
+    mean[7, :2] = measured[9]  # a distance of zero is within reach as well
     near = pairs(alike(mean, np.eye(4)[None].repeat(40, axis=0)), measured, 1.0, reach_px=20.0, gate=np.inf)
     distance = np.linalg.norm(mean[:, None, :2] - measured[None], axis=2)
     assert np.stack([near.rows, near.columns], axis=1).tolist() == np.argwhere(distance <= 20).tolist()

@@ -1,4 +1,4 @@
-"""What stands in the scene is not confirmed, what moves or appears is; cameras pan, tilt and lose their bearings."""
+"""Stationary clutter is not confirmed, targets that move or appear are, also when the camera moves."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_stationary_clutter_is_tracked_but_never_confirmed():
 @pytest.mark.parametrize(
     ("speed", "latest"),
     [(60.0, 20), (12.0, 20), (4.0, 50)],
-    ids=["a fast one at the first comparison", "a slower one", "a crawling one by the older reference"],
+    ids=["fast: at the first comparison", "slower", "crawling: by the older reference"],
 )
 def test_a_target_moving_from_the_first_frame_is_confirmed(speed, latest):
     def at(t):
@@ -95,7 +95,7 @@ def test_low_scores_continue_tentative_tracks_in_random_clutter():
 
 
 def pan(t):
-    """Shift of the picture's contents up to frame t."""
+    """Return the shift of the picture content up to frame t."""
     return np.array([-1.5 * t, 4 * math.sin(t / 9)])
 
 
@@ -124,12 +124,14 @@ def test_without_trusted_ego_motion_only_m_of_n_decides():
     assert all((table["state"] == TENTATIVE).all() for table in tables[:5])
     assert (tables[-1]["state"] == CONFIRMED).all()
     always = watch([POSTS] * 20, [LOST] * 20)
-    assert (always[-1]["state"] == CONFIRMED).all(), "a sky without features has no clutter, and no estimate either"
+    assert (always[-1]["state"] == CONFIRMED).all(), (
+        "a sky without features has neither clutter nor an ego-motion estimate"
+    )
 
 
 @given(turn=st.floats(-0.02, 0.02), zoom=st.floats(0.99, 1.01), shift=st.tuples(st.floats(-2, 2), st.floats(-2, 2)))
 def test_places_are_kept_in_scene_coordinates(turn, zoom, shift):
-    """Under any steady motion of the camera the old places are familiar and places 8 px away are new."""
+    """Under any constant camera motion the old places are familiar, and places 8 px away are new."""
     clutter = ClutterMap(ClutterConfig(), (10_000, 10_000))
     c, s = zoom * math.cos(turn), zoom * math.sin(turn)
     matrix = np.array([[c, -s, shift[0]], [s, c, shift[1]]])
@@ -155,15 +157,15 @@ def test_new_and_familiar_places_follow_the_reference_periods():
             for n, f in zip(*clutter.compare(np.array([spot, beside, near])), strict=True)
         ]
 
-    assert after(0.0) == ["", "", ""], "nothing to compare with"
+    assert after(0.0) == ["", "", ""], "no reference"
     clutter.add(np.array([spot]))
-    assert after(0.4) == ["", "", ""], "too young"
+    assert after(0.4) == ["", "", ""], "too recent"
     assert after(0.2) == ["familiar", "new", "familiar"]
-    assert after(0.6) == ["", "", ""], "1.2 s old: between the references"
+    assert after(0.6) == ["", "", ""], "1.2 s old: between the reference periods"
     assert after(0.4) == ["familiar", "new", "familiar"], "1.6 s old"
     clutter.add(np.array([beside]))
-    assert after(0.6) == ["familiar", "new", "familiar"], "where the older reference is, the recent one is not asked"
-    assert after(1.2) == ["new", "familiar", "familiar"], "the first is forgotten"
+    assert after(0.6) == ["familiar", "new", "familiar"], "the recent reference is not used where the older one exists"
+    assert after(1.2) == ["new", "familiar", "familiar"], "the first has expired"
     clutter.forget(np.array([beside]))
     assert after(0.0) == ["new"] * 3
 
@@ -219,7 +221,7 @@ def test_the_map_size_is_bounded_at_any_frame_rate_and_clutter_density():
 
 @pytest.mark.parametrize(("fps", "known"), [(50, True), (120, False)])
 def test_a_truncated_memory_makes_no_place_new(fps, known):
-    """What stands in a picture full of glitter: 200 points a frame fill the memory within a second at 50 frames/s."""
+    """A stationary point among glitter: 200 points per frame fill the memory within a second at 50 frames/s."""
     rng, clutter, said = np.random.default_rng(0), ClutterMap(ClutterConfig(), (512, 640)), []
     for _ in range(3 * fps):
         clutter.move(1 / fps, STAY, True)
@@ -229,7 +231,7 @@ def test_a_truncated_memory_makes_no_place_new(fps, known):
 
 
 def test_flickering_stationary_clutter_is_confirmed_at_most_once():
-    """Three hits now and then, five seconds apart: the first may be an alarm, the others are known."""
+    """Bursts of hits, five seconds apart: the first may be confirmed, the others are at a familiar place."""
     tables = watch([POSTS[:1] if t % 150 < 4 else np.empty((0, 2)) for t in range(900)])
     alarms = {int(row["id"]) for table in tables for row in table if row["state"] == CONFIRMED}
     assert len(alarms) == 1

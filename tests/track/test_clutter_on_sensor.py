@@ -1,4 +1,4 @@
-"""What stays at one pixel while the camera moves: dead pixels, and targets that it follows."""
+"""Detections at a fixed pixel under camera motion: dead pixels, and targets that the camera follows."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from tests.track.watching import (
 PAN = EgoMotion(matrix=(1.0, 0.0, -2.0, 0.0, 1.0, 0.0), ok=True)
 
 
-"""The scene moves 2 px to the left in every frame."""
+"""The scene moves 2 px to the left per frame."""
 
 
 PAN_FAR = (1.0, 0.0, -10.0, 0.0, 1.0, 0.0)
 
 
 def test_a_dead_pixel_is_not_confirmed_repeatedly_during_a_pan():
-    # It flickers: seven frames on, fourteen off, so that each time a new track has to be confirmed.
+    # It flickers, seven frames on and fourteen off, so that a new track is needed each time.
     points = [DEAD if t % 21 < 7 else np.empty((0, 2)) for t in range(420)]
     tables = watch(points, [PAN] * 420)
     late = {int(i) for table in tables[60:] for i in table["id"][table["state"] == CONFIRMED]}
@@ -54,7 +54,7 @@ def test_a_target_followed_by_the_camera_is_confirmed_and_held():
 
 
 def test_known_places_are_counted_while_in_the_picture():
-    """Posts move out to the left, 20 px a second, a dead pixel stays; what is new is not yet known."""
+    """Posts leave to the left at 20 px/s, a dead pixel stays; places are counted once they are old enough."""
     clutter, counts = ClutterMap(ClutterConfig(), SHAPE), []
     for t in range(100):
         moved = np.array([-2.0 * t, 0.0])
@@ -93,7 +93,7 @@ def test_sensor_artefacts_need_hits_at_different_scene_positions():
     for hits in range(1, 6):
         clutter.move(0.1, left, True)
         new, familiar = clutter.compare(DEAD)
-        # Seen at that pixel in hits - 1 frames; three of them when the scene stood more than 8 px, 3 frames, away.
+        # Seen at that pixel in hits - 1 frames, in three of them with the scene more than 8 px (3 frames) away.
         assert familiar.tolist() == [hits - 1 >= 3 + 2]
         assert new.tolist() == [False]  # no reference is old enough yet
         clutter.add(DEAD)

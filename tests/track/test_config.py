@@ -1,4 +1,4 @@
-"""Ranges of the settings."""
+"""Ranges of the tracker settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Likelihood ratios of target and chance, worked by hand."""
+"""Log-likelihood ratios of target against false alarms, by hand."""
 
 import math
 
@@ -9,7 +9,7 @@ from pipeline.track.evidence import MISS, RECENT_FRAMES, RECENT_S, hit, recent
 
 
 def test_hit_matches_hand_computed_values():
-    # ln N(0; 0, S) = -ln(2 pi sqrt(36)) with S = diag(4, 9); at 3, 4 px with S = 4 I the distance squared is 25 / 4.
+    # ln N(0; 0, S) = -ln(2 pi sqrt(36)) with S = diag(4, 9); at (3, 4) px with S = 4 I, d^2 = 25 / 4.
     twice_nll = np.array([math.log(36), 25 / 4 + math.log(16)])
     expected = [-math.log(2 * math.pi * 6), -25 / 8 - math.log(2 * math.pi * 4)]
     assert hit(twice_nll, np.ones(2)) == pytest.approx(expected)

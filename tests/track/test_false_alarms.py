@@ -1,4 +1,4 @@
-"""The density of chance detections, worked by hand and in the large."""
+"""False-alarm density against hand-computed values, and over long runs."""
 
 from __future__ import annotations
 

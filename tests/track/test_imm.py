@@ -1,4 +1,4 @@
-"""Two models of motion at once, against numbers worked by hand and against the textbook written out for one target."""
+"""The IMM filter against hand-computed values and against the textbook equations for a single target."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def random_imm(n, seed=0):
 
 
 def fly(path, start=None):
-    """The belief after every point of a path, (t, 2) px at 25 frames/s."""
+    """Return the state after every point of a path (t, 2) in px at 25 frames/s."""
     state = imm.initiate(np.array([path[0]]), 1.2, 90.0) if start is None else start
     states = [state]
     for point in path[1:]:
@@ -33,7 +33,7 @@ def fly(path, start=None):
 
 
 def test_model_transitions_follow_the_mean_sojourn_times():
-    # Rates 1/5 and 2 a second: 2.2 in all; in the long run 1 of 11 seconds is spent in manoeuvres.
+    # Rates 1/5 and 2 per second, 2.2 in total; in the long run a target manoeuvres 1/11 of the time.
     first = imm.initiate(np.zeros((1, 2)), 1.0, 1.0)
     assert first.weight[0] == pytest.approx([10 / 11, 1 / 11])
     assert imm.predict(first, 0.3, SIGMAS).weight[0] == pytest.approx([10 / 11, 1 / 11])
@@ -67,7 +67,7 @@ def test_likelihood_is_the_mixture_over_both_models():
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 1000), dt=st.floats(0.005, 0.5))
 def test_a_step_matches_the_textbook_equations(seed, dt):
-    """Equations 11.6.6-6 to 15 of Bar-Shalom, Li, Kirubarajan (2001), with loops over models."""
+    """Equations 11.6.6-6 to 15 of Bar-Shalom, Li, Kirubarajan (2001), written with loops over the models."""
     before = random_imm(3, seed)
     z = np.random.default_rng(seed).normal(0, 10, (3, 2))
     got = imm.update(imm.predict(before, dt, SIGMAS), z, 1.3)

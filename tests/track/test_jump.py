@@ -1,4 +1,4 @@
-"""Targets keep their number when the camera jerks: large ones at once, points when they have stayed, none of two."""
+"""Targets keep their id when the camera jerks: large ones at once, point targets after a few frames if unambiguous."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHAPE = (512, 640)
 
 
 def rows(*things, dtype=DETECTION_DTYPE):
-    """Of (x, y, area, snr)."""
+    """Return rows with the given (x, y, area, snr)."""
     table = np.zeros(len(things), dtype)
     for name, values in zip(("x", "y", "area", "snr"), zip(*things, strict=True), strict=False):
         table[name] = values
@@ -28,7 +28,7 @@ def rows(*things, dtype=DETECTION_DTYPE):
 
 
 def ids(frames, **settings):
-    """Number of the confirmed track at the first thing of each frame, 0 if there is no such track, or no thing."""
+    """Return per frame the id of the confirmed track at the first detection, 0 if there is no such track."""
     tracker, seen = Tracker(TrackConfig(**settings), 0.9, SHAPE), []
     for frame in frames:
         table = tracker.step(rows(*frame), 1 / 25, EgoMotion(ok=True))
@@ -39,7 +39,7 @@ def ids(frames, **settings):
 
 
 def flight(area, snr, jump, frames=40, at=20):
-    """Five px a frame to the right, and from one frame on for five frames back by so many."""
+    """Move right by 5 px per frame, but left by ``jump`` px in each of the five frames from ``at`` on."""
     x = 200.0
     for k in range(frames):
         x += -jump if at <= k < at + 5 else 5.0
@@ -71,11 +71,11 @@ def test_appearance_cost_is_symmetric_and_zero_for_point_targets(areas, contrast
 def test_a_jump_pairs_similar_targets_without_another_candidate():
     tracks = rows((100, 100, 100, 20), (400, 300, 30, 10), (500, 100, 4, 30), dtype=TRACK_DTYPE)
     detections = rows(
-        (140, 100, 90, 25),  # the first one's
+        (140, 100, 90, 25),  # fits the first track
         (120, 110, 3, 20),  # a point
-        (380, 300, 28, 9),  # either may be the second one's
+        (380, 300, 28, 9),  # these two are ambiguous for the second track
         (420, 310, 35, 12),
-        (510, 100, 4, 30),  # points do not leap
+        (510, 100, 4, 30),  # point targets do not jump
         (170, 100, 95, 20),  # too far
     )
     places = np.stack([tracks["x"], tracks["y"]], axis=1)
@@ -96,7 +96,7 @@ def test_a_large_target_keeps_its_id_when_the_camera_jerks(area, snr):
 
 @pytest.mark.parametrize(("lasts", "nats"), [(4, 32.0), (5, 40.0)])
 def test_a_large_target_is_not_associated_with_a_speck_at_its_predicted_position(lasts, nats):
-    """As long as the speck is not confirmed: then it may be a target that a large one has covered."""
+    """Unless the speck is confirmed, since it may then be a target covered by the large one."""
     things = list(flight(150, 30, jump=9.0))
     beside = [[(thing[0] + 14.0, 252.0, 2, 5)] if 20 <= k < 20 + lasts else [] for k, thing in enumerate(things)]
     seen = ids([[thing, *speck] for thing, speck in zip(things, beside, strict=True)], motion_evidence=nats)
@@ -109,7 +109,7 @@ def test_a_point_target_does_not_jump():
 
 
 def jumping_point(*others, jump=-40.0, snr=30, missed=0):
-    """A point goes 5 px a frame to the right for 20 frames, then leaps and goes on for 15, with others about it."""
+    """Yield a point that moves right by 5 px per frame, jumps after 20 frames and moves on, with others nearby."""
     for k in range(35):
         x = 200.0 + 5.0 * k + (jump if k >= 20 else 0.0)
         seen = [(x, 250.0, 4, snr if k >= 20 else 30)] if not 20 <= k < 20 + missed else []
@@ -134,13 +134,13 @@ def test_no_track_remains_where_a_point_target_jumped_from():
 @pytest.mark.parametrize(
     "frames",
     [
-        pytest.param(jumping_point((0, 30)), id="two came at once"),
+        pytest.param(jumping_point((0, 30)), id="two candidates appear"),
         pytest.param(jumping_point(jump=80.0), id="too far"),
-        pytest.param(jumping_point(snr=-30), id="dark, where it was bright"),
-        pytest.param(jumping_point(missed=3), id="it came later than it went"),
+        pytest.param(jumping_point(snr=-30), id="contrast of opposite sign"),
+        pytest.param(jumping_point(missed=3), id="appears later than it was lost"),
         pytest.param(
             (frame + [(200.0 + 5 * k, 280.0, 4, 30)] * (k < 20) for k, frame in enumerate(jumping_point())),
-            id="two went at once",
+            id="two targets are lost",
         ),
     ],
 )
@@ -161,7 +161,7 @@ def test_tentative_tracks_do_not_jump():
 @pytest.mark.parametrize("pan", [0, 40, -40])
 @pytest.mark.parametrize("jump", [50, 80])
 def test_the_longest_jump_is_independent_of_a_known_pan(pan, jump):
-    """The longest leap is 64 px in the scene, whatever the camera does in that frame."""
+    """The longest jump is 64 px in scene coordinates, whatever the camera motion in that frame."""
     tracker, x = Tracker(TrackConfig(max_gate_px=15.0), 0.9, SHAPE), 300.0
     for k in range(11):
         jerk = k == 10

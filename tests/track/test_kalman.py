@@ -1,4 +1,4 @@
-"""The filter against numbers worked by hand and against the textbook written out for one target."""
+"""The Kalman filter against hand-computed values and against the textbook equations for a single target."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""M of N as a table."""
+"""Track confirmation, coasting and end, mostly as tables."""
 
 from __future__ import annotations
 
@@ -77,13 +77,13 @@ def test_stationary_clutter_is_kept_but_not_confirmed(state, hits, new_hits, kno
     ("hits", "clear_hits", "age", "moved", "evidence", "recent", "after"),
     [
         (3, 3, 3, 0.0, -9.0, 0.0, C),
-        (6, 2, 8, 9.0, 19.9, 19.9, T),  # may be chance
-        (6, 2, 8, 2.9, 90.0, 50.0, T),  # not far enough
+        (6, 2, 8, 9.0, 19.9, 19.9, T),  # evidence just too low
+        (6, 2, 8, 2.9, 90.0, 50.0, T),  # has not moved far enough
         (6, 2, 8, 3.0, 20.0, 20.0, C),
-        (6, 0, 9, 9.0, 90.0, 50.0, T),  # missed too often
-        (56, 0, 132, 9.0, 90.0, STRONG_EVIDENCE - 0.1, T),  # so far nothing but chance
-        (70, 0, 146, 9.0, 170.0, STRONG_EVIDENCE, C),  # but now a target has walked into it
-        (9, 3, 90, 0.0, -9.0, 0.0, C),  # the network's own hits are enough
+        (6, 0, 9, 9.0, 90.0, 50.0, T),  # too many misses
+        (56, 0, 132, 9.0, 90.0, STRONG_EVIDENCE - 0.1, T),  # recent evidence just too low to outweigh the misses
+        (70, 0, 146, 9.0, 170.0, STRONG_EVIDENCE, C),  # recent evidence outweighs the misses
+        (9, 3, 90, 0.0, -9.0, 0.0, C),  # network hits are enough
     ],
 )
 def test_motion_tracks_must_have_moved(hits, clear_hits, age, moved, evidence, recent, after):
@@ -96,7 +96,7 @@ def test_motion_tracks_must_have_moved(hits, clear_hits, age, moved, evidence, r
 
 @pytest.mark.parametrize(("random_clutter", "after"), [(False, [T, T]), (True, [C, T])])
 def test_gaps_are_allowed_in_random_clutter(random_clutter, after):
-    """Seen in two frames of five, which is no sign of chance there; evidence is."""
+    """Detected in two frames of five, which is no sign of clutter there; the evidence decides."""
     config = TrackConfig(clutter=ClutterConfig(enabled=False))
     rich, poor = (lived(8, clear_hits=0, age=20, moved=9.0, evidence=said) for said in (ALONE, ALONE - 0.1))
     found = next_state(np.full(2, T), np.concatenate([rich, poor]), np.ones(2, bool), config, random_clutter)

@@ -1,4 +1,4 @@
-"""Targets that are hidden for a while, and what is taken for them and what is not."""
+"""Re-identification of targets that were hidden for a while."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.track.scenes import CONFIG, DT, STILL, detections
 
 
 def shown(frames, ego=STILL):
-    """Ids that are not tentative, frame by frame."""
+    """Return the ids of confirmed and coasting tracks per frame."""
     tracker = Tracker(CONFIG)
     out = [tracker.step(detections(points), DT, ego) for points in frames]
     assert all((np.diff(tracks["id"]) > 0).all() for tracks in out)
@@ -27,7 +27,7 @@ def test_a_target_hidden_for_about_a_second_gets_its_id_back():
     rng = np.random.default_rng(0)
     ids = shown([hidden([lambda t: rng.normal((50 + 1.5 * t, 80 + 0.5 * t), 0.4)], t) for t in range(100)])
     assert ids[39] == [1]
-    assert ids[60] == []  # nothing is shown that is not seen
+    assert ids[60] == []  # no track while it is hidden
     assert ids[-1] == [1]
 
 

@@ -1,4 +1,4 @@
-"""Two targets that are one blob for a while part with the numbers that they came with."""
+"""Two targets that merge into one detection for a while keep their ids."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.track.scenes import CONFIG, DT, STILL, detections, play
 
 
 def states(*tracks, cruise=0.95):
-    """Targets at (x, y) that fly with (vx, vy) px/s."""
+    """Return states of targets (x, y, vx, vy) in px and px/s."""
     mean = np.array(tracks, float)[:, None].repeat(2, axis=1)
     cov = np.eye(4)[None, None].repeat(len(tracks), axis=0).repeat(2, axis=1)
     return IMMState(mean, cov, np.tile([cruise, 1 - cruise], (len(tracks), 1)))
@@ -72,7 +72,7 @@ def test_no_tracks_give_no_occlusion():
 
 
 def encounter(speed, apart, frames=240, seed=0):
-    """Two targets that fly towards each other along one line and past: one detection while they are near."""
+    """Return detections and truth of two targets that pass head-on, with one detection while they are near."""
     rng = np.random.default_rng(seed)
     scene, truth = [], []
     for t in range(frames):
@@ -107,13 +107,13 @@ def test_an_occluded_track_coasts_for_a_limited_time():
     out = [tracker.step(frame, DT, STILL) for frame in (*both, *follower)]
     assert [int(state) for state in out[92]["state"]] == [CONFIRMED, COASTING]
     kept = [len(frame) == 2 for frame in out[90:]]
-    near = round(2 * MERGED_PX / 0.4)  # so many frames are they within reach of each other
+    near = round(2 * MERGED_PX / 0.4)  # number of frames in which they are within reach of each other
     assert near - 5 <= sum(kept) <= (MAX_OCCLUDED_S + 0.2) / DT + 1
     assert not kept[-1]
 
 
 def test_occlusion_does_not_count_as_misses():
-    """One that was seen for eight frames passes behind for a second."""
+    """A target seen for eight frames passes behind another one for a second."""
     stands, places = [158.0, 100.0], [[151.15 + 0.3 * t, 100.0] for t in range(60)]
     frames = [[stands] if abs(place[0] - 158) < 4.5 else [stands, place] for place in places]
     tracker = Tracker(CONFIG, shape=(256, 320))

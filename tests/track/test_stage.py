@@ -1,4 +1,4 @@
-"""The track stage in its second life."""
+"""The track stage: restarts, reports, lost frames and start scores."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_clutter_places_are_reported_per_source_until_it_ends():
 
 @pytest.mark.parametrize("named", [True, False])
 def test_ego_motion_relative_to_a_lost_frame_is_ignored(named):
-    """Under a pan of 15 px a frame, tracks keep their numbers over a lost frame if its motion is taken for unknown."""
+    """Under a pan of 15 px per frame, tracks keep their ids over a lost frame if the ego-motion counts as unknown."""
     stage, shown, trusted = TrackStage(TrackConfig(), "unused", 0.5), [], []
     for seq in (k for k in range(60) if k != 40):
         ego = EgoMotion(matrix=(1.0, 0.0, -15.0, 0.0, 1.0, 0.0), ok=True, since=max(0, seq - 1) if named else None)
@@ -81,11 +81,11 @@ def test_ego_motion_relative_to_a_lost_frame_is_ignored(named):
     ("manifest", "detector", "tracker", "born"),
     [(None, None, None, 2), (0.97, None, None, 1), (0.97, 0.6, None, 2), (0.97, None, 0.5, 2), (0.97, None, 0.99, 0)],
     ids=[
-        "the weights' threshold",
-        "their threshold of tracks",
-        "a detector's of one's own",
-        "a tracker's",
-        "a strict one",
+        "manifest without track threshold",
+        "track threshold of the manifest",
+        "detector threshold",
+        "high_score",
+        "strict high_score",
     ],
 )
 def test_which_score_starts_a_track(tmp_path, manifest, detector, tracker, born):

@@ -1,4 +1,4 @@
-"""Starting tracks at a wanted rate."""
+"""Track starts at a limited rate."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ def test_without_a_rate_the_threshold_is_constant():
 
 
 def test_by_hand():
-    score = StartThreshold(0.5, 60.0)  # one a second: the threshold falls by 0.02 a frame, and rises by 0.5 for each
+    score = StartThreshold(
+        0.5, 60.0
+    )  # one per second: the threshold falls by 0.02 per frame and rises by 0.5 per start
     assert score.see(logistic([1.0, 2.0, -1.0]), DT) == 0.5
     assert score.see(logistic([0.97, 0.5]), DT) == pytest.approx(logistic(2 * GAIN - 0.02))  # both were above 0
     assert score.see(np.empty(0), DT) == pytest.approx(logistic(2 * GAIN - 0.04))
@@ -38,7 +40,7 @@ def test_by_hand():
     scores=st.lists(st.lists(st.floats(0, 0.999999), max_size=20), min_size=1, max_size=200),
 )
 def test_the_number_of_starts_is_bounded_by_the_rate(least, per_minute, scores):
-    """All that start above the rate have raised the threshold, which ends: what is left over is bounded."""
+    """Starts above the rate raise the threshold, which is bounded, and so their number is bounded."""
     score, started = StartThreshold(least, per_minute), 0
     for frame in scores:
         found = np.array(frame, np.float32)

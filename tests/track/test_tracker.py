@@ -1,4 +1,4 @@
-"""The tracker on scenes whose right answer is known."""
+"""The tracker on scenes with known ground truth."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_a_track_ends_where_it_leaves_the_picture(start, step):
 
 def test_a_target_at_the_edge_is_kept_as_long_as_it_is_seen():
     tracker = Tracker(CONFIG, shape=(200, 200))
-    pushed = EgoMotion(matrix=(1, 0, -3.0, 0, 1, 0), ok=True)  # its true motion is the opposite
+    pushed = EgoMotion(matrix=(1, 0, -3.0, 0, 1, 0), ok=True)  # the true motion is the opposite
     for _ in range(30):
         tracks = tracker.step(detections([[0, 100]]), DT, pushed)
     assert (tracks["id"].tolist(), tracks["state"].tolist()) == ([1], [CONFIRMED])
@@ -214,7 +214,7 @@ def test_returned_tracks_are_copies():
 
 @pytest.mark.parametrize("seed", range(4))
 def test_a_track_fed_by_false_alarms_ends(seed):
-    """The target goes out of sight among detections that come anywhere, ten of them near where it should be."""
+    """The target disappears among random detections, ten per frame near its predicted position."""
     rng = np.random.default_rng(seed)
     config = msgspec.structs.replace(CONFIG, max_coast_s=0.5)
     target = [np.array([[60 + t, 80.0]]) for t in range(60)]

@@ -1,4 +1,4 @@
-"""What may start a track, and what may confirm one."""
+"""Conditions for starting and for confirming tracks."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ def test_random_motion_peaks_are_not_confirmed_but_a_target_among_them_is():
 
 
 def test_a_target_with_gaps_is_confirmed_more_often_in_random_clutter():
-    """There a track is waited for while evidence speaks for it; chance alone has no more of it than before."""
+    """Evidence keeps tentative tracks alive there; false alarms alone do not gain any."""
 
     def held(noisy, seed, seen=0.55):
-        """Share of the frames in which the target is, and tracks elsewhere."""
+        """Return the fraction of frames with a track on the target, and the number of tracks elsewhere."""
         rng = np.random.default_rng(seed)
         tracker, on_it, elsewhere = Tracker(CONFIG, shape=(256, 256)), 0, set()
         for t in range(200):
@@ -67,7 +67,7 @@ def test_a_target_with_gaps_is_confirmed_more_often_in_random_clutter():
 
 def test_confirmation_takes_longer_only_inside_dense_false_alarms():
     def confirmed(seed, x, glitters=8):
-        """Frames until it is."""
+        """Return the number of frames until the target is confirmed."""
         rng = np.random.default_rng(seed)
         tracker = Tracker(CONFIG, shape=(256, 256))
         for t in range(100):
