@@ -46,8 +46,8 @@ class ClutterConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         enabled: if False, M of N hits confirm a track even at a familiar place.
         reach_px: detections within this distance in px are at the same place.
         new_hits: hits at new places that a track needs to be confirmed.
-        few: up to this many tracks without these hits are confirmed by M of N alone, if none of their hits was at a
-            familiar place.
+        few: while there are at most this many tentative tracks without these hits, those with no hit at a familiar
+            place are confirmed by M of N alone.
         recent_s, old_s: (minimum, maximum) age in seconds of the two reference periods. The recent one is used where
             the older one does not exist yet or did not have the place in view.
     """

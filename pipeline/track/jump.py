@@ -34,7 +34,7 @@ def find_jumps(
     Args:
         tracks: (n,) rows of ``TRACK_DTYPE``, as of the previous frame.
         places: (n, 2) predicted positions in this frame in px.
-        missed: indices of confirmed tracks without a detection in this frame.
+        missed: indices of confirmed tracks with a detection in the previous frame but not in this one.
         detections: (m,) rows of ``DETECTION_DTYPE``.
         free: indices of detections without a track.
         reach_px: longest jump in px.

@@ -50,7 +50,7 @@ LIFE_DTYPE = np.dtype(
 def next_state(state: Ints, life: Table, matched: Flags, config: TrackConfig, random_clutter: bool = False) -> Ints:
     """Return the state of each track after this frame.
 
-    A tentative track is confirmed at its M-th hit if it meets the clutter conditions of ``config`` and either its
+    A tentative track is confirmed from its M-th hit on if it meets the clutter conditions of ``config`` and either its
     weighted network hits reach M or its motion does. For motion, the track needs enough evidence, must have moved, and
     must have been detected in most frames of its life or recently: changes by a video coder, waves or wind stay where
     they are, and false alarms leave gaps. Confirmed tracks coast in frames without a hit.
@@ -59,8 +59,9 @@ def next_state(state: Ints, life: Table, matched: Flags, config: TrackConfig, ra
         state: (n,) states before this frame.
         life: (n,) rows of ``LIFE_DTYPE``, including this frame.
         matched: (n,) True where a detection was associated in this frame.
-        config: M is ``confirm_hits``. At most ``few`` tracks without enough hits at new places are confirmed; tracks
-            found by motion alone, such as waves or leaves, do not count against those found by the network.
+        config: M is ``confirm_hits``. Tracks without enough hits at new places are confirmed only while there are at
+            most ``few`` of them. Tracks found by motion alone, such as waves or leaves, do not count against those
+            found by the network.
         random_clutter: most changes are noise. There evidence replaces the share of frames with a detection, since a
             dim target leaves gaps as well.
     """
