@@ -82,9 +82,7 @@ def predict(imm: IMMState, dt: float, accel_sigmas: tuple[float, float], shift_s
     mean, cov, weight = imm
     joint = weight[:, :, None] * _transition_matrix(dt)
     weight = joint.sum(axis=1)
-    manoeuvred = (
-        joint[:, MANOEUVRE] / weight
-    )  # mixing probability of the manoeuvre model, for each model after the switch
+    manoeuvred = joint[:, MANOEUVRE] / weight  # mixing probability of the manoeuvre model, by the model mixed into
     mixed, cov = _mixed(mean[:, None], cov[:, None], manoeuvred)
     moved = [kalman.predict(mixed[:, j], cov[:, j], dt, sigma) for j, sigma in enumerate(accel_sigmas)]
     mean, cov = (np.stack(part, axis=1) for part in zip(*moved, strict=True))
