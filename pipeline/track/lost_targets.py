@@ -1,4 +1,4 @@
-"""Targets that were lost, and that may come back under their old number."""
+"""Re-identification of lost targets, which get their old id back."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from pipeline.track.kalman import Array
 Ids = NDArray[np.int64]
 
 ACCEL_SIGMA = 30.0
-"""How restless a lost target is taken to be, px/s within one second; as a tracked one, it could be anywhere."""
+"""Process noise of a lost target: rms change of velocity within one second, px/s. With that of the manoeuvre model, the
+target could soon be anywhere."""
 GATE = 13.3
-"""Largest squared Mahalanobis distance of place and velocity: 99 % of true pairs, four unknowns."""
+"""Largest squared Mahalanobis distance of position and velocity: 99 % of true pairs, with four degrees of freedom."""
 _NEVER = 1e9
 
 
 class LostTargets:
-    """Confirmed tracks that ended a short time ago, carried on as if they flew straight.
+    """Confirmed tracks that ended recently, extrapolated with constant velocity.
 
     Args:
-        remember_s: how long after its last detection a target may come back.
+        remember_s: time in s after its last detection within which a target can be re-identified.
     """
 
     def __init__(self, remember_s: float) -> None:
@@ -34,7 +35,7 @@ class LostTargets:
         self._cov: Array = np.empty((0, 4, 4))
 
     def move(self, dt: float, matrix: Affine, ego_sigma: float) -> None:
-        """A frame has passed: see ``Tracker.step``."""
+        """Predict the states for a new frame; ``ego_sigma`` is the rms error in px of the ego-motion."""
         if not len(self._ids):
             return
         self._unseen_s += dt
@@ -43,18 +44,19 @@ class LostTargets:
         self._cov[:, [0, 1], [0, 1]] += ego_sigma**2
 
     def add(self, ids: Ids, unseen_s: Array, mean: Array, cov: Array) -> None:
-        """Remember tracks that end."""
+        """Add tracks that have ended."""
         self._ids, self._unseen_s = np.concatenate([self._ids, ids]), np.concatenate([self._unseen_s, unseen_s])
         self._mean, self._cov = np.concatenate([self._mean, mean]), np.concatenate([self._cov, cov])
 
     def recall(self, ids: Ids, lived_s: Array, mean: Array, cov: Array) -> Ids:
-        """The numbers (n,) that newly confirmed tracks should bear: those of lost targets that they fit, or their own.
+        """Return the ids (n,) for newly confirmed tracks: that of a matching lost target, else their own.
 
         Args:
-            ids: (n,) their own.
-            lived_s: (n,) since their first detection. What was there before a target was last seen is another one.
-            mean: (n, 4).
-            cov: (n, 4, 4).
+            ids: (n,) ids of the tracks.
+            lived_s: (n,) time in s since the first detection. A track that began before the lost target was last seen
+                is another target.
+            mean: (n, 4) means.
+            cov: (n, 4, 4) covariances.
         """
         if not len(ids) or not len(self._ids):
             return ids

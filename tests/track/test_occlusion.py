@@ -1,4 +1,4 @@
-"""Two targets that are one blob for a while part with the numbers that they came with."""
+"""Two targets that merge into one detection for a while keep their ids."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 
 from pipeline.messages import COASTING, CONFIRMED
-from pipeline.track.belief import Belief
-from pipeline.track.meeting import BEHIND_S, MERGED_PX, meet
+from pipeline.track.imm import IMMState
+from pipeline.track.occlusion import MAX_OCCLUDED_S, MERGED_PX, meet
 from pipeline.track.tracker import Tracker
 from tests.track.scenes import CONFIG, DT, STILL, detections, play
 
 
 def states(*tracks, cruise=0.95):
-    """Targets at (x, y) that fly with (vx, vy) px/s."""
+    """Return states of targets (x, y, vx, vy) in px and px/s."""
     mean = np.array(tracks, float)[:, None].repeat(2, axis=1)
     cov = np.eye(4)[None, None].repeat(len(tracks), axis=0).repeat(2, axis=1)
-    return Belief(mean, cov, np.tile([cruise, 1 - cruise], (len(tracks), 1)))
+    return IMMState(mean, cov, np.tile([cruise, 1 - cruise], (len(tracks), 1)))
 
 
 PASSING = states((50, 50, 12, 0), (52, 50, -12, 0))
@@ -25,26 +25,26 @@ BOTH, NEITHER = np.array([True, True]), np.array([False, False])
 FIRST, AT = np.array([0]), np.array([[51.0, 50.0]])
 
 
-def test_one_blob_for_two_targets_is_at_the_place_of_neither():
+def test_a_detection_within_reach_of_two_tracks_is_merged():
     merged, behind = meet(PASSING, BOTH, NEITHER, FIRST, AT)
     assert merged.tolist() == [True]
     assert behind.tolist() == [False, True]
 
 
-def test_two_detections_are_two_targets():
+def test_two_detections_are_not_merged():
     rows, positions = np.array([0, 1]), np.array([[50.0, 50.0], [52.0, 50.0]])
     merged, behind = meet(PASSING, BOTH, NEITHER, rows, positions)
     assert not merged.any() and not behind.any()
 
 
 @pytest.mark.parametrize("gap", [MERGED_PX - 0.1, MERGED_PX + 0.1])
-def test_only_a_blob_within_reach_can_be_both(gap):
+def test_a_merged_detection_lies_within_reach_of_both_tracks(gap):
     merged, behind = meet(PASSING, BOTH, NEITHER, FIRST, np.array([[52.0 - gap, 50.0]]))
     assert merged.tolist() == [gap < MERGED_PX] and behind.tolist() == [False, gap < MERGED_PX]
 
 
 @pytest.mark.parametrize("shown", [(True, False), (False, True)])
-def test_what_is_not_confirmed_hides_nobody_and_is_not_hidden(shown):
+def test_tentative_tracks_neither_occlude_nor_are_occluded(shown):
     merged, behind = meet(PASSING, np.array(shown), NEITHER, FIRST, AT)
     assert not merged.any() and not behind.any()
 
@@ -56,23 +56,23 @@ def test_what_is_not_confirmed_hides_nobody_and_is_not_hidden(shown):
         states((50, 50, 12, 0), (52, 50, -12, 0), cruise=0.3),  # they jitter
     ],
 )
-def test_pieces_of_one_target_do_not_keep_each_other_alive(pieces):
+def test_pieces_of_one_target_do_not_occlude_each_other(pieces):
     merged, behind = meet(pieces, BOTH, NEITHER, FIRST, AT)
     assert merged.tolist() == [True] and not behind.any()
 
 
-def test_who_was_behind_another_stays_so_when_velocities_have_come_closer():
+def test_an_occluded_track_stays_occluded_when_the_velocities_converge():
     pieces = states((50, 50, 12, 0), (52, 50, 10, 0))
     assert meet(pieces, BOTH, np.array([False, True]), FIRST, AT)[1].tolist() == [False, True]
 
 
-def test_nobody_meets_nobody():
+def test_no_tracks_give_no_occlusion():
     merged, behind = meet(PASSING.only(FIRST[:0]), BOTH[:0], BOTH[:0], FIRST[:0], AT[:0])
     assert merged.shape == behind.shape == (0,)
 
 
 def encounter(speed, apart, frames=240, seed=0):
-    """Two targets that fly towards each other along one line and past: one detection while they are near."""
+    """Return detections and truth of two targets that pass head-on, with one detection while they are near."""
     rng = np.random.default_rng(seed)
     scene, truth = [], []
     for t in range(frames):
@@ -86,7 +86,7 @@ def encounter(speed, apart, frames=240, seed=0):
 
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("speed", [0.15, 0.2, 0.5, 1.0])
-def test_targets_that_meet_head_on_part_with_their_own_numbers(speed, seed):
+def test_targets_that_meet_head_on_keep_their_ids(speed, seed):
     scene, truth = encounter(speed, apart=4.5, seed=seed)
     out = play(scene, dt=1 / 25)
     ids = []
@@ -99,7 +99,7 @@ def test_targets_that_meet_head_on_part_with_their_own_numbers(speed, seed):
     assert len(set(ids[0])) == 2
 
 
-def test_who_is_behind_another_is_shown_as_coasting_and_not_for_ever():
+def test_an_occluded_track_coasts_for_a_limited_time():
     both = [detections([[140 + 0.2 * t, 100.0], [180 - 0.2 * t, 100.0]]) for t in range(90)]
     follower = [detections([[140 + 0.2 * t, 100.0]]) for t in range(90, 300)]
     config = msgspec.structs.replace(CONFIG, max_coast_s=0.2)
@@ -107,13 +107,13 @@ def test_who_is_behind_another_is_shown_as_coasting_and_not_for_ever():
     out = [tracker.step(frame, DT, STILL) for frame in (*both, *follower)]
     assert [int(state) for state in out[92]["state"]] == [CONFIRMED, COASTING]
     kept = [len(frame) == 2 for frame in out[90:]]
-    near = round(2 * MERGED_PX / 0.4)  # so many frames are they within reach of each other
-    assert near - 5 <= sum(kept) <= (BEHIND_S + 0.2) / DT + 1
+    near = round(2 * MERGED_PX / 0.4)  # number of frames in which they are within reach of each other
+    assert near - 5 <= sum(kept) <= (MAX_OCCLUDED_S + 0.2) / DT + 1
     assert not kept[-1]
 
 
-def test_that_a_target_is_not_seen_behind_another_is_not_held_against_it():
-    """One that was seen for eight frames passes behind for a second."""
+def test_occlusion_does_not_count_as_misses():
+    """A target seen for eight frames passes behind another one for a second."""
     stands, places = [158.0, 100.0], [[151.15 + 0.3 * t, 100.0] for t in range(60)]
     frames = [[stands] if abs(place[0] - 158) < 4.5 else [stands, place] for place in places]
     tracker = Tracker(CONFIG, shape=(256, 320))

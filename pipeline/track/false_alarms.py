@@ -1,4 +1,4 @@
-"""How many detections come by chance, where glitter or branches are and where they are not."""
+"""Local density of false alarms, which is higher around glitter or branches than elsewhere."""
 
 from __future__ import annotations
 
@@ -13,25 +13,26 @@ from pipeline.messages import Affine
 from pipeline.track.kalman import Array
 
 Ids = NDArray[np.int64]
-NOBODY = -1
+NO_TRACK = -1
 RADIUS = 24.0
-"""Of the surroundings of a place, px."""
+"""Radius in px of the neighbourhood in which false alarms are counted."""
 FRAMES = 25
-"""How long a detection is remembered."""
+"""Number of frames for which a false alarm is remembered."""
 MEMORY = 5
-"""Frames of the running mean over the whole picture."""
+"""Time constant in frames of the running mean over the whole picture."""
 LEAST = 0.5
-"""Detections a frame that the whole picture is given at least."""
+"""Lower bound of false alarms per frame in the whole picture."""
 
 
-class ChanceDensity:
-    """Chance detections per px^2 around a place, in coordinates of the scene.
+class FalseAlarmDensity:
+    """Estimate of false alarms per px^2 and frame around a position, in scene coordinates.
 
-    What the surroundings have had in the last frames is added to what the whole picture has, which counts for as much
-    as one detection: where nothing has been seen, chance is rarer than there, but not impossible.
+    The count of the last frames in the neighbourhood is combined with the mean density of the whole picture, which
+    acts as a prior with the weight of one detection. Where nothing was detected the density is therefore low, but not
+    zero.
 
     Args:
-        shape: (height, width) of the pictures, px.
+        shape: (height, width) of the pictures in px.
     """
 
     def __init__(self, shape: tuple[int, int]) -> None:
@@ -42,16 +43,16 @@ class ChanceDensity:
         self._numbers = np.empty(0, np.int64)
 
     def move(self, matrix: Affine) -> None:
-        """A frame has passed, in which the camera moved so."""
+        """Transform the remembered positions into the coordinates of a new frame."""
         self._places = carry(self._places, matrix)
 
     def see(self, places: Array, chance: NDArray[np.bool_], owners: Ids) -> None:
-        """Take in the detections of a frame.
+        """Add the detections of a frame.
 
         Args:
-            places: (n, 2), px.
-            chance: (n,), those that belong to no known target.
-            owners: (n,), tracks that hope to be one and have taken them, or ``NOBODY``.
+            places: (n, 2) positions in px.
+            chance: (n,) True for presumed false alarms, which belong to no confirmed track.
+            owners: (n,) ids of the tracks they were associated with, ``NO_TRACK`` for none.
         """
         count = float(np.count_nonzero(chance))
         self._mean = count if self._mean is None else self._mean + (count - self._mean) / MEMORY
@@ -61,26 +62,26 @@ class ChanceDensity:
         self._places = np.concatenate([self._places[gone:], places[chance]])
         self._owners = np.concatenate([self._owners[gone:], owners[chance]])
 
-    def give(self, numbers: Ids, owners: Ids) -> None:
-        """Say which tracks have begun with chance detections of the frame seen last, by their numbers there."""
+    def assign_owners(self, numbers: Ids, owners: Ids) -> None:
+        """Assign presumed false alarms of the latest frame, by their indices there, to the tracks they started."""
         last = len(self._owners) - self._counts[-1]
         self._owners[last + np.searchsorted(self._numbers, numbers)] = owners
 
     def rename(self, ids: Ids, others: Ids) -> None:
-        """Say that tracks bear other numbers from now on, so that what they have taken stays theirs."""
+        """Replace the track ids ``ids`` by ``others``, so that these tracks keep their detections."""
         for one, other in zip(ids, others, strict=True):
             if one != other:
                 self._owners[self._owners == one] = other
 
     def at(self, places: Array, ids: Ids) -> Array:
-        """The density that detections are held against.
+        """Return the false-alarm density at detections.
 
         Args:
-            places: (n, 2) of the detections, px.
-            ids: (n,) of the tracks that they are for; what a track has taken before is not held against it.
+            places: (n, 2) positions of the detections in px.
+            ids: (n,) ids of the tracks they are associated with; a track's own earlier detections do not count.
 
         Returns:
-            (n,), per px^2, above 0.
+            (n,) densities per px^2 and frame, above 0.
         """
         overall = max(self._mean or 0.0, LEAST) / self._sides.prod()
         seen = self._places
@@ -92,7 +93,7 @@ class ChanceDensity:
 
 
 def _own(seen: Array, owners: Ids, places: Array, ids: Ids) -> Ids:
-    """How many of those around each place (n, 2) its track has taken itself."""
+    """Count the detections around each position (n, 2) that belong to the track given for it."""
     if not len(ids):
         return np.zeros(0, np.int64)
     by_id = np.argsort(ids)

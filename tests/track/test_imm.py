@@ -1,4 +1,4 @@
-"""Two models of motion at once, against numbers worked by hand and against the textbook written out for one target."""
+"""The IMM filter against hand-computed values and against the textbook equations for a single target."""
 
 from __future__ import annotations
 
@@ -7,71 +7,71 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.track import belief, kalman
-from pipeline.track.belief import CRUISE, LASTS_S, MANOEUVRE, Belief
+from pipeline.track import imm, kalman
+from pipeline.track.imm import CRUISE, MANOEUVRE, SOJOURN_S, IMMState
 
 SIGMAS = (5.0, 90.0)
 DT = 1 / 25
 
 
-def anything(n, seed=0):
+def random_imm(n, seed=0):
     rng = np.random.default_rng(seed)
     root = rng.normal(size=(n, 2, 4, 4))
     weight = rng.uniform(0.05, 1, (n, 2))
     cov = root @ root.swapaxes(2, 3) + np.eye(4)
-    return Belief(rng.normal(0, 20, (n, 2, 4)), cov, weight / weight.sum(axis=1, keepdims=True))
+    return IMMState(rng.normal(0, 20, (n, 2, 4)), cov, weight / weight.sum(axis=1, keepdims=True))
 
 
 def fly(path, start=None):
-    """The belief after every point of a path, (t, 2) px at 25 frames/s."""
-    state = belief.initiate(np.array([path[0]]), 1.2, 90.0) if start is None else start
+    """Return the state after every point of a path (t, 2) in px at 25 frames/s."""
+    state = imm.initiate(np.array([path[0]]), 1.2, 90.0) if start is None else start
     states = [state]
     for point in path[1:]:
-        state = belief.update(belief.predict(state, DT, SIGMAS), np.array([point]), 1.2)
+        state = imm.update(imm.predict(state, DT, SIGMAS), np.array([point]), 1.2)
         states.append(state)
     return states
 
 
-def test_models_come_and_go_as_often_as_their_times_say():
-    # Rates 1/5 and 2 a second: 2.2 in all; in the long run 1 of 11 seconds is spent in manoeuvres.
-    first = belief.initiate(np.zeros((1, 2)), 1.0, 1.0)
+def test_model_transitions_follow_the_mean_sojourn_times():
+    # Rates 1/5 and 2 per second, 2.2 in total; in the long run a target manoeuvres 1/11 of the time.
+    first = imm.initiate(np.zeros((1, 2)), 1.0, 1.0)
     assert first.weight[0] == pytest.approx([10 / 11, 1 / 11])
-    assert belief.predict(first, 0.3, SIGMAS).weight[0] == pytest.approx([10 / 11, 1 / 11])
+    assert imm.predict(first, 0.3, SIGMAS).weight[0] == pytest.approx([10 / 11, 1 / 11])
     certain = first._replace(weight=np.array([[1.0, 0.0]]))
     left = 1 / 11 * (1 - np.exp(-2.2 * 0.3))
-    assert belief.predict(certain, 0.3, SIGMAS).weight[0] == pytest.approx([1 - left, left])
-    twice = belief.predict(belief.predict(certain, 0.1, SIGMAS), 0.2, SIGMAS)
+    assert imm.predict(certain, 0.3, SIGMAS).weight[0] == pytest.approx([1 - left, left])
+    twice = imm.predict(imm.predict(certain, 0.1, SIGMAS), 0.2, SIGMAS)
     assert twice.weight[0] == pytest.approx([1 - left, left])
 
 
-def test_moments_by_hand():
+def test_moments_match_hand_computed_values():
     # Means 0 and 4, variances 1 and 9, weights 3/4 and 1/4: mean 1, variance 3/4 (1 + 1) + 1/4 (9 + 9) = 6.
     mean = np.zeros((1, 2, 4))
     mean[0, MANOEUVRE, 0] = 4.0
     cov = np.stack([np.eye(4), 9 * np.eye(4)])[None]
-    both, spread = Belief(mean, cov, np.array([[0.75, 0.25]])).moments()
+    both, spread = IMMState(mean, cov, np.array([[0.75, 0.25]])).moments()
     assert both[0] == pytest.approx([1, 0, 0, 0])
     assert np.diag(spread[0]) == pytest.approx([6, 3, 3, 3])
 
 
-def test_a_likelihood_is_that_of_either_model():
+def test_likelihood_is_the_mixture_over_both_models():
     # N(2; 0, 1 + 3) and N(2; 0, 1 + 15) in x, at 0 in y: exp(-1/2) / 4 and exp(-1/8) / 16, over 2 pi.
     cov = np.stack([3 * np.eye(4), 15 * np.eye(4)])[None]
-    states = Belief(np.zeros((1, 2, 4)), cov, np.array([[0.8, 0.2]]))
+    states = IMMState(np.zeros((1, 2, 4)), cov, np.array([[0.8, 0.2]]))
     expected = 0.8 * np.exp(-1 / 2) / 4 + 0.2 * np.exp(-1 / 8) / 16
-    assert belief.misfit(states, np.array([[2.0, 0.0]]), 1.0) == pytest.approx(-2 * np.log(expected))
-    weight = belief.update(states, np.array([[2.0, 0.0]]), 1.0).weight[0]
+    assert imm.twice_nll(states, np.array([[2.0, 0.0]]), 1.0) == pytest.approx(-2 * np.log(expected))
+    weight = imm.update(states, np.array([[2.0, 0.0]]), 1.0).weight[0]
     assert weight == pytest.approx([0.8 * np.exp(-1 / 2) / 4 / expected, 0.2 * np.exp(-1 / 8) / 16 / expected])
 
 
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 1000), dt=st.floats(0.005, 0.5))
-def test_a_step_is_that_of_the_textbook(seed, dt):
-    """Equations 11.6.6-6 to 15 of Bar-Shalom, Li, Kirubarajan (2001), with loops over models."""
-    before = anything(3, seed)
+def test_a_step_matches_the_textbook_equations(seed, dt):
+    """Equations 11.6.6-6 to 15 of Bar-Shalom, Li, Kirubarajan (2001), written with loops over the models."""
+    before = random_imm(3, seed)
     z = np.random.default_rng(seed).normal(0, 10, (3, 2))
-    got = belief.update(belief.predict(before, dt, SIGMAS), z, 1.3)
-    a, b = 1 / LASTS_S
+    got = imm.update(imm.predict(before, dt, SIGMAS), z, 1.3)
+    a, b = 1 / SOJOURN_S
     gone = 1 - np.exp(-(a + b) * dt)
     p = np.array([[1 - a / (a + b) * gone, a / (a + b) * gone], [b / (a + b) * gone, 1 - b / (a + b) * gone]])
     for t in range(3):
@@ -98,18 +98,18 @@ def test_a_step_is_that_of_the_textbook(seed, dt):
         np.testing.assert_allclose(got.mean[t], means, rtol=1e-6, atol=1e-6)
         np.testing.assert_allclose(got.cov[t], covs, rtol=1e-6, atol=1e-6)
         np.testing.assert_allclose(
-            belief.misfit(belief.predict(before, dt, SIGMAS), z, 1.3)[t], -2 * np.log(total), rtol=1e-6, atol=1e-6
+            imm.twice_nll(imm.predict(before, dt, SIGMAS), z, 1.3)[t], -2 * np.log(total), rtol=1e-6, atol=1e-6
         )
 
 
 @settings(max_examples=25, deadline=None)
 @given(n=st.integers(0, 5), seed=st.integers(0, 100))
-def test_two_equal_models_are_one_kalman_filter(n, seed):
+def test_two_identical_models_equal_a_single_kalman_filter(n, seed):
     rng = np.random.default_rng(seed)
     z = rng.normal(0, 30, (4, n, 2))
-    both, one = belief.initiate(z[0], 1.2, 90.0), kalman.initiate(z[0], 1.2, 90.0)
+    both, one = imm.initiate(z[0], 1.2, 90.0), kalman.initiate(z[0], 1.2, 90.0)
     for points in z[1:]:
-        both = belief.update(belief.predict(both, DT, (40.0, 40.0), 0.5), points, 1.2)
+        both = imm.update(imm.predict(both, DT, (40.0, 40.0), 0.5), points, 1.2)
         mean, cov = kalman.predict(*one, DT, 40.0)
         cov[:, [0, 1], [0, 1]] += 0.25
         one = kalman.update(mean, cov, points, 1.2)
@@ -117,24 +117,24 @@ def test_two_equal_models_are_one_kalman_filter(n, seed):
         np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-6)
 
 
-def test_a_straight_flight_is_cruise_and_remembered_without_being_seen():
+def test_straight_flight_is_classified_as_cruise_and_extrapolated():
     rng = np.random.default_rng(0)
     path = np.array([[10 + 0.5 * t, 40.0] for t in range(60)]) + rng.normal(0, 0.3, (60, 2))
     state = fly(path)[-1]
     assert state.weight[0, CRUISE] > 0.9
     for _ in range(20):
-        state = belief.predict(state, DT, SIGMAS)
+        state = imm.predict(state, DT, SIGMAS)
     mean, _ = state.moments()
     assert mean[0, :2] == pytest.approx([10 + 0.5 * 79, 40], abs=1.5)
-    restless = belief.initiate(path[:1], 1.2, 90.0)
+    restless = imm.initiate(path[:1], 1.2, 90.0)
     for point in path[1:]:
-        restless = belief.update(belief.predict(restless, DT, (90.0, 90.0)), point[None], 1.2)
+        restless = imm.update(imm.predict(restless, DT, (90.0, 90.0)), point[None], 1.2)
     for _ in range(20):
-        restless = belief.predict(restless, DT, (90.0, 90.0))
+        restless = imm.predict(restless, DT, (90.0, 90.0))
     assert np.trace(restless.moments()[1][0][:2, :2]) > 4 * np.trace(state.moments()[1][0][:2, :2])
 
 
-def test_a_turn_is_a_manoeuvre_and_followed():
+def test_a_turn_is_classified_as_manoeuvre_and_followed():
     straight = [[10 + 1.0 * t, 40.0] for t in range(40)]
     turned = [[50.0, 40 + 2.5 * t] for t in range(12)]
     states = fly(np.array([*straight, *turned]))
@@ -145,19 +145,19 @@ def test_a_turn_is_a_manoeuvre_and_followed():
     assert mean[0, 2:] == pytest.approx([0, 62.5], abs=12)
 
 
-def test_states_are_carried_along_with_the_camera():
+def test_warp_transforms_both_models():
     quarter_turn = (0.0, -1.0, 100.0, 1.0, 0.0, 0.0)
-    states = anything(3)
-    turned = belief.warp(states, quarter_turn)
+    states = random_imm(3)
+    turned = imm.warp(states, quarter_turn)
     for model in range(2):
         mean, cov = kalman.warp(states.mean[:, model], states.cov[:, model], quarter_turn)
         assert np.array_equal(turned.mean[:, model], mean) and np.array_equal(turned.cov[:, model], cov)
     assert np.array_equal(turned.weight, states.weight)
 
 
-def test_some_targets_and_more_targets():
-    states = anything(4)
-    parts = states.only(np.array([True, False, True, False])).and_also(states.only(np.array([3, 1])))
+def test_only_selects_targets_and_concat_appends_them():
+    states = random_imm(4)
+    parts = states.only(np.array([True, False, True, False])).concat(states.only(np.array([3, 1])))
     for got, expected in zip(parts, states.only(np.array([0, 2, 3, 1])), strict=True):
         assert np.array_equal(got, expected)
-    assert all(np.array_equal(a, b) for a, b in zip(belief.NOBODY.and_also(states), states, strict=True))
+    assert all(np.array_equal(a, b) for a, b in zip(imm.NO_TRACK.concat(states), states, strict=True))
