@@ -23,7 +23,7 @@ from pipeline.journal import Journal
 from pipeline.link import SourceReport, StageState, Stop, Switchboard
 from pipeline.outcome import Outcome
 from pipeline.pace import Pace, Paces
-from pipeline.sinks.book import Book
+from pipeline.sinks.counters import Counters
 from pipeline.watch import LAST_WORD_S, Watch
 
 POLL_S = 0.1
@@ -139,7 +139,7 @@ class Supervisor:
         What queues count as lost is not in it: a queue cannot know whether a receiver that died had passed a
         frame on. Until the run has drained, such frames are in flight.
         """
-        delivered = Book(self._journals["sinks"].row(source)).delivered
+        delivered = Counters(self._journals["sinks"].row(source)).delivered
         door = Ledger(self._journals[f"capture.{source}"].row(source)).account()
         lost: Counter[str] = Counter()
         for state in self.states.values():

@@ -25,11 +25,11 @@ _G_FMT, _FORMAT = (0xC0D05604, 208) if struct.calcsize("P") == 8 else (0xC0CC560
 _G_PARM, _STREAMPARM = 0xC0CC5615, 204
 _CAPTURE = 1  # V4L2_CAP_VIDEO_CAPTURE and V4L2_BUF_TYPE_VIDEO_CAPTURE
 
-_DEEP, _JPEG = "Y16 ", "MJPG"
+_Y16, _JPEG = "Y16 ", "MJPG"
 _LUMA = {"GREY": 8, "YUYV": 16, "UYVY": 16, "NV12": 12, "NV21": 12, "YU12": 12, "YV12": 12}
 """Bits per pixel of the 8-bit formats whose luma can be taken as it is."""
 _BUFFERS = 2  # one is filled while the other is read; with a single one every second picture is lost
-_SPOILED = 10
+_MAX_CORRUPT = 10
 """JPEG pictures in a row that cannot be decoded before the camera is opened anew; single ones are passed over."""
 _REASONS = {
     errno.ENOENT: "no such camera",
@@ -73,7 +73,7 @@ class CameraFeed:
         self._name = f"/dev/video{camera}" if camera.isdigit() else camera
         os.environ["OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT"] = str(math.ceil(config.read_timeout_s))
         if sys.platform == "linux":
-            mode = mode_of(self._name)
+            mode = current_mode(self._name)
             self._capture = cv2.VideoCapture(self._name, cv2.CAP_V4L2)
         else:
             mode = Mode("", 0, 0, 0)
@@ -85,12 +85,12 @@ class CameraFeed:
             self._capture.set(cv2.CAP_PROP_FRAME_WIDTH, mode.width)
             self._capture.set(cv2.CAP_PROP_FRAME_HEIGHT, mode.height)
         self._capture.set(cv2.CAP_PROP_BUFFERSIZE, _BUFFERS)
-        self._format = self._choose(_DEEP)
-        if self._format != _DEEP and mode.pixels in (*_LUMA, _JPEG):
-            self._format = self._choose(mode.pixels)
+        self._format = self._request_format(_Y16)
+        if self._format != _Y16 and mode.pixels in (*_LUMA, _JPEG):
+            self._format = self._request_format(mode.pixels)
         if mode.fps >= 1:
             self._capture.set(cv2.CAP_PROP_FPS, mode.fps)
-        self._raw = self._format in (_DEEP, *_LUMA, _JPEG)
+        self._raw = self._format in (_Y16, *_LUMA, _JPEG)
         # The order matters: the pixel format first, or 16 bits are converted to 8 all the same.
         self._capture.set(cv2.CAP_PROP_CONVERT_RGB, 0 if self._raw else 1)
         self._height = int(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
@@ -102,7 +102,7 @@ class CameraFeed:
         Raises:
             SourceError: the pictures are of a kind or size that cannot be used.
         """
-        for _ in range(_SPOILED):
+        for _ in range(_MAX_CORRUPT):
             if not self._capture.grab():
                 break
             good, image = self._capture.retrieve()
@@ -117,10 +117,10 @@ class CameraFeed:
         """Release the camera."""
         self._capture.release()
 
-    def _choose(self, pixels: str) -> str:
+    def _request_format(self, pixels: str) -> str:
         """Ask for a format; returns what there is instead."""
         self._capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*pixels))
-        return _name_of(int(self._capture.get(cv2.CAP_PROP_FOURCC)))
+        return _fourcc_text(int(self._capture.get(cv2.CAP_PROP_FOURCC)))
 
 
 def unpack(buffer: NDArray[Any], pixels: str, height: int, width: int, name: str) -> Picture | None:
@@ -145,18 +145,18 @@ def unpack(buffer: NDArray[Any], pixels: str, height: int, width: int, name: str
     if pixels == _JPEG:
         picture = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE) if data.size else None
         return cast(Picture, picture) if picture is not None and picture.shape == (height, width) else None
-    bits = 16 if pixels == _DEEP else _LUMA[pixels]
+    bits = 16 if pixels == _Y16 else _LUMA[pixels]
     area = height * width
     if buffer.dtype not in (np.uint8, np.uint16) or 8 * data.size != bits * area:
         raise SourceError(f"{name}: {data.size} bytes of {pixels.strip()} video are no picture of {width}x{height} px")
-    if pixels == _DEEP:
+    if pixels == _Y16:
         return data.view("<u2").reshape(height, width)
     if bits == 16:
         return data.reshape(height, width, 2)[..., pixels.index("Y")]
     return data[:area].reshape(height, width)
 
 
-def mode_of(device: str) -> Mode:
+def current_mode(device: str) -> Mode:
     """How a camera stands, as it was built or as ``v4l2-ctl`` has set it.
 
     Raises:
@@ -167,26 +167,26 @@ def mode_of(device: str) -> Mode:
     except OSError as error:
         raise SourceError(f"{device}: {_REASONS.get(error.errno or 0) or error.strerror}") from None
     try:
-        capability = _ask(descriptor, _QUERYCAP, _CAPABILITY)
+        capability = _query(descriptor, _QUERYCAP, _CAPABILITY)
         if capability is None:
             raise SourceError(f"{device}: not a camera")
         # device_caps (offset 88) tells one node of a camera from another; its metadata node gives no pictures.
         if not struct.unpack_from("I", capability, 88)[0] & _CAPTURE:
             raise SourceError(f"{device}: this device of the camera gives no video, try another /dev/videoN")
-        picture = _ask(descriptor, _G_FMT, _FORMAT)
-        stream = _ask(descriptor, _G_PARM, _STREAMPARM)
+        picture = _query(descriptor, _G_FMT, _FORMAT)
+        stream = _query(descriptor, _G_PARM, _STREAMPARM)
     finally:
         os.close(descriptor)
     width, height, pixels = struct.unpack_from("3I", picture, _FORMAT - 200) if picture else (0, 0, 0)
     numerator, denominator = struct.unpack_from("2I", stream, 12) if stream else (0, 0)
-    return Mode(_name_of(pixels), width, height, denominator / numerator if numerator else 0.0)
+    return Mode(_fourcc_text(pixels), width, height, denominator / numerator if numerator else 0.0)
 
 
-def _name_of(fourcc: int) -> str:
+def _fourcc_text(fourcc: int) -> str:
     return (fourcc & 0xFFFFFFFF).to_bytes(4, "little").decode("latin-1")
 
 
-def _ask(descriptor: int, request: int, size: int) -> bytearray | None:
+def _query(descriptor: int, request: int, size: int) -> bytearray | None:
     """The driver's answer about video capture, None if it has none."""
     import fcntl  # noqa: PLC0415 - not on every platform
 

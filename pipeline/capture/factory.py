@@ -13,7 +13,7 @@ from pipeline.capture.images import ImageSequence
 from pipeline.capture.live import LiveSource
 from pipeline.capture.network import NetworkFeed
 from pipeline.capture.remote import RemoteCamera
-from pipeline.capture.scene_source import SceneSource, is_paced
+from pipeline.capture.scene_source import SceneSource, is_real_time
 from pipeline.capture.source import Source
 from pipeline.capture.video_file import VideoFile
 
@@ -65,7 +65,7 @@ def is_live(address: str) -> bool:
 def _is_live(address: Address) -> bool:
     kind, text = address
     if kind == "scene":
-        return is_paced(text)
+        return is_real_time(text)
     if kind == "network" and text.startswith("http"):
         # A video file on a web server waits for its reader like one on disk.
         path = re.split(r"[?#]", text, maxsplit=1)[0]

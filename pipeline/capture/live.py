@@ -167,7 +167,7 @@ class LiveSource:
             # Not of the last answer alone: pictures that the decoder held back come after a time-out.
             self._silent = self._silent or time.monotonic() - asked >= wait_s
             if picture is not None:
-                self._found()
+                self._mark_reconnected()
                 return picture
             if self._closed.is_set():
                 return None
@@ -218,7 +218,7 @@ class LiveSource:
         if self._frame == 0:
             self.length = self._feed.frames or None
 
-    def _found(self) -> None:
+    def _mark_reconnected(self) -> None:
         if self._lost_ns is not None:
             self._lost_ns = None
             self.reconnects += 1

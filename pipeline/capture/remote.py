@@ -129,9 +129,9 @@ class RemoteFeed:
         try:
             self._first = self._next(camera.config.open_timeout_s)
             if self._first is None:
-                raise SourceError(f"{camera.name}: {self._why_silent()}")
+                raise SourceError(f"{camera.name}: {self._diagnose_silence()}")
             if isinstance(self._first, EndOfSource) and self._first.reason != "finished":
-                raise SourceError(f"{camera.name}: {_last_words(self._first)}")
+                raise SourceError(f"{camera.name}: {_end_reason(self._first)}")
         except WireError as error:
             self.close()
             raise SourceError(f"{camera.name}: malformed message: {_shown(str(error))}") from None
@@ -157,7 +157,7 @@ class RemoteFeed:
         if said.reason == "finished":
             raise EndOfMedium
         if said.reason == "failed":
-            raise SourceError(f"{self._camera.name}: {_last_words(said)}")
+            raise SourceError(f"{self._camera.name}: {_end_reason(said)}")
         return None  # whoever stops a server may start it again
 
     def close(self) -> None:
@@ -192,7 +192,7 @@ class RemoteFeed:
         picture = as_picture(packet.picture, self._camera.name)
         return Grab(picture, *place, now_ns, header.capture_wall_ns, header.bit_depth)
 
-    def _why_silent(self) -> str:
+    def _diagnose_silence(self) -> str:
         """What is wrong, as far as the connection tells."""
         camera, wait_s = self._camera, self._camera.config.open_timeout_s
         match self._receiver.lost:
@@ -255,7 +255,7 @@ def _host(target: Target, name: str) -> str:
     return str(address[0]) if family == sockets.AF_INET else f"[{address[0]}]"
 
 
-def _last_words(end: EndOfSource) -> str:
+def _end_reason(end: EndOfSource) -> str:
     if end.reason == "stopped":
         return "is being stopped"
     return f"over there: {_shown(end.error)}"

@@ -37,8 +37,8 @@ class SceneSource:
 
     def __init__(self, url: str) -> None:
         self.name = url
-        self.live = is_paced(url)
-        self._loops = _says(url, "loop=1")
+        self.live = is_real_time(url)
+        self._loops = _has_item(url, "loop=1")
         self.replays = not self.live
         self.length: int | None = None
         self.state = "closed"
@@ -55,7 +55,7 @@ class SceneSource:
             SourceError: unknown scene or parameter, or a value out of range.
         """
         try:
-            self._scene = Scene(SceneSpec.from_url(_picture_of(self.name)))
+            self._scene = Scene(SceneSpec.from_url(_strip_playback(self.name)))
         except ValueError as error:
             raise SourceError(str(error)) from None
         self.length = None if self._loops else len(self._scene)
@@ -92,16 +92,16 @@ class SceneSource:
         self.state = "closed"
 
 
-def is_paced(url: str) -> bool:
+def is_real_time(url: str) -> bool:
     """Whether a scene's URL asks for frames in real time."""
-    return _says(url, "live=1")
+    return _has_item(url, "live=1")
 
 
-def _says(url: str, item: str) -> bool:
+def _has_item(url: str, item: str) -> bool:
     return item in url.partition("?")[2].split("&")
 
 
-def _picture_of(url: str) -> str:
+def _strip_playback(url: str) -> str:
     """The URL without what says how a scene is played and not what it shows: ``live`` and ``loop``, 0 or 1."""
     name, mark, query = url.partition("?")
     rest = "&".join(item for item in query.split("&") if not re.fullmatch("(live|loop)=[01]", item))

@@ -29,7 +29,7 @@ from pipeline.queues import Policy, Sender
 from pipeline.wall_clock import utc
 
 POLL_MS = 100
-BELL_BYTES = 4096
+WAKE_BYTES = 4096
 READ_AHEAD = 2
 ORIGIN = FREE_SLOT
 """Journal slot: monotonic ns at media time 0 of a live source."""
@@ -67,9 +67,9 @@ class Reader(threading.Thread):
         error: why reading ended, if it failed.
     """
 
-    def __init__(self, source: Source, rope: socket.socket, paced: bool, skip: int = 0) -> None:
+    def __init__(self, source: Source, wake_sender: socket.socket, paced: bool, skip: int = 0) -> None:
         super().__init__(name=f"read {source.name}", daemon=True)
-        self._source, self._rope, self._paced, self._skip = source, rope, paced, skip
+        self._source, self._wake_sender, self._paced, self._skip = source, wake_sender, paced, skip
         self._allowed = threading.Semaphore(READ_AHEAD)
         self._stopped = threading.Event()
         self.pictures: deque[Grab] = deque()
@@ -95,7 +95,7 @@ class Reader(threading.Thread):
                     begin = grab.mono_ns / 1e9 - grab.pts if begin is None else begin
                 self.pictures.append(grab)
                 with contextlib.suppress(BlockingIOError):  # it rings already
-                    self._rope.send(b"!")
+                    self._wake_sender.send(b"!")
         except Exception as error:
             self.error = error
         finally:
@@ -142,12 +142,12 @@ class CaptureLoop:
         account = output.account(source_id)
         self._first = self._captured = self._released = account.entered - account.in_flight
         self._error, self._exit_code, self._begun = "", 0, ""
-        self._bell, self._rope = socket.socketpair()
-        for end in (self._bell, self._rope):
+        self._wake_receiver, self._wake_sender = socket.socketpair()
+        for end in (self._wake_receiver, self._wake_sender):
             end.setblocking(False)
-        self._reader = Reader(source, self._rope, self._lossless, self._first if source.replays else 0)
+        self._reader = Reader(source, self._wake_sender, self._lossless, self._first if source.replays else 0)
         self._poller = zmq.Poller()
-        for waited_for in (self._bell, output.socket, link.socket):
+        for waited_for in (self._wake_receiver, output.socket, link.socket):
             self._poller.register(waited_for, zmq.POLLIN)
 
     def run(self) -> None:
@@ -165,8 +165,8 @@ class CaptureLoop:
         finally:
             self._reader.stop()
             self._reader.join(LINGER_S)
-            self._bell.close()
-            self._rope.close()
+            self._wake_receiver.close()
+            self._wake_sender.close()
             self._output.close()
             self._tell(state)
             self._link.close()
@@ -176,9 +176,9 @@ class CaptureLoop:
         while self._reader.is_alive() or self._reader.pictures:
             self._poller.poll(POLL_MS)
             with contextlib.suppress(BlockingIOError):
-                self._bell.recv(BELL_BYTES)
+                self._wake_receiver.recv(WAKE_BYTES)
             while self._reader.pictures:
-                grab = self._on_with(self._reader.pictures.popleft())
+                grab = self._continue_numbering(self._reader.pictures.popleft())
                 self._begun = self._begun or utc(grab.wall_ns / 1e9 - grab.pts)
                 self._output.offer(grab.packet(self._session, self._id, self._captured))
                 self._captured += 1
@@ -186,7 +186,7 @@ class CaptureLoop:
             if self._link.stopping:
                 return
 
-    def _on_with(self, grab: Grab) -> Grab:
+    def _continue_numbering(self, grab: Grab) -> Grab:
         """A live picture under the numbers and the clock of the lives before."""
         if not self._source.live:
             return grab

@@ -47,7 +47,7 @@ class LineFile:
             while rest:
                 rest = rest[os.write(self._file, rest) :]
         except OSError as error:
-            self._cut()
+            self._truncate_partial()
             raise StageError(f"cannot write {self.path}: {error.strerror}") from None
         self._length += len(lines)
 
@@ -76,7 +76,7 @@ class LineFile:
         self._length = start + len(whole)
         os.ftruncate(self._file, self._length)
 
-    def _cut(self) -> None:
+    def _truncate_partial(self) -> None:
         try:
             os.ftruncate(self._file, self._length)
         except OSError:

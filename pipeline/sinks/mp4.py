@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 TIMESCALE = 90_000
-KEY, BETWEEN = 0x02000000, 0x01010000  # sample flags: depends on nothing; depends on others and is no sync sample
+KEY, NON_KEY = 0x02000000, 0x01010000  # sample flags: depends on nothing; depends on others and is no sync sample
 _UNITY = struct.pack(">9i", 0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000)
 _CONTAINERS = {b"moov", b"trak", b"mdia", b"minf", b"stbl"}
 
@@ -30,7 +30,7 @@ class Clip(NamedTuple):
     keys: frozenset[int]
 
 
-def take_apart(data: bytes) -> Clip:
+def parse_clip(data: bytes) -> Clip:
     """Read a complete MP4 file of one video track, as OpenCV writes it.
 
     Raises:
@@ -59,7 +59,7 @@ def take_apart(data: bytes) -> Clip:
     return Clip(description, samples, frozenset(key - 1 for key in keys))
 
 
-def opening(description: bytes, width: int, height: int) -> bytes:
+def init_segment(description: bytes, width: int, height: int) -> bytes:
     """The start of a fragmented file.
 
     Args:
@@ -95,7 +95,7 @@ def fragment(clip: Clip, number: int, start: int, durations: Sequence[int]) -> b
     def moof(offset: int) -> bytes:
         run = struct.pack(">Ii", len(clip.samples), offset)
         for k, (sample, duration) in enumerate(zip(clip.samples, durations, strict=True)):
-            run += struct.pack(">III", duration, len(sample), KEY if k in clip.keys else BETWEEN)
+            run += struct.pack(">III", duration, len(sample), KEY if k in clip.keys else NON_KEY)
         header = _full(b"tfhd", 0, 0x020000, struct.pack(">I", 1))
         time = _full(b"tfdt", 1, 0, struct.pack(">Q", start))
         track = _box(b"traf", header, time, _full(b"trun", 0, 0x000701, run))

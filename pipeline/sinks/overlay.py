@@ -84,7 +84,7 @@ class Overlay:
             gray = np.asarray(cv2.resize(gray, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC), np.uint8)
         clean = np.asarray(cv2.cvtColor(gray, cv2.COLOR_GRAY2BGR), np.uint8)
 
-        framed, canvas = _frame_of(clean)
+        framed, canvas = _add_strip(clean)
         for polygon in self._masked:
             corners = _on_canvas(polygon, scale)
             _strokes(canvas, np.stack([corners, np.roll(corners, -1, axis=0)], axis=1), MASKED)
@@ -95,7 +95,7 @@ class Overlay:
         for track in tracks[tracks["state"] != TENTATIVE]:
             taken.append(_label(canvas, track, scale, taken))
         for track in tracks:
-            _uncover(canvas, clean, track, scale)
+            _restore_target(canvas, clean, track, scale)
         _caption(framed, message, age_ms)
         return framed
 
@@ -122,7 +122,7 @@ def _on_canvas(points: NDArray[np.float64], scale: int) -> NDArray[np.float64]:
     return (points + 0.5) * scale - 0.5
 
 
-def _uncover(canvas: Canvas, clean: Canvas, track: np.void, scale: int) -> None:
+def _restore_target(canvas: Canvas, clean: Canvas, track: np.void, scale: int) -> None:
     """Bring back the target's own pixels and a rim of one, whatever marks of its neighbours went over them."""
     centre, size = np.array([track["x"], track["y"]]), np.array([track["bw"], track["bh"]])
     first = np.floor(_on_canvas(centre - size / 2 - 0.5, scale)).clip(0, MAX_SIDE * scale).astype(int)
@@ -200,7 +200,7 @@ def _text(canvas: Canvas, text: str, x: int, y: int, colour: Colour) -> None:
     cv2.putText(canvas, text, (x, y), _FONT, _FONT_SCALE, colour, 1, cv2.LINE_AA)
 
 
-def _frame_of(clean: Canvas) -> tuple[Canvas, Canvas]:
+def _add_strip(clean: Canvas) -> tuple[Canvas, Canvas]:
     """A copy with a strip below, padded to even sides as video coders want them; and the picture's part of it."""
     height, width = clean.shape[:2]
     framed = np.full((height + STRIP + height % 2, width + width % 2, 3), _STRIP_GREY, np.uint8)

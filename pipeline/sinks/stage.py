@@ -17,8 +17,8 @@ from pipeline.errors import ConfigError
 from pipeline.journal import Journal
 from pipeline.link import SourceReport
 from pipeline.messages import EndOfSource, Packet, Tracked, source_of
-from pipeline.sinks.book import Book
 from pipeline.sinks.config import SinkConfig
+from pipeline.sinks.counters import Counters
 from pipeline.sinks.folder import claim
 from pipeline.sinks.overlay import Overlay
 from pipeline.sinks.source_files import SourceFiles
@@ -55,7 +55,7 @@ class SinkStage:
         self._attempt, self._journal, self._masks = attempt, journal, masks
         self._window: Window | None = None
         self._files: dict[str, SourceFiles] = {}
-        self._books: dict[str, Book] = {}
+        self._counters: dict[str, Counters] = {}
         self._overlays: dict[str, Overlay] = {}
 
     def open(self) -> None:
@@ -78,13 +78,13 @@ class SinkStage:
         """
         for message, picture in packets:
             source = source_of(message)
-            book = self._book(source)
-            files = self._open_source(source, book)
+            counters = self._counters_of(source)
+            files = self._open_source(source, counters)
             if isinstance(message, EndOfSource):
-                book.end(message)
+                counters.end(message)
                 self._finish(source)
             elif isinstance(message, Tracked) and picture is not None:
-                if message.header.seq < book.next_seq:
+                if message.header.seq < counters.next_seq:
                     continue  # an earlier life has written it, but died before it could say so
                 now = self._clock()
                 if self._window is not None or (files is not None and files.video is not None):
@@ -95,7 +95,7 @@ class SinkStage:
                         self._window.show(source, canvas)
                 if files is not None:
                     files.write(message)
-                book.count(message, now)
+                counters.count(message, now)
             else:
                 raise TypeError(f"the last stage cannot take a {type(message).__name__}")
         return ()
@@ -112,7 +112,7 @@ class SinkStage:
 
     def reports(self) -> Mapping[str, SourceReport]:
         """What was delivered so far, by source."""
-        return {source: book.report() for source, book in self._books.items()}
+        return {source: counters.report() for source, counters in self._counters.items()}
 
     def _draw(self, message: Tracked, picture: Picture, now: int) -> NDArray[np.uint8]:
         source = message.header.source
@@ -122,12 +122,12 @@ class SinkStage:
         age_ms = max(0, now - message.header.capture_mono_ns) / 1e6
         return self._overlays[source].draw(message, picture, age_ms)
 
-    def _book(self, source: str) -> Book:
-        if source not in self._books:
-            self._books[source] = Book(self._journal.row(source) if self._journal is not None else None)
-        return self._books[source]
+    def _counters_of(self, source: str) -> Counters:
+        if source not in self._counters:
+            self._counters[source] = Counters(self._journal.row(source) if self._journal is not None else None)
+        return self._counters[source]
 
-    def _open_source(self, source: str, book: Book) -> SourceFiles | None:
+    def _open_source(self, source: str, counters: Counters) -> SourceFiles | None:
         if self._out is None:
             return None
         if source not in self._files:
@@ -135,9 +135,9 @@ class SinkStage:
             if folder.parent != self._out.resolve():
                 raise ConfigError(f"source {source} would be written outside {self._out}")
             claim(folder)
-            self._files[source] = SourceFiles(folder, self._config, self._attempt if book.opened else 0)
-            book.know(self._files[source].confirmed)
-            book.opened = True
+            self._files[source] = SourceFiles(folder, self._config, self._attempt if counters.opened else 0)
+            counters.add_confirmed(self._files[source].confirmed)
+            counters.opened = True
         return self._files[source]
 
     def _finish(self, source: str) -> None:

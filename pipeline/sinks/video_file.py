@@ -91,9 +91,9 @@ class VideoFile:
         self._coder = None
         self._pts.clear()
         try:
-            clip = mp4.take_apart(self._part.read_bytes())
+            clip = mp4.parse_clip(self._part.read_bytes())
             self._part.unlink()
-            start = b"" if self._fragments else mp4.opening(clip.description, *self._size)
+            start = b"" if self._fragments else mp4.init_segment(clip.description, *self._size)
             self._fragments += 1
             _append(self._file, start + mp4.fragment(clip, self._fragments, self._shown, durations))
         except (OSError, ValueError) as error:

@@ -8,7 +8,7 @@ from scipy.stats import norm
 
 from pipeline.capture.scene import SceneSpec
 from pipeline.capture.scene.camera import Camera
-from pipeline.capture.scene.targets import PSF_SIGMA, Body, Cast
+from pipeline.capture.scene.targets import PSF_SIGMA, Body, TargetSet
 
 
 def whole(body, x, y, shape=(64, 64)):
@@ -75,7 +75,7 @@ def test_cut_by_the_edge_is_the_whole_cut_off():
 
 def cast(url):
     spec = SceneSpec.from_url(url)
-    return Cast(spec, Camera(spec))
+    return TargetSet(spec, Camera(spec))
 
 
 @pytest.mark.parametrize("seed", range(4))

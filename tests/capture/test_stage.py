@@ -25,7 +25,7 @@ from tests.pipeline.queue_ends import seqs, take
 
 CREDITS = 2
 WALL_NS = 1_700_000_000_000_000_000  # 14 November 2023, 22:13:20 UTC
-Book = tuple[list[int], Ledger] | None
+Counters = tuple[list[int], Ledger] | None
 
 
 class Medium:
@@ -68,13 +68,13 @@ class Medium:
 class Bench:
     """A capture loop in a thread."""
 
-    def __init__(self, medium: Medium, policy: Policy, book: Book = None) -> None:
+    def __init__(self, medium: Medium, policy: Policy, counters: Counters = None) -> None:
         self.context = zmq.Context()
         self.board = Switchboard(self.context, ["inproc://control"])
         self.states: list[StageState] = []
 
         def work() -> None:
-            row, ledgers = (book[0], {"a": book[1]}) if book is not None else (None, {})
+            row, ledgers = (counters[0], {"a": counters[1]}) if counters is not None else (None, {})
             sender = Sender(self.context, "inproc://out", policies={"a": policy}, ledgers=ledgers)
             link = Link(self.context, "inproc://control", "capture.a")
             CaptureLoop("capture.a", medium, "a", SESSION, policy, sender, link, row).run()

@@ -22,7 +22,7 @@ def coded(tmp_path_factory):
 
 
 def test_a_clip_comes_apart_into_its_frames(coded):
-    clip = mp4.take_apart(coded)
+    clip = mp4.parse_clip(coded)
     assert len(clip.samples) == 30
     assert clip.keys == {0, 12, 24}  # the coder's group of pictures
     assert clip.description[4:8] == b"stsd"
@@ -33,12 +33,12 @@ def test_a_clip_comes_apart_into_its_frames(coded):
 @pytest.mark.parametrize("cut", [0, 7, 40, 300, -1, -400])
 def test_an_incomplete_clip_is_refused(coded, cut):
     with pytest.raises(ValueError, match=r"no complete MP4|bytes of video"):
-        mp4.take_apart(coded[:cut])
+        mp4.parse_clip(coded[:cut])
 
 
 def test_fragments_play_in_order_at_their_times(coded, tmp_path):
-    clip = mp4.take_apart(coded)
-    parts = [mp4.opening(clip.description, 80, 64)]
+    clip = mp4.parse_clip(coded)
+    parts = [mp4.init_segment(clip.description, 80, 64)]
     for k in range(3):
         parts.append(mp4.fragment(clip, k + 1, k * 30 * 1800, [1800] * 30))
     (tmp_path / "film.mp4").write_bytes(b"".join(parts))

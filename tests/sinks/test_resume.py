@@ -9,8 +9,8 @@ import pytest
 from pipeline.errors import ConfigError
 from pipeline.journal import Journal
 from pipeline.messages import CONFIRMED, TENTATIVE
-from pipeline.sinks.book import Book
 from pipeline.sinks.config import SinkConfig
+from pipeline.sinks.counters import Counters
 from pipeline.sinks.stage import SinkStage
 from tests.messages import end, tracked, tracked_packet
 from tests.sinks.files import read_video
@@ -144,10 +144,10 @@ class Mortal:
 def test_the_books_are_right_wherever_writing_them_ends(writes):
     row = [0] * 16
     for seq in range(3):
-        Book(row).count(tracked([{"id": 1}], seq=seq), 10)
+        Counters(row).count(tracked([{"id": 1}], seq=seq), 10)
     try:
-        Book(Mortal(row, writes)).count(tracked([{"id": 1}], seq=5), 20)
+        Counters(Mortal(row, writes)).count(tracked([{"id": 1}], seq=5), 20)
     except InterruptedError:
-        assert (Book(row).delivered, Book(row).next_seq) == (3, 3)
-        Book(row).count(tracked([{"id": 1}], seq=5), 20)  # it comes again
-    assert (Book(row).delivered, Book(row).next_seq) == (4, 6)
+        assert (Counters(row).delivered, Counters(row).next_seq) == (3, 3)
+        Counters(row).count(tracked([{"id": 1}], seq=5), 20)  # it comes again
+    assert (Counters(row).delivered, Counters(row).next_seq) == (4, 6)

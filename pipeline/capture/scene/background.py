@@ -15,10 +15,10 @@ from pipeline.capture.scene.spec import NAMES, SceneSpec
 from pipeline.capture.scene.texture import Image, blur, fractal, sample, smoothstep
 
 _MARGIN = 8
-_OPTICS = 0.75
+_OPTICS_SIGMA = 0.75
 # cv2's cubic kernel misplaces a ramp by up to 0.05 px; on a canvas twice as fine the texture's error is 2.5 %.
-_FINE = 2
-_LOCAL = 3.0
+_OVERSAMPLING = 2
+_LOCAL_MEAN_SIGMA = 3.0
 
 # Row of the horizon as a fraction of the picture's height, cloud cover 0 to 1, what lies below.
 _SETTING = {
@@ -53,16 +53,16 @@ class Background:
             self._sea = Sea(rng, shape, horizon, left + spec.width * rng.uniform(0.3, 0.7), spec.width)
             paint_water(radiance, self._cover, self._sea.top, spec.height)
         self._size = (spec.width, spec.height)
-        self._local = blur(radiance, _LOCAL)
-        fine = np.diag([1 / _FINE, 1 / _FINE])
+        self._local = blur(radiance, _LOCAL_MEAN_SIGMA)
+        fine = np.diag([1 / _OVERSAMPLING, 1 / _OVERSAMPLING])
         finer = cv2.warpAffine(
             radiance,
             np.c_[fine, np.zeros(2)],
-            (_FINE * shape[1], _FINE * shape[0]),
+            (_OVERSAMPLING * shape[1], _OVERSAMPLING * shape[0]),
             flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
             borderMode=cv2.BORDER_REPLICATE,
         )
-        self._canvas = blur(cast(Image, finer), _FINE * _OPTICS)
+        self._canvas = blur(cast(Image, finer), _OVERSAMPLING * _OPTICS_SIGMA)
 
     def look(self, to_world: Matrix, seconds: float) -> Image:
         """The picture (H, W) float32 in 14-bit counts of a camera at a time.
@@ -72,7 +72,7 @@ class Background:
             seconds: since frame 0.
         """
         to_canvas = np.add(to_world[:2], [[0, 0, self._left], [0, 0, self._top]])
-        picture = _warp(self._canvas, _FINE * to_canvas, self._size)
+        picture = _warp(self._canvas, _OVERSAMPLING * to_canvas, self._size)
         if self._sea is not None:
             width, height = self._size
             corners = to_canvas @ np.array([[0, width, 0, width], [0, 0, height, height], [1, 1, 1, 1]])

@@ -9,7 +9,7 @@ from pipeline.capture.scene.background import Background
 from pipeline.capture.scene.camera import Camera
 from pipeline.capture.scene.sensor import Sensor
 from pipeline.capture.scene.spec import SceneSpec
-from pipeline.capture.scene.targets import Body, Cast, TargetTruth
+from pipeline.capture.scene.targets import Body, TargetSet, TargetTruth
 from pipeline.capture.scene.texture import Image
 from pipeline.messages import Affine
 
@@ -25,7 +25,7 @@ class Scene:
         self.spec = spec
         self._camera = Camera(spec)
         self._background = Background(spec, self._camera.reach)
-        self._cast = Cast(spec, self._camera)
+        self._targets = TargetSet(spec, self._camera)
         self._sensor = Sensor(spec)
 
     def __len__(self) -> int:
@@ -71,17 +71,17 @@ class Scene:
     def _present(self, k: int) -> list[tuple[TargetTruth, Body, float, float]]:
         """Truth, body, local background level and share seen of every target that may touch the picture."""
         self._check(k)
-        world = self._cast.positions(k)
+        world = self._targets.positions(k)
         pixels = np.c_[world, np.ones(len(world))] @ np.linalg.inv(self._camera.to_world(k))[:2].T
-        presence = self._cast.presence(k)
+        presence = self._targets.presence(k)
         found = []
         for i, (x, y) in enumerate(pixels.tolist()):
-            body = self._cast.bodies[i]
+            body = self._targets.bodies[i]
             if not presence[i] or not self._inside(x, y, margin=max(body.w, body.h) + 5):
                 continue
             level, cover = self._background.at(*world[i].tolist())
-            share = float(presence[i]) * (1 - cover * self._cast.hidden[i])
-            truth = TargetTruth(i, x, y, body.w, body.h, float(self._cast.snr[i]) * share, share >= 0.5)
+            share = float(presence[i]) * (1 - cover * self._targets.hidden[i])
+            truth = TargetTruth(i, x, y, body.w, body.h, float(self._targets.snr[i]) * share, share >= 0.5)
             found.append((truth, body, level, share))
         return found
 

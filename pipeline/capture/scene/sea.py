@@ -21,7 +21,7 @@ _WAVES_PER_BAND = 14
 _SPARKLE_HZ = (1.7, 2.9)
 _RELIEF = 42.0
 _GLINT = 450.0
-_OPTICS = 0.65
+_OPTICS_SIGMA = 0.65
 _MIRROR_SLOPE = 1.3
 
 
@@ -87,4 +87,6 @@ class Sea:
             slope += np.float32(math.cos(omega * seconds)) * real[rows, cols]
             slope += np.float32(math.sin(omega * seconds)) * imag[rows, cols]
         facets = np.maximum(slope - np.float32(_MIRROR_SLOPE), 0)
-        return blur(self._relief[rows] * slope + self._lane[rows, cols] * facets * (facets + np.float32(0.3)), _OPTICS)
+        return blur(
+            self._relief[rows] * slope + self._lane[rows, cols] * facets * (facets + np.float32(0.3)), _OPTICS_SIGMA
+        )

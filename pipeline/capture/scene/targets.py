@@ -16,7 +16,7 @@ Vector = NDArray[np.float64]
 
 PSF_SIGMA = 0.9
 _FWHM = 2.3548 * math.sqrt(PSF_SIGMA**2 + 1 / 12)
-_ACT = 300
+_EPISODE_FRAMES = 300
 _FADE = 12
 _REACH = 5.0 * PSF_SIGMA + 1.0
 
@@ -75,7 +75,7 @@ class TargetTruth(NamedTuple):
     visible: bool
 
 
-def _edge(x: Vector) -> Vector:
+def _cdf_integral(x: Vector) -> Vector:
     """Integral over (-inf, x) of the PSF's cumulative distribution."""
     t = x / PSF_SIGMA
     cdf = 0.5 * (1 + np.array([math.erf(v) for v in (t / math.sqrt(2)).tolist()]))
@@ -91,7 +91,7 @@ def _line(offset: Vector, width: float) -> Vector:
     # A bar of 1e-3 px is a point to 1e-7, and the difference keeps nine digits.
     half = max(width, 1e-3) / 2
     corners = np.concatenate([offset + 0.5 + half, offset + 0.5 - half, offset - 0.5 + half, offset - 0.5 - half])
-    a, b, c, d = np.split(_edge(corners), 4)
+    a, b, c, d = np.split(_cdf_integral(corners), 4)
     return (a - b - c + d) / (2 * half)
 
 
@@ -137,13 +137,13 @@ class Body:
         return slice(rows[0], rows[-1] + 1), slice(cols[0], cols[-1] + 1), profile.astype(np.float32)
 
 
-class Cast:
+class TargetSet:
     """All targets of a scene: who they are and where they are at frame k, in world coordinates."""
 
     def __init__(self, spec: SceneSpec, camera: Camera) -> None:
         rng = np.random.Generator(np.random.PCG64([spec.seed, 4]))
-        acts = max(1, round(spec.frames / _ACT))
-        n = spec.targets * acts
+        episodes = max(1, round(spec.frames / _EPISODE_FRAMES))
+        n = spec.targets * episodes
         kinds = _KINDS.get(spec.name, ("drone", "plane"))
         self._anchor, self._velocity = np.zeros((n, 2)), np.zeros((n, 2))
         self._meet = np.zeros(n)
@@ -153,7 +153,7 @@ class Cast:
         self.snr = spec.snr * rng.uniform(1, _BRIGHTEST.get(spec.name, 1.0), n)
         if n:
             self.snr[rng.integers(0, n)] = spec.snr
-        length = spec.frames / acts
+        length = spec.frames / episodes
         for i in range(n):
             partner = i - 1 if i % spec.targets % 2 else None
             self._plan(i, partner, length, spec, camera, rng)
@@ -177,13 +177,13 @@ class Cast:
     ) -> None:
         """Choose target i's path: through its partner's meeting point, or one of its own."""
         low, high, steep = _ZONES[spec.name]
-        act, place = divmod(i, spec.targets)
-        window = np.linspace(act * length, (act + 1) * length - 1, 25).astype(int)
+        episode, place = divmod(i, spec.targets)
+        window = np.linspace(episode * length, (episode + 1) * length - 1, 25).astype(int)
         views = np.linalg.inv(np.stack([camera.to_world(int(k)) for k in window]))
         best = -1.0
         for _ in range(24):
             if partner is None:
-                meet = (act + (place + 1) / (spec.targets + 1) * rng.uniform(0.8, 1.2)) * length
+                meet = (episode + (place + 1) / (spec.targets + 1) * rng.uniform(0.8, 1.2)) * length
                 point = np.array([rng.uniform(0.2, 0.8) * spec.width, rng.uniform(low, high) * spec.height, 1.0])
                 anchor = (camera.to_world(int(meet)) @ point)[:2]
             else:

@@ -7,10 +7,10 @@ from pipeline.link import SourceReport
 from pipeline.messages import CONFIRMED, TRACK_STATES, EndOfSource, Tracked
 from pipeline.sinks.latency import LatencyHistogram
 
-OPENED, _TURN, _PAIRS, _CONFIRMED, _FIRST_NS, _LAST_NS, _EGO_OK = 0, 1, 2, 6, 7, 8, 9
+OPENED, _ACTIVE_PAIR, _PAIRS, _CONFIRMED, _FIRST_NS, _LAST_NS, _EGO_OK = 0, 1, 2, 6, 7, 8, 9
 
 
-class Book:
+class Counters:
     """Counts deliveries.
 
     What must survive the process stands in a row of a journal. Frames delivered and the number of the next one
@@ -41,14 +41,14 @@ class Book:
     @property
     def delivered(self) -> int:
         """Frames delivered in all lives."""
-        return self._row[_PAIRS + 2 * self._row[_TURN]]
+        return self._row[_PAIRS + 2 * self._row[_ACTIVE_PAIR]]
 
     @property
     def next_seq(self) -> int:
         """Frames below this number are in the books already."""
-        return self._row[_PAIRS + 2 * self._row[_TURN] + 1]
+        return self._row[_PAIRS + 2 * self._row[_ACTIVE_PAIR] + 1]
 
-    def know(self, confirmed: set[int]) -> None:
+    def add_confirmed(self, confirmed: set[int]) -> None:
         """Tracks that an earlier life has counted as confirmed and that may still be there."""
         self._known |= confirmed
 
@@ -70,9 +70,9 @@ class Book:
         self._tracks = {state: int((tracks["state"] == number).sum()) for number, state in enumerate(TRACK_STATES)}
         for stage, leave_ns in (*((stamp.stage, stamp.leave_ns) for stamp in header.stamps), ("total", now)):
             self._latency.setdefault(stage, LatencyHistogram()).add(leave_ns - header.capture_mono_ns)
-        turn, delivered = 1 - row[_TURN], self.delivered + 1
+        turn, delivered = 1 - row[_ACTIVE_PAIR], self.delivered + 1
         row[_PAIRS + 2 * turn], row[_PAIRS + 2 * turn + 1] = delivered, header.seq + 1
-        row[_TURN] = turn
+        row[_ACTIVE_PAIR] = turn
 
     def end(self, message: EndOfSource) -> None:
         """The source has ended."""
