@@ -1,4 +1,4 @@
-"""Cameras at this machine through V4L2: pixels as the camera has them, 16 bits deep where it offers that."""
+"""Local cameras through V4L2: raw pixel values, with 16 bits per pixel if the camera offers them."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _CAPTURE = 1  # V4L2_CAP_VIDEO_CAPTURE and V4L2_BUF_TYPE_VIDEO_CAPTURE
 
 _Y16, _JPEG = "Y16 ", "MJPG"
 _LUMA = {"GREY": 8, "YUYV": 16, "UYVY": 16, "NV12": 12, "NV21": 12, "YU12": 12, "YV12": 12}
-"""Bits per pixel of the 8-bit formats whose luma can be taken as it is."""
-_BUFFERS = 2  # one is filled while the other is read; with a single one every second picture is lost
+"""Bits per pixel of the 8-bit formats whose luma can be used unchanged."""
+_BUFFERS = 2  # one is filled while the other is read; a single buffer loses every second frame
 _MAX_CORRUPT = 10
-"""JPEG pictures in a row that cannot be decoded before the camera is opened anew; single ones are passed over."""
+"""Number of consecutive corrupt JPEG frames after which the camera is reopened; fewer are skipped."""
 _REASONS = {
     errno.ENOENT: "no such camera",
     errno.ENODEV: "no such camera",
@@ -42,12 +42,13 @@ _REASONS = {
 
 
 class Mode(NamedTuple):
-    """How a camera stands; empty or 0 what it does not tell.
+    """Current mode of a camera; fields that the driver does not report are empty or 0.
 
     Attributes:
-        pixels: FOURCC of its format.
-        width, height: of its pictures in px.
-        fps: pictures per second.
+        pixels: FOURCC of the pixel format.
+        width: picture width in px.
+        height: picture height in px.
+        fps: frames per second.
     """
 
     pixels: str
@@ -57,14 +58,14 @@ class Mode(NamedTuple):
 
 
 class CameraFeed:
-    """An opened camera, with the picture size and rate that it stands at.
+    """An open camera, kept at the picture size and frame rate it was set to.
 
     Args:
         camera: index or ``/dev/videoN``.
-        config: read time-out, in whole seconds here, and the same for all cameras of a process.
+        config: read timeout, here rounded up to whole seconds and shared by all cameras of a process.
 
     Raises:
-        SourceError: no such device, no camera, or in use; one line that names it.
+        SourceError: the device does not exist, is not a camera or is in use; one line that names it.
     """
 
     frames, notice = 0, ""
@@ -80,7 +81,7 @@ class CameraFeed:
             self._capture = cv2.VideoCapture(int(re.sub(r"\D", "", camera) or 0), cv2.CAP_ANY)
         if not self._capture.isOpened():
             raise SourceError(f"{self._name}: the camera cannot be opened, it may be in use by another program")
-        # OpenCV has asked for 640x480 px, 30 pictures per second, and the first format of a list of its own.
+        # On opening, OpenCV requested 640x480 px, 30 frames/s and the first format of its own list.
         if mode.width and mode.height:
             self._capture.set(cv2.CAP_PROP_FRAME_WIDTH, mode.width)
             self._capture.set(cv2.CAP_PROP_FRAME_HEIGHT, mode.height)
@@ -91,16 +92,19 @@ class CameraFeed:
         if mode.fps >= 1:
             self._capture.set(cv2.CAP_PROP_FPS, mode.fps)
         self._raw = self._format in (_Y16, *_LUMA, _JPEG)
-        # The order matters: the pixel format first, or 16 bits are converted to 8 all the same.
+        # Must follow the choice of the pixel format, or 16 bits are still converted to 8.
         self._capture.set(cv2.CAP_PROP_CONVERT_RGB, 0 if self._raw else 1)
         self._height = int(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
         self._width = int(self._capture.get(cv2.CAP_PROP_FRAME_WIDTH))
 
     def read(self) -> Picture | None:
-        """Wait for the next picture, at most the read time-out; None when the camera is gone, silent or broken.
+        """Wait for the next frame, at most the read timeout per attempt.
+
+        Returns:
+            The picture; None if the camera is gone, silent, or delivers only corrupt frames.
 
         Raises:
-            SourceError: the pictures are of a kind or size that cannot be used.
+            SourceError: the frames have an unsupported pixel type or size.
         """
         for _ in range(_MAX_CORRUPT):
             if not self._capture.grab():
@@ -118,25 +122,25 @@ class CameraFeed:
         self._capture.release()
 
     def _request_format(self, pixels: str) -> str:
-        """Ask for a format; returns what there is instead."""
+        """Request a pixel format and return the one the camera actually uses."""
         self._capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*pixels))
         return _fourcc_text(int(self._capture.get(cv2.CAP_PROP_FOURCC)))
 
 
 def unpack(buffer: NDArray[Any], pixels: str, height: int, width: int, name: str) -> Picture | None:
-    """A raw buffer as (H, W): uint16 of Y16, uint8 luma of the others, values as they are.
+    """Convert a raw buffer to an (H, W) picture with unchanged values: uint16 for Y16, else the uint8 luma.
 
-    A detour over BGR would cut Y16 to 8 bits, and stretch and clip the luma of the others.
+    Converting through BGR would reduce Y16 to 8 bits, and stretch and clip the luma of the other formats.
 
     Args:
-        buffer: the bytes in any shape; some OpenCV versions hand them out flat, some as words.
-        pixels: FOURCC.
-        height: in px.
-        width: in px.
-        name: of the camera, for messages.
+        buffer: raw bytes in any shape; some OpenCV versions return them flat, some as 16-bit words.
+        pixels: FOURCC of the pixel format.
+        height: picture height in px.
+        width: picture width in px.
+        name: name of the camera for error messages.
 
     Returns:
-        None of a JPEG picture that is damaged.
+        The picture; None if it is a damaged JPEG.
 
     Raises:
         SourceError: the buffer does not hold height x width pixels.
@@ -157,10 +161,10 @@ def unpack(buffer: NDArray[Any], pixels: str, height: int, width: int, name: str
 
 
 def current_mode(device: str) -> Mode:
-    """How a camera stands, as it was built or as ``v4l2-ctl`` has set it.
+    """Return the mode a camera is in, which is its default or was set with ``v4l2-ctl``.
 
     Raises:
-        SourceError: no video capture device; one line that names it.
+        SourceError: not a video capture device; one line that names it.
     """
     try:
         descriptor = os.open(device, os.O_RDWR | os.O_NONBLOCK)
@@ -170,7 +174,7 @@ def current_mode(device: str) -> Mode:
         capability = _query(descriptor, _QUERYCAP, _CAPABILITY)
         if capability is None:
             raise SourceError(f"{device}: not a camera")
-        # device_caps (offset 88) tells one node of a camera from another; its metadata node gives no pictures.
+        # device_caps (offset 88) distinguishes the nodes of a camera; its metadata node delivers no pictures.
         if not struct.unpack_from("I", capability, 88)[0] & _CAPTURE:
             raise SourceError(f"{device}: this device of the camera gives no video, try another /dev/videoN")
         picture = _query(descriptor, _G_FMT, _FORMAT)
@@ -187,8 +191,8 @@ def _fourcc_text(fourcc: int) -> str:
 
 
 def _query(descriptor: int, request: int, size: int) -> bytearray | None:
-    """The driver's answer about video capture, None if it has none."""
-    import fcntl  # noqa: PLC0415 - not on every platform
+    """Return the driver's answer to an ioctl about video capture; None if it has none."""
+    import fcntl  # noqa: PLC0415 - not available on every platform
 
     answer = bytearray(struct.pack("I", _CAPTURE).ljust(size, b"\0"))
     try:

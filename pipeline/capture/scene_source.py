@@ -1,4 +1,4 @@
-"""Rendered scenes as a source: ``test://NAME?param=value``, exact ground truth, no data needed."""
+"""Rendered scenes as a source: ``test://NAME?param=value``, with exact ground truth and without data files."""
 
 from __future__ import annotations
 
@@ -17,20 +17,22 @@ KEPT_BYTES = 128_000_000
 
 
 class SceneSource:
-    """A rendered scene, as fast as its frames are taken; with ``live=1``, at its own frame rate.
+    """A rendered scene, delivered as fast as its frames are consumed or, with ``live=1``, at its own frame rate.
 
-    With ``loop=1`` it begins again at its end, and frames go on counting. Such a scene is rendered once: its pictures
-    are kept, up to ``KEPT_BYTES``.
+    With ``loop=1`` the scene repeats, and frame numbers continue. A looping scene is rendered only once: its frames are
+    cached, up to ``KEPT_BYTES``.
 
     Args:
         url: ``test://NAME?param=value``.
 
     Attributes:
-        name: the url.
-        live: frames come at the scene's frame rate and are lost if nobody takes them.
-        length: number of frames, None before ``open`` and without end.
+        name: the URL.
+        live: frames arrive at the scene's frame rate and are lost if they are not read in time.
+        replays: True unless ``live``.
+        length: number of frames; None before ``open`` and for looping scenes.
         state: ``closed`` or ``open``.
-        reconnects, notice: never any.
+        reconnects: always 0.
+        notice: always empty.
     """
 
     reconnects, notice = 0, ""
@@ -62,7 +64,7 @@ class SceneSource:
         self.state = "open"
 
     def grab(self) -> Grab | None:
-        """The next frame; None at the end of the scene or after ``close``."""
+        """Return the next frame; None at the end of the scene or after ``close``."""
         scene, frame = self._scene, self._frame
         if scene is None or self._closed.is_set() or (frame >= len(scene) and not self._loops):
             return None
@@ -73,7 +75,7 @@ class SceneSource:
         now = time.monotonic_ns()
         if self.live:
             self._start_ns = self._start_ns or now
-            pts = (now - self._start_ns) / 1e9  # late where the machine is: what counts is when it came
+            pts = (now - self._start_ns) / 1e9  # actual delivery time, which may be late on a slow machine
         self._frame += 1
         return Grab(picture, frame, pts, now, time.time_ns(), scene.spec.bit_depth)
 
@@ -93,7 +95,7 @@ class SceneSource:
 
 
 def is_real_time(url: str) -> bool:
-    """Whether a scene's URL asks for frames in real time."""
+    """Return whether a scene's URL requests frames in real time."""
     return _has_item(url, "live=1")
 
 
@@ -102,7 +104,7 @@ def _has_item(url: str, item: str) -> bool:
 
 
 def _strip_playback(url: str) -> str:
-    """The URL without what says how a scene is played and not what it shows: ``live`` and ``loop``, 0 or 1."""
+    """Remove the playback options ``live`` and ``loop`` (0 or 1) from a URL, keeping those of the scene itself."""
     name, mark, query = url.partition("?")
     rest = "&".join(item for item in query.split("&") if not re.fullmatch("(live|loop)=[01]", item))
     return f"{name}{mark}{rest}"

@@ -1,4 +1,4 @@
-"""The last stage: writes and shows what was found, and keeps the books of what was delivered."""
+"""The last stage: writes and displays results, and counts delivered frames."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from pipeline.sinks.window import Window
 
 
 class SinkStage:
-    """Consumes ``Tracked`` and ``EndOfSource``; passes nothing on.
+    """Consumes ``Tracked`` and ``EndOfSource`` messages and produces none.
 
     Args:
-        config: what to write and show.
-        out: folder of the run, made if missing; none writes nothing.
-        on_quit: called when a person at the window wants to stop.
-        clock: monotonic time in ns.
-        attempt: times that the stage has died before.
-        journal: of the stage, where it may be started again: books and files then go on.
-        masks: of the detector, to be shown.
+        config: what to write and display.
+        out: output folder of the run, created if missing; None writes nothing.
+        on_quit: called when the user asks to stop in a window.
+        clock: returns monotonic time in ns.
+        attempt: number of times the stage has died before.
+        journal: journal of the stage, if it may be restarted; counters and files then continue.
+        masks: ignore masks of the detector to display, polygons by source.
     """
 
     batch_size = 1
@@ -59,10 +59,10 @@ class SinkStage:
         self._overlays: dict[str, Overlay] = {}
 
     def open(self) -> None:
-        """Make the output folder and look for a display.
+        """Create the output folder and check for a display if one is needed.
 
         Raises:
-            ConfigError: the folder cannot be made, or there is no display.
+            ConfigError: the folder cannot be created, or there is no display.
         """
         if self._out is not None:
             claim(self._out)
@@ -70,7 +70,7 @@ class SinkStage:
             self._window = Window(self._on_quit)
 
     def process(self, packets: Sequence[Packet]) -> Iterable[Packet]:
-        """Write and show.
+        """Write and display results.
 
         Raises:
             StageError: a file cannot be written.
@@ -85,7 +85,7 @@ class SinkStage:
                 self._finish(source)
             elif isinstance(message, Tracked) and picture is not None:
                 if message.header.seq < counters.next_seq:
-                    continue  # an earlier life has written it, but died before it could say so
+                    continue  # written before a restart, but not yet acknowledged
                 now = self._clock()
                 if self._window is not None or (files is not None and files.video is not None):
                     canvas = self._draw(message, picture, now)
@@ -101,17 +101,17 @@ class SinkStage:
         return ()
 
     def close(self) -> None:
-        """Complete all files, also those of sources that have not ended."""
-        with ExitStack() as each:  # one that fails does not keep the others from being completed
+        """Complete all files, including those of sources that have not ended."""
+        with ExitStack() as each:  # completes the others even if one fails
             for source in list(self._files):
                 each.callback(self._finish, source)
 
     def facts(self) -> Mapping[str, str]:
-        """Nothing worth a record."""
+        """Return no facts; this stage has none to record."""
         return {}
 
     def reports(self) -> Mapping[str, SourceReport]:
-        """What was delivered so far, by source."""
+        """Return a report of the results so far, by source."""
         return {source: counters.report() for source, counters in self._counters.items()}
 
     def _draw(self, message: Tracked, picture: Picture, now: int) -> NDArray[np.uint8]:
