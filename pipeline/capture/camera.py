@@ -152,7 +152,9 @@ def unpack(buffer: NDArray[Any], pixels: str, height: int, width: int, name: str
     bits = 16 if pixels == _Y16 else _LUMA[pixels]
     area = height * width
     if buffer.dtype not in (np.uint8, np.uint16) or 8 * data.size != bits * area:
-        raise SourceError(f"{name}: {data.size} bytes of {pixels.strip()} video are no picture of {width}x{height} px")
+        raise SourceError(
+            f"{name}: {data.size} bytes of {pixels.strip()} video do not make a picture of {width}x{height} px"
+        )
     if pixels == _Y16:
         return data.view("<u2").reshape(height, width)
     if bits == 16:
@@ -176,7 +178,7 @@ def current_mode(device: str) -> Mode:
             raise SourceError(f"{device}: not a camera")
         # device_caps (offset 88) distinguishes the nodes of a camera; its metadata node delivers no pictures.
         if not struct.unpack_from("I", capability, 88)[0] & _CAPTURE:
-            raise SourceError(f"{device}: this device of the camera gives no video, try another /dev/videoN")
+            raise SourceError(f"{device}: this device node of the camera delivers no video, try another /dev/videoN")
         picture = _query(descriptor, _G_FMT, _FORMAT)
         stream = _query(descriptor, _G_PARM, _STREAMPARM)
     finally:

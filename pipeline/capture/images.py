@@ -149,7 +149,7 @@ def _read(path: Path, pages: int) -> Iterator[tuple[str, NDArray[Any]]]:
         for k, image in enumerate(images):
             yield f"{path} page {start + k + 1}", image
         if len(images) < count:
-            raise SourceError(f"{path} page {start + len(images) + 1}: not an image that can be read")
+            raise SourceError(f"{path} page {start + len(images) + 1}: not a readable image")
     if path.suffix.lower() in _STACKS and not count_pages(path)[1]:
         raise SourceError(f"{path}: the file is cut short, {pages} of its pages could be read")
 
@@ -163,7 +163,7 @@ def _decode(path: Path) -> NDArray[Any]:
     except cv2.error:
         image = None
     if image is None:
-        raise SourceError(f"{path}: not an image that can be read")
+        raise SourceError(f"{path}: not a readable image")
     return image
 
 

@@ -173,7 +173,7 @@ class LiveSource:
             if self._closed.is_set():
                 return None
             if self._frame == 0 and not self._lost_at_first:
-                raise SourceError(f"{self.name}: opened, but gives no picture within {wait_s:g} s (read_timeout_s)")
+                raise SourceError(f"{self.name}: opened, but delivers no frame within {wait_s:g} s (read_timeout_s)")
             if self.length is not None or self.replays:
                 self._check_end()
                 return None

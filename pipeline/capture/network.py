@@ -115,7 +115,7 @@ def _diagnose(url: str, target: Target, timed_out: bool, timeout_s: float) -> st
     if timed_out:
         return f"no video arrived within {timeout_s:g} s"
     reason = _refusal(url, target) if scheme in ("rtsp", "http") else ""
-    return reason or "answers, but gives no video that can be read"
+    return reason or "answers, but delivers no readable video"
 
 
 def unreachable(target: Target, timeout_s: float) -> str:

@@ -67,7 +67,7 @@ class RemoteCamera:
         self.config = config
         self.target = target_of(url, self.name)
         if "@" in url:
-            raise SourceError(f"{self.name}: takes no user and password, but keys (capture.remote.keys)")
+            raise SourceError(f"{self.name}: user and password are not supported, use keys (capture.remote.keys)")
         query = re.fullmatch(r"/?(?:\?server=([\w-]+))?", self.target.path)
         if query is None:
             raise SourceError(f"{self.name}: expected zmq+tcp://host:port or zmq+tcp://host:port?server=NAME")
@@ -78,8 +78,8 @@ class RemoteCamera:
             self._trust(Path(config.remote.keys))
         elif not config.remote.insecure and not is_loopback(self.target.host):
             raise ConfigError(
-                f"{self.name}: off this machine a camera needs keys: python -m tools.make_keys keys --name NAME, "
-                "then --set capture.remote.keys=keys (or capture.remote.insecure=true, open to anybody)"
+                f"{self.name}: a camera on another machine needs keys: python -m tools.make_keys keys --name NAME, "
+                "then --set capture.remote.keys=keys (or capture.remote.insecure=true, which lets anybody in)"
             )
 
     def connect(self) -> RemoteFeed:
@@ -107,7 +107,9 @@ class RemoteCamera:
             if self.server:
                 raise ConfigError(f"{self.name}: no public key {place / self.server}.key")
             if known:
-                raise ConfigError(f"{self.name}: which of {', '.join(known)} is it? Say so with ?server=NAME")
+                raise ConfigError(
+                    f"{self.name}: several servers are trusted ({', '.join(known)}), select one with ?server=NAME"
+                )
             raise ConfigError(f"{self.name}: no public key of a camera host in {place}")
         self._server_key = known[self.server]
 
@@ -203,15 +205,15 @@ class RemoteFeed:
         camera, wait_s = self._camera, self._camera.config.open_timeout_s
         match self._receiver.lost:
             case 0:
-                return f"no picture came within {wait_s:g} s (open_timeout_s)"
+                return f"no frame arrived within {wait_s:g} s (open_timeout_s)"
             case zmq.EVENT_CLOSED:
                 return unreachable(camera.target, wait_s) or "cannot be reached"
             case zmq.EVENT_HANDSHAKE_FAILED_AUTH if camera.own is not None:
                 return f"does not know this machine: copy {camera.own.name}.key to its folder {keys.TRUSTED}"
             case _ if camera.own is not None:
-                return f"broke off: it is not the owner of {camera.server}.key, or uses no keys"
+                return f"connection closed: the server does not own {camera.server}.key, or uses no keys"
             case _:
-                return "broke off: it wants keys (capture.remote.keys), or is no camera host"
+                return "connection closed: the server requires keys (capture.remote.keys), or is not a camera host"
 
 
 class Timeline:
@@ -264,7 +266,7 @@ def _host(target: Target, name: str) -> str:
 def _end_reason(end: EndOfSource) -> str:
     if end.reason == "stopped":
         return "is being stopped"
-    return f"over there: {_shown(end.error)}"
+    return f"remote error: {_shown(end.error)}"
 
 
 def _shown(text: str) -> str:

@@ -59,7 +59,7 @@ class VideoFile:
                 raise SourceError(
                     f"{self.name}: the file is cut short, its last {lost} bytes and the index are missing"
                 )
-            raise SourceError(f"{self.name}: not a video that can be read")
+            raise SourceError(f"{self.name}: not a readable video")
         self._decoder = decoder
         self.notice = decoder.notice
         self._interval = decoder.interval
@@ -107,7 +107,7 @@ class VideoFile:
     def _check_end(self) -> None:
         """Raise an error unless this is the regular end of the video."""
         if self._frame == 0:
-            raise SourceError(f"{self.name}: the video holds no frame that can be read")
+            raise SourceError(f"{self.name}: the video contains no readable frame")
         if self.length is not None and self._frame >= self.length:
             return
         seconds = container.duration(self._path)

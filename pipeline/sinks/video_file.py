@@ -119,7 +119,7 @@ class VideoFile:
             with suppress(OSError):
                 self._part.unlink()
         width, height = self._size
-        return ConfigError(f"cannot write {self.path}: no video of {width}x{height} can be made here")
+        return ConfigError(f"cannot write {self.path}: a video of {width}x{height} px cannot be encoded here")
 
     def _durations(self, next_pts: float | None) -> list[int]:
         """Return the duration of every frame in 1/90,000 s.
