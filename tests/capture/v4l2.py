@@ -32,7 +32,7 @@ class Control(ctypes.Structure):
 
 
 class Camera:
-    """A simulated camera at ``DEVICE``, visible to all processes with its ``environment``. Needs Linux and a C compiler.
+    """A simulated camera at ``DEVICE``, visible to processes with its ``environment``. Needs Linux and a C compiler.
 
     Args:
         folder: folder for the compiled code and the control file.
