@@ -23,7 +23,7 @@ from pipeline.errors import INTERRUPTED
 from pipeline.journal import Journal
 from pipeline.outcome import Outcome
 from pipeline.pace import Pace, PaceMonitor
-from pipeline.sinks.book import Book
+from pipeline.sinks.counters import Counters
 from pipeline.watchdog import EXIT_GRACE_S, Watchdog
 
 POLL_S = 0.1
@@ -139,7 +139,7 @@ class Supervisor:
         Frames that queues count as lost are not included, because a queue cannot know whether a dead receiver had
         passed them on. They count as in flight until the run has drained.
         """
-        delivered = Book(self._journals["sinks"].row(source)).delivered
+        delivered = Counters(self._journals["sinks"].row(source)).delivered
         door = Ledger(self._journals[f"capture.{source}"].row(source)).account()
         lost: Counter[str] = Counter()
         for state in self.states.values():

@@ -1,4 +1,4 @@
-"""The books of one source: what was delivered, how fast and how late."""
+"""Counters of the results of one source: frames delivered, tracks, frame rate and latency."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from pipeline.journal import SLOTS, Row
 from pipeline.messages import CONFIRMED, TRACK_STATES, EndOfSource, Tracked
 from pipeline.sinks.latency import LatencyHistogram
 
-OPENED, _TURN, _PAIRS, _CONFIRMED, _FIRST_NS, _LAST_NS, _EGO_OK = 0, 1, 2, 6, 7, 8, 9
+OPENED, _ACTIVE_PAIR, _PAIRS, _CONFIRMED, _FIRST_NS, _LAST_NS, _EGO_OK = 0, 1, 2, 6, 7, 8, 9
 
 
-class Book:
-    """Counts deliveries.
+class Counters:
+    """Counts the delivered frames of one source.
 
-    What must survive the process stands in a row of a journal. Frames delivered and the number of the next one
-    belong together: they are written to one of two places, and the last write says which of them counts.
-    Latencies start afresh in every life.
+    Values that must survive a restart of the process are kept in a row of the journal. The number of delivered frames
+    and the next sequence number must stay consistent: the pair is written alternately to two places, and a final write
+    selects the valid one. Latency statistics start over after a restart.
 
     Args:
-        row: of the journal.
+        row: row of the journal; None keeps the counters in memory.
     """
 
     def __init__(self, row: Row | None = None) -> None:
@@ -31,7 +31,7 @@ class Book:
 
     @property
     def opened(self) -> bool:
-        """The source's files are those of this run."""
+        """Whether the files in the source's folder belong to this run."""
         return bool(self._row[OPENED])
 
     @opened.setter
@@ -40,24 +40,24 @@ class Book:
 
     @property
     def delivered(self) -> int:
-        """Frames delivered in all lives."""
-        return self._row[_PAIRS + 2 * self._row[_TURN]]
+        """Number of frames delivered, including those before a restart."""
+        return self._row[_PAIRS + 2 * self._row[_ACTIVE_PAIR]]
 
     @property
     def next_seq(self) -> int:
-        """Frames below this number are in the books already."""
-        return self._row[_PAIRS + 2 * self._row[_TURN] + 1]
+        """Frames with a lower sequence number are already counted."""
+        return self._row[_PAIRS + 2 * self._row[_ACTIVE_PAIR] + 1]
 
-    def know(self, confirmed: set[int]) -> None:
-        """Tracks that an earlier life has counted as confirmed and that may still be there."""
+    def add_confirmed(self, confirmed: set[int]) -> None:
+        """Add tracks that were counted as confirmed before a restart and may still exist."""
         self._known |= confirmed
 
     def count(self, message: Tracked, now: int) -> None:
-        """A frame was delivered.
+        """Count a delivered frame.
 
         Args:
-            message: of the frame.
-            now: monotonic ns.
+            message: tracking result of the frame.
+            now: monotonic time in ns.
         """
         header, tracks, row = message.header, message.track_table(), self._row
         row[_FIRST_NS] = row[_FIRST_NS] if self.delivered else now
@@ -70,16 +70,16 @@ class Book:
         self._tracks = {state: int((tracks["state"] == number).sum()) for number, state in enumerate(TRACK_STATES)}
         for stage, leave_ns in (*((stamp.stage, stamp.leave_ns) for stamp in header.stamps), ("total", now)):
             self._latency.setdefault(stage, LatencyHistogram()).add(leave_ns - header.capture_mono_ns)
-        turn, delivered = 1 - row[_TURN], self.delivered + 1
+        turn, delivered = 1 - row[_ACTIVE_PAIR], self.delivered + 1
         row[_PAIRS + 2 * turn], row[_PAIRS + 2 * turn + 1] = delivered, header.seq + 1
-        row[_TURN] = turn
+        row[_ACTIVE_PAIR] = turn
 
     def end(self, message: EndOfSource) -> None:
-        """The source has ended."""
+        """Record the end of the source."""
         self._end = message
 
     def report(self) -> SourceReport:
-        """What the books say."""
+        """Return the counters as a report for the supervisor."""
         row, delivered = self._row, self.delivered
         elapsed = (row[_LAST_NS] - row[_FIRST_NS]) / 1e9
         return SourceReport(
