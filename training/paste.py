@@ -60,7 +60,7 @@ def paste_targets(
     """
     size, source = len(pictures), placement.source
     donors = pool.first[source] + below(rng, pool.count[source])
-    held = pool.boxes_of[donors]
+    held = pool.box_count[donors]
     wanted = (rng.random(size) < config.augment.paste) & (held > 0)
     chosen = pool.first_box[donors] + below(rng, held)
     turns = orientations(rng, [config.sources[k] for k in source])
@@ -108,9 +108,9 @@ def cut_outs(
 
     shorter = np.minimum(size, SIDE)
     magnified = np.clip(np.rint(shorter * magnification[:, None]), 1, SIDE).astype(np.int64)
-    across, upside, transposed = map(pool.to_device, turns)
+    across, upside_down, transposed = map(pool.to_device, turns)
     old, new = ((pool.to_device(edges[:, 1]), pool.to_device(edges[:, 0])) for edges in (shorter, magnified))
-    mirrored = (upside, across)
+    mirrored = (upside_down, across)
     rows, columns = (lines(old[k], new[k], SIDE, SIDE, mirrored[k]) for k in (0, 1))
     whole = masks.float()
     contrast, share = resample(torch.stack([contrast, whole], 1), rows, columns, transposed).unbind(1)

@@ -12,17 +12,17 @@ from numpy.typing import NDArray
 from training.config import DataConfig, SourceConfig
 from training.pool import Pool
 
-LEAST_EDGE = 8
+MIN_EDGE = 8
 """Smallest square that a crop may be magnified from, px."""
 
-Whole = NDArray[np.int64]
+IntArray = NDArray[np.int64]
 
 
 class Turns(NamedTuple):
     """One of the eight orientations of a square each: mirrored across, upside down, transposed; (N,), bool, in turn."""
 
     across: NDArray[np.bool_]
-    upside: NDArray[np.bool_]
+    upside_down: NDArray[np.bool_]
     transposed: NDArray[np.bool_]
 
 
@@ -38,12 +38,12 @@ class Placement(NamedTuple):
         turns: orientation.
     """
 
-    source: Whole
-    picture: Whole
+    source: IntArray
+    picture: IntArray
     magnification: NDArray[np.float64]
-    edge: Whole
-    left: Whole
-    top: Whole
+    edge: IntArray
+    left: IntArray
+    top: IntArray
     cut_left: NDArray[np.bool_]
     cut_right: NDArray[np.bool_]
     cut_top: NDArray[np.bool_]
@@ -69,10 +69,10 @@ def place(pool: Pool, config: DataConfig, rng: Generator, size: int, margin: int
     source = rng.choice(len(weights), size, p=weights / weights.sum())
     picture = pool.first[source] + below(rng, pool.count[source])
     magnification = np.exp(rng.uniform(scales[source, 0], scales[source, 1]))
-    inner = np.maximum(LEAST_EDGE, np.rint(config.crop / magnification).astype(np.int64))
-    edge = np.maximum(LEAST_EDGE, np.rint((config.crop + 2 * margin) / magnification).astype(np.int64))
+    inner = np.maximum(MIN_EDGE, np.rint(config.crop / magnification).astype(np.int64))
+    edge = np.maximum(MIN_EDGE, np.rint((config.crop + 2 * margin) / magnification).astype(np.int64))
 
-    held = pool.boxes_of[picture]
+    held = pool.box_count[picture]
     wanted = (rng.random(size) < config.on_target) & (held > 0)
     starts = []
     box = (
@@ -80,7 +80,7 @@ def place(pool: Pool, config: DataConfig, rng: Generator, size: int, margin: int
         if held.any()
         else None
     )
-    if config.on_change and (changing := pool.spots_of[picture]).any():
+    if config.on_change and (changing := pool.spot_count[picture]).any():
         sought = (rng.random(size) < config.on_change) & ~wanted & (changing > 0)
         spot = pool.spots[np.where(sought, pool.first_spot[picture] + below(rng, np.maximum(changing, 1)), 0)]
         box = spot if box is None else np.where(sought[:, None], spot, box)
@@ -122,6 +122,6 @@ def picked(placement: Placement, config: DataConfig) -> NDArray[np.bool_]:
     return np.array([source.masks_by == "nearest" for source in config.sources])[placement.source]
 
 
-def below(rng: Generator, ends: Whole) -> Whole:
+def below(rng: Generator, ends: IntArray) -> IntArray:
     """A whole number from 0 to below each end."""
     return (rng.random(len(ends)) * ends).astype(np.int64)

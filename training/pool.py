@@ -17,7 +17,7 @@ from training.data import Sample
 
 TARGET, UNKNOWN = 1, 2
 """Labels of pixels; 0 is background."""
-SPOTS = 8
+MAX_SPOTS = 8
 """So many of a picture's changes may be sought out."""
 NEAR = 11
 """Side of the square around a target in which a change is the target's, px."""
@@ -48,34 +48,34 @@ class Pool:
         self.device = device
         self.names = [sample.name for sample in samples]
         self.count = np.array([len(source) for source in sources])
-        self.first = _starts(self.count)
+        self.first = _offsets(self.count)
         self.height, self.width = (np.array([sample.picture.shape[axis] for sample in samples]) for axis in (0, 1))
         self.top = np.array([np.iinfo(sample.picture.dtype).max for sample in samples], np.float32)
         found = [cv2.connectedComponentsWithStats(sample.mask, connectivity=8)[2][1:, :4] for sample in samples]
         self.boxes = np.concatenate(found).astype(np.int64)
-        self.boxes_of = np.array([len(boxes) for boxes in found])
-        self.first_box = _starts(self.boxes_of)
+        self.box_count = np.array([len(boxes) for boxes in found])
+        self.first_box = _offsets(self.box_count)
         self.changes = any(sample.change is not None for sample in samples)
         spots = [_spots(sample) for sample in samples]
         self.spots = np.concatenate(spots)
-        self.spots_of = np.array([len(places) for places in spots])
-        self.first_spot = _starts(self.spots_of)
+        self.spot_count = np.array([len(places) for places in spots])
+        self.first_spot = _offsets(self.spot_count)
         pixels = self.height * self.width
-        self._start = _starts(pixels)
+        self._start = _offsets(pixels)
         # torch has next to no arithmetic of 16 bit without a sign, so all counts lie around 0 of one with it.
         counts = (sample.picture.astype(np.int32) - 2**15 for sample in samples)
-        self._counts = _joined(counts, pixels, np.int16, device)
-        self._labels = _joined((_labels(sample) for sample in samples), pixels, np.uint8, device)
+        self._counts = _concatenated(counts, pixels, np.int16, device)
+        self._labels = _concatenated((_labels(sample) for sample in samples), pixels, np.uint8, device)
         seen = samples if self.changes else []
         changes = (np.zeros_like(s.mask) if s.change is None else s.change for s in seen)
-        self._change = _joined(changes, pixels[: len(seen)], np.uint8, device)
-        spectra = [_spectrum(sample.picture) for sample in samples]
+        self._change = _concatenated(changes, pixels[: len(seen)], np.uint8, device)
+        spectra = [_histogram(sample.picture) for sample in samples]
         self._levels_of = np.array([len(levels) for levels, _ in spectra])
-        self._first_level = _starts(self._levels_of)
+        self._first_level = _offsets(self._levels_of)
         levels = (levels / top for (levels, _), top in zip(spectra, self.top, strict=True))
-        self._levels = _joined(levels, self._levels_of, np.float32, device)
+        self._levels = _concatenated(levels, self._levels_of, np.float32, device)
         share = (pixels / pixels.sum() for _, pixels in spectra)
-        self._share = _joined(share, self._levels_of, np.float32, device)
+        self._share = _concatenated(share, self._levels_of, np.float32, device)
 
     def windows(
         self, pictures: NDArray[np.int64], left: NDArray[np.int64], top: NDArray[np.int64], side: int
@@ -130,7 +130,7 @@ def _labels(sample: Sample) -> NDArray[np.uint8]:
     return np.where(target, np.uint8(TARGET), np.where(sample.ignored > 0, np.uint8(UNKNOWN), np.uint8(0)))
 
 
-def _spectrum(picture: Picture) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _histogram(picture: Picture) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The counts that occur, and how often each does."""
     pixels = np.bincount(picture.ravel())
     levels = np.flatnonzero(pixels)
@@ -143,22 +143,22 @@ def _spots(sample: Sample) -> NDArray[np.int64]:
         return np.empty((0, 4), np.int64)
     target = cv2.dilate(sample.mask | sample.ignored, np.ones((NEAR, NEAR), np.uint8)) > 0
     peaks = find_peaks(np.where(target, 0, sample.change).astype(np.float32))
-    greatest = np.argsort(-peaks.height, kind="stable")[:SPOTS]
+    greatest = np.argsort(-peaks.height, kind="stable")[:MAX_SPOTS]
     x, y = peaks.x[greatest], peaks.y[greatest]
     return np.stack([x, y, np.ones_like(x), np.ones_like(x)], 1).astype(np.int64)
 
 
-def _starts(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+def _offsets(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
     """Where each of several stretches begins that lie end to end."""
     return np.cumsum(lengths) - lengths
 
 
-def _joined(
+def _concatenated(
     parts: Iterable[NDArray[np.generic]], lengths: NDArray[np.int64], dtype: type[np.generic], device: torch.device
 ) -> Tensor:
     """Arrays end to end, (sum of lengths,); one is in memory at a time, for all of a data set take gigabytes."""
     line = np.empty(int(lengths.sum()), dtype)
-    for part, first, length in zip(parts, _starts(lengths), lengths, strict=True):
+    for part, first, length in zip(parts, _offsets(lengths), lengths, strict=True):
         line[first : first + length] = part.ravel()
     return torch.from_numpy(line).to(device)
 

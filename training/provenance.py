@@ -18,14 +18,14 @@ from training.journal import LOG, read_log
 from training.trainer import STATE
 
 # Where a run took place, not what was learnt; the weights that it was started from are told by their hash.
-MACHINE = ("data.root", "network.pretrained", "run.device", "run.threads")
+MACHINE_KEYS = ("data.root", "network.pretrained", "run.device", "run.threads")
 
 
 def changes(recipe: TrainConfig, file: Path) -> list[str]:
     """What the run changed in the recipe file, as ``key.path=value``; only what bears on the result."""
     ours, theirs = (_flat(msgspec.to_builtins(tree)) for tree in (recipe, config.load(file)))
     different = sorted(key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key))
-    return [f"{key}={json.dumps(ours.get(key))}" for key in different if key not in MACHINE]
+    return [f"{key}={json.dumps(ours.get(key))}" for key in different if key not in MACHINE_KEYS]
 
 
 def read_twin(state: Path, recipe: TrainConfig) -> TrainConfig:
@@ -39,8 +39,8 @@ def read_twin(state: Path, recipe: TrainConfig) -> TrainConfig:
         ConfigError: unreadable, or another recipe.
     """
     twin = checkpoint.read_config(state)
-    ours, theirs = (_flat(msgspec.to_builtins(_all_seen(tree))) for tree in (recipe, twin))
-    if different := sorted(key for key in ours if key not in MACHINE and ours[key] != theirs.get(key)):
+    ours, theirs = (_flat(msgspec.to_builtins(_without_validation(tree))) for tree in (recipe, twin))
+    if different := sorted(key for key in ours if key not in MACHINE_KEYS and ours[key] != theirs.get(key)):
         raise ConfigError(f"{state}: no twin of the run: {', '.join(different)} differ")
     return twin
 
@@ -77,18 +77,18 @@ def describe_split(root: Path, sources: Sequence[SourceConfig]) -> str:
     )
 
 
-def describe_doubt(split: Split, before: Iterable[Mapping[str, int]]) -> str:
+def describe_leakage(split: Split, before: Iterable[Mapping[str, int]]) -> str:
     """Of which sets weights that others were made from may know what was held out, in words; empty if of none.
 
     Args:
         split: of the run that was scored.
         before: by set, how many pictures each of those weights had been trained on.
     """
-    sets = dict.fromkeys(name for counts in before for name in split.seen_more(counts))
+    sets = dict.fromkeys(name for counts in before for name in split.possible_leaks(counts))
     return f"; but weights that these were made from had seen more of {', '.join(sets)}" if sets else ""
 
 
-def _all_seen(recipe: TrainConfig) -> TrainConfig:
+def _without_validation(recipe: TrainConfig) -> TrainConfig:
     sources = [msgspec.structs.replace(source, validation=0.0) for source in recipe.data.sources]
     return msgspec.structs.replace(recipe, data=msgspec.structs.replace(recipe.data, sources=sources))
 

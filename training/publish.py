@@ -33,12 +33,12 @@ from training.data import read_source, split_sources, spread
 from training.device import DEVICES, exact_float32, open_device
 from training.metrics.strict import StrictScore
 from training.metrics.sweep import COLUMNS, markdown, sweep
-from training.provenance import changes, commit, describe_doubt, describe_split, read_twin, steps
+from training.provenance import changes, commit, describe_leakage, describe_split, read_twin, steps
 from training.run_weights import FILES, blend, load
 from training.trainer import STATE
 
 THRESHOLDS = tuple(k / 100 for k in range(20, 91, 5))
-RESOLUTION = 0.005
+F1_TOLERANCE = 0.005
 HALF = 0.5
 
 
@@ -69,9 +69,9 @@ def mean_f1(scores: Mapping[str, Sequence[StrictScore]]) -> list[float]:
     return [math.fsum(one.f1 or 0.0 for one in column) / len(kept) for column in zip(*kept, strict=True)]
 
 
-def choose(values: Sequence[float]) -> int:
+def choose_threshold(values: Sequence[float]) -> int:
     """Index of the last value that is as good as the best, or nearly."""
-    return max(k for k, value in enumerate(values) if value >= max(values) - RESOLUTION)
+    return max(k for k, value in enumerate(values) if value >= max(values) - F1_TOLERANCE)
 
 
 def publish(
@@ -127,16 +127,16 @@ def publish(
             blend(judged, held, blended, share)
     counts = split_sources(root, sources).counts
     before = [checkpoint.read_progress((twin or run) / STATE).seen, other.training.data if other else {}]
-    doubt = describe_doubt(split_sources(Path(held.data.root), held.data.sources), before)
+    doubt = describe_leakage(split_sources(Path(held.data.root), held.data.sources), before)
     seen = Input(channels=recipe.normalisation.channels, normalisation=recipe.normalisation, scales=scales)
     scores = validate(nets.deployed(judged, seen), held, THRESHOLDS, most, device)
     f1 = mean_f1(scores)
-    chosen = choose(f1) if threshold is None else THRESHOLDS.index(threshold)
+    chosen = choose_threshold(f1) if threshold is None else THRESHOLDS.index(threshold)
     figures = {folder: score[chosen].summary() for folder, score in scores.items()}
     notes = [
         {"ema": "averaged weights of the last checkpoint", "best": "averaged weights of the best validation"}[weights],
         f"a run of {progress.seconds / 60:.0f} minutes",
-        f"threshold: the highest within {RESOLUTION} of the best mean F1 in targets over the sets that hold targets"
+        f"threshold: the highest within {F1_TOLERANCE} of the best mean F1 in targets over the sets that hold targets"
         if threshold is None
         else "threshold: asked for",
     ]

@@ -52,7 +52,7 @@ def resample(squares: Tensor, rows: Tensor, columns: Tensor, transposed: Tensor)
     return torch.where(transposed.view(-1, 1, 1, 1), out.mT, out)
 
 
-def picks(old: Tensor, new: Tensor, most: int, side: int, mirrored: Tensor) -> Tensor:
+def nearest_weights(old: Tensor, new: Tensor, most: int, side: int, mirrored: Tensor) -> Tensor:
     """As :func:`lines`, but each new pixel takes the one old pixel under its centre.
 
     The published resampling of masks, ``training.metrics.legacy.shrink_label``: of two old pixels the second, so that
@@ -65,7 +65,7 @@ def picks(old: Tensor, new: Tensor, most: int, side: int, mirrored: Tensor) -> T
     return ((before == (2 * place + 1) * old // (2 * new)) & (after < new)).float()
 
 
-def covered(share: Tensor) -> Tensor:
+def threshold_coverage(share: Tensor) -> Tensor:
     """Mask of resampled masks (N, H, W): where more than half of a pixel is covered.
 
     A target smaller than one new pixel keeps its most covered pixels, whatever else the mask holds: it dims, but does
@@ -92,10 +92,10 @@ def resample_masks(
     Returns:
         (N, side, side), bool.
     """
-    out = covered(share)
+    out = threshold_coverage(share)
     if nearest.any():
         rows, columns = (
-            picks(before[nearest], after[nearest], masks.shape[-1], share.shape[-1], backwards[nearest])
+            nearest_weights(before[nearest], after[nearest], masks.shape[-1], share.shape[-1], backwards[nearest])
             for before, after, backwards in zip(old, new, mirrored, strict=True)
         )
         out[nearest] = resample(masks[nearest, None], rows, columns, transposed[nearest])[:, 0] > 0

@@ -33,7 +33,7 @@ SIGMAS = (0.5, 0.7, 1.0, 1.4, 2.0, 2.8)
 CONTRASTS = (4.0, 5.0, 7.0, 10.0, 20.0, 50.0)
 SPACING = 64
 """Of the spots in a picture, px: those of a network's neighbourhood are one by one, as targets are."""
-EVEN = 48
+NOISE_PICTURES = 48
 """Pictures of noise."""
 _LEVEL, _NOISE, _SIDE = 9000.0, 20.0, 256
 
@@ -45,7 +45,7 @@ class Response(Struct, frozen=True, eq=False):
     seen: NDArray[np.int64]
 
 
-def noise(rng: Generator, pictures: int = EVEN) -> Iterator[Picture]:
+def noise(rng: Generator, pictures: int = NOISE_PICTURES) -> Iterator[Picture]:
     """Pictures of white noise, 16 bit."""
     for _ in range(pictures):
         yield np.rint(rng.normal(_LEVEL, _NOISE, (_SIDE, _SIDE))).astype(np.uint16)

@@ -14,7 +14,7 @@ from nets.manifest import Manifest, stored
 from pipeline.errors import ConfigError
 from training.config import TrainConfig
 from training.trainer import AVERAGED, BEST
-from training.widening import shown_changes, widened
+from training.widening import pad_input_channels, with_change_channel
 
 FILES = {"ema": AVERAGED, "best": BEST}
 
@@ -63,12 +63,12 @@ def blend(network: nn.Module, recipe: TrainConfig, weights: str, share: float) -
         other, manifest = nets.load_trained(weights)
     except nets.WeightsError as error:
         raise ConfigError(f"--blend: {error}") from None
-    kind = shown_changes(manifest) if recipe.normalisation.change else manifest
+    kind = with_change_channel(manifest) if recipe.normalisation.change else manifest
     theirs = (kind.architecture, kind.options, kind.input.normalisation)
     if theirs != (recipe.network.name, recipe.network.options, recipe.normalisation):
         raise ConfigError(f"--blend: {weights} is another network than the run's, or sees pictures otherwise")
     for ours, other_tensor in zip(network.state_dict().values(), other.state_dict().values(), strict=True):
         if ours.is_floating_point():
-            ours.lerp_(widened(other_tensor, ours).to(ours), share)
+            ours.lerp_(pad_input_channels(other_tensor, ours).to(ours), share)
     network.load_state_dict(stored(network))
     return manifest

@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             report = partial(print, flush=True)
             trainer = Trainer(recipe, out, world, time.monotonic, report, resume=options.resume is not None)
             keep_freed_memory()  # from here on: what reading the pictures took goes back
-            with _heeding_signals(trainer):
+            with _stop_on_signals(trainer):
                 trainer.run()
         if trainer.stopping and trainer.part_done() < 1:
             print(f"training: interrupted; go on with --resume {out}", file=sys.stderr)
@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 @contextmanager
-def _heeding_signals(trainer: Trainer) -> Iterator[None]:
+def _stop_on_signals(trainer: Trainer) -> Iterator[None]:
     """The first signal ends the run in good order, the second at once."""
 
     def stop(number: int, frame: object) -> None:

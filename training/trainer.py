@@ -28,7 +28,7 @@ from training.optimisation import AveragedWeights, build_optimiser, learning_rat
 from training.pool import Pool
 from training.side_by_side import sheet, side_by_side
 from training.teacher import Teachers
-from training.widening import shown_changes, widened
+from training.widening import pad_input_channels, with_change_channel
 
 STATE, BEST, AVERAGED = "state.safetensors", "best.safetensors", "ema.safetensors"
 OVERLAYS = 6
@@ -83,14 +83,14 @@ class Trainer:
         else:
             self.progress = Progress()
         root, sources = Path(recipe.data.root), recipe.data.sources
-        for name in split_sources(root, sources).seen_more(self.progress.seen):
+        for name in split_sources(root, sources).possible_leaks(self.progress.seen):
             self.report(
                 f"{name}: the weights started from have seen more of it than is trained on; its figures may flatter"
             )
         training, self.validation = load_sources(root, sources)
         self.pool = Pool(training, world.device)
         self.journal = Journal(out) if self.leads else None
-        self.unread: list[Tensor] = []
+        self.unread_losses: list[Tensor] = []
         self.logged = self.progress.step, self.progress.seconds
         self.stopping = False
 
@@ -104,15 +104,15 @@ class Trainer:
         run, before = self.recipe.run, self.clock() - self.progress.seconds
         while self.part_done() < 1:
             self.step()
-            self.progress.seconds = self.world.agree(self.clock() - before)
+            self.progress.seconds = self.world.broadcast(self.clock() - before)
             if self.progress.step % run.log_steps == 0:
                 self._log_losses()
             if self.progress.seconds - self.progress.validated_at >= 60 * run.validate_minutes:
                 self.validate(run.validate_pictures)
-                now = self.world.agree(self.clock() - before)
+                now = self.world.broadcast(self.clock() - before)
                 self.logged = self.logged[0], self.logged[1] + now - self.progress.seconds
                 self.progress.seconds = self.progress.validated_at = now
-            stopping = bool(self.world.agree(self.stopping))
+            stopping = bool(self.world.broadcast(self.stopping))
             if stopping or self.progress.seconds - self.progress.saved_at >= 60 * run.checkpoint_minutes:
                 self.save()
             if stopping and self.part_done() < 1:
@@ -150,7 +150,7 @@ class Trainer:
         self.optimiser.step()
         self.averaged.update(self.progress.step)
         self.progress.step += 1
-        self.unread.append(torch.stack([loss.detach(), norm]))
+        self.unread_losses.append(torch.stack([loss.detach(), norm]))
         return loss.detach()
 
     def _loss(self, batch: Batch, warm: bool) -> Tensor:
@@ -178,7 +178,7 @@ class Trainer:
             self.progress.best = mean
             self._write_weights(BEST)
         step, seconds = self.progress.step, self.progress.seconds
-        with self._losing_nothing():
+        with self._checkpoint_on_failure():
             self.journal.write(step, seconds, "validation", mean_iou=mean, sets=figures)
             for name, (_, rows) in seen.items():
                 self.journal.overlay(step, name, sheet(rows))
@@ -194,7 +194,7 @@ class Trainer:
             self._write_weights(AVERAGED)
 
     @contextmanager
-    def _losing_nothing(self) -> Iterator[None]:
+    def _checkpoint_on_failure(self) -> Iterator[None]:
         """Writing to the log: where that fails, the run ends with a checkpoint."""
         try:
             yield
@@ -226,8 +226,8 @@ class Trainer:
         Raises:
             StageError: one of them, or the norm of its gradients, is not finite.
         """
-        read: list[tuple[float, float]] = torch.stack(self.unread).tolist() if self.unread else []
-        self.unread.clear()
+        read: list[tuple[float, float]] = torch.stack(self.unread_losses).tolist() if self.unread_losses else []
+        self.unread_losses.clear()
         for back, (loss, norm) in zip(range(len(read), 0, -1), read, strict=True):
             if not math.isfinite(loss + norm):
                 step = self.progress.step - back
@@ -244,7 +244,7 @@ class Trainer:
         rate, loss = self.optimiser.param_groups[0]["lr"], sum(losses) / len(losses)
         steps, passed = step - self.logged[0], seconds - self.logged[1]
         speed, self.logged = steps * self.recipe.data.batch / max(passed, 1e-9), (step, seconds)
-        with self._losing_nothing():
+        with self._checkpoint_on_failure():
             self.journal.write(step, seconds, "training", loss=loss, lr=rate, done=done, crops_per_second=speed)
         left = seconds / done * max(0.0, 1 - done) / 60
         self.report(
@@ -270,14 +270,14 @@ def build_network(recipe: TrainConfig, pretrained: str | None) -> nn.Module:
     except nets.WeightsError as error:
         raise ConfigError(f"network.pretrained: {error}") from None
     if recipe.network.partial and recipe.normalisation.change:
-        manifest = shown_changes(manifest)
+        manifest = with_change_channel(manifest)
     theirs = (manifest.architecture, manifest.options, manifest.input.normalisation)
     ours = (name, options, recipe.normalisation)
     for what, one, other in zip(("name", "options", "normalisation"), theirs, ours, strict=True):
         if one != other and not (what == "options" and recipe.network.partial):
             raise ConfigError(f"network.pretrained: {pretrained} has another {what} than the recipe")
     fresh = network.state_dict()
-    old = {key: widened(value, fresh[key]) for key, value in weights.state_dict().items() if key in fresh}
+    old = {key: pad_input_channels(value, fresh[key]) for key, value in weights.state_dict().items() if key in fresh}
     fitting = {key: value for key, value in old.items() if value.shape == fresh[key].shape}
     network.load_state_dict(fresh | fitting)
     return network

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 import nets
 
 
-def shown_changes(manifest: nets.Manifest) -> nets.Manifest:
+def with_change_channel(manifest: nets.Manifest) -> nets.Manifest:
     """A manifest as it would be if change were the last channel of its input; the same if it is."""
     seen = manifest.input
     if seen.normalisation.change:
@@ -22,7 +22,7 @@ def shown_changes(manifest: nets.Manifest) -> nets.Manifest:
     )
 
 
-def widened(old: Tensor, fresh: Tensor) -> Tensor:
+def pad_input_channels(old: Tensor, fresh: Tensor) -> Tensor:
     """A convolution's weights with zeros for the channels that come after those that it knows, if that makes it fit.
 
     Args:

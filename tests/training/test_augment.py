@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from training.augment import disturb
+from training.augment import augment_crops
 from training.config import AugmentConfig
 from training.data import Sample
 from training.pool import Pool
@@ -25,7 +25,7 @@ def top(frame):
 def disturbed(frames, seed=0, **settings):
     pictures = torch.stack([torch.from_numpy(f.picture.astype(np.float32)) / top(f) for f in frames])[:, None]
     pool, config = Pool([frames], torch.device("cpu")), AugmentConfig(**NOTHING | settings)
-    return pictures.clone(), *disturb(pictures, pool, np.arange(len(frames)), config, np.random.default_rng(seed))
+    return pictures.clone(), *augment_crops(pictures, pool, np.arange(len(frames)), config, np.random.default_rng(seed))
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])

@@ -27,8 +27,8 @@ def test_pictures_of_all_sets_lie_end_to_end_with_their_targets():
     assert held.first.tolist() == [0, 2]
     assert held.count.tolist() == [2, 1]
     assert (held.height.tolist(), held.width.tolist()) == ([5, 9, 6], [7, 4, 6])
-    assert held.boxes_of.tolist() == [1, 0, 2]
-    boxes = [held.boxes[start : start + n].tolist() for start, n in zip(held.first_box, held.boxes_of, strict=True)]
+    assert held.box_count.tolist() == [1, 0, 2]
+    boxes = [held.boxes[start : start + n].tolist() for start, n in zip(held.first_box, held.box_count, strict=True)]
     assert boxes[0] == [[1, 0, 2, 2]]
     assert sorted(boxes[2]) == [[0, 3, 3, 2], [5, 0, 1, 1]]
     windows = held.windows(np.array([2, 0]), np.array([1, 2]), np.array([2, 0]), 4)
@@ -92,7 +92,7 @@ def test_change_pictures_come_with_their_pictures_and_tell_where_the_greatest_ch
     still = Sample("q", picture, mask, ignored)
     held = pool([still], [Sample("p", picture, mask, ignored, change)])
     assert held.changes
-    assert held.spots_of.tolist() == [0, 8]
+    assert held.spot_count.tolist() == [0, 8]
     places = held.spots[held.first_spot[1] :]
     assert [int(change[y, x]) for x, y, _, _ in places] == list(range(109, 101, -1))
     windows = held.windows(np.array([0, 1]), np.array([20, 20]), np.array([0, 0]), 40)

@@ -13,7 +13,7 @@ from tests.training.publishing import publish, small_run
 from training import train
 from training.checkpoint import read_config
 from training.metrics.strict import StrictScore
-from training.publish import THRESHOLDS, choose, main, mean_f1, validate
+from training.publish import THRESHOLDS, choose_threshold, main, mean_f1, validate
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +150,7 @@ def test_the_threshold_rule_by_hand():
         "sky": [scored(0, 0, 9), scored(0, 0, 5), scored(0, 0, 0)],
     }
     assert mean_f1(scores) == pytest.approx([(16 / 28 + 2 / 3) / 2, (16 / 20 + 1) / 2, (8 / 14 + 1) / 2])
-    assert choose(mean_f1(scores)) == 1
+    assert choose_threshold(mean_f1(scores)) == 1
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_the_threshold_rule_by_hand():
     [([0.5, 0.7, 0.7, 0.6], 2), ([0.0, 0.0, 0.0], 2), ([0.7, 0.696, 0.694], 1), ([0.696, 0.7, 0.5], 1)],
 )
 def test_the_highest_of_thresholds_as_good_as_the_best_wins(values, index):
-    assert choose(values) == index
+    assert choose_threshold(values) == index
 
 
 @pytest.mark.parametrize(
