@@ -99,7 +99,7 @@ def restore(
         for key in file.keys():  # noqa: SIM118 - a safetensors handle is no dict
             prefix, _, rest = key.partition(".")
             if prefix not in groups:
-                raise ConfigError(f"{path}: {key}: no tensor of a checkpoint")
+                raise ConfigError(f"{path}: {key}: not a tensor of a checkpoint")
             groups[prefix][rest] = file.get_tensor(key)
     try:
         network.load_state_dict(groups["network"])
@@ -110,7 +110,7 @@ def restore(
     kept = {f"{k}.{slot}": (k, slot, p) for k, p in enumerate(parameters) for slot in names}
     saved = groups["optimiser"]
     if (saved or progress.step) and (different := sorted(kept.keys() ^ saved.keys())):
-        raise ConfigError(f"{path}: a checkpoint of another optimiser, or a part of one: optimiser.{different[0]}")
+        raise ConfigError(f"{path}: a checkpoint of another optimiser, or an incomplete one: optimiser.{different[0]}")
     slots: dict[int, dict[str, Tensor]] = {}
     for key, value in saved.items():
         index, slot, parameter = kept[key]

@@ -57,7 +57,7 @@ def names(folder: Path, split: str | None, images: str = "images") -> list[str]:
     except OSError as error:
         raise ConfigError(f"{error.filename}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise ConfigError(f"{folder / (split or images)}: no text file of names") from None
+        raise ConfigError(f"{folder / (split or images)}: not a text file of names") from None
     if not found:
         raise ConfigError(f"{folder / (split or images)}: no pictures")
     return found
@@ -94,7 +94,7 @@ def read_sample(
     unknown = none if ignored is None else _read_mask(folder / ignored / f"{name}.png", picture) & ~mask
     change = None if changes is None else _read_matching(folder / changes / f"{name}.png", picture, "change picture")
     if change is not None and change.dtype != np.uint8:
-        raise ConfigError(f"{folder / str(changes)}/{name}.png: a change picture has 8 bit")
+        raise ConfigError(f"{folder / str(changes)}/{name}.png: a change picture must have 8 bits")
     return Sample(name, picture, mask, unknown, change)
 
 

@@ -41,7 +41,7 @@ def write(report: Mapping[str, Any], file: Path) -> None:
         ConfigError: The set contains no targets, or the file cannot be written.
     """
     if not report["metrics"]["targets"]:
-        raise ConfigError(f"{file}: no curve, for no picture holds a target")
+        raise ConfigError(f"{file}: no curve, because no picture contains a target")
     try:
         draw(report).savefig(file, format="png", dpi=100)
     except OSError as error:

@@ -43,7 +43,7 @@ class Gallery:
             ConfigError: A file cannot be written, or no picture contains a target.
         """
         if not self.best:
-            raise ConfigError(f"{folder}: no sheets, for no picture holds a target")
+            raise ConfigError(f"{folder}: no sheets, because no picture contains a target")
         for name, shown in (("best", self.best), ("worst", self.worst)):
             file = folder / f"{name}.png"
             _, data = cv2.imencode(".png", sheet([row for _, _, row in shown]))

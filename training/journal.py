@@ -89,11 +89,11 @@ def read_log(run: Path) -> list[Record]:
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
     except (KeyError, TypeError, ValueError):
-        raise ConfigError(f"{path}: no log of a training run") from None
+        raise ConfigError(f"{path}: not a log of a training run") from None
     if lines and not records:
-        raise ConfigError(f"{path}: no log of a training run")
+        raise ConfigError(f"{path}: not a log of a training run")
     if not any(record["event"] in ("training", "validation") for record in records):
-        raise ConfigError(f"{path}: nothing to tell yet")
+        raise ConfigError(f"{path}: no losses or validations yet")
     return records
 
 

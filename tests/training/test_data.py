@@ -216,7 +216,7 @@ def broken(folder, fault):
     [
         ("no split", r"img_idx/train\.txt: No such file"),
         ("empty split", r"img_idx/train\.txt: no pictures"),
-        ("binary split", r"img_idx/train\.txt: no text file of names"),
+        ("binary split", r"img_idx/train\.txt: not a text file of names"),
         ("no picture", r"images/p3\.png: no readable 8- or 16-bit picture"),
         ("no mask", r"masks/p3\.png: no readable 8- or 16-bit picture"),
         ("not a picture", r"images/p3\.png: no readable 8- or 16-bit picture"),

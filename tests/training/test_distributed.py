@@ -43,7 +43,7 @@ with join("cpu") as world:
     picture = torch.tensor([1.0, 10.0]).view(1, 2, 1, 1) * (1 + 2 * world.rank)
     (network(picture) * torch.tensor([1.0, 3.0]).view(1, 2, 1, 1)).sum().backward()
     world.average_gradients(network)
-    result = {"gradient": network.weight.grad.flatten().tolist(), "agreed": world.agree(5.0 + world.rank)}
+    result = {"gradient": network.weight.grad.flatten().tolist(), "agreed": world.broadcast(5.0 + world.rank)}
     torch.optim.AdamW(network.parameters()).step()
     result["during"] = threads()
 result["after"] = threads()

@@ -159,7 +159,7 @@ def test_sheets_of_a_set_without_targets_are_refused(weights, data, tmp_path, ca
     for k in range(3):
         cv2.imwrite(str(data / f"masks/p{k}.png"), np.zeros((64, 64), np.uint8))
     assert evaluate(weights, data, "--sheets", str(tmp_path / "sheets")) == 2
-    assert "sheets: no sheets, for no picture holds a target" in capsys.readouterr().err
+    assert "sheets: no sheets, because no picture contains a target" in capsys.readouterr().err
 
 
 def test_a_plot_without_matplotlib_is_refused_before_the_work(weights, data, tmp_path, capsys, monkeypatch):

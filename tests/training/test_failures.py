@@ -39,7 +39,7 @@ def test_a_folder_that_holds_a_run_is_not_written_to(tmp_path, recipe, capsys):
     trainer(recipe, out).save()
     before = {path: path.read_bytes() for path in out.iterdir() if path.is_file()}
     assert main(["--config", str(recipe), "--out", str(out), "--set", "run.seed=5"]) == 2
-    told = f"training: {out}: holds a run; go on with --resume {out}, delete it or choose another --out\n"
+    told = f"training: {out}: contains a run; continue with --resume {out}, delete it or choose another --out\n"
     assert capsys.readouterr().err == told
     assert {path: path.read_bytes() for path in out.iterdir() if path.is_file()} == before
 
@@ -105,7 +105,7 @@ def test_an_interrupted_run_loses_no_step(tmp_path, recipe, word):
         run.send_signal(word)
         rest, errors = run.communicate(timeout=120)
     assert run.returncode == 130
-    assert errors == f"training: interrupted; go on with --resume {out}\n"
+    assert errors == f"training: interrupted; continue with --resume {out}\n"
     steps = [int(line.split()[1]) for line in rest.splitlines()]
     assert checkpoint.read_progress(out / "state.safetensors").step == max([3, *steps])
 

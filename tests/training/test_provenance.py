@@ -52,7 +52,7 @@ def test_a_share_of_nothing_is_refused(run, tmp_path, capsys):
     with pytest.raises(SystemExit) as ended:
         publish(run, tmp_path, "--share", "0.25")
     assert ended.value.code == 2
-    assert "--share: there is nothing to --blend" in capsys.readouterr().err
+    assert "--share: needs --blend" in capsys.readouterr().err
     assert not (tmp_path / "mine.safetensors").exists()
 
 
@@ -138,7 +138,7 @@ def test_weights_that_may_know_what_is_held_out_are_told(run, tmp_path, capsys):
     later = ["--out", str(tmp_path / "run"), "--set", f"network.pretrained={base}"]
     assert train.main(["--config", str(recipe), *later]) == 0
     assert train.main(["--resume", str(tmp_path / "run"), "--set", "run.steps=5"]) == 0
-    assert capsys.readouterr().out.count("tiny: the weights started from have seen more of it than is trained on") == 2
+    assert capsys.readouterr().out.count("tiny: the initial weights have seen more of it than this run trains on") == 2
 
     assert publish(tmp_path / "run", tmp_path) == 0
     started = nets.read_manifest(str(tmp_path / "mine.safetensors"))
@@ -154,6 +154,6 @@ def test_a_run_of_another_recipe_is_no_twin(run, tmp_path, capsys):
     other = ["--config", str(recipe), "--out", str(tmp_path / "all"), "--set", ALL]
     assert train.main([*other, "--set", "run.seed=4", "--set", "data.batch=3"]) == 0
     assert publish(tmp_path / "all", tmp_path, "--twin", str(run)) == 2
-    assert "no twin of the run: data.batch, run.seed differ" in capsys.readouterr().err
+    assert "not a twin of the run: data.batch, run.seed differ" in capsys.readouterr().err
     assert publish(tmp_path / "all", tmp_path, "--twin", str(tmp_path / "nobody")) == 2
     assert "nobody" in capsys.readouterr().err

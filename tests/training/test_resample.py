@@ -29,7 +29,7 @@ def test_a_line_of_the_same_length_is_itself_and_can_run_backwards():
 
 
 @pytest.mark.parametrize("across", [False, True])
-@pytest.mark.parametrize("upside", [False, True])
+@pytest.mark.parametrize("upside_down", [False, True])
 @pytest.mark.parametrize("transposed", [False, True])
 def test_squares_are_mirrored_then_transposed(across, upside_down, transposed):
     square, size = torch.rand(1, 2, 6, 6), torch.tensor([6])

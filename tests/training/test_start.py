@@ -70,7 +70,7 @@ def test_a_network_that_is_shown_changes_begins_as_the_one_that_was_not(tmp_path
     with torch.no_grad():
         ours, theirs = second.network.eval()(picture), nets.load_trained(path)[0](picture[:, :2])
     torch.testing.assert_close(ours, theirs)
-    with pytest.raises(ConfigError, match="another options than the recipe"):
+    with pytest.raises(ConfigError, match="differs in its options from the recipe"):
         trainer(recipe, tmp_path / "third", [*settings, "network.partial=false"])
 
 
@@ -87,9 +87,9 @@ def test_a_pupil_comes_closer_to_its_teacher(tmp_path, recipe):
     ("settings", "complaint"),
     [
         (["network.pretrained=nothing"], "network.pretrained: no shipped weights named 'nothing'"),
-        (["network.pretrained=mshnet"], "network.pretrained: mshnet has another options than the recipe"),
+        (["network.pretrained=mshnet"], "network.pretrained: mshnet differs in its options from the recipe"),
         ([taught_by("nothing")], "data.sources: teacher: no shipped weights named 'nothing'"),
-        ([taught_by("mshnet")], "data.sources: teacher: mshnet has another normalisation than the recipe"),
+        ([taught_by("mshnet")], "data.sources: teacher: mshnet differs in its normalisation from the recipe"),
     ],
 )
 def test_weights_that_cannot_be_started_from_are_refused(tmp_path, recipe, capsys, settings, complaint):

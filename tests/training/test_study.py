@@ -97,7 +97,7 @@ def test_what_was_run_with_other_settings_is_done_again(study, tmp_path, capsys)
     ("change", "message"),
     [
         ({"variants": {}}, "study.yaml: variants: "),
-        ({"variants": {"a!": {}, "A": {}}}, "study.yaml: variants: 'a!' makes no folder name of its own"),
+        ({"variants": {"a!": {}, "A": {}}}, "study.yaml: variants: 'a!' gives no unique folder name"),
         ({"variants": {"a": {"loss.colour": 1}}}, "colour"),
         ({"recipe": "gone.yaml"}, "gone.yaml: No such file"),
         ({"seeds": [-1]}, "study.yaml: seeds[0]"),

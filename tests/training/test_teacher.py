@@ -37,5 +37,5 @@ def test_a_batch_without_taught_crops_is_no_error(teachers):
 
 def test_a_teacher_that_needs_what_the_recipe_does_not_give_is_refused():
     still = msgspec.structs.replace(nets.read_manifest("edge").input.normalisation, change=False)
-    with pytest.raises(ConfigError, match="edge has another normalisation"):
+    with pytest.raises(ConfigError, match="edge differs in its normalisation from the recipe"):
         Teachers(["edge"], still, CPU, bfloat16=False)
