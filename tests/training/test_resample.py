@@ -21,7 +21,7 @@ def test_lines_are_those_of_antialiased_interpolation(old, new, spare):
     assert not found[new:].any()
 
 
-def test_a_line_of_the_same_length_is_itself_and_can_run_backwards():
+def test_a_line_of_the_same_length_is_unchanged_or_reversed():
     same = torch.tensor([5, 5])
     forth, back = lines(same, same, 7, 5, torch.tensor([False, True]))
     assert torch.equal(forth[:, :5], torch.eye(5))
@@ -39,7 +39,7 @@ def test_squares_are_mirrored_then_transposed(across, upside_down, transposed):
     torch.testing.assert_close(resample(square, rows, columns, torch.tensor([transposed])), expected)
 
 
-def test_a_pixel_is_target_if_more_than_half_of_it_is_but_no_target_vanishes():
+def test_half_covered_pixels_are_target_and_no_target_vanishes():
     share = torch.tensor([[[1.0, 0.51], [0.5, 0.0]], [[0.2, 0.11], [0.1, 0.0]], [[0.0, 0.0], [0.0, 0.0]]])
     assert threshold_coverage(share).tolist() == [[[True, True], [False, False]]] * 2 + [
         [[False, False], [False, False]]
@@ -48,7 +48,7 @@ def test_a_pixel_is_target_if_more_than_half_of_it_is_but_no_target_vanishes():
 
 @given(top=st.integers(0, 40), left=st.integers(0, 40), edge=st.integers(1, 4))
 def test_a_small_target_survives_beside_a_large_one(top, left, edge):
-    """Halved, a speck is where it was, though no pixel of it is as covered as those of the square in the corner."""
+    """A small target survives halving although its pixels are covered less than those of the large square."""
     mask = torch.zeros(1, 1, 64, 64)
     mask[..., 50:, 50:] = 1
     speck = torch.zeros_like(mask)
@@ -61,7 +61,7 @@ def test_a_small_target_survives_beside_a_large_one(top, left, edge):
 
 
 @given(height=st.integers(1, 400), width=st.integers(1, 400), seed=st.integers(0, 99))
-def test_picked_masks_are_those_of_the_legacy_protocol(height, width, seed):
+def test_nearest_masks_are_those_of_the_legacy_protocol(height, width, seed):
     grey = (np.random.default_rng(seed).random((height, width)) < 0.3).astype(np.uint8) * 255
     side = torch.tensor([256])
     rows, columns = (nearest_weights(torch.tensor([edge]), side, edge, 256, NO) for edge in (height, width))
@@ -69,11 +69,11 @@ def test_picked_masks_are_those_of_the_legacy_protocol(height, width, seed):
     assert np.array_equal(found.numpy(), shrink_label(grey))
 
 
-def test_each_mask_is_resampled_by_its_own_rule_and_turned_along():
-    """Of two pixels the second is picked, in the picture as it lies: its mirror image is that of what was picked."""
+def test_each_mask_is_resampled_by_its_own_rule_and_turned_with_its_picture():
+    """The nearest rule picks the second of two pixels before mirroring, so the mirrored mask mirrors this choice."""
     mask = torch.zeros(4, 8, 8)
-    mask[:, 3, 5] = 1  # odd, odd: picked
-    mask[:, 0, 0] = 1  # even, even: passed over
+    mask[:, 3, 5] = 1  # odd, odd: sampled
+    mask[:, 0, 0] = 1  # even, even: not sampled
     old, new = torch.full((4,), 8), torch.full((4,), 4)
     upside_down, across, transposed = (
         torch.tensor([False, False, *ends]) for ends in ((True, False), (False, False), (False, True))

@@ -1,4 +1,4 @@
-"""Weights from before changes were shown, in a network that sees them."""
+"""Use of weights without the change channel in a network that has it."""
 
 import msgspec
 import pytest
@@ -46,7 +46,7 @@ def test_only_channels_that_are_missing_at_the_end_are_added():
         assert pad_input_channels(old, fresh) is old
 
 
-def test_half_of_the_way_to_weights_without_changes_sees_half_of_them(single):
+def test_blending_with_weights_without_changes_halves_their_influence(single):
     norm = msgspec.structs.replace(NORM, change=True)
     torch.manual_seed(1)
     network = nets.build("mshnet", in_channels=3)
