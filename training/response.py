@@ -62,7 +62,7 @@ def response(
     Args:
         probabilities: Function that returns the probability map of a picture, with its shape.
         threshold: Probability of a detection.
-        pictures: (H, W) raw counts; pictures smaller than ``SPACING`` get no spot.
+        pictures: (H, W) raw counts; pictures with a side below 44 px get no spot.
         rng: Source of the order of kinds, and of the sub-pixel position of each spot.
 
     Returns:
