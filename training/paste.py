@@ -19,8 +19,8 @@ from training.resample import lines, resample, resample_masks
 MARGIN = 3  # px of surroundings cut out around a target
 LARGEST = 32  # px, largest side of a pasted target
 SIDE = LARGEST + 2 * MARGIN
-ATTEMPTS = 8
-GAIN = 0.25
+ATTEMPTS = 8  # candidate places per target
+GAIN = 0.25  # the contrast is multiplied by exp(u), with u uniform in [-GAIN, GAIN]
 
 
 class CutOuts(NamedTuple):
