@@ -19,7 +19,7 @@ def test_the_shipped_recipes_are_valid():
         assert recipe.network.options["in_channels"] == recipe.normalisation.channels, file
 
 
-def test_settings_lie_over_the_file(recipe):
+def test_settings_override_the_file(recipe):
     changed = config.load(recipe, ["run.seed=7", "optimiser.lr=3.0e-4", "data.augment.jpeg_quality=[50, 60]"])
     assert (changed.run.seed, changed.optimiser.lr, changed.data.augment.jpeg_quality) == (7, 3e-4, (50, 60))
     assert changed.data.crop == config.load(recipe).data.crop == 32
