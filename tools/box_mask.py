@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 
 from nets.normalisation import CHANGE_STEPS
 
-POINT = 9.0
+POINT_BOX = 9.0
 """Box edge assumed around a target of which only the centre is known, px."""
 RING = 8
 """Width of the surroundings that a target is compared with, px."""
 CONTRAST = 4.0
 """Least peak, in grey levels and in robust standard deviations of the surroundings."""
-RIVAL = 0.7
+MAX_SECOND_PEAK = 0.7
 """A second peak in the box, as a share of the first, from which on nobody knows which one is the target."""
 SHARE = 0.6
 """Largest part of the box that may be target."""
@@ -22,7 +22,7 @@ LARGEST = 400
 """Largest area of what is still taken for a target, px."""
 GAP = 5
 """Spots that a square of this side covers together are of one target, px."""
-CHANGED = 3.5
+MIN_CHANGE = 3.5
 """Least peak of what a target has changed, standard deviations."""
 
 
@@ -57,7 +57,7 @@ def mask_in_box(picture: NDArray[np.uint8], box: tuple[float, float, float, floa
     elsewhere = around & ~cv2.dilate(mask.astype(np.uint8), np.ones((5, 5), np.uint8)).astype(bool)
     rival = float(np.abs(contrast[elsewhere]).max(initial=0.0))
     spills, fills = bool((mask & ~around).any()), mask.sum() > min(LARGEST, SHARE * max(inside.sum(), 9))
-    return None if spills or fills or rival > RIVAL * abs(peak) else mask
+    return None if spills or fills or rival > MAX_SECOND_PEAK * abs(peak) else mask
 
 
 def changed_in_box(change: NDArray[np.uint8], box: tuple[float, float, float, float]) -> NDArray[np.bool_] | None:
@@ -76,7 +76,7 @@ def changed_in_box(change: NDArray[np.uint8], box: tuple[float, float, float, fl
     inside = np.where(in_box(change.shape, box, 0), change, 0)
     y, x = np.unravel_index(np.argmax(inside), change.shape)
     peak = float(inside[y, x])
-    if peak < CHANGED * CHANGE_STEPS:
+    if peak < MIN_CHANGE * CHANGE_STEPS:
         return None
     near = in_box(change.shape, box, 1)
     high = ((change >= peak / 2) & near).astype(np.uint8)
@@ -88,7 +88,7 @@ def changed_in_box(change: NDArray[np.uint8], box: tuple[float, float, float, fl
 
 def in_box(shape: tuple[int, ...], box: tuple[float, float, float, float], margin: float) -> NDArray[np.bool_]:
     """Pixels whose centre lies in the box grown by ``margin`` px on each side; (H, W) of ``shape``."""
-    x, y, w, h = (POINT if np.isnan(v) else v for v in box)
+    x, y, w, h = (POINT_BOX if np.isnan(v) else v for v in box)
     rows, columns = np.ogrid[: shape[0], : shape[1]]
     inside: NDArray[np.bool_] = (np.abs(columns - x) <= w / 2 + margin) & (np.abs(rows - y) <= h / 2 + margin)
     return inside

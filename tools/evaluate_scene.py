@@ -67,7 +67,7 @@ def evaluate(address: str, config: Config, keep: Path | None = None, others: boo
         raise ConfigError("--others: pip install trackers")
     replay.check_masks(config, [address])
     thresholds = [config.detect.threshold]
-    find = replay.Kept(keep).detect if keep else replay.detect
+    find = replay.DetectionCache(keep).detect if keep else replay.detect
     seen = [message for (message,) in find(address, config, thresholds)]
     tracks: dict[str, Iterable[Table]] = {
         OURS: (message.track_table() for (message,) in replay.track(([one] for one in seen), config, thresholds))

@@ -38,7 +38,7 @@ from pipeline.config import Config
 from pipeline.errors import ConfigError, PipelineError, one_line
 from pipeline.messages import TENTATIVE, Table
 from tools import mot_metrics, video_curve, video_sheet
-from tools.replay import Kept, check_masks, detect, track
+from tools.replay import DetectionCache, check_masks, detect, track
 from tools.video_figures import Boxes, Result, Video, by_class, by_set, summarise, table
 
 COLUMNS = ("frame", "x", "y", "w", "h")
@@ -103,7 +103,7 @@ def read_labels(path: Path) -> Boxes:
     return dict(boxes)
 
 
-def refuse_unseen(video: Video, labels: Boxes, frames: Container[int], most: int | None) -> None:
+def check_label_frames(video: Video, labels: Boxes, frames: Container[int], most: int | None) -> None:
     """Refuse labels of frames that never came: their targets would be neither found nor missed.
 
     Args:
@@ -150,7 +150,7 @@ def evaluate(
     start = time.perf_counter()
     frames: list[list[mot_metrics.Frame]] = [[] for _ in thresholds]
     detections, numbers, pts, kept = [0] * len(thresholds), [], [], []
-    find = Kept(keep).detect if keep is not None else detect
+    find = DetectionCache(keep).detect if keep is not None else detect
     for messages in track(find(str(video.medium), config, thresholds, most), config, thresholds):
         header = messages[0].header
         boxes = np.array(labels.get(header.frame, NO_BOXES), float).reshape(-1, 4)
@@ -160,7 +160,7 @@ def evaluate(
         numbers.append(header.frame)
         pts.append(header.pts)
         kept += messages[:1] if messages_too else []
-    refuse_unseen(video, labels, set(numbers), most)
+    check_label_frames(video, labels, set(numbers), most)
     fps = (len(pts) - 1) / (pts[-1] - pts[0]) if len(pts) > 1 and pts[-1] > pts[0] else float("nan")
     seconds, count = time.perf_counter() - start if timed else 0.0, max(1, len(pts))
     return [

@@ -120,7 +120,7 @@ def export(
     # The reference first: it refuses weights that cannot be used, and a library's threads are set up after torch's.
     reference = make_backend(DetectConfig(weights=weights, backend="torch", device="cpu"))
     manifest = reference.manifest
-    judged = judged_pictures(truth) if truth else []
+    judged = truth_pictures(truth) if truth else []
     frames = calibration_frames(calibrate, [path for path, _ in judged])
     network, _ = nets.load(weights)
     try:
@@ -137,7 +137,7 @@ def export(
         weights_sha256=manifest.sha256,
         input=manifest.input,
         made_with={"torch": version("torch")} | {name: version(name) for name in packages},
-        calibration=f"{len(frames)} pictures of {', '.join(as_told(calibrate))}" if frames else "",
+        calibration=f"{len(frames)} pictures of {', '.join(portable_addresses(calibrate))}" if frames else "",
     )
     path = out / f"{stem}.json"
     contents = {f"{stem}{suffix}": data for suffix, data in zip(suffixes, files, strict=True)}
@@ -179,7 +179,7 @@ def score(reference: Backend, other: Backend, data: Path, chosen: Sequence[str])
     return parity(pairs, cut), accuracy
 
 
-def judged_pictures(truth: tuple[Path, str]) -> list[tuple[Path, str]]:
+def truth_pictures(truth: tuple[Path, str]) -> list[tuple[Path, str]]:
     """Path and name of the pictures of a data set's split, all of which can be read.
 
     Raises:
@@ -210,7 +210,7 @@ def calibration_frames(addresses: Sequence[str], without: Sequence[Path]) -> lis
     return frames
 
 
-def as_told(addresses: Sequence[str]) -> list[str]:
+def portable_addresses(addresses: Sequence[str]) -> list[str]:
     """Addresses for a manifest, which goes to other machines: files and folders from the one that holds them all."""
     places = {address: Path(address).resolve() for address in addresses if Path(address).exists()}
     root = os.path.commonpath([place.parent for place in places.values()]) if places else ""

@@ -19,7 +19,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 ALPHAS = np.arange(1, 20) / 20
-MATCH = 0.5
+MATCH_SIMILARITY = 0.5
 MIN_REACH_PX = 5.0
 _EPS = 1e-9
 
@@ -43,7 +43,7 @@ class Frame:
     @property
     def near(self) -> NDArray[np.bool_]:
         """(n, m) whether the track is within the target's reach."""
-        within: NDArray[np.bool_] = self.similarity >= MATCH - _EPS
+        within: NDArray[np.bool_] = self.similarity >= MATCH_SIMILARITY - _EPS
         return within
 
 

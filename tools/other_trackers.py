@@ -23,10 +23,10 @@ REACH_PX = 6.0
 BOX_PX = 5.0
 COAST_FRAMES = 15
 HITS = 3
-LEAST_SIMILARITY = 0.05
+MIN_SIMILARITY = 0.05
 
 
-class Centres(BaseIoU or object):  # type: ignore[misc]
+class CentreSimilarity(BaseIoU or object):  # type: ignore[misc]
     """1 at no distance, 0 from ``REACH_PX`` on."""
 
     def _compute(self, boxes_1: NDArray[Any], boxes_2: NDArray[Any]) -> NDArray[Any]:
@@ -49,8 +49,8 @@ def byte_track(rate: float, threshold: float) -> Library:
         track_activation_threshold=threshold,
         high_conf_det_threshold=threshold,
         minimum_consecutive_frames=HITS,
-        minimum_iou_threshold=LEAST_SIMILARITY,
-        iou=Centres(),
+        minimum_iou_threshold=MIN_SIMILARITY,
+        iou=CentreSimilarity(),
     )
 
 
@@ -61,8 +61,8 @@ def oc_sort(rate: float, threshold: float) -> Library:
         frame_rate=rate,
         high_conf_det_threshold=threshold,
         minimum_consecutive_frames=HITS,
-        minimum_iou_threshold=LEAST_SIMILARITY,
-        iou=Centres(),
+        minimum_iou_threshold=MIN_SIMILARITY,
+        iou=CentreSimilarity(),
     )
 
 

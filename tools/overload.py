@@ -33,11 +33,11 @@ from pipeline.account import total
 from pipeline.arguments import count, positive
 from pipeline.errors import ConfigError, PipelineError, one_line
 from tools.trend import percentile, thirds
-from tools.watched_run import RunFailed, WatchedRun, leave_on_sigterm, sustainable_rate
+from tools.watched_run import RunFailed, WatchedRun, exit_on_sigterm, sustainable_rate
 
 SCENE = "test://demo?width=160&height=128"
 POLICIES = ("bounded", "latest", "lossless")
-QUIET = 0.25
+QUIET_LOAD = 0.25
 WARM_UP_S = 2.0
 LOOP = 1000
 """Frames after which a live scene begins again."""
@@ -204,7 +204,7 @@ def measure(
         rows = [from_file(scene, frames, settings)]
         rate = rows[0].delivered_fps
         progress.update()
-        rows.append(live(scene, "bounded", QUIET, rate, seconds, settings))
+        rows.append(live(scene, "bounded", QUIET_LOAD, rate, seconds, settings))
         assert rows[1].age_ms is not None
         processing_s = rows[1].age_ms[2] / 1000
         progress.update()
@@ -260,5 +260,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    leave_on_sigterm()
+    exit_on_sigterm()
     sys.exit(main())

@@ -30,9 +30,9 @@ from tools.changes import Changes
 Plane = NDArray[np.uint8] | NDArray[np.uint16]
 Still = tuple[str, *tuple[Plane, ...]]
 CAMERAS = ("still", "pan", "handheld", "pan+handheld")
-FOLLOWED = 56
+MOVING_FRAMES = 56
 """Frames of a scene whose changes are asked for."""
-MORE = 5
+MOVING_TARGETS_FACTOR = 5
 """Times as many targets as a scene of stills has: they last for less than the scene, in which few would come else."""
 
 
@@ -88,9 +88,12 @@ def render_moving(scenes: int, per_scene: int, seed: int, snr: tuple[float, floa
     """The same and the change picture (H, W) uint8 of every still."""
     for index in range(scenes):
         spec = draw_spec(index, seed, snr)
-        scene, changes = Scene(msgspec.structs.replace(spec, frames=FOLLOWED, targets=MORE * spec.targets)), Changes()
-        kept = set(np.linspace(8, FOLLOWED - 1, per_scene).astype(int).tolist())
-        for k in range(FOLLOWED):
+        scene, changes = (
+            Scene(msgspec.structs.replace(spec, frames=MOVING_FRAMES, targets=MOVING_TARGETS_FACTOR * spec.targets)),
+            Changes(),
+        )
+        kept = set(np.linspace(8, MOVING_FRAMES - 1, per_scene).astype(int).tolist())
+        for k in range(MOVING_FRAMES):
             picture = scene.frame(k)
             change = changes.see(picture, k / spec.fps)
             if k in kept:

@@ -108,7 +108,7 @@ def start(config: Config) -> float:
     return nets.read_manifest(config.detect.weights).starts_track(config.detect.threshold)
 
 
-class Kept:
+class DetectionCache:
     """What was detected in recordings, in a folder, by all that it depends on.
 
     That is the recording, the weights, the settings, the code before the tracker, and the backend with its artefact;

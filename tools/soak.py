@@ -34,12 +34,12 @@ from pipeline.capture.factory import is_live
 from pipeline.errors import ConfigError, PipelineError, one_line
 from tools.process_tree import MAIN, Held, held
 from tools.trend import Slope, percentile, slope, thirds
-from tools.watched_run import RunFailed, WatchedRun, leave_on_sigterm, sustainable_rate
+from tools.watched_run import RunFailed, WatchedRun, exit_on_sigterm, sustainable_rate
 
 SCENE = "test://demo?width=160&height=128"
 FRAMES = 200
 WARM_UP = 0.2
-LEAST_SAMPLES, MOST_SAMPLES = 3, 900
+MIN_SAMPLES, MAX_SAMPLES = 3, 900
 PLACES = ("capture", "preprocess", "detect", "track", "sinks")
 COUNTS = ("fds", "threads", "sockets")
 
@@ -168,12 +168,12 @@ def soak(
         RunFailed: the run went wrong, or was too short for three samples.
     """
     samples: dict[str, list[tuple[float, Held]]] = {}
-    pause_s = max(0.2, seconds / MOST_SAMPLES)
+    pause_s = max(0.2, seconds / MAX_SAMPLES)
     with WatchedRun(sources, settings) as run, tqdm(total=round(seconds), unit=" s", disable=None) as progress:
         root = psutil.Process(run.pid)
         run.watch(run.started)
         start, over = time.monotonic(), run.lasted(seconds)
-        while run.goes_on and not over():
+        while run.is_running and not over():
             now = time.monotonic() - start
             for name, one in held(root).items():
                 samples.setdefault(name, []).append((now, one))
@@ -184,7 +184,7 @@ def soak(
         lasted = time.monotonic() - start
         record = run.stop()
     settled = {name: [one for one in series if one[0] >= WARM_UP * lasted] for name, series in samples.items()}
-    if len(settled.get(MAIN, ())) < LEAST_SAMPLES:
+    if len(settled.get(MAIN, ())) < MIN_SAMPLES:
         raise RunFailed(f"{lasted:.1f} s are too short for a slope")
     live = dict(zip(record["sources"], map(is_live, sources), strict=True))
     return Soak(
@@ -197,7 +197,7 @@ def soak(
             )
             for id_, source in record["sources"].items()
         },
-        processes={name: trend(series, bounds) for name, series in settled.items() if len(series) >= LEAST_SAMPLES},
+        processes={name: trend(series, bounds) for name, series in settled.items() if len(series) >= MIN_SAMPLES},
         restarts=record["restarts"],
         drained=record["drained"],
     )
@@ -280,5 +280,5 @@ def _camera(load: float, settings: Sequence[str]) -> str:
 
 
 if __name__ == "__main__":
-    leave_on_sigterm()
+    exit_on_sigterm()
     sys.exit(main())

@@ -28,7 +28,7 @@ from pipeline.config import Config
 from pipeline.errors import PipelineError, one_line
 from pipeline.messages import Detected, Table
 from tools import other_trackers, replay, tophat
-from tools.evaluate_video import NO_BOXES, compare, find_videos, read_labels, refuse_unseen
+from tools.evaluate_video import NO_BOXES, check_label_frames, compare, find_videos, read_labels
 from tools.video_figures import Boxes, Result, Video, by_set, summarise, table
 
 Way = Callable[[Video, Sequence[Detected], Config], Iterable[Table]]
@@ -107,9 +107,9 @@ def main(argv: Sequence[str]) -> int:
         replay.check_masks(config, [str(video.medium) for video in videos])
         for video in tqdm(videos, unit=" videos"):
             labels = read_labels(video.labels)
-            find = replay.Kept(args.keep).detect if args.keep else replay.detect
+            find = replay.DetectionCache(args.keep).detect if args.keep else replay.detect
             seen = [message for (message,) in find(str(video.medium), config, [config.detect.threshold], args.frames)]
-            refuse_unseen(video, labels, {message.header.frame for message in seen}, args.frames)
+            check_label_frames(video, labels, {message.header.frame for message in seen}, args.frames)
             for name, way in ways.items():
                 results[name].append(_score(video, labels, seen, way(video, seen, config)))
     except PipelineError as error:

@@ -26,8 +26,8 @@ from msgspec import Struct
 from pipeline.errors import INTERRUPTED, PipelineError
 
 ROOT = Path(__file__).resolve().parent.parent
-LOOK_S = 0.01
-_END_S = 60.0
+POLL_S = 0.01
+_STOP_TIMEOUT_S = 60.0
 
 
 class Result(NamedTuple):
@@ -100,7 +100,7 @@ class WatchedRun:
         if self._process.poll() is None:
             self._process.terminate()
             try:
-                self._process.wait(_END_S)
+                self._process.wait(_STOP_TIMEOUT_S)
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
@@ -110,16 +110,16 @@ class WatchedRun:
     def watch(self, until: Callable[[], bool]) -> None:
         """Take in results until a condition holds or the run ends, and all that is left where it has ended."""
         while self._process.poll() is None and not until():
-            self._look()
-            time.sleep(LOOK_S)
-        self._look()
+            self._poll()
+            time.sleep(POLL_S)
+        self._poll()
 
     def started(self) -> bool:
         """Every source has given a result."""
         return len(self.results) == len(self._sources)
 
     @property
-    def goes_on(self) -> bool:
+    def is_running(self) -> bool:
         """The run has not ended."""
         return self._process.poll() is None
 
@@ -136,13 +136,13 @@ class WatchedRun:
         """
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGINT)
-        self.watch(self.lasted(_END_S))
+        self.watch(self.lasted(_STOP_TIMEOUT_S))
         code = self._process.poll()
         if code not in (0, INTERRUPTED):
             self._errors.seek(0)
             words = " ".join(self._errors.read().split()[-40:])
             raise RunFailed(
-                f"the run did not end within {_END_S:g} s" if code is None else f"exit code {code}: {words}"
+                f"the run did not end within {_STOP_TIMEOUT_S:g} s" if code is None else f"exit code {code}: {words}"
             )
         self._record = json.loads((self._out / "run.json").read_text())
         return self._record
@@ -163,7 +163,7 @@ class WatchedRun:
         since = [result.arrival_s - first for result in results]
         return [(s, age) for s, age in zip(since, raw.tolist(), strict=True) if s >= skip_s]
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         for path in self._out.glob("*/tracks.jsonl"):
             source = path.parent.name
             with path.open("rb") as file:
@@ -177,7 +177,7 @@ class WatchedRun:
                 self.results.setdefault(source, []).append(Result(seen.frame, seen.pts, now))
 
 
-def leave_on_sigterm() -> None:
+def exit_on_sigterm() -> None:
     """Let SIGTERM end this program as an exit does, so that no run is left behind."""
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
 

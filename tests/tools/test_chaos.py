@@ -31,14 +31,14 @@ def test_killed_stage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert "| kill detect | passed |" in shown
 
 
-def test_survivors_and_leavings_are_found(tmp_path: Path) -> None:
+def test_survivors_and_leftovers_are_found(tmp_path: Path) -> None:
     run = Run(["test://demo?width=64&height=64&frames=2"], tmp_path, ["sinks.overlay=false"])
     (run.runtime / "forgotten").touch()
     survivor = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], env=run.environment)
     try:
         seen = run.finish()
         assert [line.split()[1:3] for line in seen.survivors] == [["-c", "import"]]
-        assert seen.leavings == ["forgotten"]
+        assert seen.leftovers == ["forgotten"]
         assert seen.exit_code == 0
     finally:
         run.clear()

@@ -139,7 +139,7 @@ def test_wrong_restarts(out: Path) -> None:
         ({"exit_code": 5}, "exit code 5, expected 0"),
         ({"errors": "Traceback (most recent call last):"}, "a traceback on standard error"),
         ({"survivors": ["python -m pipeline.worker 1 detect"]}, "still there: python -m pipeline.worker 1 detect"),
-        ({"leavings": ["irst-1-a"]}, "left behind: irst-1-a"),
+        ({"leftovers": ["irst-1-a"]}, "left behind: irst-1-a"),
         ({"recoveries": [1.0, LIMIT_S + 1]}, "recovery took 11.0 s, the limit is 10 s"),
     ],
 )

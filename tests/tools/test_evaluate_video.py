@@ -13,7 +13,7 @@ from pipeline.capture.scene import Scene, SceneSpec
 from pipeline.config import load
 from pipeline.errors import ConfigError
 from tools import mot_metrics, video_baselines, video_curve
-from tools.evaluate_video import find_videos, main, read_labels, refuse_unseen
+from tools.evaluate_video import check_label_frames, find_videos, main, read_labels
 from tools.render_scene import main as render
 from tools.replay import detect, track
 from tools.video_figures import Video
@@ -159,10 +159,10 @@ def test_labels_of_frames_that_never_come_are_refused(
 
 def test_labels_beyond_the_frames_asked_for_may_wait() -> None:
     video, box = Video("set", "v", Path("v.mp4"), Path("v.csv")), [(5.0, 5.0, 2.0, 2.0)]
-    refuse_unseen(video, {0: box, 3: box}, range(3), most=3)
-    refuse_unseen(video, {0: box, 2: box}, range(3), most=None)
+    check_label_frames(video, {0: box, 3: box}, range(3), most=3)
+    check_label_frames(video, {0: box, 2: box}, range(3), most=None)
     with pytest.raises(ConfigError, match=r"v\.csv: frame 3 has a label, but never comes in v\.mp4"):
-        refuse_unseen(video, {5: box, 3: box}, range(3), most=4)
+        check_label_frames(video, {5: box, 3: box}, range(3), most=4)
 
 
 def test_bad_words_give_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ from pipeline.detect.backends import artefact, make_backend
 from pipeline.detect.backends.parity import TOLERANCES, rendered
 from pipeline.detect.config import DetectConfig
 from tests.detect.conftest import change_weights, weights  # noqa: F401 - fixtures
-from tools.export import as_told, calibration_frames, export, main
+from tools.export import calibration_frames, export, main, portable_addresses
 
 LIBRARY = {"onnx": "onnxruntime", "openvino": "openvino"}
 
@@ -125,6 +125,6 @@ def test_manifests_say_nothing_of_the_folders_above_those_they_tell_of(tmp_path)
     for folder in (one, two):
         folder.mkdir(parents=True)
     scene = "test://sky?frames=5"
-    assert as_told([str(one), scene, str(two)]) == ["stills", scene, "video/moving"]
-    assert as_told([str(two)]) == ["moving"]
-    assert as_told([scene]) == [scene]
+    assert portable_addresses([str(one), scene, str(two)]) == ["stills", scene, "video/moving"]
+    assert portable_addresses([str(two)]) == ["moving"]
+    assert portable_addresses([scene]) == [scene]

@@ -15,7 +15,7 @@ from pipeline.errors import ConfigError
 from pipeline.messages import Detected
 from tools import replay
 from tools.render_scene import main as render
-from tools.replay import Kept, detect, track
+from tools.replay import DetectionCache, detect, track
 
 SCENE = "test://sky?width=96&height=64&frames=6&targets=2&snr=60&camera=still"
 WORDS = ["detect.threads=1"]
@@ -29,7 +29,7 @@ def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_kept_detections_give_the_same_tracks_and_other_settings_are_kept_apart(frames: Path, tmp_path: Path) -> None:
-    config, kept = load(None, WORDS), Kept(tmp_path / "kept")
+    config, kept = load(None, WORDS), DetectionCache(tmp_path / "kept")
 
     def tracks(seen: Iterable[Sequence[Detected]]) -> list[bytes]:
         return [message.tracks for (message,) in track(seen, config, [None])]
@@ -62,7 +62,7 @@ def test_a_recording_has_its_name_and_the_masks_of_that_name(frames: Path, tmp_p
 
 
 def test_other_code_detects_anew(frames: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config, kept, root = load(None, WORDS), Kept(tmp_path / "kept"), Path(replay.__file__).parents[1]
+    config, kept, root = load(None, WORDS), DetectionCache(tmp_path / "kept"), Path(replay.__file__).parents[1]
 
     def detect_with(checkout: Path) -> int:
         """How many files there are then."""
@@ -94,7 +94,10 @@ def test_another_backend_or_artefact_detects_anew(frames: Path, tmp_path: Path) 
     pytest.importorskip("openvino")
     for file in FOLDER.glob("edge*"):
         shutil.copy(file, tmp_path)
-    config, kept = load(None, [*WORDS, f"detect.weights={tmp_path / 'edge.safetensors'}"]), Kept(tmp_path / "kept")
+    config, kept = (
+        load(None, [*WORDS, f"detect.weights={tmp_path / 'edge.safetensors'}"]),
+        DetectionCache(tmp_path / "kept"),
+    )
     manifest = tmp_path / "edge-openvino-int8.json"
 
     def count() -> int:
@@ -112,7 +115,7 @@ def test_another_backend_or_artefact_detects_anew(frames: Path, tmp_path: Path) 
 
 
 def test_a_spoilt_file_is_named(frames: Path, tmp_path: Path) -> None:
-    config, kept = load(None, WORDS), Kept(tmp_path)
+    config, kept = load(None, WORDS), DetectionCache(tmp_path)
     kept.detect(str(frames), config, [None])
     (file,) = tmp_path.iterdir()
     file.write_bytes(b"\xc1")
@@ -123,4 +126,4 @@ def test_a_spoilt_file_is_named(frames: Path, tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match="file/kept: Not a directory"):
-        Kept(tmp_path / "file" / "kept")
+        DetectionCache(tmp_path / "file" / "kept")

@@ -18,11 +18,11 @@ from tools.benchmark.observed import Observation, Passage, observe
 from tools.trend import percentile
 
 PACE = 25.0
-ROOM = 0.8
+MAX_LOAD = 0.8
 """Largest share of what the whole pipeline does at which the camera runs."""
 FRAMES = 50
 """That tell what the whole pipeline does; two batches if these are more."""
-SLOWEST_S = 1.0
+MAX_NETWORK_S = 1.0
 """Longer than this the network may not take for one of them."""
 
 
@@ -89,12 +89,12 @@ def latency(size: tuple[int, int], seconds: float, warm_up_s: float, config: Con
     pictures = [grab.picture for grab in grabs(f"{scene}&frames=9", config)]
     network = BareNetwork(single)
     network_s = statistics.median(network.seconds(pictures))
-    if network_s > SLOWEST_S:
+    if network_s > MAX_NETWORK_S:
         raise Unmeasured(f"latency {label}: the network takes {network_s:.1f} s a frame")
     with TemporaryDirectory(dir=folder) as out:
         frames = max(FRAMES, 2 * config.detect.batch_size)
         whole = observe(config, [f"{scene}&frames={frames}"], Path(out) / "whole")
-        pace = min(PACE, ROOM * whole.rate)
+        pace = min(PACE, MAX_LOAD * whole.rate)
         camera = f"{scene}&frames=25&loop=1&live=1&fps={pace:.3f}"
         seen = observe(config, [camera], Path(out) / "out", seconds, warm_up_s)
     ages = [passage.track_ms for passage in seen.passages]
@@ -111,7 +111,7 @@ def latency(size: tuple[int, int], seconds: float, warm_up_s: float, config: Con
         p99_ms=p99,
         p99_over_network_ms=p99 - 1000 * network_s,
     )
-    slower = f"latency {label}: at {pace:.1f} instead of {PACE:g} frames/s, {ROOM:.0%} of what the pipeline does"
+    slower = f"latency {label}: at {pace:.1f} instead of {PACE:g} frames/s, {MAX_LOAD:.0%} of what the pipeline does"
     return Findings({"latency": [row], "stages": stage_times(label, seen)}, [slower] if pace < PACE else [])
 
 

@@ -18,7 +18,7 @@ PACKAGES = (
     *("trackers", "imagezmq"),
 )
 
-VECTORS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
+SIMD_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
 
 BUSY = 0.3
 """Load per core from which on a machine counts as busy."""
@@ -83,7 +83,7 @@ def _cpu() -> str:
         return platform.processor() or platform.machine()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     flags = next((line.split() for line in lines if line.startswith("flags")), [])
-    known = [flag for flag in VECTORS if flag in flags]
+    known = [flag for flag in SIMD_FLAGS if flag in flags]
     return f"{names[0] if names else platform.machine()} ({' '.join(known) or 'no AVX'})"
 
 

@@ -61,7 +61,7 @@ class Passage(NamedTuple):
         return next(stamp.enter_ns for stamp in self.stamps if stamp.stage == "detect")
 
 
-class Moment(NamedTuple):
+class Snapshot(NamedTuple):
     """How far everything was at a moment.
 
     Attributes:
@@ -89,8 +89,8 @@ class Observation(NamedTuple):
     """
 
     passages: list[Passage]
-    begin: Moment
-    end: Moment
+    begin: Snapshot
+    end: Snapshot
     facts: Mapping[str, str]
 
     @property
@@ -176,8 +176,8 @@ class _ObservedRun(Supervisor):
         sources = [(f"s{i}", address) for i, address in enumerate(addresses)]
         super().__init__(config, sources, out)
         self.passages: list[Passage] = []
-        self.begin: Moment | None = None
-        self.end: Moment | None = None
+        self.begin: Snapshot | None = None
+        self.end: Snapshot | None = None
         self._seconds, self._warm_up_s = seconds, warm_up_s
         self._warm_at = 0.0
 
@@ -185,27 +185,27 @@ class _ObservedRun(Supervisor):
         now = time.monotonic()
         if self._seconds is None:
             if self.begin is None and self.passages:
-                self.begin = self._moment()._replace(at_ns=self.passages[0].done_ns)
-            self.end = self._moment()
+                self.begin = self._snapshot()._replace(at_ns=self.passages[0].done_ns)
+            self.end = self._snapshot()
             return
         if not self._warm_at and len({passage.source for passage in self.passages}) == len(self.source_ids):
             self._warm_at = now + self._warm_up_s
         if self.begin is None and self._warm_at and now >= self._warm_at:
-            self.begin = self._moment()
+            self.begin = self._snapshot()
         if (
             self.begin is not None
             and self.end is None
             and time.monotonic_ns() - self.begin.at_ns >= self._seconds * 1e9
         ):
-            self.end = self._moment()
+            self.end = self._snapshot()
             self.stop()
 
     def _launch(self, plan: StagePlan) -> Child:
         return _RecordedSinks(plan, self._context, self.passages) if plan.role == "sinks" else super()._launch(plan)
 
-    def _moment(self) -> Moment:
+    def _snapshot(self) -> Snapshot:
         accounts = {source: self.account(source) for source in self.source_ids}
-        return Moment(
+        return Snapshot(
             time.monotonic_ns(),
             self._cpu_s(),
             {source: account.entered for source, account in accounts.items()},

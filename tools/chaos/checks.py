@@ -108,10 +108,10 @@ def _videos(seen: Evidence, expect: Expect) -> Iterator[str]:
             yield f"{id_}: {sum(files.videos.values())} frames of video for {len(files.tracks)} delivered"
 
 
-def _leavings(seen: Evidence, _: Expect) -> Iterator[str]:
+def _leftovers(seen: Evidence, _: Expect) -> Iterator[str]:
     yield from (f"still there: {process}" for process in seen.survivors)
-    if seen.leavings:
-        yield f"left behind: {', '.join(seen.leavings)}"
+    if seen.leftovers:
+        yield f"left behind: {', '.join(seen.leftovers)}"
 
 
 def _recovery(seen: Evidence, limit_s: float) -> Iterator[str]:
@@ -130,5 +130,5 @@ def duplicates(files: Files) -> int:
 
 
 CHECKS: tuple[Callable[[Evidence, Expect], Iterator[str]], ...] = (
-    _end, _drained, _account, _losses, _lines, _videos, _leavings,
+    _end, _drained, _account, _losses, _lines, _videos, _leftovers,
 )  # fmt: skip

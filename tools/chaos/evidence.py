@@ -38,8 +38,8 @@ class Evidence:
         files: by source.
         lengths: frames that a source has, where that is known.
         survivors: command lines of processes of the run that are still there.
-        leavings: names of what is left in the folder for sockets.
-        recoveries: seconds from each blow to the next sign of life.
+        leftovers: names of what is left in the folder for sockets.
+        recoveries: seconds from each inject to the next sign of life.
     """
 
     exit_code: int
@@ -48,7 +48,7 @@ class Evidence:
     files: Mapping[str, Files]
     lengths: Mapping[str, int]
     survivors: Sequence[str] = ()
-    leavings: Sequence[str] = ()
+    leftovers: Sequence[str] = ()
     recoveries: Sequence[float] = ()
 
     @property

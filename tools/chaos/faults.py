@@ -10,7 +10,7 @@ from typing import Literal
 
 from pipeline.config import Config
 from pipeline.watch import LAST_WORD_S
-from tools.chaos import blows
+from tools.chaos import injections
 from tools.chaos.camera import FFMPEG
 from tools.chaos.checks import Expect
 from tools.chaos.preload import COMPILER
@@ -32,7 +32,7 @@ class Fault:
 
     Attributes:
         name: what happens, in words.
-        blow: what is done to the run once it is under way.
+        inject: what is done to the run once it is under way.
         expect: the promised outcome.
         source: a ``file`` is read to its end; a ``camera`` serves it live until the run is stopped; any other
             word is an address.
@@ -44,7 +44,7 @@ class Fault:
     """
 
     name: str
-    blow: blows.Blow
+    inject: injections.Injection
     expect: Expect = field(default_factory=Expect)
     source: Literal["file", "camera"] | str = "file"
     settings: tuple[str, ...] = ()
@@ -83,13 +83,13 @@ def after_thaw(config: Config) -> float:
 
 def after_freeze(_: Config) -> float:
     """The time that it was frozen."""
-    return blows.LONG_FREEZE_S + SLACK_S
+    return injections.LONG_FREEZE_S + SLACK_S
 
 
 def after_outage(config: Config) -> float:
     """The outage, the time until it is noticed, the longest pause, and an attempt."""
     capture = config.capture
-    return blows.OUTAGE_S + capture.read_timeout_s + capture.reconnect.max_s + capture.open_timeout_s
+    return injections.OUTAGE_S + capture.read_timeout_s + capture.reconnect.max_s + capture.open_timeout_s
 
 
 def restarted(*stages: str, lost: int = 0, exit_code: int = 0, named: str = "") -> Expect:
@@ -99,48 +99,50 @@ def restarted(*stages: str, lost: int = 0, exit_code: int = 0, named: str = "") 
 
 
 FAULTS = (
-    *(Fault(f"kill {stage}", blows.kill(stage), restarted(stage), within=after_death) for stage in STAGES),
+    *(Fault(f"kill {stage}", injections.kill(stage), restarted(stage), within=after_death) for stage in STAGES),
     Fault(
-        "kill detect and track", blows.kill("detect", "track"),
+        "kill detect and track", injections.kill("detect", "track"),
         restarted("detect", "track", lost=2 * CREDITS), within=after_death,
     ),
-    *(Fault(f"freeze {stage}", blows.freeze(stage), within=after_freeze) for stage in STAGES),
+    *(Fault(f"freeze {stage}", injections.freeze(stage), within=after_freeze) for stage in STAGES),
     Fault(
-        "freeze detect until its neighbours hang up", blows.freeze("detect", blows.LONG_FREEZE_S), within=after_freeze
+        "freeze detect until its neighbours hang up", injections.freeze("detect", injections.LONG_FREEZE_S),
+        within=after_freeze,
     ),
     Fault(
-        "hang track", blows.hang("track"), restarted("track", named="(no word for 3 s, killed by SIGKILL)"),
+        "hang track", injections.hang("track"), restarted("track", named="(no word for 3 s, killed by SIGKILL)"),
         settings=("supervisor.stuck_s.track=3",), within=after_hang,
     ),
     Fault(
-        "hang track in C code", blows.wedge("track"),
+        "hang track in C code", injections.wedge("track"),
         restarted("track", named="(no word for 3 s, killed by SIGKILL)"),
         settings=("supervisor.stuck_s.track=3",), within=after_hang, tool=Wedge,
     ),
     Fault(
-        "hang sinks until they are asked to leave", blows.hang_until_asked("sinks"),
+        "hang sinks until they are asked to leave", injections.hang_until_asked("sinks"),
         restarted("sinks", named="(no word for 3 s, killed by SIGTERM)"),
         settings=("supervisor.stuck_s.sinks=3", "supervisor.term_s=30"), within=after_thaw,
     ),
-    Fault("kill supervisor", blows.kill_supervisor, Expect(-9, drained=None)),
-    Fault("kill everything", blows.kill_everything, Expect(-9, drained=None)),
-    Fault("terminate", blows.terminate, STOPPED),
-    Fault("terminate, twice", blows.terminate_twice, CUT_OFF),
-    Fault("terminate everything", blows.terminate_everything, STOPPED),
-    Fault("terminate before a restart", blows.terminate_in_pause, restarted("detect", exit_code=130)),
-    Fault("terminate during a restart", blows.terminate_in_start, restarted("detect", exit_code=130)),
-    Fault("intruder on Unix sockets", blows.intrude, STOPPED, "camera"),
-    Fault("intruder on TCP", blows.intrude, STOPPED, "camera", settings=("queue.transport=tcp",)),
-    Fault("camera lost", blows.lose_camera, STOPPED, "camera", within=after_outage),
-    Fault("camera sends garbage", blows.garble_camera, STOPPED, "camera", within=after_outage),
-    Fault("camera stalls", blows.stall_camera, STOPPED, "camera", within=after_outage),
-    Fault("camera changes its size", blows.resize_camera, STOPPED, "camera", within=after_outage),
-    Fault("slow viewer", blows.freeze("sinks"), STOPPED, "camera", within=after_freeze),
+    Fault("kill supervisor", injections.kill_supervisor, Expect(-9, drained=None)),
+    Fault("kill everything", injections.kill_everything, Expect(-9, drained=None)),
+    Fault("terminate", injections.terminate, STOPPED),
+    Fault("terminate, twice", injections.terminate_twice, CUT_OFF),
+    Fault("terminate everything", injections.terminate_everything, STOPPED),
+    Fault("terminate before a restart", injections.terminate_in_pause, restarted("detect", exit_code=130)),
+    Fault("terminate during a restart", injections.terminate_in_start, restarted("detect", exit_code=130)),
+    Fault("intruder on Unix sockets", injections.intrude, STOPPED, "camera"),
+    Fault("intruder on TCP", injections.intrude, STOPPED, "camera", settings=("queue.transport=tcp",)),
+    Fault("camera lost", injections.lose_camera, STOPPED, "camera", within=after_outage),
+    Fault("camera sends garbage", injections.garble_camera, STOPPED, "camera", within=after_outage),
+    Fault("camera stalls", injections.stall_camera, STOPPED, "camera", within=after_outage),
+    Fault("camera changes its size", injections.resize_camera, STOPPED, "camera", within=after_outage),
+    Fault("slow viewer", injections.freeze("sinks"), STOPPED, "camera", within=after_freeze),
     Fault(
-        "viewer killed", blows.kill("sinks"), restarted("sinks", lost=10, exit_code=130), "camera", within=after_death
+        "viewer killed", injections.kill("sinks"), restarted("sinks", lost=10, exit_code=130), "camera",
+        within=after_death,
     ),
-    Fault("ten times the frame rate", blows.wait, STOPPED, FAST),
-    Fault("disk full", blows.fill_disk, Expect(5, drained=None, named="No space left"), small_disk=True),
-    Fault("tiny shared memory", blows.nothing, small_memory=True),
-    Fault("clock leaps", blows.step_clock, tool=WallClock),
+    Fault("ten times the frame rate", injections.wait, STOPPED, FAST),
+    Fault("disk full", injections.fill_disk, Expect(5, drained=None, named="No space left"), small_disk=True),
+    Fault("tiny shared memory", injections.nothing, small_memory=True),
+    Fault("clock leaps", injections.step_clock, tool=WallClock),
 )  # fmt: skip

@@ -18,7 +18,7 @@ from pipeline.wire import MAGIC, MAX_PICTURE_BYTES, encode_struct
 
 REPEATS = 20
 SEEN = 50
-WORD_BYTES = 300
+NOISE_BYTES = 300
 LINGER_MS = 2000
 
 
@@ -45,7 +45,7 @@ def talk(endpoint: str, source: str) -> None:
         dealer.linger, dealer.sndhwm = LINGER_MS, 0
         dealer.connect(endpoint)
         for _ in range(REPEATS):
-            for parts in _words(source):
+            for parts in _invalid_messages(source):
                 dealer.send_multipart(parts)
     with zmq.Context() as context, context.socket(zmq.DEALER) as dealer:
         dealer.linger = LINGER_MS
@@ -56,11 +56,11 @@ def talk(endpoint: str, source: str) -> None:
             connection.sendall(noise)
 
 
-def _words(source: str) -> Iterator[list[bytes]]:
+def _invalid_messages(source: str) -> Iterator[list[bytes]]:
     noise = random.Random(0)
     yield [b""]
-    yield [noise.randbytes(WORD_BYTES)]
-    yield [noise.randbytes(WORD_BYTES) for _ in range(5)]
+    yield [noise.randbytes(NOISE_BYTES)]
+    yield [noise.randbytes(NOISE_BYTES) for _ in range(5)]
     for seq in range(SEEN):
         for word in (Got(source, seq), Credit(source, seq), Done(source, seq)):
             yield [encode_struct(word)]

@@ -19,8 +19,8 @@ from tools.chaos.run import Run, Stuck
 
 SCENES = tuple(f"test://{name}?width=64&height=64&frames=20000" for name in ("demo", "sky", "sea"))
 SETTINGS = ("supervisor.restarts=1000", "supervisor.backoff_max_s=0.5", "sinks.overlay=false")
-MOST_PAUSE_S = 1.0
-MOST_SHARE = 0.6
+MAX_PAUSE_S = 1.0
+MAX_SHARE = 0.6
 """Of the frames of a run, so that its sources do not end under it."""
 
 
@@ -61,13 +61,13 @@ def campaign(kills: int, seed: int, source: str) -> Campaign:
         with tempfile.TemporaryDirectory(prefix="chaos") as scratch:
             run = Run(addresses, Path(scratch), SETTINGS)
             try:
-                most = MOST_SHARE * sum(run.lengths().values())
+                most = MAX_SHARE * sum(run.lengths().values())
                 met: dict[str, int] = {}  # frames captured by the last death of a stage
                 run.under_way()
                 for _ in range(left):
                     if run.written() > most:
                         break
-                    time.sleep(rng.uniform(0, MOST_PAUSE_S))
+                    time.sleep(rng.uniform(0, MAX_PAUSE_S))
                     name, pid = rng.choice(sorted(run.pids().items()))
                     done.repeated += run.written() < met.get(name, 0)
                     met[name] = sum(account.captured for account in run.status().sources.values())

@@ -25,7 +25,7 @@ from tools.chaos.evidence import Evidence, read_files, read_record
 from tools.chaos.wall_clock import WallClock
 from tools.chaos.wedge import Wedge
 
-FRONT_DOOR = Path(__file__).resolve().parents[2] / "run_stream.py"
+RUN_STREAM = Path(__file__).resolve().parents[2] / "run_stream.py"
 STAGES = ("capture", "preprocess", "detect", "track", "sinks")
 SETTINGS = (
     *(f"placement.{stage}=process" for stage in STAGES),
@@ -37,9 +37,9 @@ SETTINGS = (
     "capture.reconnect.max_s=1",
 )
 PAUSE_S = 0.02
-PATIENCE_S = 120.0
-LAST_BREATH_S = 5.0
-NEXT_SCENE = "test://demo?width=64&height=64&frames=2"
+TIMEOUT_S = 120.0
+EXIT_GRACE_S = 5.0
+SWEEP_SCENE = "test://demo?width=64&height=64&frames=2"
 
 
 class Stuck(Exception):
@@ -54,7 +54,7 @@ class Run:
         scratch: empty folder for everything that the run writes, with a path short enough for sockets.
         settings: ``key.path=value``, over ``SETTINGS``.
         tool: what is preloaded into the run: a time of day of its own, or calls that do not return.
-        camera: the server of a live source, for blows that are dealt to it.
+        camera: the server of a live source, for injections that are dealt to it.
         out: output folder; one in the scratch folder if not given.
         within: command that the run is started by, with the run's own behind it.
     """
@@ -83,7 +83,7 @@ class Run:
         words = [word for setting in settings for word in ("--set", setting)]
         with self._errors.open("wb") as errors:
             self.process = subprocess.Popen(
-                [*within, sys.executable, str(FRONT_DOOR), *self.addresses, *words, "--out", str(self.out)],
+                [*within, sys.executable, str(RUN_STREAM), *self.addresses, *words, "--out", str(self.out)],
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
                 env=self.environment,
@@ -131,7 +131,7 @@ class Run:
                 self._read[source] = offset + fresh.rfind(b"\n") + 1, count + fresh.count(b"\n")
         return sum(count for source, (_, count) in self._read.items() if only in (None, source))
 
-    def wait(self, condition: Callable[[], object], what: str, seconds: float = PATIENCE_S) -> None:
+    def wait(self, condition: Callable[[], object], what: str, seconds: float = TIMEOUT_S) -> None:
         """Until a condition holds.
 
         Raises:
@@ -167,11 +167,11 @@ class Run:
         """Wait until stages work again, and the next line, of its own source for a capture, has come after that.
 
         Args:
-            since: monotonic seconds of the blow.
+            since: monotonic seconds of the inject.
             stages: process ids of those that it hit, by name in the graph.
 
         Returns:
-            seconds since the blow.
+            seconds since the inject.
         """
         self.wait(
             lambda: all(self._works(name, old) for name, old in stages.items()), f"{', '.join(stages)} work again"
@@ -214,16 +214,16 @@ class Run:
     def finish(self) -> Evidence:
         """Wait for the end, and look at what is left. What a killed run leaves is swept by the next one."""
         try:
-            code = self.process.wait(PATIENCE_S)
+            code = self.process.wait(TIMEOUT_S)
         except subprocess.TimeoutExpired:
             raise Stuck(f"the run does not end: {self._last_error()}") from None
-        limit = time.monotonic() + LAST_BREATH_S
+        limit = time.monotonic() + EXIT_GRACE_S
         while self.members() and time.monotonic() < limit:
             time.sleep(PAUSE_S)
         survivors = [" ".join(process.cmdline()[:6]) for process in self.members()]
         if code == -signal.SIGKILL:
             subprocess.run(
-                [sys.executable, str(FRONT_DOOR), NEXT_SCENE], env=self.environment, capture_output=True, check=False
+                [sys.executable, str(RUN_STREAM), SWEEP_SCENE], env=self.environment, capture_output=True, check=False
             )
         return Evidence(
             exit_code=code,
@@ -232,7 +232,7 @@ class Run:
             files={source: read_files(self.out / source) for source in self.sources},
             lengths=self.lengths(),
             survivors=survivors,
-            leavings=[entry.name for entry in self.runtime.iterdir()],
+            leftovers=[entry.name for entry in self.runtime.iterdir()],
             recoveries=self.recoveries,
         )
 

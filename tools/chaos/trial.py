@@ -27,7 +27,7 @@ class Result:
         name: of the fault.
         skipped: why it was not tried; empty if it was.
         objections: what was not as promised.
-        recovery_s: longest time from a blow to the next sign of life; None where the run was to end.
+        recovery_s: longest time from a inject to the next sign of life; None where the run was to end.
         lost, dropped: frames by cause; None where the run could not say so at its end.
         seconds: that the trial took.
     """
@@ -68,7 +68,7 @@ def attempt(fault: Fault, source: str) -> Result:
         stack.callback(run.clear)
         try:
             run.under_way()
-            fault.blow(run)
+            fault.inject(run)
             if not run.lossless and fault.expect.exit_code == 130:
                 run.stop()
             seen = run.finish()

@@ -15,7 +15,7 @@ from tools.benchmark.copies import copies
 from tools.benchmark.efficiency import efficiency
 from tools.benchmark.job import Context, Unmeasured
 from tools.benchmark.latency import latency, stage_times
-from tools.benchmark.observed import OTHERS, Moment, Observation, Passage, observe
+from tools.benchmark.observed import OTHERS, Observation, Passage, Snapshot, observe
 from tools.benchmark.pipeline import Scope, jobs
 
 MS = 1_000_000
@@ -33,14 +33,14 @@ def passage(start_ms: int) -> Passage:
 
 SEEN = Observation(
     [passage(0), passage(250), passage(500)],
-    Moment(
+    Snapshot(
         0,
         {"capture": 1.0, "detect": 5.0, OTHERS: 0.0},
         {"s0": 10},
         {"s0": 1},
         {"detect": (MS, 4.0), "sinks": (MS, 0.1)},
     ),
-    Moment(
+    Snapshot(
         1000 * MS,
         {"capture": 1.3, "detect": 5.9, OTHERS: 0.6},
         {"s0": 15},

@@ -1,4 +1,4 @@
-"""The blows themselves: each is dealt to a run that is under way, and says how long the run took to recover."""
+"""The injections themselves: each is dealt to a run that is under way, and says how long the run took to recover."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tools.chaos.run import Run
 from tools.chaos.wall_clock import WallClock
 from tools.chaos.wedge import Wedge
 
-Blow = Callable[[Run], None]
+Injection = Callable[[Run], None]
 FREEZE_S = 5.0
 LONG_FREEZE_S = 2e-3 * HEARTBEAT_TIMEOUT_MS
 OUTAGE_S = 4.0
@@ -26,62 +26,62 @@ OTHER_SIZE = (240, 160)
 DAY_S = 86_400
 
 
-def kill(*stages: str) -> Blow:
+def kill(*stages: str) -> Injection:
     """SIGKILL to some stages at once."""
 
-    def blow(run: Run) -> None:
+    def inject(run: Run) -> None:
         before, since = {run.named(stage): run.pid(stage) for stage in stages}, time.monotonic()
         for pid in before.values():
             os.kill(pid, signal.SIGKILL)
         run.recovered(since, before)
 
-    return blow
+    return inject
 
 
-def freeze(stage: str, seconds: float = FREEZE_S) -> Blow:
+def freeze(stage: str, seconds: float = FREEZE_S) -> Injection:
     """SIGSTOP to a stage, SIGCONT after a while."""
 
-    def blow(run: Run) -> None:
+    def inject(run: Run) -> None:
         since, pid = time.monotonic(), run.send(stage, signal.SIGSTOP)
         time.sleep(seconds)
         os.kill(pid, signal.SIGCONT)
         run.recovered(since, {})
 
-    return blow
+    return inject
 
 
-def hang(stage: str) -> Blow:
+def hang(stage: str) -> Injection:
     """SIGSTOP to a stage for good."""
 
-    def blow(run: Run) -> None:
+    def inject(run: Run) -> None:
         since = time.monotonic()
         run.recovered(since, {run.named(stage): run.send(stage, signal.SIGSTOP)})
 
-    return blow
+    return inject
 
 
-def hang_until_asked(stage: str) -> Blow:
+def hang_until_asked(stage: str) -> Injection:
     """SIGSTOP to a stage; SIGCONT when SIGTERM waits for it, as after a frame that took too long."""
 
-    def blow(run: Run) -> None:
+    def inject(run: Run) -> None:
         since, pid = time.monotonic(), run.send(stage, signal.SIGSTOP)
         run.wait(lambda: _waits_for(pid, signal.SIGTERM), f"{stage} is asked to leave")
         os.kill(pid, signal.SIGCONT)
         run.recovered(since, {run.named(stage): pid})
 
-    return blow
+    return inject
 
 
-def wedge(stage: str) -> Blow:
+def wedge(stage: str) -> Injection:
     """A stage that does not come back from C code."""
 
-    def blow(run: Run) -> None:
-        assert isinstance(run.tool, Wedge), "this blow is for runs that calls to the system can hold"
+    def inject(run: Run) -> None:
+        assert isinstance(run.tool, Wedge), "this inject is for runs that calls to the system can hold"
         since, pid = time.monotonic(), run.pid(stage)
         run.tool.hold(pid)
         run.recovered(since, {run.named(stage): pid})
 
-    return blow
+    return inject
 
 
 def kill_supervisor(run: Run) -> None:
@@ -156,7 +156,7 @@ def wait(run: Run) -> None:
 
 def step_clock(run: Run) -> None:
     """The wall clock leaps a day ahead, then two days back."""
-    assert isinstance(run.tool, WallClock), "this blow is for runs with a clock of their own"
+    assert isinstance(run.tool, WallClock), "this inject is for runs with a clock of their own"
     for days in (1, -1):
         run.tool.set(days * DAY_S)
         run.wait_for_lines(5)
@@ -205,5 +205,5 @@ def _disturb(run: Run, mode: str) -> None:
 
 
 def _camera(run: Run) -> Camera:
-    assert run.camera is not None, "this blow is for live sources"
+    assert run.camera is not None, "this inject is for live sources"
     return run.camera
