@@ -1,8 +1,8 @@
-"""A run of the front door as a process of its own, watched from outside while it goes on.
+"""Run ``run_stream.py`` as a separate process and watch it from outside.
 
-Ages of results come from two public files. A line of ``tracks.jsonl`` gives a frame's media time, and its arrival
-gives the time of writing; of a live source their difference is the frame's age but for a constant. The constant is
-chosen so that the median age is the one that ``run.json`` states for the same frames.
+The ages of results come from two public files. A line of ``tracks.jsonl`` gives the media time of a frame, and its
+arrival the time of writing. For a live source their difference is the age of the frame plus a constant. The constant is
+chosen so that the median age equals the one in ``run.json``.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ _STOP_TIMEOUT_S = 60.0
 
 
 class Result(NamedTuple):
-    """A line of ``tracks.jsonl`` that has come.
+    """A new line of ``tracks.jsonl``.
 
     Attributes:
-        frame: number in the medium.
+        frame: frame number in the source.
         pts: media time in s.
-        arrival_s: monotonic time at which it was seen.
+        arrival_s: monotonic time in s at which the line was read.
     """
 
     frame: int
@@ -45,7 +45,7 @@ class Result(NamedTuple):
 
 
 class RunFailed(PipelineError):
-    """The run that was watched ended otherwise than it should."""
+    """The watched run did not end as it should."""
 
     exit_code = 1
 
@@ -59,16 +59,16 @@ _line = msgspec.json.Decoder(_Line)
 
 
 class WatchedRun:
-    """Starts ``run_stream.py``; as a context manager it leaves nothing behind.
+    """Context manager that starts ``run_stream.py`` and leaves no process or file behind.
 
     Args:
-        sources: addresses.
-        settings: ``key.path=value``.
-        policy: of the run; none means the default.
+        sources: addresses of the sources.
+        settings: settings as ``key.path=value``.
+        policy: drop policy of the run; None means the default.
 
     Attributes:
-        results: lines seen so far, by source id.
-        pid: process id of the front door.
+        results: lines read so far, by source id.
+        pid: process id of ``run_stream.py``.
     """
 
     def __init__(self, sources: Sequence[str], settings: Sequence[str] = (), policy: str | None = None) -> None:
@@ -108,31 +108,31 @@ class WatchedRun:
         self._folder.cleanup()
 
     def watch(self, until: Callable[[], bool]) -> None:
-        """Take in results until a condition holds or the run ends, and all that is left where it has ended."""
+        """Read results until a condition holds or the run ends; at the end of the run read all that is left."""
         while self._process.poll() is None and not until():
             self._poll()
             time.sleep(POLL_S)
         self._poll()
 
     def started(self) -> bool:
-        """Every source has given a result."""
+        """Return whether every source has produced a result."""
         return len(self.results) == len(self._sources)
 
     @property
     def is_running(self) -> bool:
-        """The run has not ended."""
+        """Whether the run has not ended."""
         return self._process.poll() is None
 
     def lasted(self, seconds: float) -> Callable[[], bool]:
-        """Whether so much time has passed since now."""
+        """Return a function that tells whether so many seconds have passed since this call."""
         end = time.monotonic() + seconds
         return lambda: time.monotonic() >= end
 
     def stop(self) -> dict[str, Any]:
-        """End the run as Ctrl+C does, if it goes on; its ``run.json``.
+        """End the run as Ctrl+C does if it is still running, and return the contents of its ``run.json``.
 
         Raises:
-            RunFailed: the run went wrong; gives its own words.
+            RunFailed: the run failed; the message contains its standard error.
         """
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGINT)
@@ -148,11 +148,11 @@ class WatchedRun:
         return self._record
 
     def ages(self, source: str, skip_s: float = 0.0) -> list[tuple[float, float]]:
-        """Time since the first result and age, both in s, of the results of a live source whose run has ended.
+        """Return (time since the first result, age) in s for the results of a live source, after the run has ended.
 
         Args:
-            source: id.
-            skip_s: results of so long after the first one are left out.
+            source: source id.
+            skip_s: skip the results of so many seconds after the first one.
         """
         results = self.results.get(source, [])
         if not results or self._record is None:
@@ -178,15 +178,18 @@ class WatchedRun:
 
 
 def exit_on_sigterm() -> None:
-    """Let SIGTERM end this program as an exit does, so that no run is left behind."""
+    """Make SIGTERM exit this program normally, so that no run is left behind."""
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
 
 
 def sustainable_rate(scene: str, settings: Sequence[str] = ()) -> tuple[float, dict[str, Any]]:
-    """Frames per second at which a scene that waits for its frames to be taken goes through, and its ``run.json``.
+    """Measure the rate in frames per second at which the pipeline processes a scene under the lossless policy.
+
+    Returns:
+        The rate, and the contents of ``run.json``.
 
     Raises:
-        RunFailed: the run went wrong.
+        RunFailed: the run failed.
     """
     with WatchedRun([scene], settings, "lossless") as run:
         run.watch(lambda: False)

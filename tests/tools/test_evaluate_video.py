@@ -153,7 +153,7 @@ def test_labels_of_frames_that_never_come_are_refused(
     labels = rendered(tmp_path)
     labels.write_text(labels.read_text() + "10,5,5,,\n12,5,5,,\n")
     assert tool(["--data", str(tmp_path / "data"), "--set", "detect.threads=1"]) == 2
-    message = f"{labels}: frame 10 has a label, but never comes in {labels.with_suffix('')}\n"
+    message = f"{labels}: frame 10 has a label, but is not in {labels.with_suffix('')}\n"
     assert capsys.readouterr().err.endswith(message)
 
 
@@ -161,7 +161,7 @@ def test_labels_beyond_the_frames_asked_for_may_wait() -> None:
     video, box = Video("set", "v", Path("v.mp4"), Path("v.csv")), [(5.0, 5.0, 2.0, 2.0)]
     check_label_frames(video, {0: box, 3: box}, range(3), most=3)
     check_label_frames(video, {0: box, 2: box}, range(3), most=None)
-    with pytest.raises(ConfigError, match=r"v\.csv: frame 3 has a label, but never comes in v\.mp4"):
+    with pytest.raises(ConfigError, match=r"v\.csv: frame 3 has a label, but is not in v\.mp4"):
         check_label_frames(video, {5: box, 3: box}, range(3), most=4)
 
 
@@ -186,8 +186,8 @@ def test_a_mask_of_no_video_is_refused(
     ("option", "name", "reason"),
     [
         ("--curve", "curve.pdf", "ends in .json or .png"),
-        ("--curve", "gone/curve.json", "no file can be there"),
-        ("--json", "gone/report.json", "no file can be there"),
+        ("--curve", "gone/curve.json", "cannot write a file there"),
+        ("--json", "gone/report.json", "cannot write a file there"),
         ("--sheet", "a_file", "exists"),
     ],
 )

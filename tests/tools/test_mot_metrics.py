@@ -164,7 +164,7 @@ def test_without_tracks_all_is_missed():
 
 
 def test_an_id_twice_in_a_frame_is_refused():
-    with pytest.raises(ValueError, match="track: an id comes twice"):
+    with pytest.raises(ValueError, match="track: an id occurs twice"):
         frame([1], [[0, 0]], 5.0, [2, 2], [[0, 0], [1, 1]])
 
 

@@ -119,7 +119,7 @@ def test_a_spoilt_file_is_named(frames: Path, tmp_path: Path) -> None:
     kept.detect(str(frames), config, [None])
     (file,) = tmp_path.iterdir()
     file.write_bytes(b"\xc1")
-    with pytest.raises(ConfigError, match=f"{file.name}: not what was kept there"):
+    with pytest.raises(ConfigError, match=f"{file.name}: not a file of cached detections"):
         kept.detect(str(frames), config, [None])
 
 

@@ -152,7 +152,7 @@ def report(record: Record) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the tool."""
+    """Run the command-line tool and return its exit code."""
     args = _parse(argv)
     try:
         narrow = Narrow(args.sizes, args.batches, args.backends, args.cameras)

@@ -26,7 +26,7 @@ SCENE = "test://demo?width=96&height=64&frames=240"
 
 
 def main(argv: Sequence[str]) -> int:
-    """The command line."""
+    """Run the command-line tool and return its exit code."""
     parser = argparse.ArgumentParser(prog="tools.chaos", description=(__doc__ or "").split("\n")[0])
     names = [fault.name for fault in FAULTS]
     parser.add_argument("--list", action="store_true", help="show the table of faults")

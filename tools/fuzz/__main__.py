@@ -25,7 +25,7 @@ HEADER = "| target | inputs | inputs/s | accepted | refused | findings |\n|---|-
 
 
 def main(argv: Sequence[str]) -> int:
-    """The command line."""
+    """Run the command-line tool and return its exit code."""
     parser = argparse.ArgumentParser(prog="tools.fuzz", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--target", action="append", choices=TARGETS, help="may be given again (default: all)")
     parser.add_argument("--runs", type=count, help="inputs per target (default: 10000, or no limit with --seconds)")
