@@ -91,10 +91,10 @@ def test_every_part_states_all_it_measures(tmp_path: Path) -> None:
     [
         (["--only", "network,disk"], "unknown part 'disk'"),
         (["--set", "x.y=1"], "`x`"),
-        (["--sizes", "640"], "not sizes like 640x512"),
-        (["--sizes", "640x512x3"], "not sizes like 640x512"),
-        (["--batches", "0"], "not whole numbers from 1"),
-        (["--cameras", "1,,2"], "not whole numbers from 1"),
+        (["--sizes", "640"], "expected sizes like 640x512"),
+        (["--sizes", "640x512x3"], "expected sizes like 640x512"),
+        (["--batches", "0"], "expected whole numbers from 1"),
+        (["--cameras", "1,,2"], "expected whole numbers from 1"),
     ],
 )
 def test_wrong_usage_is_named(words: list[str], complaint: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -120,7 +120,7 @@ def test_a_camera_is_slower_than_the_pipeline_is(context: Context, monkeypatch: 
     found = latency((96, 64), 1.0, 0.2, load(context), context.folder)
     (row,) = found.rows["latency"]
     assert row.pace < 1e4
-    assert any("of what the pipeline does" in note for note in found.missing)
+    assert any("of the throughput of the pipeline" in note for note in found.missing)
 
 
 def test_live_scene(context: Context) -> None:
