@@ -287,21 +287,17 @@ def main(argv: Sequence[str]) -> int:
         action="append",
         default=[],
         metavar="FRAMES",
-        help="pictures or recordings to calibrate int8 on; repeatable",
+        help="int8 calibration data; repeatable",
     )
-    parser.add_argument(
-        "--truth", type=Path, metavar="DIR", help="data set to evaluate on: folder with images/ and masks/"
-    )
-    parser.add_argument(
-        "--split", metavar="FILE", help="text file with one picture name per line; may be relative to --truth"
-    )
+    parser.add_argument("--truth", type=Path, metavar="DIR", help="data set with images/ and masks/ to evaluate on")
+    parser.add_argument("--split", metavar="FILE", help="list of picture names, also relative to --truth")
     parser.add_argument(
         "--size",
         type=int,
         nargs=3,
         default=SIZE,
         metavar=("N", "H", "W"),
-        help="batch size, height and width of a TensorRT engine",
+        help="TensorRT batch size, height, width",
     )
     args = parser.parse_args(argv)
     if (args.truth is None) != (args.split is None):

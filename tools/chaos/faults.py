@@ -1,4 +1,4 @@
-"""The table: every fault, the source it is tried on, the settings it needs, and the outcome that is promised."""
+"""Table of faults: each with the source it is tried on, the settings it needs and the promised outcome."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tools.chaos.wall_clock import WallClock
 from tools.chaos.wedge import Wedge
 
 SLACK_S = 10.0
-"""For a busy machine, where the configuration sets no limit."""
+"""Recovery limit, with room for a busy machine, where the configuration sets none."""
 FAST = "test://demo?width=96&height=64&frames=20000&fps=250&live=1"
 CREDITS = 2
 CUT_OFF = Expect(exit_code=130, drained=False, complete=False, lost={"not drained": 100})
@@ -28,19 +28,19 @@ STOPPED = Expect(exit_code=130, complete=False)
 
 @dataclass(frozen=True)
 class Fault:
-    """One row.
+    """One fault of the table.
 
     Attributes:
         name: what happens, in words.
-        inject: what is done to the run once it is under way.
-        expect: the promised outcome.
-        source: a ``file`` is read to its end; a ``camera`` serves it live until the run is stopped; any other
-            word is an address.
-        settings: besides those of all runs.
-        within: longest recovery in seconds, as the configuration has it.
-        small_disk: the outputs go to a disk of their own that has little room.
-        small_memory: the run sees a shared memory (/dev/shm) with next to no room.
-        tool: what is preloaded into the run: a wall clock that can be moved, or calls that do not return.
+        inject: function that injects the fault into a run in progress.
+        expect: promised outcome.
+        source: ``file`` is read to its end; ``camera`` serves that file live until the run is stopped; any other value
+            is an address.
+        settings: settings in addition to those of all runs.
+        within: function that returns the longest allowed recovery in s for a configuration.
+        small_disk: write the outputs to a small separate disk.
+        small_memory: give the run a shared memory (/dev/shm) with almost no space.
+        tool: code preloaded into the run: an adjustable wall clock, or system calls that do not return.
     """
 
     name: str
@@ -54,46 +54,49 @@ class Fault:
     tool: type[WallClock | Wedge] | None = None
 
     def obstacle(self) -> str:
-        """Why it cannot be tried on this machine; empty if it can."""
+        """Return why the fault cannot be tried on this machine; empty if it can."""
         if self.source == "camera" and FFMPEG is None:
             return "the ffmpeg program is not installed"
         if self.small_disk and (os.geteuid() or not shutil.which("mount")):
             return "mounting a small disk needs root"
         if self.small_memory and (os.geteuid() or not shutil.which("unshare")):
-            return "a /dev/shm of its own needs root"
+            return "a separate /dev/shm needs root"
         if self.tool and COMPILER is None:
-            return "no C compiler for what is preloaded into the run"
+            return "no C compiler for the code preloaded into the run"
         return ""
 
 
 def after_death(config: Config) -> float:
-    """A death is believed after ``LAST_WORD_S``, then comes the pause, then a start."""
+    """Return the recovery limit after a crash: detection in ``LAST_WORD_S``, restart delay and start."""
     return LAST_WORD_S + config.supervisor.backoff_max_s + config.supervisor.start_s
 
 
 def after_hang(config: Config) -> float:
-    """The same for a stage that falls silent and does not leave when asked."""
+    """Return the recovery limit for a stage that hangs and does not react to SIGTERM."""
     return config.supervisor.stuck_s.track + config.supervisor.term_s + after_death(config)
 
 
 def after_thaw(config: Config) -> float:
-    """The same for sinks that leave in time."""
+    """Return the recovery limit for sinks that hang but exit on SIGTERM."""
     return config.supervisor.stuck_s.sinks + config.supervisor.term_s + after_death(config)
 
 
 def after_freeze(_: Config) -> float:
-    """The time that it was frozen."""
+    """Return the recovery limit for a frozen stage: the longest freeze plus slack."""
     return injections.LONG_FREEZE_S + SLACK_S
 
 
 def after_outage(config: Config) -> float:
-    """The outage, the time until it is noticed, the longest pause, and an attempt."""
+    """Return the recovery limit after an outage of the camera.
+
+    It is the sum of the outage, the time to notice it, the longest delay between reconnects and one attempt.
+    """
     capture = config.capture
     return injections.OUTAGE_S + capture.read_timeout_s + capture.reconnect.max_s + capture.open_timeout_s
 
 
 def restarted(*stages: str, lost: int = 0, exit_code: int = 0, named: str = "") -> Expect:
-    """All goes on, after these stages were started again."""
+    """Return the outcome of a run that continues after restarts of exactly these stages."""
     again = frozenset(stages)
     return Expect(exit_code, complete=not exit_code, lost={"crash": lost} if lost else {}, restarted=again, named=named)
 
