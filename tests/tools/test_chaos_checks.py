@@ -1,4 +1,4 @@
-"""The checks of tools.chaos object to outputs that were tampered with, and to nothing else."""
+"""The checks of tools.chaos report manipulated outputs, and nothing else."""
 
 from __future__ import annotations
 
@@ -143,11 +143,11 @@ def test_wrong_restarts(out: Path) -> None:
         ({"recoveries": [1.0, LIMIT_S + 1]}, "recovery took 11.0 s, the limit is 10 s"),
     ],
 )
-def test_what_is_seen_around_the_outputs(out: Path, changes: dict[str, Any], said: str) -> None:
+def test_evidence_besides_the_output_files(out: Path, changes: dict[str, Any], said: str) -> None:
     assert objected(out, **changes) == said
 
 
-def test_error_that_names_nothing(out: Path) -> None:
+def test_error_text_that_is_missing(out: Path) -> None:
     assert (
         objected(out, Expect(named="No space left"), errors="oops") == "standard error does not contain 'No space left'"
     )

@@ -113,7 +113,7 @@ def rendered(tmp_path: Path) -> Path:
     ("words", "measured"),
     [([], True), (["--keep", "kept"], False), (["--curve", "curve.json"], False), (["--jobs", "2"], False)],
 )
-def test_speed_is_told_where_it_is_that_of_the_stages(
+def test_speed_is_reported_only_where_it_is_that_of_the_stages(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -141,13 +141,13 @@ def test_whole_evaluation_of_a_rendered_video(tmp_path: Path, capsys: pytest.Cap
     assert figures["config"]["detect"]["threads"] == 1
     points = json.loads(curve.read_text())["rendered"]
     assert [point["threshold"] for point in points] == list(video_curve.THRESHOLDS)
-    # Until its first track is confirmed a target counts as missed, so there is a sheet.
+    # A target counts as missed until its first track is confirmed, so a contact sheet is drawn.
     assert figures["sets"]["rendered"]["pd"] < 1
     assert [path.name for path in sheet.iterdir()] == [f"rendered_{labels.stem}.png"]
 
 
 @pytest.mark.parametrize("tool", [main, video_baselines.main])
-def test_labels_of_frames_that_never_come_are_refused(
+def test_labels_of_missing_frames_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], tool: Callable[[Sequence[str]], int]
 ) -> None:
     labels = rendered(tmp_path)
@@ -157,7 +157,7 @@ def test_labels_of_frames_that_never_come_are_refused(
     assert capsys.readouterr().err.endswith(message)
 
 
-def test_labels_beyond_the_frames_asked_for_may_wait() -> None:
+def test_labels_beyond_the_requested_frames_are_accepted() -> None:
     video, box = Video("set", "v", Path("v.mp4"), Path("v.csv")), [(5.0, 5.0, 2.0, 2.0)]
     check_label_frames(video, {0: box, 3: box}, range(3), most=3)
     check_label_frames(video, {0: box, 2: box}, range(3), most=None)
@@ -165,7 +165,7 @@ def test_labels_beyond_the_frames_asked_for_may_wait() -> None:
         check_label_frames(video, {5: box, 3: box}, range(3), most=4)
 
 
-def test_bad_words_give_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_arguments_give_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--data", str(tmp_path / "nowhere")]) == 2
     errors = capsys.readouterr().err
     assert errors.count("\n") == 1

@@ -1,4 +1,4 @@
-"""The command: what it prints, writes and refuses."""
+"""The command line of the benchmark: what it prints, writes and rejects."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_part_without_figures_fails(monkeypatch: pytest.MonkeyPatch, capsys: pyt
 
 
 @pytest.mark.usefixtures("fake")
-def test_error_that_nobody_foresaw_loses_only_its_own_figures(
+def test_an_unexpected_error_loses_only_its_own_figures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def both(scope: Row, context: Context) -> list[Job]:
@@ -135,7 +135,7 @@ def test_what_is_measured_can_be_narrowed(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("fake")
-def test_a_busy_machine_is_told() -> None:
+def test_a_busy_machine_is_reported() -> None:
     record = tool.measure([FAKE], True, None, [])
     for load, said in ((0.1, False), (5.0 * record.machine.cores, True)):
         machine = msgspec.structs.replace(record.machine, load=load)
