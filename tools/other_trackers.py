@@ -19,10 +19,10 @@ except ImportError:
 
 Library = Any
 AVAILABLE = ByteTrackTracker is not None
-REACH_PX = 6.0
-BOX_PX = 5.0
-COAST_FRAMES = 15
-HITS = 3
+REACH_PX = 6.0  # centre distance at which similarity is 0
+BOX_PX = 5.0  # side of the box around a point
+COAST_FRAMES = 15  # the library's ``lost_track_buffer``
+HITS = 3  # consecutive frames that confirm a track
 MIN_SIMILARITY = 0.05
 
 

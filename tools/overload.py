@@ -38,8 +38,8 @@ from tools.watched_run import RunFailed, WatchedRun, exit_on_sigterm, sustainabl
 
 SCENE = "test://demo?width=160&height=128"
 POLICIES = ("bounded", "latest", "lossless")
-QUIET_LOAD = 0.25
-WARM_UP_S = 2.0
+QUIET_LOAD = 0.25  # low enough that frames do not queue
+WARM_UP_S = 2.0  # not measured, from the first result on
 LOOP = 1000
 """Number of frames after which a live scene repeats."""
 

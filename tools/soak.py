@@ -41,7 +41,7 @@ from tools.watched_run import RunFailed, WatchedRun, exit_on_sigterm, sustainabl
 
 SCENE = "test://demo?width=160&height=128"
 FRAMES = 200
-WARM_UP = 0.2
+WARM_UP = 0.2  # share of the run that is not evaluated
 MIN_SAMPLES, MAX_SAMPLES = 3, 900
 PLACES = ("capture", "preprocess", "detect", "track", "sinks")
 COUNTS = ("fds", "threads", "sockets")

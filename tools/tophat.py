@@ -12,10 +12,10 @@ from pipeline.capture.source import Picture
 from pipeline.messages import DETECTION_DTYPE, Table
 
 Indices = NDArray[np.intp]
-SIDE = 9
-SURROUNDINGS = 31
-MOST = 60
-HALF = 2
+SIDE = 9  # px, kernel of the top-hat and of the local maxima
+SURROUNDINGS = 31  # px, window of the local clutter
+MOST = 60  # detections per picture
+HALF = 2  # px, half width of the window for centroid and area
 BIRTH_Z, KEEP_Z = 6.0, 4.0
 THRESHOLD, LOW = 0.5, KEEP_Z / (KEEP_Z + BIRTH_Z)
 """Scores z / (z + 6) from which a track may start (``BIRTH_Z``) and be continued (``KEEP_Z``)."""

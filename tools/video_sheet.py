@@ -21,10 +21,10 @@ from tools.video_figures import Boxes, Result, false_tracks, found, told
 Canvas = NDArray[np.uint8]
 Colour = tuple[int, int, int]
 
-SCALE = 4
-CROP = 64
-COLUMNS = 6
-VIDEOS = 3
+SCALE = 4  # enlargement of crops
+CROP = 64  # side of a crop, px of the video
+COLUMNS = 6  # most crops per row
+VIDEOS = 3  # most videos chosen by each criterion
 GREEN: Colour = (90, 235, 90)
 BLUE: Colour = (255, 190, 60)
 RED: Colour = (80, 80, 255)
@@ -33,8 +33,8 @@ WHITE: Colour = (235, 235, 235)
 BACKGROUND: Colour = (28, 28, 28)
 LEGEND = (("target", GREEN), ("track on it", BLUE), ("false track", RED), ("tentative track", GREY))
 _FONT, _FONT_SCALE, _LINE, _GAP = cv2.FONT_HERSHEY_SIMPLEX, 0.45, 18, 8
-_MIN_CONTRAST = 24
-_NUMBER_PX = 14
+_MIN_CONTRAST = 24  # grey levels; a smaller range is not stretched to the full one
+_NUMBER_PX = 14  # positions closer than this in the overview share one label
 
 
 class Fault(NamedTuple):

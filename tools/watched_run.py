@@ -26,7 +26,7 @@ from msgspec import Struct
 from pipeline.errors import INTERRUPTED, PipelineError
 
 ROOT = Path(__file__).resolve().parent.parent
-POLL_S = 0.01
+POLL_S = 0.01  # resolution of arrival times
 _STOP_TIMEOUT_S = 60.0
 
 

@@ -17,7 +17,7 @@ from tools.benchmark.job import Findings, Unmeasured
 from tools.benchmark.observed import Observation, Passage, observe
 from tools.trend import percentile
 
-PACE = 25.0
+PACE = 25.0  # frames per second
 MAX_LOAD = 0.8
 """Largest frame rate of the camera, as a share of the throughput of the whole pipeline."""
 FRAMES = 50

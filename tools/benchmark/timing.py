@@ -10,8 +10,8 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 Way = TypeVar("Way")
-MOST = 25
-LEAST = 3
+MOST = 25  # rounds
+LEAST = 3  # rounds
 
 
 class Spread(NamedTuple):

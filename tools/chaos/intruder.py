@@ -17,7 +17,7 @@ from pipeline.receiver import Credit, Done, Got, Leave
 from pipeline.wire import MAGIC, MAX_PICTURE_BYTES, encode_struct
 
 REPEATS = 20
-SEEN = 50
+SEEN = 50  # sequence numbers in replayed messages
 NOISE_BYTES = 300
 LINGER_MS = 2000
 

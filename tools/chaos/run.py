@@ -38,7 +38,8 @@ SETTINGS = (
 )
 PAUSE_S = 0.02
 TIMEOUT_S = 120.0
-EXIT_GRACE_S = 5.0
+EXIT_GRACE_S = 5.0  # for processes of the run after the main process has ended
+# A run of this scene cleans up what a killed run left in the folder for sockets.
 SWEEP_SCENE = "test://demo?width=64&height=64&frames=2"
 
 

@@ -26,9 +26,9 @@ from typing import NamedTuple
 
 from tools.fuzz.mutate import Mutation
 
-HANG_S = 2.0
-MEMORY_BYTES = 1 << 30
-MAX_DEATHS = 10
+HANG_S = 2.0  # CPU time
+MEMORY_BYTES = 1 << 30  # that a child may allocate
+MAX_DEATHS = 10  # children per job
 _HEAD = struct.Struct("<QQdI")
 _SHARED_BYTES = 1 << 20
 _ROOT = Path(__file__).resolve().parents[2]
