@@ -76,11 +76,11 @@ def check_grabs(it):
     assert all(grab.picture.shape == (128, 160) and grab.picture.dtype == np.uint8 for grab in it.grabs)
 
 
-def survives(server, url, blow, *remedy):
-    """Check that a source notices the loss of its server and reads on after it is back."""
+def survives(server, url, inject, *remedy):
+    """The source notices that its server is gone and reads on when it is back."""
     with server, reading(url) as it:
         it.wait_for(10)
-        getattr(server, blow)()
+        getattr(server, inject)()
         wait_until(lambda: it.source.state == "reconnecting")
         seen = len(it.grabs)
         for step in remedy:
