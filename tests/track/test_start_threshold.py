@@ -19,6 +19,11 @@ def logistic(odds):
 
 
 def test_without_a_rate_the_threshold_is_constant():
+    score = StartThreshold(0.9, None)
+    assert [score.see(np.full(50, 0.999), DT) for _ in range(5)] == [0.9] * 5
+
+
+def test_by_hand():
     score = StartThreshold(0.5, 60.0)  # one per second: it falls by 0.02 per frame and rises by 0.5 per start
     assert score.see(logistic([1.0, 2.0, -1.0]), DT) == 0.5
     assert score.see(logistic([0.97, 0.5]), DT) == pytest.approx(logistic(2 * GAIN - 0.02))  # both were above 0
@@ -55,3 +60,5 @@ def test_stationary_scores_settle_at_the_permitted_rate():
 
 def test_scores_of_zero_and_one():
     assert logit(np.array([0.0, 0.5, 1.0], np.float32)).tolist() == [-math.inf, 0.0, math.inf]
+    score = StartThreshold(1.0, 1.0)
+    assert score.see(np.ones(1, np.float32), DT) == 1.0
