@@ -1,10 +1,11 @@
-"""Find and track tiny infrared targets in videos, cameras and streams: the front door.
+"""Detect and track small infrared targets in videos, camera feeds and network streams.
 
     python run_stream.py SOURCE [SOURCE ...] [--config FILE] [--set key.path=value ...] [--out DIR]
                          [--display] [--policy lossless|latest|bounded]
 
-Exit code: 0 all processed and drained; 2 wrong usage or configuration; 3 a source cannot be opened or
-read; 4 weights or backend cannot be loaded; 5 a stage failed beyond its restarts; 130 interrupted, after draining.
+Exit code: 0 everything was processed and the pipeline drained; 2 wrong usage or configuration; 3 a source cannot be
+opened or read; 4 weights or backend cannot be loaded; 5 a stage failed and used up its restarts; 130 interrupted, after
+draining.
 """
 
 from __future__ import annotations
@@ -13,25 +14,25 @@ import signal
 import sys
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, lambda *_: sys.exit(130))  # until there is something to drain, even while importing
+    signal.signal(signal.SIGINT, lambda *_: sys.exit(130))  # until there is something to drain, also during imports
 
 import argparse
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline.argument_parser import RedactingParser
 from pipeline.capture.address import redact
 from pipeline.errors import PipelineError, one_line
-from pipeline.opencv import require
+from pipeline.opencv import require_opencv
 from pipeline.process import leave, open_streams
-from pipeline.usage import Parser
 
 BUILT_IN_SCENE = "test://demo"
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """The command line; wrong usage ends the program with exit code 2."""
-    parser = Parser(prog="run_stream.py", description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    """Parse the command line. Wrong usage ends the program with exit code 2."""
+    parser = RedactingParser(prog="run_stream.py", description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument(
         "sources",
         nargs="*",
@@ -48,14 +49,15 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--policy",
         choices=("lossless", "latest", "bounded"),
-        help="frames that come faster than they are processed (default: lossless for files, bounded for live)",
+        help="what to do with frames that arrive faster than they are processed "
+        "(default: lossless for files, bounded for live sources)",
     )
     parser.add_argument("--verbose", action="store_true", help="show the traceback of an error")
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run, and turn what goes wrong into one line and an exit code."""
+    """Run the pipeline; report a failure as one line on standard error and return the exit code."""
     args = parse(argv)
     settings = list(args.settings)
     if args.policy:
@@ -63,7 +65,7 @@ def main(argv: Sequence[str]) -> int:
     if args.display:
         settings.append("sinks.display=true")
     try:
-        require()
+        require_opencv()
         from pipeline.app import run
 
         return run(args.sources or [BUILT_IN_SCENE], args.config, settings, args.out)

@@ -1,3 +1,3 @@
-"""The live system: everything a frame passes through, from capture to the output files."""
+"""The real-time system: every stage that a frame passes through, from capture to the output files."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""One run from the command line's words to the files on disk."""
+"""One run of the pipeline, from the parsed command line to the output files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from pipeline import __version__, private
+from pipeline import __version__, run_folder
 from pipeline import config as configuration
 from pipeline.capture.address import redact, source_ids
 from pipeline.capture.factory import open_source
@@ -25,17 +25,17 @@ from pipeline.supervisor import Supervisor
 
 
 def run(addresses: Sequence[str], config_file: Path | None, settings: Sequence[str], out: Path | None) -> int:
-    """Run the graph until its sources end or a signal stops it; print errors as they come, and the table at the end.
+    """Run the graph until its sources end or a signal stops it; print errors as they occur and the table at the end.
 
     Returns:
-        the exit code.
+        The exit code.
 
     Raises:
-        PipelineError: the run could not be started; an earlier one's ``run.json`` is as it was.
+        PipelineError: the run could not be started. The ``run.json`` of an earlier run is left unchanged.
     """
     config = configuration.load(config_file, settings)
     for address in addresses:
-        open_source(address, config.capture)  # refuses what is no address before anything starts
+        open_source(address, config.capture)  # refuses invalid addresses before anything starts
     sources = dict(zip(source_ids(addresses), addresses, strict=True))
     check_names(config.detect.masks, sources)
     with reserve(out) if out is not None else nullcontext():
@@ -46,9 +46,9 @@ def _run(config: Config, sources: Mapping[str, str], out: Path | None) -> int:
     with (
         Health(config.health) as health,
         Progress(list(sources)) as progress,
-        Supervisor(config, list(sources.items()), out, warn, complain) as supervisor,
+        Supervisor(config, list(sources.items()), out, warn, report_error) as supervisor,
     ):
-        health.open_door(supervisor.folder / private.STATUS)
+        health.serve_unix_socket(supervisor.folder / run_folder.STATUS)
         if out is not None:
             write_record(out / "run.json", run_record(config, sources, __version__, None))
         on_stop(supervisor.stop)
@@ -59,18 +59,18 @@ def _run(config: Config, sources: Mapping[str, str], out: Path | None) -> int:
         try:
             write_record(out / "run.json", run_record(config, sources, __version__, outcome))
         except ConfigError as error:
-            if not outcome.errors:  # else the disk is as full as a stage has already said
-                complain(str(error))
+            if not outcome.errors:  # otherwise a stage has already reported the full disk
+                report_error(str(error))
             code = code or StageError.exit_code
     sys.stdout.write(table(outcome) + "\n")
     return code
 
 
-def complain(line: str, kind: str = "error") -> None:
-    """One line on standard error, above the progress bar where there is one, without credentials."""
+def report_error(line: str, kind: str = "error") -> None:
+    """Print one line on standard error, above the progress bar if there is one, with credentials masked."""
     tqdm.write(f"run_stream.py: {kind}: {redact(line)}", file=sys.stderr)
 
 
 def warn(line: str) -> None:
-    """One line on standard error about what goes wrong and is put right."""
-    complain(line, "warning")
+    """Print one line on standard error about a problem that the run recovers from."""
+    report_error(line, "warning")

@@ -1,4 +1,4 @@
-"""Numbers of a command line, for the ``type`` of argparse, which names the option and the kind where one is not so."""
+"""Number types for the ``type`` argument of argparse, which reports the option and the function name of a bad value."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ import math
 
 
 def count(text: str) -> int:
-    """A whole number of at least 1."""
+    """Parse an integer of at least 1."""
     if int(text) < 1:
         raise ValueError(text)
     return int(text)
 
 
 def natural(text: str) -> int:
-    """A whole number of at least 0."""
+    """Parse an integer of at least 0."""
     if int(text) < 0:
         raise ValueError(text)
     return int(text)
 
 
 def positive(text: str) -> float:
-    """A finite number above 0."""
+    """Parse a finite number above 0."""
     if not 0 < float(text) < math.inf:
         raise ValueError(text)
     return float(text)
 
 
 def probability(text: str) -> float:
-    """A number between 0 and 1."""
+    """Parse a number between 0 and 1, both excluded."""
     if not 0 < float(text) < 1:
         raise ValueError(text)
     return float(text)

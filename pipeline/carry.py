@@ -1,4 +1,4 @@
-"""Points of the scene from one frame to the next, by the camera's motion."""
+"""Transform points between consecutive frames with the ego-motion estimate."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ Points = NDArray[np.float64]
 
 
 def carry(points: Points, matrix: Affine) -> Points:
-    """Points (n, 2) of the previous frame, px, in this frame's coordinates."""
+    """Transform points (n, 2) in px from the previous frame's coordinates to this frame's."""
     if not len(points):
         return points
     return np.asarray(cv2.transform(points[None], np.reshape(matrix, (2, 3)))[0], np.float64)
 
 
 def carry_back(points: Points, matrix: Affine) -> Points:
-    """Points (n, 2) of this frame, px, in the previous frame's coordinates."""
+    """Transform points (n, 2) in px from this frame's coordinates back to the previous frame's."""
     a, b, tx, c, d, ty = matrix
     return np.linalg.solve(np.array([[a, b], [c, d]]), (points - (tx, ty)).T).T

@@ -1,4 +1,4 @@
-"""Where a stage lives: a thread of this process, or a process of its own."""
+"""Runs a stage in a thread of this process or in a child process."""
 
 from __future__ import annotations
 
@@ -21,32 +21,32 @@ JOIN_POLL_S = 0.02
 
 
 class Child(Protocol):
-    """A stage that was started."""
+    """A stage that was started, in a thread or in a process."""
 
     @property
     def pid(self) -> int:
-        """Of the process that it lives in."""
+        """Id of the process in which the stage runs."""
 
     @property
     def running(self) -> bool:
-        """It has not ended."""
+        """Whether it has not ended yet."""
 
     @property
     def how(self) -> str:
-        """How it ended, for people."""
+        """How it ended, as text for messages."""
 
     def terminate(self) -> None:
-        """Ask it to go, beside the line that it may not be listening to."""
+        """Ask the stage to exit by a signal, in case it does not read its control link."""
 
     def kill(self) -> None:
-        """Make it go."""
+        """Force it to end."""
 
     def join(self, timeout_s: float) -> None:
-        """Wait for its end, at most this long."""
+        """Wait until it ends, at most ``timeout_s`` seconds."""
 
 
 class ThreadChild:
-    """A stage in a thread. It cannot be killed, and hears of its line alone."""
+    """A stage in a thread. It cannot be killed and can only be stopped through its control link."""
 
     def __init__(self, plan: graph.StagePlan, context: zmq.Context[zmq.Socket[bytes]]) -> None:
         self._thread = threading.Thread(target=graph.run, args=(plan, context), name=plan.name, daemon=True)
@@ -54,42 +54,42 @@ class ThreadChild:
 
     @property
     def pid(self) -> int:
-        """This process."""
+        """Id of this process."""
         return os.getpid()
 
     @property
     def running(self) -> bool:
-        """The thread has not ended."""
+        """Whether the thread has not ended yet."""
         return self._thread.is_alive()
 
     @property
     def how(self) -> str:
-        """Threads keep to themselves how they end."""
+        """A fixed text: how a thread ended is not known."""
         return "thread ended"
 
     def terminate(self) -> None:
-        """There is no way."""
+        """Do nothing: a thread cannot be signalled."""
 
     def kill(self) -> None:
-        """There is no way."""
+        """Do nothing: a thread cannot be killed."""
 
     def join(self, timeout_s: float) -> None:
-        """Wait for its end, at most this long."""
+        """Wait until it ends, at most ``timeout_s`` seconds."""
         self._thread.join(timeout_s)
 
 
 class ProcessChild:
-    """A stage in a process and process group of its own; gets its plan on standard input.
+    """A stage in a process and process group of its own, which reads its plan from standard input.
 
-    That pipe stays open for as long as the stage is wanted. Service managers and terminals send signals to all
-    processes of a run; SIGTERM is the supervisor's own only when the pipe is closed.
+    The pipe stays open as long as the stage is needed. Service managers and terminals send signals to all processes
+    of a run, so the stage takes a SIGTERM as one of the supervisor only once the pipe is closed.
     """
 
     def __init__(self, plan: graph.StagePlan) -> None:
         root = Path(__file__).resolve().parent.parent
         path = os.pathsep.join(filter(None, [str(root), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]))
         self._process = subprocess.Popen(
-            # -P, and no empty part in the path: nothing is imported from the current folder, which may be anybody's
+            # -P and no empty entry in PYTHONPATH: never import from the current folder, which others may write to
             [sys.executable, "-P", "-m", "pipeline.worker", str(os.getpid()), plan.name],
             stdin=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": path},
@@ -102,12 +102,12 @@ class ProcessChild:
 
     @property
     def pid(self) -> int:
-        """A process of its own."""
+        """Id of the child process."""
         return self._process.pid
 
     @property
     def running(self) -> bool:
-        """The process has not ended. What it has started goes with it, at the latest when its end is seen."""
+        """Whether the process has not ended yet. Once its end is noticed, its process group is killed."""
         if self._process.returncode is None and self._process.poll() is not None:
             self._kill_group()
         return self._process.returncode is None
@@ -123,18 +123,18 @@ class ProcessChild:
         return f"killed by signal {-status}"
 
     def terminate(self) -> None:
-        """SIGTERM, which the stage hears between two frames."""
+        """Send SIGTERM, which the stage handles between two frames."""
         self._close()
         if self.running:
             os.kill(self.pid, signal.SIGTERM)
 
     def kill(self) -> None:
-        """SIGKILL to the process and all that it has started, which every process hears."""
+        """Send SIGKILL to the process and everything that it has started. No process can ignore it."""
         if self.running:
             self._kill_group()
 
     def join(self, timeout_s: float) -> None:
-        """Wait for its end, at most this long."""
+        """Wait until it ends, at most ``timeout_s`` seconds."""
         limit = time.monotonic() + timeout_s
         while self.running and time.monotonic() < limit:
             time.sleep(JOIN_POLL_S)

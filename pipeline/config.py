@@ -1,7 +1,7 @@
-"""The schema of the configuration, and how a run's configuration comes about.
+"""The configuration schema, and how the configuration of a run is put together.
 
-Defaults, then the YAML file (which may extend another), then ``--set`` on the command line. Whatever is
-not in the schema, of the wrong type or impossible is refused with its path.
+The order of precedence, lowest first: defaults, YAML file (which may extend another one), ``--set`` on the command
+line. Unknown keys, wrong types and values out of range are refused with their path.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from msgspec import Meta, Struct
 
 from pipeline.capture.config import CaptureConfig
 from pipeline.detect.config import DetectConfig
-from pipeline.detect.defaults import settle
+from pipeline.detect.defaults import apply_device_defaults
 from pipeline.errors import ConfigError
 from pipeline.health.config import HealthConfig
 from pipeline.preprocess.ego_motion import EgoMotionConfig
@@ -29,15 +29,15 @@ Where = Literal["thread", "process"]
 
 
 class _Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What all sections share."""
+    """Base of all sections."""
 
 
 class Placement(_Section, frozen=True):
     """Where each stage runs: a thread of the main process, or a process of its own.
 
     Attributes:
-        capture: ``auto`` puts live sources into processes, since a hanging driver can only be killed there.
-        detect: in a process, so that the network need not wait for Python that runs in other stages.
+        capture: ``auto`` puts live sources into processes, since a driver that hangs can only be killed there.
+        detect: a process by default, so that the network does not wait for the GIL of other stages.
     """
 
     capture: Literal["auto", "thread", "process"] = "auto"
@@ -51,13 +51,13 @@ class QueueConfig(_Section, frozen=True):
     """The queues between stages.
 
     Attributes:
-        policy: what to do with frames that come faster than they are processed; none means lossless for
-            files and bounded for live sources. Files come at their own pace unless it is lossless.
-        staleness_s: oldest frame that the bounded policy still processes, seconds since capture.
-        credits: frames under way between two stages; none means 2 where all sources are lossless, and else 1: what
-            waits before a stage adds its processing time to the age of all that comes after.
+        policy: what to do with frames that arrive faster than they are processed. None means lossless for files and
+            bounded for live sources. Unless it is lossless, files are played at their own frame rate.
+        staleness_s: maximum age of a frame that the bounded policy still processes, in seconds since capture.
+        credits: frames in transit between two stages. None means 2 if all sources are lossless and 1 otherwise: every
+            frame that waits in front of a stage adds its processing time to the age of all later ones.
         transport: between processes: ``ipc`` (Unix sockets in a private folder) or ``tcp`` on loopback.
-        drain_s: how long a stopped run may take to finish what it has captured.
+        drain_s: time in seconds that a stopped run may take to finish the frames already captured.
     """
 
     policy: Policy | None = None
@@ -67,22 +67,22 @@ class QueueConfig(_Section, frozen=True):
     drain_s: Annotated[float, Meta(gt=0, le=3600)] = 20.0
 
     def policy_for(self, live: bool) -> Policy:
-        """The policy of a source."""
+        """Return the drop policy of a source."""
         return self.policy or (Policy.BOUNDED if live else Policy.LOSSLESS)
 
     def granted(self, lossless: bool) -> int:
-        """Frames under way between two stages, where all sources are lossless or any is not."""
+        """Return the credits between two stages; ``lossless`` says whether all sources are lossless."""
         return self.credits or (2 if lossless else 1)
 
 
 class PreprocessConfig(_Section, frozen=True):
-    """What is measured on a frame before the network sees it."""
+    """Measurements on a frame before it reaches the network."""
 
     ego_motion: EgoMotionConfig = EgoMotionConfig()
 
 
 class Config(_Section, frozen=True):
-    """All settings of a run; every key is explained in ``configs/reference.yaml``."""
+    """All settings of a run. ``configs/reference.yaml`` explains every key."""
 
     placement: Placement = Placement()
     queue: QueueConfig = QueueConfig()
@@ -96,14 +96,14 @@ class Config(_Section, frozen=True):
 
 
 def load(path: Path | None = None, settings: Sequence[str] = ()) -> Config:
-    """The configuration of a run.
+    """Load the configuration of a run.
 
     Args:
         path: YAML file, or None for the defaults.
-        settings: ``key.path=value``, values in YAML; later ones win.
+        settings: overrides of the form ``key.path=value`` with values in YAML; later ones take precedence.
 
     Raises:
-        ConfigError: names the file or setting, the key's path and what is wrong with it.
+        ConfigError: a file or a setting is invalid. The message names it, the path of the key and the problem.
     """
     tree = _read(path, ()) if path is not None else {}
     if path is not None:
@@ -111,11 +111,11 @@ def load(path: Path | None = None, settings: Sequence[str] = ()) -> Config:
     for setting in settings:
         tree = _merge(tree, with_setting({}, setting))
     config = convert_to(Config, tree, ", ".join(["--set", *settings]) if settings else str(path))
-    return msgspec.structs.replace(config, detect=settle(config.detect))
+    return msgspec.structs.replace(config, detect=apply_device_defaults(config.detect))
 
 
 def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
-    """The tree in a file, laid over that of the file it extends."""
+    """Read a file and merge its settings over those of the file that it extends."""
     path = path.resolve()
     if path in seen:
         raise ConfigError(f"{path}: extends itself")

@@ -1,4 +1,4 @@
-"""The connections of a bound socket, and which of them is its receiver's (ipc and tcp; inproc tells of none)."""
+"""Tracks the connections of a socket and which belongs to its receiver (ipc and tcp only: inproc has no events)."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ _NONE = -1
 
 
 class Connections:
-    """Connections are known by the number of their file, which another may have as soon as one is closed.
+    """Open connections of a socket.
+
+    A connection is identified by its file descriptor, which may be reused as soon as the connection is closed.
 
     Args:
-        socket: not bound yet.
+        socket: ZeroMQ socket that is not bound yet.
     """
 
     def __init__(self, socket: zmq.Socket[bytes]) -> None:
@@ -23,18 +25,20 @@ class Connections:
 
     @property
     def served(self) -> bool:
-        """Whether the connection of the receiver is there."""
+        """Whether the connection of the receiver is open."""
         return self._served in self._open
 
     def serve(self, part: zmq.Frame) -> None:
-        """Take the connection by which a part came for the receiver's."""
+        """Regard the connection on which ``part`` arrived as the one of the receiver."""
         self._served = int(part.get(zmq.SRCFD))
 
-    def deserted(self, alone: bool) -> bool:
-        """Whether a connection has closed since the last call that leaves no receiver: how one that vanishes is known.
+    def receiver_vanished(self, alone: bool) -> bool:
+        """Whether a connection was closed since the last call and no receiver is left.
+
+        This detects a receiver that disappears without saying so.
 
         Args:
-            alone: others may be connected that are not served; the receiver's connection alone counts.
+            alone: peers that are not served may also be connected, so only the connection of the receiver counts.
         """
         closed = False
         while self._monitor.poll(0):
@@ -49,6 +53,6 @@ class Connections:
         return closed and (not self._open or (alone and self._served == _NONE))
 
     def close(self) -> None:
-        """Watch no longer; before the socket is closed."""
+        """Stop monitoring. To be called before the socket is closed."""
         self._socket.disable_monitor()
         self._monitor.close(0)

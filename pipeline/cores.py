@@ -1,4 +1,4 @@
-"""How many cores there are for this process."""
+"""Number of CPU cores available to this process."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ import sys
 
 
 def usable_cores() -> int:
-    """Cores that this process may run on, which ``taskset`` and containers make fewer than there are."""
+    """Return the number of cores this process may run on; ``taskset`` and containers can restrict it (Linux only)."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1

@@ -1,20 +1,20 @@
-"""The errors a user meets: one line each, with the exit code of the front door."""
+"""Errors reported to the user, each as one line and with an exit code for the command line."""
 
 from __future__ import annotations
 
 
 class PipelineError(Exception):
-    """Base of all errors that end a run; the message is one line that names the thing at fault."""
+    """Base of all errors that end a run. The message is one line that names the file, setting or source at fault."""
 
     exit_code = 5
 
     def __str__(self) -> str:
-        # What is at fault may itself hold line ends: a file name, a key, a server's words.
+        # Quoted text (a file name, a key, the reply of a server) may itself contain line breaks.
         return " ".join(super().__str__().split())
 
 
 class ConfigError(PipelineError):
-    """Wrong usage, configuration or output folder."""
+    """Wrong usage, or an invalid configuration or output folder."""
 
     exit_code = 2
 
@@ -41,6 +41,6 @@ INTERRUPTED = 130
 
 
 def one_line(error: BaseException) -> str:
-    """The error as a single line, for people and for the wire."""
+    """Return the error as a single line, for users and for messages between stages."""
     text = " ".join(str(error).split())
     return text if isinstance(error, PipelineError) and text else f"{type(error).__name__}: {text}".rstrip(": ")

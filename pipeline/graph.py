@@ -1,9 +1,9 @@
-"""The graph: which stages there are, which queues join them, and where each of them runs.
+"""The graph of stages and queues, and where each stage runs.
 
     capture (one per source) -> preprocess -> detect -> track -> sinks
 
-A plan says all that a stage needs to know, so that a thread and a process are built from it alike. The
-endpoint between two stages follows from where they run; no stage ever sees it.
+A plan contains everything that a stage needs, so that it can be built in a thread or in a process in the same way. The
+endpoint between two stages follows from where they run; the stages themselves do not depend on it.
 """
 
 from __future__ import annotations
@@ -18,44 +18,45 @@ from typing import Literal
 import zmq
 from msgspec import Struct
 
-from pipeline.account import Ledger
+from pipeline.accounting import Ledger
 from pipeline.capture.factory import is_live, open_source
 from pipeline.capture.stage import CaptureLoop, resume
 from pipeline.config import Config, Where
+from pipeline.control_link import Link, StageState
 from pipeline.cores import usable_cores
 from pipeline.errors import ConfigError, PipelineError, one_line
-from pipeline.heap import keep_freed_memory
 from pipeline.journal import Journal
-from pipeline.link import Link, StageState
+from pipeline.malloc import keep_freed_memory
 from pipeline.queues import Policy, Sender
 from pipeline.receiver import Receiver
 from pipeline.stage import Stage, StageLoop
 
 Role = Literal["capture", "preprocess", "detect", "track", "sinks"]
 CHAIN: tuple[Role, ...] = ("preprocess", "detect", "track", "sinks")
-FILES, FILES_OF = 64, {"thread": 10, "process": 6}
-"""Files that this process has open for itself, and for each source by where it is captured: sockets have one each."""
+FILES, FILES_PER_SOURCE = 64, {"thread": 10, "process": 6}
+"""Open files of this process, and additional ones per source by where it is captured. Every socket needs one."""
 
 
 class StagePlan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All that is needed to build and run one stage anywhere on this machine.
 
     Attributes:
-        name: unique in the graph; ``capture.ID`` or the role.
-        where: thread or process.
+        name: unique name in the graph: ``capture.ID`` or the role.
+        role: kind of stage.
+        where: whether it runs in a thread or in a process.
         session: name of the run.
-        sources: ids of the sources that come through; for capture, its own.
+        sources: ids of the sources whose frames it processes; for capture, its own source.
         inputs, output: endpoints of its queues.
-        credits: frames under way to it from each input.
-        per_source: of what it sends, frames of one source that may be under way at once; none: as many as there are
-            credits.
+        credits: number of frames that may be in transit to it from each input.
+        per_source: number of outgoing frames of one source that may be in transit at once; None means no limit other
+            than the credits.
         control: endpoint of the supervisor's switchboard.
-        journal: file for the numbers that outlive the stage.
-        attempt: times that the stage has died before.
-        address: of the source, with credentials; for capture only.
-        policy: of the source; for capture only.
+        journal: path of the file for counters that survive the stage.
+        attempt: number of times that the stage has died before.
+        address: address of the source with credentials; for capture only.
+        policy: drop policy of the source; for capture only.
         out: output folder; for sinks only.
-        config: of the run.
+        config: configuration of the run.
     """
 
     name: str
@@ -77,7 +78,7 @@ class StagePlan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def waits(self) -> bool:
-        """Its source gives frames no faster than they are taken, and not at a pace of its own; of captures only."""
+        """Whether the source waits for the stages instead of running at its own frame rate; for captures only."""
         return self.policy is Policy.LOSSLESS and not is_live(self.address)
 
 
@@ -92,7 +93,7 @@ def plan(
     """Lay out the graph.
 
     Args:
-        config: of the run.
+        config: configuration of the run.
         sources: (id, address) of every source.
         out: output folder, if any.
         session: name of the run.
@@ -100,21 +101,21 @@ def plan(
         control: endpoints of the supervisor's switchboard, for threads and for processes.
 
     Returns:
-        One plan per stage, from the last stage to the captures, the order to start them in.
+        One plan per stage, from the last stage to the captures, which is the order in which to start them.
 
     Raises:
-        ConfigError: this process may not open the files that so many sources need.
+        ConfigError: the limit of open files is too low for so many sources.
     """
     where = {role: getattr(config.placement, role) for role in CHAIN}
     if config.sinks.display:
-        where["sinks"] = "process"  # window systems want the main thread of their process
+        where["sinks"] = "process"  # window systems require the main thread of a process
     captures: dict[str, Where] = {
         id_: ("process" if is_live(address) else "thread")
         if config.placement.capture == "auto"
         else config.placement.capture
         for id_, address in sources
     }
-    needed, allowed = FILES + sum(FILES_OF[place] for place in captures.values()), getrlimit(RLIMIT_NOFILE)[0]
+    needed, allowed = FILES + sum(FILES_PER_SOURCE[place] for place in captures.values()), getrlimit(RLIMIT_NOFILE)[0]
     if RLIM_INFINITY != allowed < needed:
         raise ConfigError(f"{len(sources)} sources need {needed} open files, {allowed} are allowed (see ulimit -n)")
 
@@ -129,7 +130,7 @@ def plan(
     policies = {id_: config.queue.policy_for(is_live(address)) for id_, address in sources}
     lossless = set(policies.values()) <= {Policy.LOSSLESS}
     granted = config.queue.granted(lossless)
-    # One camera that filled a batch would wait for itself: its frames grow older by every one of them.
+    # A batch filled by a single camera adds latency: its first frames get older while waiting for the next ones.
     batch = config.detect.batch_size if lossless else min(config.detect.batch_size, len(ids))
     inputs = tuple(endpoint(f"c{i}", captures[id_], where["preprocess"]) for i, id_ in enumerate(ids))
     plans = [
@@ -175,9 +176,9 @@ def run(plan: StagePlan, context: zmq.Context[zmq.Socket[bytes]], unwanted: Call
     """Build a stage from its plan and run it to its end, in the calling thread.
 
     Args:
-        plan: of the stage.
-        context: ZeroMQ context; threads share that of the supervisor.
-        unwanted: the stage has to leave, as far as its process knows.
+        plan: plan of the stage.
+        context: ZeroMQ context; threads share the one of the supervisor.
+        unwanted: returns True if the process of the stage knows of a reason to exit.
     """
     keep_freed_memory()
     link = Link(context, plan.control, plan.name, unwanted)
@@ -219,7 +220,7 @@ def _loop(plan: StagePlan, context: zmq.Context[zmq.Socket[bytes]], link: Link) 
 
 
 def _build(plan: StagePlan, link: Link, journal: Journal) -> Stage:
-    """The stage of a plan. Imports are here, so that a process loads only what its own stage needs."""
+    """Build the stage of a plan. Imports are local so that a process loads only what its own stage needs."""
     config = plan.config
     if plan.role == "preprocess":
         from pipeline.preprocess.stage import PreprocessStage
@@ -245,8 +246,8 @@ def _build(plan: StagePlan, link: Link, journal: Journal) -> Stage:
 
 
 def free_ports(count: int) -> list[int]:
-    """Different TCP ports of the loopback interface that are free now."""
-    with ExitStack() as held:  # a port let go of may be given again at once
+    """Return ``count`` different TCP ports that are free now on the loopback interface."""
+    with ExitStack() as held:  # a released port may be assigned again at once
         probes = [held.enter_context(socket.socket()) for _ in range(count)]
         for probe in probes:
             probe.bind(("127.0.0.1", 0))

@@ -1,8 +1,8 @@
-"""Numbers that outlive a stage: a memory-mapped file in the run's private folder.
+"""Counters that survive the death of a stage: a memory-mapped file in the private folder of the run.
 
-What a process has written to a shared mapping belongs to the kernel: it survives ``kill -9`` of the process,
-without a call to the system per number. The next life of the stage goes on from it, and the supervisor reads
-it. Each stage has a file of its own and gives its slots their meaning.
+Values written to a shared mapping belong to the kernel. They survive ``kill -9`` of the process and need no system call
+per number. A restarted stage continues from them, and the supervisor reads them. Each stage has its own file and
+defines the meaning of its slots.
 """
 
 from __future__ import annotations
@@ -17,32 +17,32 @@ _BYTES = 8 * SLOTS
 
 
 class Row(Protocol):
-    """Whole numbers of 64 bits; each is written in one piece."""
+    """A row of 64-bit integers. Each is written atomically."""
 
     def __getitem__(self, slot: int, /) -> int:
-        """The number in a slot."""
+        """Return the number in a slot."""
 
     def __setitem__(self, slot: int, number: int, /) -> None:
-        """Write the number of a slot."""
+        """Set the number in a slot."""
 
 
 class Journal:
-    """``SLOTS`` numbers for each source, zero at first.
+    """``SLOTS`` integers for each source, initially zero.
 
     Args:
-        path: of the file, made if missing.
-        sources: ids, in the same order for all users of the file.
+        path: path of the file, which is created if missing.
+        sources: ids of the sources; all users of the file must give them in the same order.
     """
 
     def __init__(self, path: Path, sources: Sequence[str]) -> None:
         self._index = {source: i for i, source in enumerate(sources)}
         with path.open("a+b") as file:
-            # Written, not left as a hole: a full disk is an error here, and a SIGBUS anywhere later.
+            # Write zeros instead of leaving a hole: a full disk is an error here, but a SIGBUS anywhere later.
             file.write(bytes(max(0, _BYTES * len(sources) - file.tell())))
             file.flush()
             self._numbers = memoryview(mmap.mmap(file.fileno(), _BYTES * len(sources))).cast("q")
 
     def row(self, source: str) -> Row:
-        """The numbers of a source."""
+        """Return the row of a source."""
         first = SLOTS * self._index[source]
         return self._numbers[first : first + SLOTS]

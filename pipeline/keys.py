@@ -1,12 +1,12 @@
-"""Who may talk to whom over a network: CURVE key files, and sockets secured with them.
+"""CURVE key files, and ZeroMQ sockets that are authenticated and encrypted with them.
 
 A folder of keys belongs to one machine:
 
-    DIR/NAME.key_secret     its own secret key, for its user alone
-    DIR/NAME.key            its public key, to be copied to the others
-    DIR/trusted/OTHER.key   public keys of the others: whom a server lets in, which server a client accepts
+    DIR/NAME.key_secret     secret key of this machine, readable by its user only
+    DIR/NAME.key            public key of this machine, to be copied to the others
+    DIR/trusted/OTHER.key   public keys of others: clients that a server admits, the server that a client accepts
 
-``python -m tools.make_keys DIR --name NAME`` makes one. The files have the format of ``zmq.auth``.
+``python -m tools.make_keys DIR --name NAME`` creates one. The files have the format of ``zmq.auth``.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _OTHERS_READ, _OTHERS_WRITE = 0o077, 0o022
 
 
 class Identity(NamedTuple):
-    """The key pair of this machine, in Z85."""
+    """Key pair of this machine, encoded in Z85."""
 
     name: str
     public: bytes
@@ -45,14 +45,14 @@ class Identity(NamedTuple):
 
 
 def create(folder: Path, name: str) -> Path:
-    """Make the keys of this machine, for its user alone.
+    """Create the key pair of this machine, accessible to its user only.
 
     Returns:
-        the file of the public key.
+        The path of the public key.
 
     Raises:
-        ConfigError: no name for a file, the folder is open to others or holds keys already, or it cannot be
-            written.
+        ConfigError: the name is not allowed, the folder is accessible to other users, already contains keys or cannot
+            be written.
     """
     if not _NAME.fullmatch(name):
         raise ConfigError(f"name {name!r}: expected 1 to 64 letters, digits, '-' or '_'")
@@ -61,7 +61,7 @@ def create(folder: Path, name: str) -> Path:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         _require_mode(folder, _OTHERS_READ, "700")
         for old in sorted(folder.glob(f"*{_SECRET}")):
-            raise ConfigError(f"{old}: there is a key already, it is not overwritten")
+            raise ConfigError(f"{old}: a key already exists and is not overwritten")
         (folder / TRUSTED).mkdir(mode=0o700, exist_ok=True)
         path = folder / f"{name}{_PUBLIC}"
         _write(path, f'curve\n    public-key = "{public.decode()}"\n')
@@ -70,17 +70,17 @@ def create(folder: Path, name: str) -> Path:
             f'curve\n    public-key = "{public.decode()}"\n    secret-key = "{secret.decode()}"\n',
         )
     except FileExistsError as error:
-        raise ConfigError(f"{error.filename}: is there already, it is not overwritten") from None
+        raise ConfigError(f"{error.filename}: already exists and is not overwritten") from None
     except OSError as error:
         raise ConfigError(f"{error.filename or folder}: {error.strerror}") from None
     return path
 
 
 def identity(folder: Path) -> Identity:
-    """The key pair in a folder.
+    """Load the key pair in a folder.
 
     Raises:
-        ConfigError: there is none, or more than one, or others can read it.
+        ConfigError: there is none, there is more than one, or other users can read it.
     """
     paths = sorted(folder.glob(f"*{_SECRET}"))
     if len(paths) != 1:
@@ -89,15 +89,15 @@ def identity(folder: Path) -> Identity:
     _require_mode(paths[0], _OTHERS_READ, "600")
     public, secret = _load(paths[0])
     if secret is None:
-        raise ConfigError(f"{paths[0]}: holds no secret key")
+        raise ConfigError(f"{paths[0]}: contains no secret key")
     return Identity(paths[0].name.removesuffix(_SECRET), public, secret)
 
 
 def trusted(folder: Path) -> dict[str, bytes]:
-    """The public keys of the others, in Z85, by name.
+    """Load the public keys of the trusted machines, in Z85, by name.
 
     Raises:
-        ConfigError: others may write to the folder or a file, or a file holds no key.
+        ConfigError: other users can write to the folder or a file, or a file is not a key file.
     """
     place = folder / TRUSTED
     if not place.is_dir():
@@ -111,13 +111,13 @@ def trusted(folder: Path) -> dict[str, bytes]:
 
 
 def secure_client(socket: zmq.Socket[bytes], own: Identity, server: bytes) -> None:
-    """Let a socket talk to one server only, which must prove that it has the secret of its public key."""
+    """Restrict a client socket to one server, which must prove that it holds the secret key to ``server``."""
     socket.curve_publickey, socket.curve_secretkey = own.public, own.secret
     socket.curve_serverkey = server
 
 
 def secure_server(socket: zmq.Socket[bytes], own: Identity) -> None:
-    """Let only those in who are let in by the doorkeeper of the same context; without one, nobody."""
+    """Make a server socket admit only clients that the ``authenticator`` of its context accepts; without one, none."""
     socket.curve_publickey, socket.curve_secretkey = own.public, own.secret
     socket.curve_server = True
     socket.zap_domain = _DOMAIN.encode()
@@ -125,16 +125,16 @@ def secure_server(socket: zmq.Socket[bytes], own: Identity) -> None:
 
 
 @contextlib.contextmanager
-def doorkeeper(context: zmq.Context[zmq.Socket[bytes]], folder: Path) -> Iterator[None]:
-    """Let clients in whose public keys are in the folder; looked up anew at every knock.
+def authenticator(context: zmq.Context[zmq.Socket[bytes]], folder: Path) -> Iterator[None]:
+    """Authenticate clients by the trusted public keys in the folder, which are read again for every connection.
 
-    Must be there before a server's socket is bound.
+    It must be running before the socket of a server is bound.
 
     Raises:
-        ConfigError: see ``trusted``; or nobody is trusted at all.
+        ConfigError: see ``trusted``; or no key is trusted at all.
     """
     if not trusted(folder):
-        raise ConfigError(f"{folder / TRUSTED}: no public key of a client (*{_PUBLIC}), nobody could connect")
+        raise ConfigError(f"{folder / TRUSTED}: no public key of a client (*{_PUBLIC}), no client could connect")
     guard = ThreadAuthenticator(context)
     guard.configure_curve_callback(_DOMAIN, _AllowList(folder))
     guard.start()
@@ -149,22 +149,22 @@ class _AllowList:
         self._folder = folder
 
     def callback(self, domain: str, key: bytes) -> bool:
-        """Whether a client may come in; called by the authenticator."""
+        """Whether a client is admitted; called by the authenticator thread."""
         try:
             known = trusted(self._folder)
         except (ConfigError, OSError) as error:
-            log.warning("nobody is let in: %s", error)
+            log.warning("no client is admitted: %s", error)
             return False
         for name, public in known.items():
             if public == key:
-                log.info("client %s is let in", name)
+                log.info("client %s is admitted", name)
                 return True
         log.warning("a client with the unknown key %s is refused", fingerprint(key))
         return False
 
 
 def fingerprint(public: bytes) -> str:
-    """Sixteen hexadecimal digits to tell a public key by. The key itself may look like a password in an address."""
+    """Return 16 hex digits that identify a public key. The key itself may look like a password in an address."""
     return hashlib.sha256(public).hexdigest()[:16]
 
 
@@ -186,10 +186,10 @@ def _write(path: Path, text: str) -> None:
 
 
 def _require_mode(path: Path, forbidden: int, mode: str) -> None:
-    """Refuse what others may read or write.
+    """Check that a path does not have any of the ``forbidden`` permissions.
 
     Raises:
-        ConfigError: says what to do about it.
+        ConfigError: it does. The message says how to change the mode.
     """
     try:
         found = path.stat().st_mode
@@ -197,4 +197,4 @@ def _require_mode(path: Path, forbidden: int, mode: str) -> None:
         raise ConfigError(f"{path}: {error.strerror}") from None
     if os.name == "posix" and found & forbidden:
         what = "others can read it" if forbidden == _OTHERS_READ else "others can write to it"
-        raise ConfigError(f"{path}: {what}, it is not used; chmod {mode} {path}")
+        raise ConfigError(f"{path}: {what}, so it is not used; run chmod {mode} {path}")

@@ -1,8 +1,8 @@
-"""The messages that travel between stages: one key, one picture, and what each room has added to it.
+"""Messages between stages: a key, a picture and the results that the stages have added so far.
 
-Every message is a frozen msgspec Struct. Unknown fields, wrong types and impossible values are refused
-while decoding, so a stage may rely on what is written here. Tables of objects (detections, tracks)
-travel as the raw bytes of a structured array: exact, compact, and columns on arrival.
+Every message is a frozen msgspec Struct. Unknown fields, wrong types and impossible values are rejected while decoding,
+so stages can rely on the types declared here. Tables of objects (detections, tracks) are sent as the raw bytes of a
+structured array, which is exact, compact and needs no parsing.
 """
 
 from __future__ import annotations
@@ -27,18 +27,20 @@ Table = NDArray[np.void]
 Key = tuple[str, int]
 
 END = 1 << 62
-"""Stands for the number of the end of a source, after all its frames."""
+"""Sequence number of the end of a source, larger than that of any frame."""
 IDENTITY: Affine = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
-# Pixels of the source frame, x right, y down, the centre of the top-left pixel at (0, 0).
+# Coordinates in px of the source frame: x to the right, y down, (0, 0) at the centre of the top-left pixel.
 _OBJECT_COLUMNS = [(name, "<f8") for name in ("score", "area", "bx", "by", "bw", "bh", "snr")]
-# motion: 0 where the score is the network's; else the score rests on a change against the past of so many sigma, and
-# appearance says how much likelier a target is than clutter to look so in this frame (log likelihood ratio, nats).
+# motion: 0 if the score is from the network; otherwise the score is based on a change from past frames, and this is the
+# significance of the change in standard deviations.
+# appearance: log-likelihood ratio (nats) of target against clutter, given how the object looks in this frame.
 DETECTION_DTYPE = np.dtype([("x", "<f8"), ("y", "<f8"), *_OBJECT_COLUMNS, ("motion", "<f8"), ("appearance", "<f8")])
 TRACK_DTYPE = np.dtype(
     [("id", "<i8"), ("state", "<i8"), ("x", "<f8"), ("y", "<f8"), ("vx", "<f8"), ("vy", "<f8"), *_OBJECT_COLUMNS]
 )
-# Pixels, their places row by row: what has changed by about as much as it must, and what a stuck one would have shown.
+# "at" is the flat index of a pixel, row by row. Exceeding: pixels whose change is near or above its threshold.
+# Mended: stuck pixels with the count that replaces theirs.
 EXCEEDING_DTYPE = np.dtype([("at", "<i8"), ("over", "<f4"), ("significance", "<f4")])
 MENDED_DTYPE = np.dtype([("at", "<i8"), ("count", "<f4")])
 TRACK_STATES = ("tentative", "confirmed", "coasting")
@@ -46,11 +48,11 @@ TENTATIVE, CONFIRMED, COASTING = range(3)
 
 
 class _Message(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What all structs on the wire share."""
+    """Base of all message structs."""
 
 
 class Stamp(_Message, frozen=True):
-    """When a message entered and left a stage, in monotonic ns of the machine the stage runs on."""
+    """Times at which a message entered and left a stage, in monotonic ns of the machine on which the stage runs."""
 
     stage: str
     enter_ns: Nanoseconds
@@ -58,19 +60,19 @@ class Stamp(_Message, frozen=True):
 
 
 class FrameHeader(_Message, frozen=True):
-    """The key of a frame, its clocks and the layout of its picture.
+    """Key, timestamps and picture layout of a frame.
 
     Attributes:
-        session: random name of this run; messages of another session are refused.
-        source: the source's id, also its output folder.
-        seq: counts captured frames of the source from 0, without gaps.
-        frame: index in media order from 0; differs from ``seq`` where the medium itself skipped.
-        pts: media time in seconds; the clock of motion models.
-        capture_mono_ns: monotonic clock at capture; the clock of durations.
-        capture_wall_ns: Unix time at capture; the clock of people.
-        height, width: of the picture in pixels.
-        dtype: of the picture's pixels.
-        bit_depth: bits in use, 1..8 for uint8 and 9..16 for uint16.
+        session: random name of this run; messages of another session are rejected.
+        source: id of the source, also the name of its output folder.
+        seq: number of the captured frame within the source, from 0 without gaps.
+        frame: index in the medium, from 0; differs from ``seq`` if the medium itself skipped frames.
+        pts: media time in seconds, used by motion models.
+        capture_mono_ns: monotonic time of capture in ns, used for durations.
+        capture_wall_ns: Unix time of capture in ns, used for display and records.
+        height, width: size of the picture in px.
+        dtype: pixel type of the picture.
+        bit_depth: bits in use, 1 to 8 for uint8 and 9 to 16 for uint16.
         stamps: one per stage passed, in order.
     """
 
@@ -89,21 +91,21 @@ class FrameHeader(_Message, frozen=True):
 
     @property
     def picture_bytes(self) -> int:
-        """Length in bytes that the raw picture must have."""
+        """Required length of the raw picture in bytes."""
         return self.height * self.width * np.dtype(self.dtype).itemsize
 
 
 class EgoMotion(_Message, frozen=True):
-    """How the camera moved since the previous frame of the same source.
+    """Estimated camera motion since the previous frame of the same source.
 
     Attributes:
-        matrix: (a, b, tx, c, d, ty): x' = a x + b y + tx, y' = c x + d y + ty maps coordinates of the
-            previous frame to this frame's. Identity when nothing is known.
-        inliers: points that agree with the matrix.
-        residual: rms distance of the inliers in px.
-        ok: the matrix can be trusted.
-        method: how it was found.
-        since: ``seq`` of that previous frame; None where there was none, or the motion is the same since any.
+        matrix: affine transform (a, b, tx, c, d, ty) with x' = a x + b y + tx, y' = c x + d y + ty, from coordinates of
+            the previous frame to those of this frame. Identity if nothing is known.
+        inliers: number of points that agree with the transform.
+        residual: RMS distance of the inliers in px.
+        ok: whether the transform can be trusted.
+        method: estimation method.
+        since: ``seq`` of the previous frame; None if there was none, or if the motion is the same from any frame.
     """
 
     matrix: Affine = IDENTITY
@@ -115,28 +117,29 @@ class EgoMotion(_Message, frozen=True):
 
 
 class Intensity(_Message, frozen=True):
-    """Statistics that take native counts to the z-score of their frame: (picture - mean) * gain."""
+    """Statistics to convert native counts to the z-score of their frame: (picture - mean) * gain."""
 
     mean: float
     gain: Annotated[float, Meta(gt=0)]
 
 
 class Frame(_Message, frozen=True, tag="frame"):
-    """From capture: a picture (part 2 of the wire message) and its header."""
+    """Output of capture: header of a picture, which is part 2 of the wire message."""
 
     header: FrameHeader
 
 
 class Moving(_Message, frozen=True):
-    """What a frame shows to be moving, held against the past of its source.
+    """Evidence of motion in a frame, from comparison with past frames of its source.
 
     Attributes:
-        change: (H, W) uint8, row by row: how much each place has changed, see ``nets.normalisation.change_picture``.
-        exceeding: pixels that reach their threshold or nearly, as rows of ``EXCEEDING_DTYPE``, by place; ``over`` is by
-            how many standard deviations.
-        mended: stuck pixels of the sensor, as rows of ``MENDED_DTYPE``, by place.
-        sharp: (m,) float32, ascending: how sharp the greatest changes are, counts.
-        weight: how much sharpness is believed.
+        change: (H, W) uint8, row by row: magnitude of the change of each pixel, see
+            ``nets.normalisation.change_picture``.
+        exceeding: pixels that exceed their threshold or come close to it, as rows of ``EXCEEDING_DTYPE`` ordered by
+            index. ``over`` is the excess in standard deviations.
+        mended: stuck pixels of the sensor, as rows of ``MENDED_DTYPE`` ordered by index.
+        sharp: (m,) float32, ascending: sharpness of the largest changes in counts.
+        weight: weight of the sharpness as evidence, 0 to 1.
     """
 
     change: bytes
@@ -146,19 +149,19 @@ class Moving(_Message, frozen=True):
     weight: Annotated[float, Meta(ge=0, le=1)]
 
     def exceeding_table(self) -> Table:
-        """Pixels as a read-only structured array of shape (n,)."""
+        """Return the exceeding pixels as a read-only structured array of shape (n,)."""
         return table(self.exceeding, EXCEEDING_DTYPE)
 
     def mended_table(self) -> Table:
-        """Stuck pixels as a read-only structured array of shape (n,)."""
+        """Return the stuck pixels as a read-only structured array of shape (n,)."""
         return table(self.mended, MENDED_DTYPE)
 
 
 class Prepared(_Message, frozen=True, tag="prepared"):
-    """From preprocess: the same picture, how to feed it to the network, how the camera moved, and what else moves.
+    """Output of preprocess: intensity statistics for the network, ego-motion and evidence of motion; same picture.
 
     Attributes:
-        moving: none where that is not known, or not asked for.
+        moving: evidence of motion; None if it is disabled or not available.
     """
 
     header: FrameHeader
@@ -168,11 +171,11 @@ class Prepared(_Message, frozen=True, tag="prepared"):
 
 
 class Detected(_Message, frozen=True, tag="detected"):
-    """From detect.
+    """Output of detect.
 
     Attributes:
-        detections: of the frame, as rows of ``DETECTION_DTYPE``.
-        noisy: how much of what changes in it is noise, and not clutter; 0 where nobody can tell.
+        detections: detections of the frame as rows of ``DETECTION_DTYPE``.
+        noisy: degree to which the changes in the frame are noise rather than clutter, 0 to 1; 0 if not known.
     """
 
     header: FrameHeader
@@ -181,15 +184,15 @@ class Detected(_Message, frozen=True, tag="detected"):
     noisy: Annotated[float, Meta(ge=0, le=1)] = 0.0
 
     def table(self) -> Table:
-        """Detections as a read-only structured array of shape (n,)."""
+        """Return the detections as a read-only structured array of shape (n,)."""
         return table(self.detections, DETECTION_DTYPE)
 
 
 class Tracked(_Message, frozen=True, tag="tracked"):
-    """From track: detections and the tracks after them, as rows of ``TRACK_DTYPE``.
+    """Output of track: the detections, and the tracks after their update as rows of ``TRACK_DTYPE``.
 
     Attributes:
-        restarts: times that the track stage has died and begun anew, without the tracks it had.
+        restarts: number of times that the track stage has died and restarted without its earlier tracks.
     """
 
     header: FrameHeader
@@ -199,22 +202,22 @@ class Tracked(_Message, frozen=True, tag="tracked"):
     restarts: Count = 0
 
     def detection_table(self) -> Table:
-        """Detections as a read-only structured array of shape (n,)."""
+        """Return the detections as a read-only structured array of shape (n,)."""
         return table(self.detections, DETECTION_DTYPE)
 
     def track_table(self) -> Table:
-        """Tracks as a read-only structured array of shape (n,)."""
+        """Return the tracks as a read-only structured array of shape (n,)."""
         return table(self.tracks, TRACK_DTYPE)
 
 
 class EndOfSource(_Message, frozen=True, tag="end"):
-    """In band, the last message of a source. Draining is waiting for one per source.
+    """The last message of a source, sent in band. A run has drained once it has arrived from every source.
 
     Attributes:
-        reason: ``finished`` (medium at its end), ``stopped`` (asked to), ``failed`` (see error).
-        error: one line naming what is wrong, empty unless failed.
-        captured: frames captured in all.
-        dropped: frames dropped at the door, by cause.
+        reason: ``finished`` (end of the medium), ``stopped`` (on request) or ``failed`` (see ``error``).
+        error: error message of one line, empty unless failed.
+        captured: total number of captured frames.
+        dropped: number of frames dropped right after capture, by cause.
     """
 
     session: SessionName
@@ -229,17 +232,17 @@ Message = Frame | Prepared | Detected | Tracked | EndOfSource
 
 
 def source_of(message: Message) -> str:
-    """The id of the source a message belongs to."""
+    """Return the id of the source to which a message belongs."""
     return message.source if isinstance(message, EndOfSource) else message.header.source
 
 
 def session_of(message: Message) -> str:
-    """The name of the run a message belongs to."""
+    """Return the name of the run to which a message belongs."""
     return message.session if isinstance(message, EndOfSource) else message.header.session
 
 
 def key_of(message: Message) -> Key:
-    """Source and number of a message, by which both ends of a queue know it."""
+    """Return the source and number of a message, which identify it at both ends of a queue."""
     return (message.source, END) if isinstance(message, EndOfSource) else (message.header.source, message.header.seq)
 
 
@@ -247,7 +250,7 @@ def table(data: bytes, dtype: np.dtype[np.void]) -> Table:
     """View raw rows as a read-only structured array.
 
     Raises:
-        ValueError: the length is no multiple of the row size, or there are over ``MAX_OBJECTS`` rows.
+        ValueError: the length is not a multiple of the row size, or there are more than ``MAX_OBJECTS`` rows.
     """
     if len(data) % dtype.itemsize or len(data) > MAX_OBJECTS * dtype.itemsize:
         raise ValueError(f"a table of {len(data)} bytes does not hold 0 to {MAX_OBJECTS} rows of {dtype.itemsize}")
@@ -255,11 +258,11 @@ def table(data: bytes, dtype: np.dtype[np.void]) -> Table:
 
 
 class Packet(NamedTuple):
-    """A message and the picture that goes with it.
+    """A message and its picture.
 
     Attributes:
-        message: what is said.
-        picture: (H, W) uint8 or uint16, read-only, as the header says; None with ``EndOfSource``.
+        message: the message.
+        picture: (H, W) uint8 or uint16, read-only, as declared in the header; None for ``EndOfSource``.
     """
 
     message: Message

@@ -1,4 +1,4 @@
-"""One door to OpenCV: its missing system libraries explained, its chatter switched off."""
+"""Prepares the use of OpenCV: explains missing system libraries and silences its log output."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ _LIBRARY = re.compile(r"(lib[\w.+-]+\.so[\w.]*): cannot open shared object")
 _SILENT = 0
 
 
-def require() -> None:
-    """Make sure OpenCV can be used, quietly. Cheap to call again.
+def require_opencv() -> None:
+    """Make sure that OpenCV can be imported, and silence it. Cheap to call again.
 
-    OpenCV and its FFmpeg print messages of their own on stderr, with addresses and the headers of logins in them:
-    they are silenced, whatever the environment says.
+    OpenCV and its FFmpeg print messages of their own to stderr, including addresses and login headers. They are
+    silenced regardless of the environment.
 
     Raises:
-        BackendError: one line that says what to install.
+        BackendError: OpenCV cannot be imported. The message says what to install.
     """
     os.environ.pop("OPENCV_FFMPEG_DEBUG", None)
     os.environ["OPENCV_FFMPEG_LOGLEVEL"] = "-8"
     os.environ["OPENCV_LOG_LEVEL"] = "SILENT"
-    # Counts only before the first import: a small file that announces a huge picture is refused, not made room for.
+    # Effective only before the first import: small files that declare a huge picture are refused before any allocation.
     os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_SIDE**2))
     try:
         import cv2  # noqa: PLC0415 - here to explain the failure
     except ImportError as error:
         raise BackendError(_explain(error)) from error
-    # In case it was imported before. OpenCV 5 has moved it.
+    # In case it was imported before. OpenCV 5 has moved the function.
     logging = cv2.utils.logging if hasattr(cv2.utils, "logging") else cv2
     logging.setLogLevel(_SILENT)
 

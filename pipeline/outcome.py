@@ -1,4 +1,4 @@
-"""How a run ended."""
+"""The result of a run."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
-from pipeline.account import Account
-from pipeline.link import SourceReport
+from pipeline.accounting import Account
+from pipeline.control_link import SourceReport
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
     """How a run ended.
 
     Attributes:
-        exit_code: for the front door.
-        drained: every captured frame was delivered, dropped by policy or counted as lost, and every stage
-            came to its end by itself, if in more than one life.
-        interrupted: a stop was asked for.
-        errors: one line each, none twice.
-        accounts: loss account of every source.
-        reports: what the sinks know of every source.
-        facts: by stage.
-        restarts: why each earlier life ended, by stage; stages that lived once are left out.
+        exit_code: exit code of the program.
+        drained: every captured frame was delivered, dropped by policy or counted as lost, and every stage finished by
+            itself, if necessary after restarts.
+        interrupted: the run was asked to stop.
+        errors: error messages of one line each, without duplicates.
+        accounts: frame account of every source.
+        reports: report of the sinks on every source.
+        facts: facts of every stage, such as backend and device.
+        restarts: causes of death that led to restarts, by stage. Stages that were never restarted are left out.
     """
 
     exit_code: int

@@ -1,7 +1,7 @@
-"""How many messages every stage does in a second, how many are expected of it, and which stage is too slow.
+"""Measures the message rate of every stage, compares it with the expected rate and finds the stage that is too slow.
 
-What is expected stands in the table, or is what live sources give, and files that are played at their own pace. Other
-files give nothing to expect: they wait for the stages.
+The expected rate is configured, or it is the measured rate of live sources and of files that are played at their own
+frame rate. Other files wait for the stages, so there is no expected rate for them.
 """
 
 from __future__ import annotations
@@ -14,23 +14,24 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from pipeline.restart import SupervisorConfig
-from pipeline.watch import Watch
+from pipeline.watchdog import Watchdog
 
 SAMPLES = 50
-"""That a window is made of, about."""
-CHANCE = 1
-"""Messages more or less that a window may happen to hold."""
+"""Approximate number of readings in a window."""
+COUNT_TOLERANCE = 1
+"""Number of messages by which the count in a window may differ by chance."""
 
 
 class Pace(Struct, frozen=True, kw_only=True):
-    """Of one stage, over the last ``supervisor.slow_s`` seconds.
+    """Throughput of one stage over the last ``supervisor.slow_s`` seconds.
 
     Attributes:
-        rate: messages done per second, those of live sources alone where their rate is what is expected; for a
-            capture, frames that came from the medium. None while there is too little to go by.
-        expected: messages per second that it should do; None where nothing is expected.
-        idle: share of its time that was to spare; None for a capture, and while there is too little to go by.
-        slow: it falls short, and of the stages that do it has the least time to spare: the others wait for it.
+        rate: messages processed per second, counting only live sources if their rate is the expected one. For a
+            capture, frames read from the medium. None while there are too few readings.
+        expected: messages per second that it should process; None if nothing is expected.
+        idle: fraction of the time in which the stage was idle; None for a capture and while there are too few readings.
+        slow: the stage is below the expected rate and has the smallest idle fraction of all such stages, so it is the
+            bottleneck for which the others wait.
     """
 
     rate: float | None = None
@@ -40,11 +41,11 @@ class Pace(Struct, frozen=True, kw_only=True):
 
 
 class Meter:
-    """The mean growth of a count over a sliding window.
+    """Mean rate of increase of a counter over a sliding window.
 
     Args:
-        window_s: seconds.
-        clock: monotonic seconds.
+        window_s: length of the window in seconds.
+        clock: monotonic clock in seconds.
     """
 
     def __init__(self, window_s: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -52,7 +53,7 @@ class Meter:
         self._seen: deque[tuple[float, float]] = deque()
 
     def read(self, count: float) -> None:
-        """The count is this now; one that has fallen has begun anew."""
+        """Add a reading of the counter. A decrease means that the counter was reset, so measuring starts again."""
         now = self._clock()
         if self._seen and count < self._seen[-1][1]:
             self._seen.clear()
@@ -64,25 +65,25 @@ class Meter:
 
     @property
     def seconds(self) -> float:
-        """That the readings span: the window and a little more, once it is full."""
+        """Time span of the readings: once the window is full, its length or slightly more."""
         return self._seen[-1][0] - self._seen[0][0] if self._seen else 0.0
 
     @property
     def rate(self) -> float | None:
-        """Per second; None before there are two readings."""
+        """Rate per second; None before there are two readings."""
         return (self._seen[-1][1] - self._seen[0][1]) / self.seconds if self.seconds else None
 
 
-class Paces:
-    """The paces of all stages.
+class PaceMonitor:
+    """Measures the paces of all stages.
 
     Args:
-        table: of what is expected.
+        table: limits and expected rates.
         live: ids of the sources that do not wait for the stages.
-        clock: monotonic seconds.
+        clock: monotonic clock in seconds.
 
     Attributes:
-        now: as of the last look, by stage.
+        now: paces as of the last call of ``look``, by stage.
     """
 
     def __init__(
@@ -92,17 +93,17 @@ class Paces:
         self._meters: defaultdict[tuple[str, str], Meter] = defaultdict(lambda: Meter(table.slow_s, clock))
         self.now: Mapping[str, Pace] = {}
 
-    def look(self, watches: Mapping[str, Watch], judge: bool) -> None:
-        """Measure, and see who falls short.
+    def look(self, watches: Mapping[str, Watchdog], judge: bool) -> None:
+        """Update the measurements and find the stage that is too slow.
 
-        A stage that starts, dies or hangs is in trouble of another kind, which its neighbours share: measuring begins
-        anew when that is over.
+        While any stage starts, is dead or hangs, rates are not meaningful for its neighbours either. Measuring starts
+        again afterwards.
 
         Args:
-            watches: of all stages, by name.
-            judge: the run is not about to end.
+            watches: watchdogs of all stages, by name.
+            judge: whether rates are to be judged; False while the run is ending, which clears the measurements.
         """
-        if not judge or any(map(_out_of_step, watches.values())):
+        if not judge or any(map(_is_unsettled, watches.values())):
             self._meters.clear()
         captures = [watch for watch in watches.values() if not watch.plan.inputs]
         paces = {watch.plan.name: self._first_pace(watch) for watch in captures}
@@ -117,12 +118,12 @@ class Paces:
             for name, pace in paces.items()
         }
 
-    def _first_pace(self, watch: Watch) -> Pace:
+    def _first_pace(self, watch: Watchdog) -> Pace:
         accounts = watch.state.queues.values() if watch.state is not None else ()
         rate = self._rate(watch, "came", sum(account.entered for account in accounts))
         return Pace(rate=rate, expected=None if watch.final else self._table.rate.capture)
 
-    def _pace(self, watch: Watch, watches: Mapping[str, Watch], live: float | None) -> Pace:
+    def _pace(self, watch: Watchdog, watches: Mapping[str, Watchdog], live: float | None) -> Pace:
         expected: float | None = getattr(self._table.rate, watch.plan.role)
         before = [other.state for other in watches.values() if other.plan.output in watch.plan.inputs]
         counted = self._live if expected is None and self._live else frozenset(watch.plan.sources)
@@ -135,7 +136,7 @@ class Paces:
             idle=None if idle is None else min(1.0, idle),
         )
 
-    def _rate(self, watch: Watch, what: str, count: float) -> float | None:
+    def _rate(self, watch: Watchdog, what: str, count: float) -> float | None:
         meter = self._meters[watch.plan.name, what]
         meter.read(count)
         return meter.rate
@@ -145,11 +146,11 @@ class Paces:
             return False
         seconds = min(meter.seconds for (stage, _), meter in self._meters.items() if stage == name)
         missing = (self._table.slow_share * pace.expected - pace.rate) * seconds
-        return seconds >= self._table.slow_s and missing > CHANCE
+        return seconds >= self._table.slow_s and missing > COUNT_TOLERANCE
 
 
-def _out_of_step(watch: Watch) -> bool:
-    """It is not at work as stages are between their start and their end."""
+def _is_unsettled(watch: Watchdog) -> bool:
+    """Whether the stage is not in regular operation and has not finished either."""
     return not watch.final and (
         watch.state is None or watch.state.state != "running" or not watch.running or bool(watch.stuck)
     )

@@ -1,4 +1,4 @@
-"""How a program of this project gets on with who started it: its standard streams, its signals, its exit."""
+"""Process-level setup of the programs of this project: standard streams, signals and exit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _OUTPUT, _ERROR = 1, 2
 
 
 class _Stream(io.FileIO):
-    """A standard stream; what can no longer be written to it is lost, and nothing else."""
+    """Standard stream whose write errors are ignored: data that cannot be written is discarded."""
 
     def write(self, data: Any, /) -> int:
         try:
@@ -25,26 +25,26 @@ class _Stream(io.FileIO):
 
 
 def open_streams() -> None:
-    """Make standard output and standard error such that nothing written to them can fail.
+    """Replace standard output and standard error by streams to which writing never fails.
 
-    A reader that has gone, a full disk, a terminal hung up or a stream closed beforehand must not end a run, nor
-    change its exit code.
+    A reader that is gone, a full disk, a closed terminal or a stream that was closed from the start must neither end a
+    run nor change its exit code.
     """
     while (number := os.open(os.devnull, os.O_RDWR)) <= _ERROR:
-        os.set_inheritable(number, True)  # else the number of a closed stream would be that of the next file opened
+        os.set_inheritable(number, True)  # otherwise the next opened file would get the number of a closed stream
     os.close(number)
     sys.stdout, sys.stderr = _text(_OUTPUT, sys.stdout), _text(_ERROR, sys.stderr)
 
 
 def on_stop(handler: Callable[[], None]) -> None:
-    """Call ``handler`` at Ctrl-C, at SIGTERM, and when the terminal is hung up, unless that is ignored (``nohup``)."""
+    """Call ``handler`` on SIGINT, SIGTERM and SIGHUP. SIGHUP stays ignored if it was ignored before (``nohup``)."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, lambda *_: handler())
 
 
 def leave(code: int) -> NoReturn:
-    """End the program, although a thread may hang in a driver: it would crash the interpreter on its way out."""
+    """End the program, even if a daemon thread hangs in a driver and would crash the interpreter at shutdown."""
     sys.stdout.flush()
     sys.stderr.flush()
     if any(thread.daemon for thread in threading.enumerate()):

@@ -1,4 +1,4 @@
-"""The progress bar of a run, on a terminal."""
+"""Progress bar of a run on a terminal."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from types import TracebackType
 
 from tqdm import tqdm
 
-from pipeline.account import total
+from pipeline.accounting import total
 from pipeline.supervisor import Supervisor
 
 
 class Progress:
-    """One bar over all sources, with frames dropped; silent where standard error is no terminal.
+    """One progress bar over all sources that also shows dropped frames. Hidden if standard error is not a terminal.
 
     Args:
         sources: ids of the sources.
@@ -24,7 +24,7 @@ class Progress:
         self._bar = tqdm(unit=" frames", disable=not sys.stderr.isatty(), dynamic_ncols=True, smoothing=0.1)
 
     def update(self, supervisor: Supervisor) -> None:
-        """Show how far the run is."""
+        """Update the bar from the state of the supervisor."""
         accounts = [supervisor.account(source) for source in self._sources]
         captures = [supervisor.states.get(f"capture.{source}") for source in self._sources]
         lengths = [capture.length for capture in captures if capture is not None and capture.length is not None]

@@ -1,23 +1,22 @@
-"""Queues with credits: the one place where flow is controlled and frames are dropped.
+"""Queues with credit-based flow control, the only place where frames are dropped on purpose.
 
-A queue joins one sender (ROUTER, binds) to one receiver (DEALER, connects) over inproc, ipc or tcp; the
-endpoint alone decides which. The receiver grants credits; the sender sends only against a credit, so it
-knows exactly which frames are under way, and keeps the others under the policy of their source:
+A queue connects one sender (ROUTER, binds) to one receiver (DEALER, connects) over inproc, ipc or tcp, depending on the
+endpoint only. The receiver grants credits and the sender sends only against a credit, so it knows exactly which frames
+are outstanding. All others wait, subject to the drop policy of their source:
 
 ``lossless``  wait for a credit;
 ``latest``    keep only the newest frame while waiting;
-``bounded``   keep frames that can be in the hands of the stage after the receiver's before they are older than
-              the staleness budget, going by what the last ones took to get there; the newest frame may always
-              try as long as it is younger than the budget itself.
+``bounded``   drop frames that would exceed the staleness budget before the stage behind the receiver gets them,
+              estimated from recent transit times; the newest frame is kept as long as it is within the budget now.
 
-A credit comes back when the receiver has *worked off* a message. The end of a source is never dropped.
+A credit is returned when the receiver has *processed* a message. The end of a source is never dropped.
 
-The sender keeps a message until what became of it is in the hands of the stage after the receiver's: when the
-receiver dies, the sender still has all that went down with it. Frames of a lossless source go back to the front
-of the line and are sent to the next receiver; a frame not worked off at two deaths may be their cause and is
-lost. Other sources do not look back: what was under way is lost.
+The sender keeps a message until the result of the receiver has arrived at the stage behind it, so that nothing is lost
+if the receiver dies. Frames of a lossless source then return to the front of the queue and are sent to the next
+receiver. A frame that was outstanding and not processed at two deaths may be their cause and is given up as lost. For
+other sources, all outstanding frames are lost.
 
-Neither side is thread safe; each belongs to the thread that uses it.
+Neither end is thread safe; each must be used from one thread.
 """
 
 from __future__ import annotations
@@ -33,34 +32,34 @@ from typing import NamedTuple
 import msgspec
 import zmq
 
-from pipeline.account import CLOSED, CRASH, Account, Ledger
+from pipeline.accounting import CLOSED, CRASH, Account, Ledger
 from pipeline.connections import Connections
 from pipeline.messages import EndOfSource, Key, Packet, key_of, source_of
-from pipeline.receiver import Credit, Done, Got, Leave, Mapped, Ready, prepare
-from pipeline.slots import LEAST_BYTES, Shelf
+from pipeline.receiver import Credit, Done, Leave, Mapped, Ready, Received, prepare
+from pipeline.slots import LEAST_BYTES, SlotPool
 from pipeline.wire import WireError, decode_struct, encode
 
 log = logging.getLogger(__name__)
-MAX_WAITING = 256
-MAX_CRASHES = 2
-_WAYS = 5  # frames that tell how long the way is: their median, which one hitch further down does not move
+MAX_WAITING = 256  # frames of one source under the bounded policy
+MAX_CRASHES = 2  # deaths of receivers after which a frame is given up
+_TRANSIT_SAMPLES = 5  # the transit time is the median over this many frames, robust against a single delay downstream
 MAX_CONTROL_BYTES = 1024
 
 
 class Policy(StrEnum):
-    """What a sender does with a frame for which there is no credit."""
+    """Drop policy: what a sender does with a frame for which there is no credit."""
 
     LOSSLESS = "lossless"
     LATEST = "latest"
     BOUNDED = "bounded"
 
 
-Control = Ready | Mapped | Got | Credit | Done | Leave
+Control = Ready | Mapped | Received | Credit | Done | Leave
 _control: msgspec.msgpack.Decoder[Control] = msgspec.msgpack.Decoder(Control)
 
 
 class _Item(NamedTuple):
-    """A packet that waits or is under way, since when it is, and the deaths it has seen on its way."""
+    """A waiting or outstanding packet: its capture time, send time and number of receiver deaths."""
 
     packet: Packet
     born_ns: int
@@ -78,20 +77,20 @@ class Sender:
     Args:
         context: ZeroMQ context; inproc queues need the same one at both ends.
         endpoint: address to bind.
-        policies: policy per source; sources not named are lossless.
-        staleness_s: budget of the ``bounded`` policy, seconds from capture until the stage after the receiver's
-            takes a frame in hand.
-        clock: monotonic ns.
-        ledgers: of sources whose counts are to outlive this process.
-        session: receivers must name it; None serves any, as where those of other machines cannot know it.
+        policies: drop policy by source; sources not listed are lossless.
+        staleness_s: budget of the ``bounded`` policy: seconds from capture until the stage behind the receiver gets a
+            frame.
+        clock: monotonic clock in ns.
+        ledgers: ledgers of sources whose counts must survive this process.
+        session: session that receivers must name; None accepts any, since receivers on other machines do not know it.
         configure: sets options of the socket before it is bound.
-        refusal: what a second receiver is told while the first is there (ipc and tcp); None lets it take the
-            first one's place.
-        slot_bytes: smallest picture that another process of this machine gets by shared memory.
-        per_source: credits that messages of one source may hold at once; None: all.
+        refusal: message sent to a second receiver while the first is connected (ipc and tcp); None lets the second
+            replace the first.
+        slot_bytes: size from which pictures are passed to another process of this machine in shared memory.
+        per_source: number of credits that messages of one source may hold at once; None means all.
 
     Attributes:
-        rejected: control messages that made no sense.
+        rejected: number of invalid control messages.
     """
 
     def __init__(
@@ -114,17 +113,17 @@ class Sender:
         self._staleness_ns = int(staleness_s * 1e9)
         self._clock = clock
         self._ledgers: defaultdict[str, Ledger] = defaultdict(Ledger, ledgers or {})
-        # A message waits until it is sent, and is under way until ``Done``. Of those under way, those that are worked
-        # off (``Credit``) hold no credit. Until the receiver says that it has it (``Got``), a message is only here:
-        # it would go down with this process.
+        # A message waits until it is sent and is outstanding until ``Done``. Outstanding messages that were processed
+        # (``Credit``) hold no credit. Until the receiver confirms a message (``Received``), it would be lost with this
+        # process.
         self._waiting: dict[str, deque[_Item]] = {}
-        self._under_way: dict[Key, _Item] = {}
-        self._worked_off: set[Key] = set()
-        self._only_here: set[Key] = set()
+        self._outstanding: dict[Key, _Item] = {}
+        self._processed: set[Key] = set()
+        self._unreceived: set[Key] = set()
         self._identity = b""
         self._credits = 0
-        self._shelf = Shelf(endpoint.startswith("ipc:"), slot_bytes)
-        self._ways_ns: deque[int] = deque([0], maxlen=_WAYS)
+        self._slot_pool = SlotPool(endpoint.startswith("ipc:"), slot_bytes)
+        self._transit_times_ns: deque[int] = deque([0], maxlen=_TRANSIT_SAMPLES)
         self.rejected = 0
 
         self.socket = context.socket(zmq.ROUTER)
@@ -136,10 +135,10 @@ class Sender:
         self.endpoint = self.socket.get_string(zmq.LAST_ENDPOINT)
 
     def offer(self, packet: Packet) -> None:
-        """Take a packet under its source's policy. Never waits."""
+        """Add a packet to the queue, subject to the policy of its source. Does not block."""
         source = source_of(packet.message)
         queue = self._waiting.setdefault(source, deque())
-        self._only_here.add(key_of(packet.message))
+        self._unreceived.add(key_of(packet.message))
         if isinstance(packet.message, EndOfSource):
             queue.append(_Item(packet, self._clock()))
         else:
@@ -154,33 +153,33 @@ class Sender:
         self._dispatch()
 
     def waiting(self, source: str | None = None) -> int:
-        """Messages that wait for a credit, of one source or of all."""
+        """Return the number of messages that wait for a credit, of one source or of all."""
         if source is not None:
             return len(self._waiting.get(source, ()))
         return sum(map(len, self._waiting.values()))
 
     @property
     def idle(self) -> bool:
-        """Nothing waits and nothing is under way."""
-        return not self._under_way and not self.waiting()
+        """Whether no message is waiting or outstanding."""
+        return not self._outstanding and not self.waiting()
 
     @property
     def attended(self) -> bool:
-        """A receiver is there, as far as is known."""
+        """Whether a receiver is connected, as far as is known."""
         return bool(self._identity)
 
     def handed_over(self, packet: Packet) -> bool:
-        """Whether this end may die without harm to a packet offered: the receiver has it, or nobody will."""
-        return key_of(packet.message) not in self._only_here
+        """Whether this process is no longer needed for a packet: the receiver has it, or it was dropped or lost."""
+        return key_of(packet.message) not in self._unreceived
 
     def pump(self, timeout_s: float = 0.0) -> None:
-        """Serve the receiver: take credits back and send what they allow.
+        """Read control messages of the receiver and send what its credits allow.
 
-        Waits until the receiver says something, at most ``timeout_s``.
+        Waits for a control message for at most ``timeout_s``.
         """
         if timeout_s > 0:
             self.socket.poll(int(timeout_s * 1000), zmq.POLLIN)
-        before, deserted = self._identity, self._connections.deserted(alone=self._refusal is not None)
+        before, receiver_vanished = self._identity, self._connections.receiver_vanished(alone=self._refusal is not None)
         while True:
             try:
                 identity, *body = self.socket.recv_multipart(zmq.NOBLOCK, copy=False)
@@ -192,28 +191,28 @@ class Sender:
                 self._control(identity.bytes, decode_struct(body[0].buffer, _control), body[0])
             except WireError:
                 self.rejected += 1
-        # Only now, since the last words of a receiver that is gone still count.
-        if deserted and self._identity == before:
+        # Only now, since the last control messages of a vanished receiver still count.
+        if receiver_vanished and self._identity == before:
             self._forget_receiver()
         self._dispatch()
 
     def account(self, source: str) -> Account:
-        """The loss account of one source at this queue."""
+        """Return the frame account of one source at this queue."""
         return self._ledgers[source].account()
 
     def accounts(self) -> dict[str, Account]:
-        """The loss accounts of all sources seen."""
+        """Return the frame accounts of all sources seen so far."""
         return {source: ledger.account() for source, ledger in self._ledgers.items()}
 
     def close(self) -> None:
-        """Drop the socket. What waits or is under way counts as lost with cause ``closed``."""
+        """Close the socket. Waiting and outstanding frames count as lost with cause ``closed``."""
         if self.socket.closed:
             return
-        for item in (*self._under_way.values(), *(item for queue in self._waiting.values() for item in queue)):
+        for item in (*self._outstanding.values(), *(item for queue in self._waiting.values() for item in queue)):
             self._lose(item, CLOSED)
-        self._under_way.clear()
+        self._outstanding.clear()
         self._waiting.clear()
-        self._shelf.serve(0)
+        self._slot_pool.serve(0)
         self._connections.close()
         self.socket.close(0)
 
@@ -230,39 +229,39 @@ class Sender:
                 self._connections.serve(part)
             self._forget_receiver()
             self._identity, self._credits = identity, said.credits
-            self._shelf.serve(said.credits)
+            self._slot_pool.serve(said.credits)
         elif identity != self._identity:
-            raise WireError("control message of a stranger")
+            raise WireError("control message of an unknown receiver")
         elif isinstance(said, Leave):
             self._forget_receiver()
         elif isinstance(said, Mapped):
-            self._shelf.mapped(said.block)
+            self._slot_pool.mapped(said.block)
         else:
             key = said.source, said.seq
-            self._only_here.discard(key)
-            self._shelf.free(key)
-            item = self._under_way.get(key)
-            if item is None or isinstance(said, Got):
-                return  # what is not under way was given up, or an earlier life of this stage sent it
-            self._worked_off.add(key)
+            self._unreceived.discard(key)
+            self._slot_pool.free(key)
+            item = self._outstanding.get(key)
+            if item is None or isinstance(said, Received):
+                return  # if not outstanding, it was given up, or sent before this stage was restarted
+            self._processed.add(key)
             if isinstance(said, Done):
-                self._worked_off.remove(key)
-                del self._under_way[key]
-                self._ways_ns.append(self._clock() - item.sent_ns)
+                self._processed.remove(key)
+                del self._outstanding[key]
+                self._transit_times_ns.append(self._clock() - item.sent_ns)
                 if not item.is_end:
                     self._ledgers[said.source].deliver()
 
     def _dispatch(self) -> None:
-        """Send against credits, sources in turn; drop what has grown stale."""
+        """Drop stale frames, then send against the available credits, taking the sources in turn."""
         self._drop_stale()
-        while len(self._under_way) - len(self._worked_off) < self._credits:
-            source = next((source for source, queue in self._waiting.items() if queue and self._may(source)), None)
+        while len(self._outstanding) - len(self._processed) < self._credits:
+            source = next((source for source, queue in self._waiting.items() if queue and self._may_send(source)), None)
             if source is None:
                 return
             queue = self._waiting.pop(source)
             item = queue[0]
             self._waiting[source] = queue
-            parts = self._shelf.put(key_of(item.packet.message), encode(item.packet))
+            parts = self._slot_pool.put(key_of(item.packet.message), encode(item.packet))
             try:
                 self.socket.send_multipart([self._identity, *parts], zmq.NOBLOCK, copy=False)
             except zmq.Again:
@@ -273,51 +272,51 @@ class Sender:
                 self._forget_receiver()
                 return
             queue.popleft()
-            self._under_way[key_of(item.packet.message)] = item._replace(sent_ns=self._clock())
+            self._outstanding[key_of(item.packet.message)] = item._replace(sent_ns=self._clock())
 
-    def _may(self, source: str) -> bool:
-        """Whether one more message of a source may hold a credit."""
+    def _may_send(self, source: str) -> bool:
+        """Whether another message of a source may take a credit."""
         if self._per_source is None:
             return True
-        return sum(key[0] == source for key in self._under_way.keys() - self._worked_off) < self._per_source
+        return sum(key[0] == source for key in self._outstanding.keys() - self._processed) < self._per_source
 
     def _drop_stale(self) -> None:
-        now, way_ns = self._clock(), sorted(self._ways_ns)[len(self._ways_ns) // 2]
+        now, transit_ns = self._clock(), sorted(self._transit_times_ns)[len(self._transit_times_ns) // 2]
         for source, queue in self._waiting.items():
             if self._policies.get(source) is not Policy.BOUNDED:
                 continue
             while queue and not queue[0].is_end:
                 newest = len(queue) == 1 or queue[1].is_end
-                if now - queue[0].born_ns + (0 if newest else way_ns) <= self._staleness_ns:
+                if now - queue[0].born_ns + (0 if newest else transit_ns) <= self._staleness_ns:
                     break
                 self._drop(queue.popleft(), "stale")
 
     def _drop(self, item: _Item, cause: str) -> None:
         key = key_of(item.packet.message)
-        self._only_here.discard(key)
+        self._unreceived.discard(key)
         self._ledgers[key[0]].drop(cause)
 
     def _lose(self, item: _Item, cause: str) -> None:
         key = key_of(item.packet.message)
-        self._only_here.discard(key)
+        self._unreceived.discard(key)
         if not item.is_end:
             self._ledgers[key[0]].lose(cause)
 
     def _refuse(self, identity: bytes, refusal: Packet) -> None:
         log.warning("a second receiver came and was refused")
-        with contextlib.suppress(zmq.ZMQError):  # it may have left again
+        with contextlib.suppress(zmq.ZMQError):  # it may have disconnected
             self.socket.send_multipart([identity, *encode(refusal)], zmq.NOBLOCK)
 
     def _forget_receiver(self) -> None:
-        """Take back what was under way, in its order, as far as it may be sent again."""
-        for key, sent in reversed(self._under_way.items()):
-            source, item = key[0], sent._replace(crashes=sent.crashes + (key not in self._worked_off))
+        """Return outstanding messages to the queue in their order, as far as they may be sent again."""
+        for key, sent in reversed(self._outstanding.items()):
+            source, item = key[0], sent._replace(crashes=sent.crashes + (key not in self._processed))
             lossless = self._policies.get(source, Policy.LOSSLESS) is Policy.LOSSLESS
             if item.is_end or (lossless and item.crashes < MAX_CRASHES):
                 self._waiting.setdefault(source, deque()).appendleft(item)
             else:
                 self._lose(item, CRASH)
-        self._under_way.clear()
-        self._worked_off.clear()
+        self._outstanding.clear()
+        self._processed.clear()
         self._identity, self._credits = b"", 0
-        self._shelf.serve(0)
+        self._slot_pool.serve(0)

@@ -1,4 +1,4 @@
-"""The downstream end of a queue, and what it says to the upstream end."""
+"""The downstream end of a queue, and its control messages to the upstream end."""
 
 from __future__ import annotations
 
@@ -26,60 +26,60 @@ _LOST = (
 
 
 class Ready(Struct, frozen=True, tag="ready", forbid_unknown_fields=True):
-    """I am here, of this run, and take this many messages at once. Said on every connection."""
+    """Announces the receiver, its session and its number of credits. Sent on every connection."""
 
     credits: Annotated[int, Meta(ge=1, le=1024)]
     session: SessionName | None = None
 
 
-class Got(Struct, frozen=True, tag="got", forbid_unknown_fields=True):
-    """This message is in my hands; what went before it may be forgotten further up."""
+class Received(Struct, frozen=True, tag="got", forbid_unknown_fields=True):
+    """A message has arrived. Stages further upstream no longer need what it was made from."""
 
     source: SourceId
     seq: int
 
 
 class Credit(Struct, frozen=True, tag="credit", forbid_unknown_fields=True):
-    """I have worked this message off: send another. It may have to come again, though."""
+    """A message was processed, so another may be sent. It may still have to be sent again."""
 
     source: SourceId
     seq: int
 
 
 class Done(Struct, frozen=True, tag="done", forbid_unknown_fields=True):
-    """I have finished with this message, and nobody will need it again."""
+    """A message is finished and will not be needed again."""
 
     source: SourceId
     seq: int
 
 
 class Mapped(Struct, frozen=True, tag="mapped", forbid_unknown_fields=True):
-    """I can see this block of your memory: pictures may lie there."""
+    """The receiver has mapped a block of shared memory, so pictures may be sent through it."""
 
     block: Annotated[int, Meta(ge=0)]
 
 
 class Leave(Struct, frozen=True, tag="leave", forbid_unknown_fields=True):
-    """I am going away."""
+    """The receiver disconnects."""
 
 
 class Receiver:
     """The downstream end of a queue.
 
-    A sender that died is followed by another at the same endpoint, and a message may come a second time after
-    either end was restarted. The receiver introduces itself on every connection and passes on, of each
-    source, only what comes after the last message passed on.
+    After a sender has died, a new one binds the same endpoint, and messages may arrive twice after a restart of either
+    end. The receiver announces itself on every connection and passes on only messages with a higher number than the
+    last one of the same source.
 
     Args:
         context: ZeroMQ context; inproc queues need the same one at both ends.
         endpoint: address to connect to; the sender may bind it later.
-        session: messages of other sessions are refused; None takes the session of the first message.
-        credits: messages that may be under way at once.
+        session: messages of other sessions are rejected; None accepts the session of the first message.
+        credits: number of messages that may be outstanding at once.
         configure: sets options of the socket before it connects.
 
     Attributes:
-        duplicates: messages not passed on because they had come before.
-        lost: ZeroMQ event that ended the last connection, or the attempt to make one; 0 while there is hope.
+        duplicates: number of messages ignored because they had arrived before.
+        lost: ZeroMQ event that ended the last connection or connection attempt; 0 if none has failed since.
     """
 
     def __init__(
@@ -104,12 +104,12 @@ class Receiver:
         self._say(self._ready)
 
     def receive(self, timeout_s: float = 0.0) -> Packet | None:
-        """The next packet, or None if none comes within ``timeout_s``.
+        """Return the next packet, or None if none arrives within ``timeout_s``.
 
         Raises:
-            WireError: what came is no valid message.
+            WireError: the data received is not a valid message.
         """
-        self._greet()
+        self._announce()
         if timeout_s > 0 and not self.socket.poll(int(timeout_s * 1000), zmq.POLLIN):
             return None
         while True:
@@ -123,23 +123,23 @@ class Receiver:
             if seq > self._last.get(source, -1):
                 self._last[source] = seq
                 self._in_hand.add(key)
-                self._say(Got(*key))
+                self._say(Received(*key))
                 return packet
             self.duplicates += 1
-            self._say(Got(*key) if key in self._in_hand else Done(*key))
+            self._say(Received(*key) if key in self._in_hand else Done(*key))
 
     def release(self, packet: Packet) -> None:
-        """Worked off: its credit goes back."""
+        """Return the credit of a packet that was processed."""
         self._say(Credit(*key_of(packet.message)))
 
     def done(self, packet: Packet) -> None:
-        """Finished with for good: its credit goes back, if it has not yet, and it will not come again."""
+        """Report a packet as finished: its credit is returned, if not done yet, and it will not be sent again."""
         key = key_of(packet.message)
         self._in_hand.discard(key)
         self._say(Done(*key))
 
     def close(self) -> None:
-        """Say good-bye and drop the socket."""
+        """Send ``Leave`` and close the socket."""
         if not self.socket.closed:
             with contextlib.suppress(zmq.ZMQError):
                 self._say(Leave())
@@ -148,30 +148,30 @@ class Receiver:
             self.socket.close(200)
             self._window.close()
 
-    def _greet(self) -> None:
-        """Introduce oneself on a new connection (ipc and tcp); heard twice on the same one, it counts once."""
+    def _announce(self) -> None:
+        """Announce the receiver on every new connection (ipc and tcp). The sender ignores repeated announcements."""
         while self._monitor.poll(0):
             event = int(recv_monitor_message(self._monitor)["event"])
             if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
                 self.lost = 0
                 self._say(self._ready)
             else:
-                self.lost = self.lost or event  # the first tells why, the others follow from it
+                self.lost = self.lost or event  # the first event is the cause, later ones follow from it
 
-    def _say(self, what: Ready | Mapped | Got | Credit | Done | Leave) -> None:
+    def _say(self, what: Ready | Mapped | Received | Credit | Done | Leave) -> None:
         with contextlib.suppress(zmq.Again):
             self.socket.send(encode_struct(what), zmq.NOBLOCK)
 
 
 def prepare(socket: zmq.Socket[bytes], max_bytes: int) -> None:
-    """Options of both ends that count only when set before bind or connect.
+    """Set socket options that are common to both ends. They are effective only before bind or connect.
 
     Args:
-        socket: of either end.
-        max_bytes: a peer that announces a longer part is disconnected before any room is made for it.
+        socket: socket of either end.
+        max_bytes: a peer that announces a longer message part is disconnected before memory is allocated for it.
     """
     socket.linger = 0
-    socket.sndhwm = socket.rcvhwm = 0  # credits bound what is under way, not high-water marks
+    socket.sndhwm = socket.rcvhwm = 0  # outstanding messages are limited by credits, not by high-water marks
     socket.maxmsgsize = max_bytes
     socket.heartbeat_ivl = HEARTBEAT_MS
     socket.heartbeat_timeout = HEARTBEAT_TIMEOUT_MS

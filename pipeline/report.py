@@ -1,4 +1,4 @@
-"""What a run says of itself at its end: ``run.json`` and the table on the terminal."""
+"""The record of a run in ``run.json`` and its summary table on the terminal."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from typing import Any
 
 import msgspec
 
-from pipeline.account import Account, total
+from pipeline.accounting import Account, total
 from pipeline.capture.address import redact
 from pipeline.config import Config
+from pipeline.control_link import SourceReport
 from pipeline.errors import ConfigError
-from pipeline.link import SourceReport
 from pipeline.outcome import Outcome
 from pipeline.wall_clock import utc
 
 BEGUN = utc(time.time())
-"""When this program was started."""
+"""Start time of this program, ISO 8601 in UTC."""
 
 
 def run_record(config: Config, addresses: Mapping[str, str], version: str, outcome: Outcome | None) -> dict[str, Any]:
-    """The contents of ``run.json``.
+    """Return the contents of ``run.json``.
 
     Args:
-        config: of the run; secrets are masked here.
-        addresses: of the sources, by id; credentials are masked here.
-        version: of this program.
-        outcome: None while the run goes on.
+        config: configuration of the run; secrets are masked here.
+        addresses: addresses of the sources, by id; credentials are masked here.
+        version: version of this program.
+        outcome: result of the run; None while it is running.
     """
     detect = dict(outcome.facts.get("detect", {})) if outcome is not None else {}
     return {
@@ -54,7 +54,7 @@ def run_record(config: Config, addresses: Mapping[str, str], version: str, outco
 
 
 def write_record(path: Path, record: Mapping[str, Any]) -> None:
-    """Write ``run.json`` so that it is whole at every moment.
+    """Write ``run.json`` atomically, so that readers never see a partial file.
 
     Raises:
         ConfigError: the file cannot be written.
@@ -68,7 +68,7 @@ def write_record(path: Path, record: Mapping[str, Any]) -> None:
 
 
 def table(outcome: Outcome) -> str:
-    """The table at the end of a run, a line per source."""
+    """Format the summary table of a run, one line per source."""
     head = ("source", "frames", "done", "dropped", "lost", "fps", "p50 ms", "p95 ms", "p99 ms", "tracks", "end")
     rows: list[tuple[str, ...]] = [head]
     for id_, account in outcome.accounts.items():
@@ -123,7 +123,7 @@ def _source(outcome: Outcome, id_: str) -> dict[str, Any]:
 
 
 def causes(by_cause: Mapping[str, int]) -> str:
-    """Frames by cause, for people."""
+    """Format frame counts by cause for display."""
     if not total(by_cause):
         return "0"
     return ", ".join(f"{count} {cause}" for cause, count in sorted(by_cause.items()) if count)

@@ -1,4 +1,4 @@
-"""What is expected of every stage, and what is done when it does not come: the table, and one stage's budget."""
+"""Supervision settings (time limits, expected rates, restarts) and the restart budget of one stage."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ Rate = Annotated[float, Meta(gt=0, le=1e6)]
 
 
 class StuckLimits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Seconds without a word after which a stage counts as stuck, by role.
+    """Seconds without a heartbeat after which a stage counts as stuck, by role.
 
-    A stage says nothing while it processes: these are the longest times one frame, or one batch, may take.
+    A stage sends no heartbeat while it processes, so these are the longest times that one frame or batch may take.
     """
 
     capture: Seconds = 30.0
@@ -27,11 +27,10 @@ class StuckLimits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class Rates(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Messages per second expected of a stage, by role; of each camera, for captures.
+    """Messages per second expected of a stage, by role. For captures, the frame rate expected of each camera.
 
-    None: what the live sources of the run give, as their captures measure it. Of a capture, and of a stage through
-    which files alone come, nothing is expected then: files wait for the stages, and cameras have the last word on
-    their rate.
+    None means the measured rate of the live sources of the run. In that case nothing is expected of captures, since the
+    camera determines its rate, and of stages that process files only, since files wait for the stages.
     """
 
     capture: Rate | None = None
@@ -42,19 +41,19 @@ class Rates(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class SupervisorConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is expected of stages, and what is done about those in processes of their own that die or hang.
+    """What is expected of stages, and how stages in their own processes are restarted when they die or hang.
 
     Attributes:
         stuck_s: see ``StuckLimits``.
-        start_s: the same while a stage starts: weights are loaded, a device is set up.
-        term_s: from SIGTERM, which asks a stage to leave, to SIGKILL.
+        start_s: the same limit while a stage starts, loads weights and sets up a device.
+        term_s: seconds from SIGTERM, which asks a stage to exit, to SIGKILL.
         rate: see ``Rates``.
-        slow_share: a stage is slow that does less than this share of the rate expected; 0 calls none slow.
+        slow_share: a stage counts as slow below this fraction of the expected rate; 0 disables the check.
         slow_s: seconds over which rates are measured.
-        restarts: times that each stage is started again within ``window_s``; 0 never.
-        window_s: deaths longer ago do not count.
-        backoff_s: pause before the first restart; doubles with each death that counts.
-        backoff_max_s: longest pause.
+        restarts: maximum number of restarts of each stage within ``window_s``; 0 disables restarts.
+        window_s: seconds after which a death is no longer counted.
+        backoff_s: seconds before the first restart; doubles with each death that is counted.
+        backoff_max_s: upper limit of that delay in seconds.
     """
 
     stuck_s: StuckLimits = StuckLimits()
@@ -69,12 +68,12 @@ class SupervisorConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     backoff_max_s: Annotated[float, Meta(ge=0, le=3600)] = 10.0
 
 
-class Budget:
-    """The restarts of one stage.
+class RestartBudget:
+    """Restart budget of one stage.
 
     Args:
-        config: the table.
-        clock: monotonic seconds.
+        config: limits and delays.
+        clock: monotonic clock in seconds.
     """
 
     def __init__(self, config: SupervisorConfig, clock: Callable[[], float] = time.monotonic) -> None:
@@ -83,16 +82,16 @@ class Budget:
 
     @property
     def recent(self) -> int:
-        """Deaths within the window."""
+        """Number of deaths within the window."""
         while self._deaths and self._clock() - self._deaths[0] > self._config.window_s:
             self._deaths.popleft()
         return len(self._deaths)
 
     def died(self) -> float | None:
-        """Count a death now.
+        """Count a death at the present time.
 
         Returns:
-            seconds to wait before the next start; None if the budget is spent.
+            Seconds to wait before the restart; None if the budget is used up.
         """
         self._deaths.append(self._clock())
         if self.recent > self._config.restarts:

@@ -1,14 +1,15 @@
-"""Offer a source of this machine to another: the camera's end of ``zmq+tcp://host:port``.
+"""Serve a source of this machine to another one: the camera side of ``zmq+tcp://host:port``.
 
     python -m pipeline.serve SOURCE --bind tcp://0.0.0.0:5577 (--keys DIR | --insecure)
                              [--policy lossless|latest|bounded] [--config FILE] [--set key.path=value ...]
 
-The other end is ``run_stream.py zmq+tcp://host:5577``. Frames that it does not take in time are dropped here,
-under the policy of the queue, before they travel. One viewer is served at a time; a second one is told so. A
-viewer that leaves may come again. A file waits for its viewer and ends when it has been seen to its end; under a
-``--policy`` that drops frames it is played like a camera, whoever looks.
+The other side is ``run_stream.py zmq+tcp://host:5577``. Frames that it does not accept in time are dropped here, under
+the policy of the queue, before they are sent. One viewer is served at a time; a second one is refused with a message. A
+viewer that disconnects may reconnect. A file waits for a viewer and ends when it was transferred completely. Under a
+``--policy`` that drops frames it is played like a camera, whether or not a viewer is connected.
 
-Exit code: 0 seen to the end; 2 wrong usage or configuration; 3 the source cannot be opened or read; 130 interrupted.
+Exit code: 0 transferred to the end; 2 wrong usage or configuration; 3 the source cannot be opened or read;
+130 interrupted.
 """
 
 from __future__ import annotations
@@ -29,28 +30,28 @@ import zmq
 
 from pipeline import config as configuration
 from pipeline import keys
+from pipeline.argument_parser import RedactingParser
 from pipeline.capture.address import redact, source_ids
 from pipeline.capture.factory import is_live, open_source
 from pipeline.capture.remote import is_loopback
 from pipeline.capture.stage import CaptureLoop
 from pipeline.config import Config
+from pipeline.control_link import Link, StageState, Stop, Switchboard
 from pipeline.errors import INTERRUPTED, ConfigError, PipelineError, one_line
-from pipeline.link import Link, StageState, Stop, Switchboard
 from pipeline.messages import EndOfSource, Packet
-from pipeline.opencv import require
+from pipeline.opencv import require_opencv
 from pipeline.process import leave, on_stop, open_streams
 from pipeline.queues import Policy, Sender
 from pipeline.report import causes
-from pipeline.usage import Parser
 
 MAX_UNREAD = 1000
-"""Control messages that a peer may pile up here."""
+"""Limit of unread control messages from a peer (receive high-water mark)."""
 _POLL_S = 0.1
 _STAGE, _CONTROL = "capture", "inproc://control"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Serve, and turn what goes wrong into one line and an exit code."""
+    """Serve the source; report a failure as one line on standard error and return the exit code."""
     args = _parse(argv)
     logging.basicConfig(format="serve: %(message)s", level=logging.INFO)
     for handler in logging.getLogger().handlers:
@@ -59,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     stops: list[None] = []
     on_stop(lambda: stops.append(None))
     try:
-        require()
+        require_opencv()
         config = configuration.load(args.config, settings)
         _check(args.bind, args.keys, args.insecure)
         state = serve(args.source, args.bind, config, args.keys, lambda: len(stops))
@@ -79,21 +80,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def serve(address: str, endpoint: str, config: Config, own: Path | None, stops: Callable[[], int]) -> StageState:
-    """Offer a source until it has been seen to its end.
+    """Serve a source until it was transferred to its end.
 
     Args:
-        address: of the source.
-        endpoint: ``tcp://host:port`` to bind; port ``*`` takes any that is free.
-        config: of capture and queue.
-        own: folder of keys; None serves anybody.
-        stops: how often somebody has asked to stop. At the first, what was captured is still sent, as long as
-            a viewer is there and ``queue.drain_s`` is not over; at the second it is not.
+        address: address of the source.
+        endpoint: ``tcp://host:port`` to bind; port ``*`` means any free port.
+        config: configuration; the sections capture and queue are used.
+        own: folder of keys; None serves every client without encryption.
+        stops: returns the number of stop requests so far. After the first, frames already captured are still sent as
+            long as a viewer is connected, for at most ``queue.drain_s``. After the second they are not.
 
     Returns:
-        the last state of the capture stage, with its account.
+        The last state of the capture stage, with its account.
 
     Raises:
-        PipelineError: source, keys or endpoint cannot be used.
+        PipelineError: the source, the keys or the endpoint cannot be used.
     """
     source = open_source(address, config.capture)
     (id_,) = source_ids([address])
@@ -105,7 +106,7 @@ def serve(address: str, endpoint: str, config: Config, own: Path | None, stops: 
         resources.callback(context.destroy, 0)
         identity = keys.identity(own) if own is not None else None
         if own is not None:
-            resources.enter_context(keys.doorkeeper(context, own))
+            resources.enter_context(keys.authenticator(context, own))
         try:
             queue = Sender(
                 context,
@@ -136,12 +137,14 @@ def serve(address: str, endpoint: str, config: Config, own: Path | None, stops: 
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = Parser(prog="serve", description=(__doc__ or "").split("\n", maxsplit=1)[0])
-    parser.add_argument("source", metavar="SOURCE", help="what run_stream.py takes too")
+    parser = RedactingParser(prog="serve", description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    parser.add_argument("source", metavar="SOURCE", help="a source as for run_stream.py")
     parser.add_argument("--bind", required=True, metavar="tcp://HOST:PORT", help="0.0.0.0 for all networks")
     security = parser.add_mutually_exclusive_group()
     security.add_argument("--keys", type=Path, metavar="DIR", help="see python -m tools.make_keys")
-    security.add_argument("--insecure", action="store_true", help="serve anybody who can reach the port, unencrypted")
+    security.add_argument(
+        "--insecure", action="store_true", help="serve any client that can reach the port, unencrypted"
+    )
     parser.add_argument("--policy", choices=[policy.value for policy in Policy], help="see run_stream.py")
     parser.add_argument("--config", type=Path, metavar="FILE", help="capture and queue settings are used")
     parser.add_argument("--set", action="append", default=[], dest="settings", metavar="KEY.PATH=VALUE")
@@ -149,10 +152,10 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _check(endpoint: str, own: Path | None, insecure: bool) -> None:
-    """Refuse what is no TCP endpoint, and a network without keys.
+    """Check the endpoint, and that keys are used on a network.
 
     Raises:
-        ConfigError: says what to do.
+        ConfigError: the endpoint is not a TCP endpoint, or it is on a network and there are no keys.
     """
     parts = re.fullmatch(r"tcp://(\[[^\]]+\]|[^:\[\]/]+):(\*|\d{1,5})", endpoint)
     if parts is None:
@@ -172,7 +175,7 @@ def _configure(socket: zmq.Socket[bytes], ipv6: bool, own: keys.Identity | None)
 
 
 class _Masked(logging.Filter):
-    """Masks the credentials of every line."""
+    """Log filter that masks credentials in every line."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.msg, record.args = redact(record.getMessage()), None

@@ -1,4 +1,4 @@
-"""Settings as people write them: YAML files and ``key.path=value`` words, checked against a schema."""
+"""Reads settings from YAML files and ``key.path=value`` arguments and checks them against a schema."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from pipeline.errors import ConfigError
 
 T = TypeVar("T")
 
-# Besides its own errors the parser lets through whatever its converters of dates, numbers and the like meet.
-NO_YAML = (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, RecursionError)
+# Besides its own errors, the parser passes on whatever its converters of dates, numbers etc. raise.
+YAML_ERRORS = (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, RecursionError)
 _MAX_KEYS = 1000
 
 
 def read_yaml(path: Path) -> Any:
-    """What a YAML file holds; None for an empty one.
+    """Return the contents of a YAML file, None if it is empty.
 
     Raises:
-        ConfigError: names the file, and why it cannot be read.
+        ConfigError: the file cannot be read. The message names it and the reason.
     """
     try:
         return parse_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
-    except NO_YAML as error:
-        raise ConfigError(f"{path}: no valid YAML: {error}") from None
+    except YAML_ERRORS as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from None
 
 
 def with_setting(tree: Mapping[str, Any], setting: str) -> dict[str, Any]:
-    """A copy of a tree of settings with ``key.path=value`` laid over it, the value in YAML.
+    """Return a copy of a tree of settings in which ``key.path`` is set to ``value``, which is YAML.
 
     Raises:
-        ConfigError: names the setting, and what is wrong with it.
+        ConfigError: the setting is invalid. The message names it and the problem.
     """
     key, equals, text = setting.partition("=")
     *parents, last = key.strip().split(".")
@@ -47,20 +47,25 @@ def with_setting(tree: Mapping[str, Any], setting: str) -> dict[str, Any]:
     for parent in parents:
         child = node.get(parent, {})
         if not isinstance(child, dict):
-            raise ConfigError(f"--set {setting}: {parent} holds no keys")
+            raise ConfigError(f"--set {setting}: {parent} is not a section")
         node[parent] = node = dict(child)
     try:
         node[last] = parse_yaml(text)
-    except NO_YAML as error:
-        raise ConfigError(f"--set {setting}: no valid YAML value: {error}") from None
+    except YAML_ERRORS as error:
+        raise ConfigError(f"--set {setting}: not a valid YAML value: {error}") from None
     return changed
 
 
 def convert_to(schema: type[T], tree: Any, origin: str) -> T:
-    """Plain values as the schema has them.
+    """Convert plain values to the types of a schema.
+
+    Args:
+        schema: type to convert to.
+        tree: plain values, as read from YAML.
+        origin: where the values come from, for error messages.
 
     Raises:
-        ConfigError: names the origin of the values, the path of the field at fault and what is wrong with it.
+        ConfigError: a value is invalid. The message names the origin, the path of the field and the problem.
     """
     try:
         return msgspec.convert(tree, schema)
@@ -69,20 +74,20 @@ def convert_to(schema: type[T], tree: Any, origin: str) -> T:
         key = place.rstrip("`").lstrip(".")
         raise ConfigError(f"{origin}: {key + ': ' if key else ''}{text}") from None
     except UnicodeError:
-        raise ConfigError(f"{origin}: holds what is no character") from None
+        raise ConfigError(f"{origin}: contains an invalid character") from None
 
 
 def parse_yaml(text: str) -> Any:
-    """What a YAML text holds; raises one of ``NO_YAML``."""
+    """Parse a YAML text. Raises one of ``YAML_ERRORS``."""
     return yaml.load(text, _Loader)  # noqa: S506 - a safe loader
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses what holds itself, and mappings that double again and again by merging (``<<``) the one before twice."""
+    """Refuses values that contain themselves, and mappings that grow exponentially through merge keys (``<<``)."""
 
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
-        self.deep_construct = True  # children before parents: PyYAML then finds the circle
+        self.deep_construct = True  # children before parents, so that PyYAML detects recursion
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
         super().flatten_mapping(node)
@@ -90,7 +95,7 @@ class _Loader(yaml.SafeLoader):
             raise yaml.constructor.ConstructorError(None, None, f"over {_MAX_KEYS} keys", node.start_mark)
 
 
-# YAML 1.1 takes 3e-4 for a word, since it has no dot; people mean a number.
+# YAML 1.1 reads 3e-4 as a string, since it has no dot; users mean a number.
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$"), list("-+.0123456789")
 )

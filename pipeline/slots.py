@@ -1,14 +1,14 @@
-"""Pictures from one process to another by shared memory: one copy in, one copy out, none through the kernel.
+"""Transfer of pictures between processes in shared memory: one copy in, one copy out, none through the kernel.
 
-The sender owns a block of anonymous memory, cut into as many slots as the receiver grants credits. A picture that is
-large enough to be worth it is copied into a free slot, and its message says which; the receiver's word that it has the
-message (``Got``) frees the slot, so credits bound the memory as they bound what is under way. The receiver copies the
-picture out before it says so: from then on it is like any other, and may be kept as long as anybody likes.
+The sender owns a block of anonymous memory, divided into as many slots as the receiver grants credits. A picture that
+is large enough is copied into a free slot, which is named in its message. The slot is freed when the receiver confirms
+the message (``Received``), so credits limit the memory just as they limit the outstanding messages. The receiver copies
+the picture out before it confirms; the copy can be kept for any time.
 
-Nothing is taken on trust. The first large picture travels through the socket, with an offer of the block; only a
-receiver that could map it says so, and slots are used from then on. A block has no name in any file system: it is gone
-with the last process that maps it, however that one ends. Where there is none to be had, pictures go on through the
-socket.
+Nothing is assumed about the receiver. The first large picture is sent through the socket together with an offer of the
+block. Slots are used once the receiver has reported that it could map the block. A block has no name in any file
+system: it disappears with the last process that maps it, however that ends. Without shared memory, all pictures are
+sent through the socket.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from pipeline.wire import MAX_PICTURE_BYTES, Buffer, WireError, decode_struct, e
 
 log = logging.getLogger(__name__)
 LEAST_BYTES = 1 << 18
-"""Of a picture that gains by it; a smaller one costs no more than its message."""
+"""Smallest picture for which shared memory is used. For a smaller one, the message itself costs as much."""
 
 _SEALS = ("F_SEAL_SHRINK", "F_SEAL_GROW", "F_SEAL_SEAL")
 _AVAILABLE = hasattr(os, "memfd_create") and all(hasattr(fcntl, seal) for seal in _SEALS)
@@ -40,12 +40,12 @@ Natural = Annotated[int, Meta(ge=0, lt=1 << 62)]
 
 
 class Offer(Struct, frozen=True, tag="offer", forbid_unknown_fields=True):
-    """Sender to receiver, beside a picture: this is my block, if you can map it.
+    """Offer of a block of shared memory, sent to the receiver along with a picture.
 
     Attributes:
-        pid, fd: where the sender has it open.
-        block: number of the block among all of this process.
-        size: of the block in bytes.
+        pid, fd: process id of the sender and its file descriptor of the block.
+        block: number of the block, unique in the sending process.
+        size: size of the block in bytes.
     """
 
     pid: Annotated[int, Meta(ge=1, lt=1 << 31)]
@@ -55,7 +55,7 @@ class Offer(Struct, frozen=True, tag="offer", forbid_unknown_fields=True):
 
 
 class Place(Struct, frozen=True, tag="place", forbid_unknown_fields=True):
-    """Sender to receiver, in the place of a picture: it lies in the block, ``size`` bytes from ``offset`` on."""
+    """Position of a picture in the block, sent instead of the picture: ``size`` bytes from ``offset``."""
 
     block: Natural
     offset: Natural
@@ -66,7 +66,7 @@ _decoder: msgspec.msgpack.Decoder[Offer | Place] = msgspec.msgpack.Decoder(Offer
 
 
 class _Block(NamedTuple):
-    """Shared memory of the sender."""
+    """Block of shared memory of the sender."""
 
     number: int
     fd: int
@@ -74,15 +74,15 @@ class _Block(NamedTuple):
     slot_bytes: int
 
 
-class Shelf:
-    """The sender's slots.
+class SlotPool:
+    """The slots of a sender.
 
     Args:
-        local: the receiver is another process of this machine; if not, nothing is ever put into a slot.
-        least_bytes: smaller pictures travel through the socket.
+        local: whether the receiver is another process of this machine; otherwise slots are never used.
+        least_bytes: smaller pictures are sent through the socket.
 
     Attributes:
-        placed: pictures that went through a slot.
+        placed: number of pictures sent through a slot.
     """
 
     def __init__(self, local: bool, least_bytes: int = LEAST_BYTES) -> None:
@@ -94,7 +94,7 @@ class Shelf:
         self.placed = 0
 
     def serve(self, credits: int) -> None:
-        """Another receiver, or none (0): all slots are free, and the block has to be offered anew."""
+        """Reset for a new receiver, or for none (0 credits): all slots are free and the block must be offered again."""
         self._held.clear()
         self._mapped = False
         if credits != self._count:
@@ -102,7 +102,7 @@ class Shelf:
             self._count = credits
 
     def put(self, key: Key, parts: list[Buffer]) -> list[Buffer]:
-        """The parts of a message as they are to be sent: the picture in a slot if that is worth it and can be."""
+        """Return the parts of a message to send, with the picture in a slot if it is large enough and one is free."""
         if len(parts) < 3 or not self._available or (size := memoryview(parts[2]).nbytes) < self._least_bytes:
             return parts
         if not self._held and (self._block is None or size > self._block.slot_bytes):
@@ -124,11 +124,11 @@ class Shelf:
         return [*parts[:2], b"", encode_struct(Place(block.number, offset, size))]
 
     def free(self, key: Key) -> None:
-        """The receiver has this message; nothing happens if it held no slot."""
+        """Free the slot of a message that the receiver has confirmed; does nothing if it had none."""
         self._held.pop(key, None)
 
     def mapped(self, block: int) -> None:
-        """The receiver has mapped a block."""
+        """Note that the receiver has mapped a block."""
         self._mapped = self._block is not None and self._block.number == block
 
     def _make(self, size: int) -> None:
@@ -138,7 +138,7 @@ class Shelf:
         fd = -1
         try:
             fd = os.memfd_create("irst-slots", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-            os.posix_fallocate(fd, 0, whole)  # now, or a full machine would kill the process at the first write
+            os.posix_fallocate(fd, 0, whole)  # allocate now: if memory is short, the first write would kill the process
             for seal in _SEALS:
                 fcntl.fcntl(fd, fcntl.F_ADD_SEALS, getattr(fcntl, seal))
             memory = mmap.mmap(fd, whole)
@@ -158,10 +158,10 @@ class Shelf:
 
 
 class Window:
-    """The receiver's view of the sender's slots.
+    """The view of a receiver into the slots of its sender.
 
     Args:
-        mapped: called with the number of a block that was offered and is mapped now.
+        mapped: called with the number of an offered block after it was mapped.
     """
 
     def __init__(self, mapped: Callable[[int], None]) -> None:
@@ -170,10 +170,10 @@ class Window:
         self._memory: mmap.mmap | None = None
 
     def take(self, parts: Sequence[Buffer]) -> Sequence[Buffer]:
-        """The parts of a message as ``wire.decode`` wants them: the picture copied out of its slot if it lies in one.
+        """Return the parts of a message as expected by ``wire.decode``, with the picture copied out of its slot if any.
 
         Raises:
-            WireError: what is said of the slots makes no sense.
+            WireError: the position of the picture is invalid.
         """
         if len(parts) != 4:
             return parts
@@ -191,13 +191,13 @@ class Window:
         return [*parts[:2], self._memory[said.offset : said.offset + said.size]]
 
     def close(self) -> None:
-        """Let go of the memory."""
+        """Unmap the memory."""
         if self._memory is not None:
             self._memory.close()
             self._memory = None
 
     def _map(self, offer: Offer) -> bool:
-        """Map what is offered, if it can be and cannot shrink; else all stays as it is."""
+        """Map an offered block if it can be opened and cannot shrink; return whether it is mapped."""
         if self._memory is not None and (offer.pid, offer.block) == (self._owner, self._block):
             return True
         try:
@@ -207,7 +207,7 @@ class Window:
         try:
             if not fcntl.fcntl(fd, fcntl.F_GET_SEALS) & fcntl.F_SEAL_SHRINK:
                 return False
-            memory = mmap.mmap(fd, offer.size, prot=mmap.PROT_READ)  # refuses more than there is
+            memory = mmap.mmap(fd, offer.size, prot=mmap.PROT_READ)  # fails if the block is smaller
         except (OSError, ValueError):
             return False
         finally:

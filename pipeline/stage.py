@@ -1,6 +1,6 @@
-"""What a stage is, and the loop that runs one between its queues.
+"""The interface of a stage, and the loop that runs a stage between its queues.
 
-A stage never learns whether it is a thread or a process, nor what its neighbours are.
+A stage does not depend on whether it runs in a thread or a process, nor on its neighbours.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Protocol
 import zmq
 from msgspec.structs import replace
 
+from pipeline.control_link import Aborted, Link, SourceReport, StageState, State
 from pipeline.errors import PipelineError, one_line
-from pipeline.link import Aborted, Link, SourceReport, StageState, State
 from pipeline.messages import EndOfSource, Key, Packet, Stamp, key_of, source_of
 from pipeline.queues import Sender
 from pipeline.receiver import Receiver
@@ -24,46 +24,46 @@ POLL_MS = 100
 
 
 class Stage(Protocol):
-    """A room of the house. Used from one thread.
+    """One processing stage of the pipeline. Used from one thread.
 
     Attributes:
-        batch_size: messages that ``process`` takes at once, at most.
-        window_s: how long to wait for messages of other sources to fill a batch.
+        batch_size: maximum number of messages that ``process`` takes at once.
+        window_s: seconds to wait for messages of other sources to fill a batch.
     """
 
     batch_size: int
     window_s: float
 
     def open(self) -> None:
-        """Get ready; called before the first message, in the thread that will run the stage."""
+        """Prepare the stage. Called before the first message, in the thread that runs the stage."""
 
     def process(self, packets: Sequence[Packet]) -> Iterable[Packet]:
-        """Turn packets into packets for the next stage, keeping the order of every source.
+        """Turn packets into packets for the next stage, keeping the order within every source.
 
-        ``EndOfSource`` comes through as well and is passed on, except by the last stage.
+        ``EndOfSource`` is passed in as well and must be passed on, except by the last stage.
         """
 
     def close(self) -> None:
-        """Release everything; called exactly once, also after a failure."""
+        """Release all resources. Called exactly once, also after a failure."""
 
     def facts(self) -> Mapping[str, str]:
-        """What the run's record should say of the stage, such as its device."""
+        """Return facts about the stage for the record of the run, such as its device."""
 
     def reports(self) -> Mapping[str, SourceReport]:
-        """Results by source; empty for all but the last stage."""
+        """Return results by source; empty for stages that have none."""
 
 
 class StageLoop:
     """Runs a stage until every source has ended.
 
     Args:
-        name: of the stage in the graph.
+        name: name of the stage in the graph.
         stage: the stage.
         inputs: queues to read from.
         output: queue to write to; None for the last stage.
-        link: line to the supervisor.
-        sources: ids of all sources that will come through.
-        session: of this run.
+        link: control link to the supervisor.
+        sources: ids of all sources whose messages will arrive.
+        session: name of this run.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class StageLoop:
         self._poller.register(link.socket, zmq.POLLIN)
 
     def run(self) -> None:
-        """Run to the end. Raises nothing: what goes wrong is told to the supervisor."""
+        """Run until all sources have ended. Raises nothing: errors are reported to the supervisor."""
         try:
             self._tell("starting")
             try:
@@ -101,7 +101,7 @@ class StageLoop:
                 self._tell("running")
                 while self._open_sources:
                     if not self._step() and self._link.stopping:
-                        break  # the stages before have left and nothing of theirs is on its way
+                        break  # upstream stages have exited and nothing more is in transit
                 self._flush()
                 self._state = "drained"
             except Aborted:
@@ -114,7 +114,7 @@ class StageLoop:
             self._close()
 
     def _step(self) -> bool:
-        """Process what has come; whether anything had."""
+        """Process the next batch. Return whether there was one."""
         batch = self._collect()
         if not batch:
             return False
@@ -133,11 +133,11 @@ class StageLoop:
             if self._output is not None:
                 receiver.release(packet)
         self._finished.extend(batch)
-        self._settle()
+        self._acknowledge_finished()
         return True
 
-    def _settle(self) -> None:
-        """Report as done what the next stage has in its hands: anything else must come again if this stage dies."""
+    def _acknowledge_finished(self) -> None:
+        """Report messages as done once the next stage has their results; until then they may have to be redelivered."""
         while self._finished:
             receiver, packet = self._finished[0]
             if self._output is not None and not self._output.handed_over(packet):
@@ -146,7 +146,7 @@ class StageLoop:
             receiver.done(packet)
 
     def _collect(self) -> list[tuple[Receiver, Packet]]:
-        """Whatever is there, up to the batch size; waits the window only for sources that have sent nothing yet."""
+        """Return available messages up to the batch size; wait up to ``window_s`` for sources that have none yet."""
         batch: list[tuple[Receiver, Packet]] = []
         deadline = 0.0
         while True:
@@ -154,11 +154,11 @@ class StageLoop:
                 while len(batch) < self._stage.batch_size and (packet := receiver.receive()) is not None:
                     batch.append((receiver, packet))
             heard = {receiver for receiver, _ in batch}
-            self._inputs.sort(key=lambda receiver: receiver in heard)  # who was heard goes to the end of the line
-            self._attend()
+            self._inputs.sort(key=lambda receiver: receiver in heard)  # serve the other inputs first next time
+            self._service_connections()
             enough = min(self._stage.batch_size, len(self._open_sources))
             if not batch:
-                with self._resting():
+                with self._counted_as_idle():
                     self._poller.poll(POLL_MS)
                 if self._link.due:
                     return batch
@@ -168,24 +168,24 @@ class StageLoop:
             deadline = deadline or now + self._stage.window_s
             if len(present) >= enough or len(batch) >= self._stage.batch_size or now >= deadline:
                 return batch
-            with self._resting():
+            with self._counted_as_idle():
                 self._poller.poll(max(1, int((deadline - now) * 1000)))
 
     @contextmanager
-    def _resting(self) -> Iterator[None]:
-        """Waiting for others: this time is to spare."""
+    def _counted_as_idle(self) -> Iterator[None]:
+        """Count the time spent in this block as idle: the stage waits for its neighbours."""
         begin = time.monotonic_ns()
         yield
         self._idle_ns += time.monotonic_ns() - begin
 
     def _send(self, packet: Packet) -> None:
         if self._output is None:
-            raise RuntimeError(f"stage {self._name} has nowhere to send to")
+            raise RuntimeError(f"stage {self._name} has no output queue")
         self._output.offer(packet)
         while self._output.waiting():
-            with self._resting():
+            with self._counted_as_idle():
                 self._output.pump(POLL_MS / 1000)
-            self._attend()
+            self._service_connections()
 
     def _stamped(self, packet: Packet, enter_ns: int) -> Packet:
         if isinstance(packet.message, EndOfSource):
@@ -195,7 +195,7 @@ class StageLoop:
         return Packet(replace(packet.message, header=replace(header, stamps=(*header.stamps, stamp))), packet.picture)
 
     def _fail(self, error: Exception) -> None:
-        """Tell, end all sources downstream, and go on emptying the queues so that upstream can drain."""
+        """Report an error, end all sources downstream, and keep emptying the inputs so that upstream can drain."""
         self._error = one_line(error)
         self._exit_code = error.exit_code if isinstance(error, PipelineError) else 5
         self._state = "failed"
@@ -214,7 +214,7 @@ class StageLoop:
                     self._discard(packet)
                     receiver.done(packet)
             self._poller.poll(POLL_MS)
-            self._attend()
+            self._service_connections()
         self._flush()
 
     def _discard(self, packet: Packet) -> None:
@@ -226,14 +226,14 @@ class StageLoop:
     def _flush(self) -> None:
         while self._output is not None and not self._output.idle:
             self._output.pump(POLL_MS / 1000)
-            self._attend()
+            self._service_connections()
 
-    def _attend(self) -> None:
-        """Serve the lines that must not wait: orders, credits, heartbeat."""
+    def _service_connections(self) -> None:
+        """Handle what must not be delayed: orders, credits and the heartbeat."""
         self._link.listen()
         if self._output is not None:
             self._output.pump()
-        self._settle()
+        self._acknowledge_finished()
         if self._link.due:
             self._tell(self._state)
 

@@ -1,4 +1,4 @@
-"""Starts the stages, listens to them, starts those again that die or hang, stops them in order, leaves nothing."""
+"""Starts the stages, monitors them, restarts those that die or hang, and stops them in order."""
 
 from __future__ import annotations
 
@@ -14,39 +14,39 @@ from typing import Self
 import zmq
 from msgspec.structs import replace
 
-from pipeline import graph, private
-from pipeline.account import CRASH, Account, Ledger, total
+from pipeline import graph, run_folder
+from pipeline.accounting import CRASH, Account, Ledger, total
 from pipeline.child import Child, ProcessChild, ThreadChild
 from pipeline.config import Config
+from pipeline.control_link import SourceReport, StageState, Stop, Switchboard
 from pipeline.errors import INTERRUPTED
 from pipeline.journal import Journal
-from pipeline.link import SourceReport, StageState, Stop, Switchboard
 from pipeline.outcome import Outcome
-from pipeline.pace import Pace, Paces
-from pipeline.sinks.book import Book
-from pipeline.watch import LAST_WORD_S, Watch
+from pipeline.pace import Pace, PaceMonitor
+from pipeline.sinks.counters import Counters
+from pipeline.watchdog import EXIT_GRACE_S, Watchdog
 
 POLL_S = 0.1
 
 
 class Supervisor:
-    """Runs one graph from start to end, in the main thread; a context manager that leaves nothing behind.
+    """Runs one graph from start to end in the main thread; a context manager that cleans up all processes and files.
 
     Args:
-        config: of the run.
+        config: configuration of the run.
         sources: (id, address) of every source.
         out: output folder, if any.
-        warn: told, in one line, of every stage that is started again, and of what it does otherwise than configured.
-        complain: told every error, in one line, when it is known and not at the end: with several sources that may be
-            days away.
+        warn: called with one line for every restart of a stage, and whenever a stage deviates from its configuration.
+        complain: called with every error, in one line, as soon as it is known. With several sources, the end of the run
+            may be days away.
 
     Attributes:
-        source_ids: of all sources.
-        folder: private to the run, gone after it.
-        born_ns: monotonic.
+        source_ids: ids of all sources.
+        folder: private folder of the run, deleted at its end.
+        born_ns: start time in monotonic ns.
 
     Raises:
-        ConfigError: there is no folder for its sockets, or there are too many sources; nothing is left behind.
+        ConfigError: the folder for the sockets cannot be used, or there are too many sources. Nothing is left behind.
     """
 
     def __init__(
@@ -55,17 +55,17 @@ class Supervisor:
         sources: Sequence[tuple[str, str]],
         out: Path | None,
         warn: Callable[[str], None] = lambda line: None,
-        complain: Callable[[str], None] = lambda line: None,
+        report_error: Callable[[str], None] = lambda line: None,
     ) -> None:
-        self._config, self._warn, self._complain = config, warn, complain
+        self._config, self._warn, self._report_error = config, warn, report_error
         self.source_ids = [id_ for id_, _ in sources]
         self.born_ns = time.monotonic_ns()
         session = uuid.uuid4().hex
         with ExitStack() as end:
-            self.folder = end.enter_context(private.folder())
+            self.folder = end.enter_context(run_folder.folder())
             self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
             self._context.linger = 0
-            self._context.set(zmq.MAX_SOCKETS, self._context.get(zmq.SOCKET_LIMIT))  # of itself it takes 110 sources
+            self._context.set(zmq.MAX_SOCKETS, self._context.get(zmq.SOCKET_LIMIT))  # default: enough for 110 sources
             end.callback(self._context.destroy)
             outer = f"ipc://{self.folder}/control"
             if config.queue.transport == "tcp":
@@ -74,72 +74,72 @@ class Supervisor:
             self._switchboard = Switchboard(self._context, [inner, outer])
             control = {"thread": inner, "process": outer}
             plans = graph.plan(config, sources, out, session, self.folder, control)  # type: ignore[arg-type]
-            self._watches = {plan.name: Watch(plan, config.supervisor) for plan in plans}
+            self._watches = {plan.name: Watchdog(plan, config.supervisor) for plan in plans}
             self._journals = {plan.name: Journal(Path(plan.journal), plan.sources) for plan in plans}
             self._end = end.pop_all()
         self._errors: dict[str, str] = {}
         self._noticed: set[str] = set()
         self._earlier_reports: dict[str, SourceReport] = {}
         live = [plan.sources[0] for plan in plans if plan.role == "capture" and not plan.waits]
-        self._paces = Paces(config.supervisor, live)
-        self._looked_at = time.monotonic()
+        self._paces = PaceMonitor(config.supervisor, live)
+        self._checked_at = time.monotonic()
         self._stop_at: float | None = None
         self._interrupted = False
         self._abort_at: float | None = None
 
     @property
-    def watches(self) -> Mapping[str, Watch]:
-        """Every stage under supervision, by name."""
+    def watches(self) -> Mapping[str, Watchdog]:
+        """Watchdogs of all stages, by name."""
         return self._watches
 
     @property
     def paces(self) -> Mapping[str, Pace]:
-        """What every stage does in a second, and what is expected of it, by name."""
+        """Measured and expected rates of all stages, by name."""
         return self._paces.now
 
     @property
     def stopping(self) -> bool:
-        """The run was told to end, or has to."""
+        """Whether the run is ending, on request or because of a failure."""
         return self._stop_at is not None
 
     @property
     def states(self) -> Mapping[str, StageState]:
-        """The last state heard of every stage, by name."""
+        """Last state received from every stage, by name."""
         return {name: watch.state for name, watch in self._watches.items() if watch.state is not None}
 
     def run(self, watchers: Sequence[Callable[[Supervisor], None]] = ()) -> Outcome:
-        """Start everything and wait for the end.
+        """Start all stages and wait for the end of the run.
 
         Args:
-            watchers: called about ten times a second, to show how the run is or to call ``stop``.
+            watchers: called about ten times a second, to display the progress or to call ``stop``.
         """
         while not self._ended():
-            self._start_what_is_due()
+            self._start_due_stages()
             self._listen()
-            self._look_for_the_dead()
+            self._restart_dead_stages()
             self._paces.look(self._watches, judge=not self.stopping)
-            self._carry_out_stop()
-            self._part_from_the_gone()
+            self._send_stop_orders()
+            self._stop_orphaned_stages()
             for watcher in watchers:
                 watcher(self)
         self._listen()
         return self._outcome()
 
     def stop(self) -> None:
-        """End all sources and drain; asked a second time, leave at once."""
+        """End all sources and drain. A second call ends the run at once."""
         if self._interrupted:
             self._abort()
         self._interrupted = True
         self._begin_stop()
 
     def account(self, source: str) -> Account:
-        """The loss account of a source over the whole graph.
+        """Return the frame account of a source over the whole graph.
 
-        What came in, was dropped and was delivered is read from the journals, which no death can take along.
-        What queues count as lost is not in it: a queue cannot know whether a receiver that died had passed a
-        frame on. Until the run has drained, such frames are in flight.
+        Counts of captured, dropped and delivered frames are read from the journals, which survive the death of a stage.
+        Frames that queues count as lost are not included, because a queue cannot know whether a dead receiver had
+        passed them on. They count as in flight until the run has drained.
         """
-        delivered = Book(self._journals["sinks"].row(source)).delivered
+        delivered = Counters(self._journals["sinks"].row(source)).delivered
         door = Ledger(self._journals[f"capture.{source}"].row(source)).account()
         lost: Counter[str] = Counter()
         for state in self.states.values():
@@ -148,7 +148,7 @@ class Supervisor:
         return replace(door, delivered=delivered, lost=dict(lost), in_flight=rest)
 
     def reports(self) -> Mapping[str, SourceReport]:
-        """What the sinks have said last, in this life or, of sources that had ended, in an earlier one."""
+        """Return the latest reports of the sinks. The end of a source is kept when the sinks are restarted."""
         sinks = self._watches["sinks"].state
         reports = dict(sinks.reports) if sinks is not None else {}
         for source, earlier in self._earlier_reports.items():
@@ -156,8 +156,8 @@ class Supervisor:
             reports[source] = now if now.end else replace(now, end=earlier.end, error=earlier.error)
         return reports
 
-    def _start_what_is_due(self) -> None:
-        # What runs like a camera before somebody can look at its frames only makes old ones.
+    def _start_due_stages(self) -> None:
+        # A live source that starts before the other stages only produces stale frames.
         ready = self.stopping or all(watch.opened for watch in self._watches.values() if watch.plan.role != "capture")
         for watch in self._watches.values():
             may = ready or watch.plan.role != "capture" or watch.plan.waits
@@ -176,44 +176,44 @@ class Supervisor:
                 self._noticed.add(notice)
                 self._warn(f"stage {state.stage}: {notice}")
             if state.error:
-                self._note(state.stage, state.error)
+                self._record_error(state.stage, state.error)
             if state.state == "failed" or state.wants_stop:
                 self._begin_stop()
 
-    def _note(self, stage: str, error: str) -> None:
-        """Keep the first error of a stage, and tell it unless another stage has said the same."""
+    def _record_error(self, stage: str, error: str) -> None:
+        """Keep the first error of a stage, and print it unless another stage has reported the same."""
         if error not in self._errors.values() and stage not in self._errors:
-            self._complain(error)
+            self._report_error(error)
         self._errors.setdefault(stage, error)
 
-    def _look_for_the_dead(self) -> None:
-        """Start again what can be; a stage that died for good takes the run with it: its neighbours wait in vain."""
+    def _restart_dead_stages(self) -> None:
+        """Restart dead stages within their budget. Otherwise end the run, since the other stages would wait forever."""
         now = time.monotonic()
-        away_s, self._looked_at = now - self._looked_at - POLL_S, now
+        away_s, self._checked_at = now - self._checked_at - POLL_S, now
         for name, watch in self._watches.items():
             if away_s > 1.0:
-                watch.excuse(away_s)  # this process was stopped or starved, and may not have heard all
+                watch.extend_deadlines(away_s)  # this process was paused or starved and may have missed states
             self._compare(watch)
             cause = watch.look()
             if not cause:
                 continue
-            if self._abort_at is None and watch.bury(cause):
+            if self._abort_at is None and watch.schedule_restart(cause):
                 table = self._config.supervisor
                 self._earlier_reports.update(self.reports() if name == "sinks" else {})
                 self._warn(
-                    f"stage {name} died ({cause}) and is started again, "
+                    f"stage {name} died ({cause}) and is restarted, "
                     f"{watch.recent} of {table.restarts} times within {table.window_s:g} s"
                 )
                 continue
             tries = f", {len(watch.causes)} restarts did not help" if watch.causes else ""
             watch.end(f"stage {name} died ({cause}){tries}")
-            self._note(name, f"stage {name} died ({cause}){tries}")
+            self._record_error(name, f"stage {name} died ({cause}){tries}")
             self._abort()
 
-    def _compare(self, watch: Watch) -> None:
-        """Tell a watch what waits for its stage, as the stages before it say, and behind it, as it says itself."""
+    def _compare(self, watch: Watchdog) -> None:
+        """Update a watchdog with the frames before its stage (from upstream states) and behind it (from its own)."""
         before = [other for other in self._watches.values() if other.plan.output in watch.plan.inputs]
-        told = [other.state for other in before if other.running]  # the dead tell of what was
+        told = [other.state for other in before if other.running]  # the state of a dead stage is out of date
         inputs = [account for state in told if state and state.state == "running" for account in state.queues.values()]
         outputs = watch.state.queues.values() if watch.state is not None else ()
         watch.compare(
@@ -222,12 +222,12 @@ class Supervisor:
             held_up=any(account.in_flight for account in outputs),
         )
 
-    def _part_from_the_gone(self) -> None:
-        """Ends meet in spite of deaths.
+    def _stop_orphaned_stages(self) -> None:
+        """After restarts, stop stages whose neighbours have finished.
 
-        The end of a source may have died with several stages, or have been passed on in an earlier life of one.
-        When the stages before a stage have left in good order, nothing more will come to it; when the one after
-        it has, nothing of it is wanted any more.
+        The end of a source may have been lost with several stages, or have been passed on before a restart. Once all
+        upstream stages have finished cleanly, a stage gets no more input; once all downstream stages have, its output
+        is no longer needed.
         """
         watches = self._watches.values()
         if not any(watch.causes for watch in watches):
@@ -246,7 +246,7 @@ class Supervisor:
         if self._stop_at is None:
             self._stop_at = time.monotonic()
 
-    def _carry_out_stop(self) -> None:
+    def _send_stop_orders(self) -> None:
         if self._stop_at is None:
             return
         if time.monotonic() - self._stop_at > self._config.queue.drain_s:
@@ -265,7 +265,7 @@ class Supervisor:
     def _ended(self) -> bool:
         if self._abort_at is not None and time.monotonic() - self._abort_at > self._config.supervisor.term_s:
             return True
-        # A stage that failed goes on emptying its queue, and its last word counts what that was.
+        # A failed stage keeps emptying its queue, and its final state counts those frames.
         return all(watch.final and not (watch.failed and watch.running) for watch in self._watches.values())
 
     def _outcome(self) -> Outcome:
@@ -278,7 +278,7 @@ class Supervisor:
         drained = whole and least >= 0 and (most == 0 or bool(restarts))
         for id_, account in accounts.items():
             if account.in_flight > 0:
-                # All stages are at their end: what has not arrived died with those that were started again.
+                # All stages have ended: frames that did not arrive were lost with stages that were restarted.
                 lost = {**account.lost, CRASH if drained else "not drained": account.in_flight}
                 accounts[id_] = replace(account, lost=lost, in_flight=0)
         codes = [state.exit_code for state in states if state.exit_code and not state.stage.startswith("capture.")]
@@ -302,7 +302,7 @@ class Supervisor:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """No survivors: no process, no socket, no folder."""
+        """Clean up all processes, sockets and folders."""
         for watch in self._watches.values():
             watch.terminate()
         deadline = time.monotonic() + self._config.supervisor.term_s
@@ -310,9 +310,9 @@ class Supervisor:
             watch.clear(deadline)
         self._switchboard.close()
         if not any(watch.running for watch in self._watches.values()):
-            self._end.close()  # else a thread that hangs in a driver holds sockets: the context would wait for it
+            self._end.close()  # otherwise the context would wait for the sockets of a thread that hangs in a driver
 
 
-def _left(watch: Watch) -> bool:
-    """It came to its end in good order, and so long ago that its neighbours have had time to do the same."""
-    return watch.final and watch.gone_for() >= LAST_WORD_S
+def _left(watch: Watchdog) -> bool:
+    """Whether a stage has ended, long enough ago for its neighbours to have had time to do the same."""
+    return watch.final and watch.exited_for_s() >= EXIT_GRACE_S

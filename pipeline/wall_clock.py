@@ -1,4 +1,4 @@
-"""The time of day, as the record of a run tells it."""
+"""Wall clock times as they are written to the record of a run."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import numpy as np
 
 
 def utc(seconds: float) -> str:
-    """Unix time in ISO 8601, UTC, to the millisecond; whatever a foreign clock may say, it raises nothing."""
+    """Format a Unix time in ISO 8601, UTC, in milliseconds. Never raises, even for absurd times from another clock."""
     return f"{np.datetime64(round(seconds * 1000), 'ms')}Z"

@@ -1,7 +1,7 @@
-"""Bytes <-> messages. Every limit is checked before a byte is used; ``WireError`` is all that is raised.
+"""Conversion between messages and bytes. All limits are checked before data is used; only ``WireError`` is raised.
 
-A message is two or three parts: magic and schema version, the msgpack-encoded struct, and, except for
-the end of a source, the raw picture, whose length must equal height x width x item size.
+A message has two or three parts: magic bytes with the schema version, the msgpack-encoded struct and, except for the
+end of a source, the raw picture, whose length must equal height x width x item size.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ from pipeline.messages import (
 MAGIC = b"IRST" + SCHEMA_VERSION.to_bytes(2, "big")
 MAX_PICTURE_BYTES = 256 * 1024 * 1024
 MAX_HEADER_BYTES = 65_536 + MAX_OBJECTS * (DETECTION_DTYPE.itemsize + TRACK_DTYPE.itemsize) + MAX_PICTURE_BYTES
-"""Room for all tables, and for the change picture of the largest picture."""
+"""Enough for full tables and for the change picture of the largest picture."""
 MAX_ERROR = 200
-"""Characters of an error that may come from the message at fault."""
+"""Maximum number of characters of an error text that may come from the invalid message."""
 
 Buffer = bytes | bytearray | memoryview
 
@@ -51,11 +51,11 @@ _decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 
 
 class WireError(PipelineError):
-    """Bytes that are no valid message; says what is wrong with them."""
+    """The bytes are not a valid message; the text says what is wrong."""
 
 
 def encode(packet: Packet) -> list[Buffer]:
-    """The parts of a packet, in order. The picture is not copied."""
+    """Return the parts of a packet, in order. The picture is not copied if it is contiguous."""
     parts: list[Buffer] = [MAGIC, _encoder.encode(packet.message)]
     if packet.picture is not None:
         parts.append(np.ascontiguousarray(packet.picture).data)
@@ -63,12 +63,12 @@ def encode(packet: Packet) -> list[Buffer]:
 
 
 def decode(parts: Sequence[Buffer], session: str | None) -> Packet:
-    """Check and read the parts of one message of this session, or, where it is None, of any.
+    """Check and decode the parts of one message of a session, or of any session if ``session`` is None.
 
     The picture is a read-only view of the last part.
 
     Raises:
-        WireError: anything at all is not as it must be.
+        WireError: the message is invalid in any way.
     """
     if len(parts) not in (2, 3):
         raise WireError(f"message of {len(parts)} parts, expected 2 or 3")
@@ -93,7 +93,7 @@ def decode(parts: Sequence[Buffer], session: str | None) -> Packet:
 
 
 def decode_struct(body: Buffer, decoder: msgspec.msgpack.Decoder[Any]) -> Any:
-    """Decode one struct, turning whatever goes wrong into ``WireError``."""
+    """Decode one struct; every failure is raised as ``WireError``."""
     try:
         return decoder.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, ValueError, OverflowError, RecursionError) as error:
@@ -101,7 +101,7 @@ def decode_struct(body: Buffer, decoder: msgspec.msgpack.Decoder[Any]) -> Any:
 
 
 def encode_struct(message: Struct) -> bytes:
-    """One struct of a control channel as bytes."""
+    """Encode one struct of a control channel."""
     return _encoder.encode(message)
 
 
@@ -110,14 +110,16 @@ def _picture(data: Buffer, header: FrameHeader) -> np.ndarray[Any, Any]:
     if header.picture_bytes > MAX_PICTURE_BYTES:
         raise WireError(f"picture of {header.picture_bytes} bytes is over the limit of {MAX_PICTURE_BYTES}")
     if size != header.picture_bytes:
-        raise WireError(f"picture of {size} bytes, {header.width}x{header.height} {header.dtype} needs otherwise")
+        raise WireError(
+            f"picture of {size} bytes, but {header.width}x{header.height} {header.dtype} needs a different size"
+        )
     picture = np.frombuffer(data, header.dtype).reshape(header.height, header.width)
     picture.flags.writeable = False
     return picture
 
 
 def _check_values(message: Message) -> None:
-    """What types alone cannot say: finite numbers, whole tables, bit depths that fit."""
+    """Check what the types cannot express: finite numbers, complete tables, bit depths that match the pixel type."""
     header: FrameHeader = message.header  # type: ignore[union-attr]
     if not math.isfinite(header.pts):
         raise WireError("header.pts is not finite")
@@ -148,7 +150,7 @@ def _check_moving(moving: Moving, pixels: int) -> None:
     if len(moving.change) != pixels:
         raise WireError(f"changes of {len(moving.change)} pixels in a picture of {pixels}")
     if len(moving.sharp) % 4 or len(moving.sharp) > pixels or not np.isfinite(np.frombuffer(moving.sharp, "<f4")).all():
-        raise WireError("sharpness of the changes is not as it must be")
+        raise WireError("sharpness of the changes is invalid")
     try:
         for name, rows in (
             ("exceeding", table(moving.exceeding, EXCEEDING_DTYPE)),

@@ -1,8 +1,7 @@
-"""A stage in a process of its own: ``python -m pipeline.worker PARENT_PID NAME``, its plan on standard input.
+"""Runs one stage in its own process: ``python -m pipeline.worker PARENT_PID NAME``, with its plan on standard input.
 
-The name is there for whoever looks at the process list.
-
-The plan comes through standard input, so that no password is seen in the process list.
+The name only serves to identify the stage in the process list. The plan is read from standard input so that no password
+shows up there.
 """
 
 from __future__ import annotations
@@ -17,18 +16,19 @@ import threading
 import msgspec
 import zmq
 
-from pipeline.opencv import require
+from pipeline.opencv import require_opencv
 from pipeline.process import leave, open_streams
 
 PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
-    """Run the stage and leave.
+    """Run the stage and exit.
 
-    Ctrl-C, SIGTERM and SIGHUP, which service managers send to all processes of a run, are the supervisor's business.
-    SIGTERM counts once the supervisor has closed the plan's pipe, which nobody else can: the stage then leaves at
-    the next frame, and the process ends by that signal. If the supervisor dies, so does this.
+    SIGINT, SIGTERM and SIGHUP, which terminals and service managers send to all processes of a run, are left to the
+    supervisor. SIGTERM is obeyed only after the supervisor has closed the pipe of the plan, which no other process can
+    do. The stage then exits before the next frame, and the process ends by that signal. If the supervisor dies, this
+    process dies too.
     """
     parent = int(sys.argv[1])
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -37,7 +37,7 @@ def main() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         return
-    require()
+    require_opencv()
     from pipeline import graph
 
     plan = msgspec.json.decode(sys.stdin.buffer.readline(), type=graph.StagePlan)
@@ -48,7 +48,7 @@ def main() -> None:
             asked.set()
 
     signal.signal(signal.SIGTERM, hear)
-    hear()  # it may have come before there was anybody to hear it
+    hear()  # the signal may have arrived before the handler was installed
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     context.linger = 0
     graph.run(plan, context, lambda: asked.is_set() or os.getppid() != parent)

@@ -1,4 +1,4 @@
-"""A pixel mask of a small target from the box around it."""
+"""Pixel mask of a small target from its bounding box."""
 
 from __future__ import annotations
 
@@ -8,37 +8,37 @@ from numpy.typing import NDArray
 
 from nets.normalisation import CHANGE_STEPS
 
-POINT = 9.0
-"""Box edge assumed around a target of which only the centre is known, px."""
+POINT_BOX = 9.0
+"""Side of the box assumed around a target of which only the centre is known, px."""
 RING = 8
-"""Width of the surroundings that a target is compared with, px."""
+"""Width of the surrounding ring that a target is compared with, px."""
 CONTRAST = 4.0
-"""Least peak, in grey levels and in robust standard deviations of the surroundings."""
-RIVAL = 0.7
-"""A second peak in the box, as a share of the first, from which on nobody knows which one is the target."""
+"""Minimum contrast of the peak, both in grey levels and in robust standard deviations of the surroundings."""
+MAX_SECOND_PEAK = 0.7
+"""Contrast of a second peak in the box, relative to the first, above which the target is ambiguous."""
 SHARE = 0.6
-"""Largest part of the box that may be target."""
+"""Largest share of the box that the target may cover."""
 LARGEST = 400
-"""Largest area of what is still taken for a target, px."""
+"""Largest area that is still accepted as a target, in pixels."""
 GAP = 5
-"""Spots that a square of this side covers together are of one target, px."""
-CHANGED = 3.5
-"""Least peak of what a target has changed, standard deviations."""
+"""Side of the closing kernel that joins neighbouring spots to one target, px."""
+MIN_CHANGE = 3.5
+"""Minimum peak of the change that a target causes, in standard deviations."""
 
 
 def mask_in_box(picture: NDArray[np.uint8], box: tuple[float, float, float, float]) -> NDArray[np.bool_] | None:
-    """Pixels of the target that a box holds: those connected to its peak and at least half as far from the background.
+    """Segment the target in a box: the pixels connected to its peak with at least half the contrast of the peak.
 
-    The background is the plane that fits a ring around the box, the peak the pixel in the box that differs most from
-    it, in either direction.
+    Contrast is the difference from the background, a plane fitted to a ring around the box. The peak is the pixel in
+    the box with the largest absolute contrast, bright or dark.
 
     Args:
-        picture: (H, W), uint8.
+        picture: (H, W) uint8.
         box: centre x, centre y, w, h in px; w and h are nan for a point.
 
     Returns:
-        (H, W); none where the target cannot be told from its surroundings: no contrast, two peaks, more
-        than most of the box or than ``LARGEST``, or pixels beyond the box.
+        (H, W), or None if the target cannot be separated from its surroundings: too little contrast, a second peak, a
+        region larger than ``SHARE`` of the box or than ``LARGEST``, or pixels outside the box.
     """
     inside = in_box(picture.shape, box, 0)
     ring = in_box(picture.shape, box, 2 + RING) & ~in_box(picture.shape, box, 2)
@@ -57,26 +57,26 @@ def mask_in_box(picture: NDArray[np.uint8], box: tuple[float, float, float, floa
     elsewhere = around & ~cv2.dilate(mask.astype(np.uint8), np.ones((5, 5), np.uint8)).astype(bool)
     rival = float(np.abs(contrast[elsewhere]).max(initial=0.0))
     spills, fills = bool((mask & ~around).any()), mask.sum() > min(LARGEST, SHARE * max(inside.sum(), 9))
-    return None if spills or fills or rival > RIVAL * abs(peak) else mask
+    return None if spills or fills or rival > MAX_SECOND_PEAK * abs(peak) else mask
 
 
 def changed_in_box(change: NDArray[np.uint8], box: tuple[float, float, float, float]) -> NDArray[np.bool_] | None:
-    """Pixels of the target that a box holds by what has changed there: at least half of the peak.
+    """Segment the target in a box by its changes: the pixels with at least half the peak of the change picture.
 
-    Of a point, what is connected to the peak; in a box also what is not, and what lies between: a drone is as many
-    spots as it has motors, and one target.
+    For a point, only pixels connected to the peak count. In a box, unconnected spots and the gaps between them count
+    too: a drone appears as one spot per motor, but is one target.
 
     Args:
         change: (H, W), see ``nets.normalisation.change_picture``.
         box: as for ``mask_in_box``.
 
     Returns:
-        (H, W), within a pixel of the box; none where too little has changed.
+        (H, W), limited to the box grown by one pixel; None if too little has changed.
     """
     inside = np.where(in_box(change.shape, box, 0), change, 0)
     y, x = np.unravel_index(np.argmax(inside), change.shape)
     peak = float(inside[y, x])
-    if peak < CHANGED * CHANGE_STEPS:
+    if peak < MIN_CHANGE * CHANGE_STEPS:
         return None
     near = in_box(change.shape, box, 1)
     high = ((change >= peak / 2) & near).astype(np.uint8)
@@ -87,15 +87,15 @@ def changed_in_box(change: NDArray[np.uint8], box: tuple[float, float, float, fl
 
 
 def in_box(shape: tuple[int, ...], box: tuple[float, float, float, float], margin: float) -> NDArray[np.bool_]:
-    """Pixels whose centre lies in the box grown by ``margin`` px on each side; (H, W) of ``shape``."""
-    x, y, w, h = (POINT if np.isnan(v) else v for v in box)
+    """Mark the pixels whose centre lies in the box grown by ``margin`` px on each side; (H, W) of ``shape``."""
+    x, y, w, h = (POINT_BOX if np.isnan(v) else v for v in box)
     rows, columns = np.ogrid[: shape[0], : shape[1]]
     inside: NDArray[np.bool_] = (np.abs(columns - x) <= w / 2 + margin) & (np.abs(rows - y) <= h / 2 + margin)
     return inside
 
 
 def _plane(picture: NDArray[np.uint8], ring: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """The plane through the ring's pixels, (H, W): least squares, then once more without the outer quarter."""
+    """Fit a plane (H, W) to the pixels of the ring by least squares, then again without the worst quarter."""
     rows, columns = np.indices(picture.shape)
     design = np.stack([np.ones(picture.size), columns.ravel(), rows.ravel()], axis=1)
     chosen = np.flatnonzero(ring)

@@ -1,4 +1,4 @@
-"""What changes along consecutive pictures, as the pipeline shows it to a network."""
+"""Change pictures of a sequence, as the pipeline feeds them to a network."""
 
 from __future__ import annotations
 
@@ -7,24 +7,27 @@ from numpy.typing import NDArray
 
 from nets.normalisation import change_picture
 from pipeline.capture.source import Picture
+from pipeline.moving.change_detection import ChangeDetector
 from pipeline.moving.config import MovingConfig
-from pipeline.moving.evidence import MovingEvidence
 from pipeline.preprocess.ego_motion import EgoMotionConfig, EgoMotionEstimator
 
 
 class Changes:
-    """Follows the pictures of one source, given in order, with the settings that the pipeline has by itself."""
+    """Computes the change pictures of one source with the pipeline's default settings.
+
+    The pictures must be given in order.
+    """
 
     def __init__(self) -> None:
         self._ego_motion = EgoMotionEstimator(EgoMotionConfig())
-        self._moving = MovingEvidence(MovingConfig())
+        self._moving = ChangeDetector(MovingConfig())
 
     def see(self, picture: Picture, pts: float) -> NDArray[np.uint8]:
-        """The change picture (H, W) of the next picture; all 0 where nothing is known.
+        """Return the change picture (H, W) of the next picture; all 0 while nothing is known yet.
 
         Args:
-            picture: (H, W), native counts.
-            pts: media time, s.
+            picture: (H, W) in native counts.
+            pts: media time in s.
         """
         evidence = self._moving.see(picture, self._ego_motion.estimate(picture), pts)
         return np.zeros(picture.shape, np.uint8) if evidence is None else change_picture(evidence.significance)

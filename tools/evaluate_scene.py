@@ -1,11 +1,11 @@
-"""Score the pipeline on a rendered scene, whose truth is exact and has many targets.
+"""Score the pipeline on a rendered scene with exact ground truth and many targets.
 
     python -m tools.evaluate_scene 'test://crossing?seed=3' [--weights NAME] [--config FILE] [--set KEY=VALUE ...]
                                    [--keep DIR] [--others]
 
-A true target matches a confirmed or coasting track within 5 px. Targets behind cloud or fading count neither as
-missed nor, where a track is still with them, as false. ``--others`` scores trackers of a library on the same
-detections as well (``pip install trackers``).
+A target matches a confirmed or coasting track within 5 px. A target that is behind a cloud or fading does not count as
+missed, and a track that still follows it does not count as false. ``--others`` also scores ByteTrack and OC-SORT of the
+``trackers`` library on the same detections (``pip install trackers``).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Scores = Mapping[str, Sequence[mot_metrics.Frame]]
 
 
 def compare(truth: Sequence[TargetTruth], tracks: Table) -> mot_metrics.Frame:
-    """One frame's tracks, rows of ``TRACK_DTYPE``, against its targets."""
+    """Compare the tracks of a frame, rows of ``TRACK_DTYPE``, with its targets."""
     shown = tracks[tracks["state"] != TENTATIVE]
     visible = [t for t in truth if t.visible]
     hidden = np.array([(t.x, t.y) for t in truth if not t.visible]).reshape(-1, 2)
@@ -47,17 +47,17 @@ def evaluate(address: str, config: Config, keep: Path | None = None, others: boo
     """Run the stages on a scene and compare every frame.
 
     Args:
-        address: of the scene.
-        config: of the stages.
-        keep: folder for what was detected, to start from it next time.
-        others: whether the library's trackers are asked about the same detections.
+        address: ``test://`` address of the scene.
+        config: configuration of the stages.
+        keep: folder that caches detections for the next run.
+        others: also run the trackers of the library on the same detections.
 
     Returns:
-        frames by the name of the tracker, ``OURS`` first.
+        The compared frames by tracker name, ``OURS`` first.
 
     Raises:
-        SourceError: the address is no scene.
-        ConfigError: the library is missing, the folder cannot be used, or a mask is of another source.
+        SourceError: the address is not a scene.
+        ConfigError: the library is missing, the folder cannot be used, or a mask belongs to another source.
     """
     try:
         scene = Scene(SceneSpec.from_url(address))
@@ -67,7 +67,7 @@ def evaluate(address: str, config: Config, keep: Path | None = None, others: boo
         raise ConfigError("--others: pip install trackers")
     replay.check_masks(config, [address])
     thresholds = [config.detect.threshold]
-    find = replay.Kept(keep).detect if keep else replay.detect
+    find = replay.DetectionCache(keep).detect if keep else replay.detect
     seen = [message for (message,) in find(address, config, thresholds)]
     tracks: dict[str, Iterable[Table]] = {
         OURS: (message.track_table() for (message,) in replay.track(([one] for one in seen), config, thresholds))
@@ -83,7 +83,10 @@ def evaluate(address: str, config: Config, keep: Path | None = None, others: boo
 
 
 def report(frames: Sequence[mot_metrics.Frame]) -> str:
-    """The figures of at least one frame, in one line: nan of what needs a target, and GOSPA as the mean of frames."""
+    """Format the figures of at least one frame as one line.
+
+    Figures that need a target are nan without one. GOSPA is the mean over the frames.
+    """
     hota, clear, identity = mot_metrics.hota(frames), mot_metrics.clear(frames), mot_metrics.identity(frames)
     false = clear.false_positives / max(1, len(frames))
     gospa_px = mean(gospa(f.distance, GOSPA_CUTOFF_PX) for f in frames)
@@ -97,14 +100,14 @@ def report(frames: Sequence[mot_metrics.Frame]) -> str:
 
 
 def main(argv: Sequence[str]) -> int:
-    """The command line."""
+    """Run the command-line tool and return its exit code."""
     parser = argparse.ArgumentParser(prog="tools.evaluate_scene", description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("scene", help="test://NAME?param=value")
+    parser.add_argument("scene", help="address of the scene: test://NAME?param=value")
     parser.add_argument("--weights")
     parser.add_argument("--config", type=Path)
     parser.add_argument("--set", action="append", default=[], dest="settings", metavar="KEY.PATH=VALUE")
-    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep what was detected, and start from it next time")
-    parser.add_argument("--others", action="store_true", help="score ByteTrack and OC-SORT as well")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="cache detections in this folder and reuse them")
+    parser.add_argument("--others", action="store_true", help="also score ByteTrack and OC-SORT on the same detections")
     args = parser.parse_args(argv)
     settings = [*args.settings, *([f"detect.weights={args.weights}"] if args.weights else [])]
     try:
@@ -118,7 +121,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _near(points: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Whether each point (n, 2) has another (m, 2) within reach."""
+    """Return for each point (n, 2) whether one of the others (m, 2) is within ``MIN_REACH_PX``."""
     offset = points[:, None, :] - others[None, :, :]
     near: np.ndarray = (np.hypot(offset[..., 0], offset[..., 1]) <= mot_metrics.MIN_REACH_PX).any(axis=1)
     return near

@@ -3,13 +3,15 @@
     python -m tools.evaluate_video --weights NAME --data DIR [--videos LIST] [--config FILE] [--set KEY=VALUE ...]
                                    [--jobs N] [--frames N] [--keep DIR] [--json FILE] [--curve FILE] [--sheet DIR]
 
-Every ``NAME.csv`` below DIR that lies beside ``NAME.mp4`` or a folder ``NAME/`` of frames is one video; its header
-is ``frame,x,y,w,h`` (frame from 0 in decoding order, box top-left and size in px; a point has empty w,h; a frame
-without a row has no target; of several rows of a frame, the first is always the same target, and so on, or HOTA, IDF1
-and switches mean nothing). Videos of one folder are a set of its name. The real stages run one after another
-(``tools/replay.py``). A true target matches a confirmed or coasting track within max(5 px, half its box's diagonal).
-``fps`` is the speed of all of it, and told where that is the stages' own: not with ``--keep``, ``--curve`` or
-``--jobs`` above 1.
+Every ``NAME.csv`` below DIR with a video ``NAME.mp4`` or a folder of frames ``NAME/`` beside it is one labelled video.
+The CSV header is ``frame,x,y,w,h``: the frame number from 0 in decoding order, and the top-left corner and size of the
+box in px. A point target leaves w and h empty; a frame without a row has no target. If a frame has several rows, the
+k-th row must always be the same target; otherwise HOTA, IDF1 and identity switches are meaningless. The videos of one
+folder form a set named after the folder.
+
+The real pipeline stages run one after another (``tools/replay.py``). A target matches a confirmed or coasting track
+within max(5 px, half the diagonal of its box). ``fps`` is the throughput of the whole evaluation. It is reported only
+where it is the speed of the stages, that is without ``--keep``, ``--curve`` and ``--jobs`` above 1.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ from pipeline.config import Config
 from pipeline.errors import ConfigError, PipelineError, one_line
 from pipeline.messages import TENTATIVE, Table
 from tools import mot_metrics, video_curve, video_sheet
-from tools.replay import Kept, check_masks, detect, track
+from tools.replay import DetectionCache, check_masks, detect, track
 from tools.video_figures import Boxes, Result, Video, by_class, by_set, summarise, table
 
 COLUMNS = ("frame", "x", "y", "w", "h")
@@ -46,10 +48,10 @@ NO_BOXES = np.empty((0, 4))
 
 
 def find_videos(data: Path, names: Sequence[str] = ()) -> list[Video]:
-    """All labelled videos below a folder, or those of the given names.
+    """Find all labelled videos below a folder, or only those with the given names.
 
     Raises:
-        ConfigError: the folder or a named video does not exist, nothing is labelled, or two videos have one name.
+        ConfigError: the folder or a named video does not exist, no video is labelled, or two videos share a name.
     """
     if not data.is_dir():
         raise ConfigError(f"--data {data}: no such folder")
@@ -67,7 +69,7 @@ def find_videos(data: Path, names: Sequence[str] = ()) -> list[Video]:
         raise ConfigError(f"--data {data}: no labelled videos (NAME.csv beside NAME.mp4 or NAME/)")
     named: dict[str, Video] = {}
     for video in videos:
-        # What is written about one would take the place of what is written about the other.
+        # Outputs are named after the video, so one would overwrite those of the other.
         name = f"{video.group}_{video.name}"
         other = named.setdefault(name, video)
         if other is not video:
@@ -76,12 +78,13 @@ def find_videos(data: Path, names: Sequence[str] = ()) -> list[Video]:
 
 
 def read_labels(path: Path) -> Boxes:
-    """Boxes by frame as centre x, centre y, w, h in px; w and h are nan for points.
+    """Read the boxes of each frame as (centre x, centre y, w, h) in px; w and h are nan for point targets.
 
-    Box corners are edges of pixels and coordinates count from the centre of the first pixel, hence the half.
+    Box corners lie on pixel edges while coordinates count from the centre of the first pixel, hence the offset of 0.5.
 
     Raises:
-        ConfigError: names the file and line; no targets are a header alone, so a file without one is refused too.
+        ConfigError: the file is malformed; the message names file and line. A video without targets has a file with
+            only the header, so an empty file is an error too.
     """
     boxes: defaultdict[int, list[tuple[float, float, float, float]]] = defaultdict(list)
     with path.open(newline="", encoding="utf-8-sig") as file:
@@ -103,21 +106,23 @@ def read_labels(path: Path) -> Boxes:
     return dict(boxes)
 
 
-def refuse_unseen(video: Video, labels: Boxes, frames: Container[int], most: int | None) -> None:
-    """Refuse labels of frames that never came: their targets would be neither found nor missed.
+def check_label_frames(video: Video, labels: Boxes, frames: Container[int], most: int | None) -> None:
+    """Raise if a label belongs to a frame that the video does not have.
+
+    The targets of such a frame would count neither as found nor as missed.
 
     Args:
-        video: whose they are.
-        labels: by frame.
-        frames: numbers of those that came.
-        most: as many were asked for; none means all.
+        video: the labelled video.
+        labels: boxes by frame number.
+        frames: numbers of the frames that were read.
+        most: only the first so many frames were read; None means all.
 
     Raises:
-        ConfigError: names the labels and the first such frame.
+        ConfigError: names the label file and the first such frame.
     """
     unseen = [frame for frame in labels if frame not in frames and (most is None or frame < most)]
     if unseen:
-        raise ConfigError(f"{video.labels}: frame {min(unseen)} has a label, but never comes in {video.medium}")
+        raise ConfigError(f"{video.labels}: frame {min(unseen)} has a label, but is not in {video.medium}")
 
 
 def evaluate(
@@ -129,28 +134,28 @@ def evaluate(
     messages_too: bool = False,
     timed: bool = True,
 ) -> list[Result]:
-    """Run one video and compare every frame.
+    """Run the pipeline on one video and compare every frame with its labels.
 
     Args:
-        video: to run.
-        config: of the stages; its detection threshold does not count.
-        thresholds: of detection; none means what the weights were validated with.
-        most: run only so many frames.
-        keep: folder for what was detected; taken from there if it is there.
-        messages_too: put the tracker's messages at the first threshold into its result.
-        timed: take the time; false where other work would be in it, or part of the work would not.
+        video: the video to run.
+        config: configuration of the stages; its detection threshold is ignored.
+        thresholds: detection thresholds; None stands for the threshold the weights were validated with.
+        most: run only the first so many frames.
+        keep: folder that caches detections; they are loaded from there if present.
+        messages_too: include the tracker's messages at the first threshold in its result.
+        timed: measure the run time. Pass False where the time would include other work or omit part of the work.
 
     Returns:
-        a result for each threshold; they share the time.
+        One result per threshold. All share the same time.
 
     Raises:
-        ConfigError: the labels cannot be read, or are of frames that the video does not have.
+        ConfigError: the labels cannot be read, or belong to frames that the video does not have.
     """
     labels = read_labels(video.labels)
     start = time.perf_counter()
     frames: list[list[mot_metrics.Frame]] = [[] for _ in thresholds]
     detections, numbers, pts, kept = [0] * len(thresholds), [], [], []
-    find = Kept(keep).detect if keep is not None else detect
+    find = DetectionCache(keep).detect if keep is not None else detect
     for messages in track(find(str(video.medium), config, thresholds, most), config, thresholds):
         header = messages[0].header
         boxes = np.array(labels.get(header.frame, NO_BOXES), float).reshape(-1, 4)
@@ -160,7 +165,7 @@ def evaluate(
         numbers.append(header.frame)
         pts.append(header.pts)
         kept += messages[:1] if messages_too else []
-    refuse_unseen(video, labels, set(numbers), most)
+    check_label_frames(video, labels, set(numbers), most)
     fps = (len(pts) - 1) / (pts[-1] - pts[0]) if len(pts) > 1 and pts[-1] > pts[0] else float("nan")
     seconds, count = time.perf_counter() - start if timed else 0.0, max(1, len(pts))
     return [
@@ -170,26 +175,35 @@ def evaluate(
 
 
 def compare(boxes: NDArray[np.float64], tracks: Table) -> mot_metrics.Frame:
-    """One frame's tracks, rows of ``TRACK_DTYPE``, against its targets (n, 4): centre x, centre y, w, h in px."""
+    """Compare the tracks of a frame (``TRACK_DTYPE``) with its targets (n, 4): centre x, centre y, w, h in px."""
     shown = tracks[tracks["state"] != TENTATIVE]
     where = np.stack([shown["x"], shown["y"]], axis=1)
     return mot_metrics.frame(np.arange(len(boxes)), boxes[:, :2], mot_metrics.reach(boxes[:, 2:]), shown["id"], where)
 
 
 def main(argv: Sequence[str]) -> int:
-    """The command line."""
+    """Run the command-line tool and return its exit code."""
     parser = argparse.ArgumentParser(prog="tools.evaluate_video", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--weights", help="name or path (default: the configuration's)")
+    parser.add_argument("--weights", help="weights: shipped name or path (default: those of the configuration)")
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--videos", default="", help="names, separated by commas (default: all)")
+    parser.add_argument("--videos", default="", help="names of the videos to run, separated by commas (default: all)")
     parser.add_argument("--config", type=Path)
     parser.add_argument("--set", action="append", default=[], dest="settings", metavar="KEY.PATH=VALUE")
-    parser.add_argument("--jobs", type=count, default=1, help="videos at once, each with one CPU thread if above 1")
-    parser.add_argument("--frames", type=count, help="only the first N frames of each video")
-    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep what was detected, and start from it next time")
-    parser.add_argument("--json", type=Path, help="write all figures, also per class and per video")
-    parser.add_argument("--curve", type=Path, metavar="FILE.json|FILE.png", help="Pd against false tracks")
-    parser.add_argument("--sheet", type=Path, metavar="DIR", help="draw the faults of the worst videos")
+    parser.add_argument(
+        "--jobs", type=count, default=1, help="videos processed in parallel; above 1, each uses one CPU thread"
+    )
+    parser.add_argument("--frames", type=count, help="process only the first N frames of each video")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="cache detections in this folder and reuse them")
+    parser.add_argument("--json", type=Path, help="write all figures to this JSON file, also per class and video")
+    parser.add_argument(
+        "--curve",
+        type=Path,
+        metavar="FILE.json|FILE.png",
+        help="write or plot Pd against false tracks over detection thresholds",
+    )
+    parser.add_argument(
+        "--sheet", type=Path, metavar="DIR", help="draw contact sheets of the errors in the worst videos"
+    )
     args = parser.parse_args(argv)
     settings = list(args.settings)
     settings += [f"detect.weights={args.weights}"] if args.weights else []
@@ -220,12 +234,12 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _check_outputs(json: Path | None, curve: Path | None, sheet: Path | None) -> None:
-    """Refuse before the long run what could not be written after it."""
+    """Check before the long run that the outputs can be written after it."""
     if curve and curve.suffix not in video_curve.SUFFIXES:
         raise ConfigError(f"--curve {curve}: expected a name that ends in {' or '.join(video_curve.SUFFIXES)}")
     for word, path in (("json", json), ("curve", curve)):
         if path and (path.is_dir() or not path.parent.is_dir()):
-            raise ConfigError(f"--{word} {path}: no file can be there")
+            raise ConfigError(f"--{word} {path}: cannot write a file there")
     if curve and curve.suffix == ".png" and find_spec("matplotlib") is None:
         raise ConfigError("--curve: matplotlib is missing; pip install '.[train]'")
     if sheet:

@@ -1,11 +1,12 @@
-"""Make weights into a file for one library, with a manifest that says how close it is to them.
+"""Export weights to an inference library, with a manifest of how closely the result agrees with them.
 
     python -m tools.export --weights NAME --format onnx|openvino|openvino-int8|tensorrt --out DIR
         [--calibrate FRAMES]... [--truth DIR --split FILE] [--size N H W]
 
-It is run with ``--set detect.artefact=DIR/NAME-FORMAT.json`` and ``detect.backend`` of its library, or ``auto``.
-``--calibrate`` (int8 needs it) takes folders of pictures, data sets in BasicIRSTD layout and recordings. ``--truth`` is
-a data set on which the strict protocol is measured before and after; its pictures are not calibrated on.
+To use the export, run the pipeline with ``--set detect.artefact=DIR/NAME-FORMAT.json`` and set ``detect.backend`` to
+its library or to ``auto``. ``--calibrate`` (required for int8) takes folders of pictures, data sets in BasicIRSTD
+layout and recordings. ``--truth`` is a data set on which the strict protocol is evaluated before and after the export;
+its pictures are excluded from calibration.
 """
 
 from __future__ import annotations
@@ -42,17 +43,17 @@ from training.data import read_sample, split_file_names
 from training.metrics.strict import StrictScore
 
 CALIBRATION = 100
-"""Pictures that int8 is calibrated on, spread evenly over all that are given."""
+"""Number of pictures for int8 calibration, spread evenly over all that are given."""
 SIZE = (8, 512, 640)
 FIGURES = ("iou", "niou", "pd", "fa", "false_alarms_per_picture")
 
 
 class Order(NamedTuple):
-    """What to make an artefact for.
+    """Inputs of an export.
 
     Attributes:
-        frames: to calibrate int8 on, and what is known of the changes in each.
-        size: N, H, W of an engine's batches.
+        frames: pictures for int8 calibration, each with its change picture if that is known.
+        size: (N, H, W) of the batches of a TensorRT engine.
     """
 
     frames: Sequence[tuple[Picture, Change]]
@@ -72,7 +73,7 @@ def _openvino(network: nn.Module, manifest: nets.Manifest, _: Order) -> tuple[by
 
 def _int8(network: nn.Module, manifest: nets.Manifest, order: Order) -> tuple[bytes, ...]:
     if not order.frames:
-        raise ConfigError("--calibrate: int8 needs frames to be calibrated on")
+        raise ConfigError("--calibrate: int8 needs frames for calibration")
     return quantise(network, manifest.input.channels, [_input(*frame, manifest) for frame in order.frames])
 
 
@@ -82,7 +83,7 @@ def _tensorrt(network: nn.Module, manifest: nets.Manifest, order: Order) -> tupl
     return (build_engine(to_onnx(Half(fold(network)), manifest.input.channels, order.size)),)
 
 
-# By format: the library, its precision, the packages, the suffixes of the files and how they are made.
+# By format: library, precision, required packages, suffixes of the files, and the function that makes them.
 FORMATS: dict[str, tuple[artefact.Format, Precision, tuple[str, ...], tuple[str, ...], Make]] = {
     "onnx": ("onnx", "fp32", ("onnx", "onnxruntime"), (".onnx",), _onnx),
     "openvino": ("openvino", "fp32", ("openvino",), (".xml", ".bin"), _openvino),
@@ -104,23 +105,23 @@ def export(
     Args:
         weights: shipped name, or path of a safetensors file.
         fmt: key of ``FORMATS``.
-        out: folder, made if missing.
-        calibrate: folders of pictures, data sets or recordings.
-        truth: a data set and its split file.
-        size: N, H, W of the batches of a TensorRT engine.
+        out: output folder, created if missing.
+        calibrate: folders of pictures, data sets or recordings for calibration.
+        truth: folder of a data set and its split file.
+        size: (N, H, W) of the batches of a TensorRT engine.
 
     Returns:
-        path of the manifest.
+        Path of the manifest.
 
     Raises:
         BackendError: weights or library cannot be used.
-        ConfigError: pictures cannot be read, files cannot be written.
+        ConfigError: pictures cannot be read, or files cannot be written.
     """
     library, precision, packages, suffixes, make = FORMATS[fmt]
-    # The reference first: it refuses weights that cannot be used, and a library's threads are set up after torch's.
+    # The reference first: it rejects unusable weights, and the library must set up its threads after torch.
     reference = make_backend(DetectConfig(weights=weights, backend="torch", device="cpu"))
     manifest = reference.manifest
-    judged = judged_pictures(truth) if truth else []
+    judged = truth_pictures(truth) if truth else []
     frames = calibration_frames(calibrate, [path for path, _ in judged])
     network, _ = nets.load(weights)
     try:
@@ -137,7 +138,7 @@ def export(
         weights_sha256=manifest.sha256,
         input=manifest.input,
         made_with={"torch": version("torch")} | {name: version(name) for name in packages},
-        calibration=f"{len(frames)} pictures of {', '.join(as_told(calibrate))}" if frames else "",
+        calibration=f"{len(frames)} pictures of {', '.join(portable_addresses(calibrate))}" if frames else "",
     )
     path = out / f"{stem}.json"
     contents = {f"{stem}{suffix}": data for suffix, data in zip(suffixes, files, strict=True)}
@@ -156,13 +157,13 @@ def export(
 
 
 def score(reference: Backend, other: Backend, data: Path, chosen: Sequence[str]) -> tuple[Parity, Accuracy]:
-    """Parity and the strict protocol of two backends on the same pictures, each run once.
+    """Evaluate parity and the strict protocol of two backends on the same pictures, running each once per picture.
 
     Args:
         reference: the torch backend.
-        other: with the same weights.
+        other: another backend with the same weights.
         data: folder of a data set.
-        chosen: names of its pictures.
+        chosen: names of the pictures to use.
     """
     threshold = reference.manifest.threshold
     cut = math.log(threshold / (1 - threshold))
@@ -179,8 +180,8 @@ def score(reference: Backend, other: Backend, data: Path, chosen: Sequence[str])
     return parity(pairs, cut), accuracy
 
 
-def judged_pictures(truth: tuple[Path, str]) -> list[tuple[Path, str]]:
-    """Path and name of the pictures of a data set's split, all of which can be read.
+def truth_pictures(truth: tuple[Path, str]) -> list[tuple[Path, str]]:
+    """Return path and name of the pictures in a split of a data set, after checking that all can be read.
 
     Raises:
         ConfigError: the split, a picture or a mask cannot be used.
@@ -188,21 +189,21 @@ def judged_pictures(truth: tuple[Path, str]) -> list[tuple[Path, str]]:
     data, split = truth
     chosen = split_file_names(data, split)
     for name in chosen:
-        read_sample(data, name)  # before the work, not after it
+        read_sample(data, name)  # fail before the export, not after it
     return [((data / "images" / f"{name}.png").resolve(), name) for name in chosen]
 
 
 def calibration_frames(addresses: Sequence[str], without: Sequence[Path]) -> list[tuple[Picture, Change]]:
-    """At most ``CALIBRATION`` pictures, as many of each address, spread evenly, and their change pictures.
+    """Choose at most ``CALIBRATION`` pictures, equally many per address and spread evenly, with their change pictures.
 
-    Those lie in ``changes`` beside ``images``; of other pictures nothing is known.
+    Change pictures are read from the folder ``changes`` beside ``images``; other pictures have None.
 
     Args:
         addresses: folders of pictures, data sets or recordings.
-        without: pictures left out.
+        without: paths of pictures to leave out.
 
     Raises:
-        PipelineError: one cannot be read, or is empty.
+        PipelineError: an address cannot be read, or is empty.
     """
     frames: list[tuple[Picture, Change]] = []
     for address in addresses:
@@ -210,8 +211,11 @@ def calibration_frames(addresses: Sequence[str], without: Sequence[Path]) -> lis
     return frames
 
 
-def as_told(addresses: Sequence[str]) -> list[str]:
-    """Addresses for a manifest, which goes to other machines: files and folders from the one that holds them all."""
+def portable_addresses(addresses: Sequence[str]) -> list[str]:
+    """Make addresses fit for a manifest that is copied to other machines.
+
+    Paths of files and folders become relative to the folder that contains them all.
+    """
     places = {address: Path(address).resolve() for address in addresses if Path(address).exists()}
     root = os.path.commonpath([place.parent for place in places.values()]) if places else ""
     return [str(places[a].relative_to(root)) if a in places else a for a in addresses]
@@ -234,7 +238,7 @@ def _spread(address: str, count: int, without: set[Path]) -> Iterator[tuple[Pict
 def _of_recording(address: str, count: int) -> Iterator[Picture]:
     source = open_source(address, CaptureConfig())
     if source.live:
-        raise ConfigError(f"--calibrate: {source.name}: a recording is needed")
+        raise ConfigError(f"--calibrate: {source.name}: expected a recording, not a live source")
     source.open()
     try:
         wanted = set(_even(source.length or count, count))
@@ -264,7 +268,7 @@ def _logits(backend: Backend, picture: Picture) -> Maps:
 
 
 def report(made: Artefact) -> str:
-    """The manifest's figures in lines."""
+    """Format the figures of a manifest, one per line."""
     lines = [f"{on} ({p.pictures} pictures): {p}" for on, p in made.parity.items()]
     if accuracy := made.accuracy:
         for name, before in accuracy.reference.items():
@@ -273,20 +277,31 @@ def report(made: Artefact) -> str:
 
 
 def main(argv: Sequence[str]) -> int:
-    """The command line."""
+    """Run the command-line tool and return its exit code."""
     parser = argparse.ArgumentParser(prog="tools.export", description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--weights", required=True, metavar="NAME_OR_PATH")
     parser.add_argument("--format", required=True, choices=sorted(FORMATS), dest="fmt")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR")
-    parser.add_argument("--calibrate", action="append", default=[], metavar="FRAMES", help="may be given repeatedly")
-    parser.add_argument("--truth", type=Path, metavar="DIR", help="folder with images/ and masks/")
-    parser.add_argument("--split", metavar="FILE", help="text file with one name a line, also below --truth")
     parser.add_argument(
-        "--size", type=int, nargs=3, default=SIZE, metavar=("N", "H", "W"), help="batches of a TensorRT engine"
+        "--calibrate",
+        action="append",
+        default=[],
+        metavar="FRAMES",
+        help="int8 calibration data; repeatable",
+    )
+    parser.add_argument("--truth", type=Path, metavar="DIR", help="data set with images/ and masks/ to evaluate on")
+    parser.add_argument("--split", metavar="FILE", help="list of picture names, also relative to --truth")
+    parser.add_argument(
+        "--size",
+        type=int,
+        nargs=3,
+        default=SIZE,
+        metavar=("N", "H", "W"),
+        help="TensorRT batch size, height, width",
     )
     args = parser.parse_args(argv)
     if (args.truth is None) != (args.split is None):
-        parser.error("--truth and --split go together")
+        parser.error("--truth and --split must be given together")
     try:
         truth = (args.truth, args.split) if args.truth else None
         path = export(args.weights, args.fmt, args.out, args.calibrate, truth, tuple(args.size))

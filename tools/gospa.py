@@ -1,8 +1,8 @@
-"""How far a set of tracks is from the set of targets: GOSPA and what it is made of.
+"""GOSPA, a distance between a set of tracks and the set of true targets, with its components.
 
 Generalised optimal sub-pattern assignment (Rahmathullah, Garcia-Fernandez and Svensson, FUSION 2017) with alpha = 2,
-the one choice with which it splits into the error of the pairs, the missed targets and the false tracks. Unlike OSPA
-it is not divided by the number of targets, so each false track costs the same however many targets there are.
+the only choice for which it splits into localisation error, missed targets and false tracks. Unlike OSPA it is not
+normalised by the number of targets, so a false track costs the same however many targets there are.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from scipy.optimize import linear_sum_assignment
 
 
 class Gospa(NamedTuple):
-    """The three parts of GOSPA to the power of ``p``, px^p each; with p = 1 they add up to it.
+    """The three components of GOSPA to the power of ``p``, in px^p; with p = 1 they add up to GOSPA.
 
     Attributes:
-        localisation: distances of the pairs.
+        localisation: sum of the distances of assigned pairs to the power of p.
         missed: cutoff^p / 2 for each target without a track.
         false: cutoff^p / 2 for each track without a target.
         p: exponent.
@@ -37,22 +37,22 @@ class Gospa(NamedTuple):
 
 
 def gospa(distance: ArrayLike, cutoff: float, p: float = 1.0) -> Gospa:
-    """GOSPA of one frame.
+    """Compute GOSPA of one frame.
 
     Args:
-        distance: (targets, tracks), px.
-        cutoff: px > 0; a pair this far apart is as bad as a missed target and a false track.
-        p: exponent, at least 1; the larger, the more a few large errors weigh.
+        distance: (targets, tracks) distances in px.
+        cutoff: px > 0; a pair this far apart costs as much as a missed target plus a false track.
+        p: exponent, at least 1; larger values give large errors more weight.
 
     Raises:
-        ValueError: the distances are no matrix, or cutoff or p is out of range.
+        ValueError: ``distance`` is not a matrix, or cutoff or p is out of range.
     """
     matrix = np.asarray(distance, float)
     if matrix.ndim != 2:
         raise ValueError(f"distance: expected (targets, tracks), got shape {matrix.shape}")
     if not (0 < cutoff < np.inf and 1 <= p < np.inf):
         raise ValueError(f"expected cutoff > 0 and p >= 1, got cutoff {cutoff} and p {p}")
-    # An assignment pairs all of the smaller set; whoever is cut off costs the same paired or alone.
+    # The assignment pairs all of the smaller set; a pair beyond the cutoff costs the same as two unpaired points.
     cost = np.minimum(matrix, cutoff) ** p
     rows, columns = linear_sum_assignment(cost)
     pairs = matrix[rows, columns] < cutoff
@@ -67,7 +67,7 @@ def gospa(distance: ArrayLike, cutoff: float, p: float = 1.0) -> Gospa:
 
 
 def mean(scores: Iterable[Gospa]) -> Gospa:
-    """Mean of frames part by part, so ``value`` is the mean GOSPA for p = 1 and its root mean square for p = 2.
+    """Average the components over frames: ``value`` is the mean GOSPA for p = 1, its root mean square for p = 2.
 
     Raises:
         ValueError: there are no frames, or their exponents differ.

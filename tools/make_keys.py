@@ -1,9 +1,9 @@
-"""Make the keys of one machine, for remote capture over a network.
+"""Create the key pair of one machine, for remote capture over a network.
 
     python -m tools.make_keys DIR --name NAME
 
-DIR is made if missing, for its user alone. Copy ``DIR/NAME.key`` (never ``NAME.key_secret``) to the folder
-``trusted`` of every machine that is to talk to this one, and theirs to ``DIR/trusted``.
+DIR is created if missing, accessible to the current user only. Copy ``DIR/NAME.key`` (never ``NAME.key_secret``) to the
+``trusted`` folder of every machine that should connect to this one, and their ``.key`` files to ``DIR/trusted``.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ from pipeline.keys import TRUSTED, create, fingerprint, identity
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the tool; 0 when the keys are made, 2 with one line on stderr when not."""
-    parser = argparse.ArgumentParser(prog="make_keys", description="Make the keys of one machine for remote capture.")
-    parser.add_argument("folder", type=Path, metavar="DIR", help="where to put them")
-    parser.add_argument("--name", required=True, help="what the others will call this machine")
+    """Run the tool; return 0 when the keys are made, else 2 with one line on stderr."""
+    parser = argparse.ArgumentParser(
+        prog="make_keys", description="Create the key pair of one machine for remote capture."
+    )
+    parser.add_argument("folder", type=Path, metavar="DIR", help="folder for the keys, created if missing")
+    parser.add_argument("--name", required=True, help="name by which other machines will know this one")
     args = parser.parse_args(argv)
     try:
         public = create(args.folder, args.name)

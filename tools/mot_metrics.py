@@ -1,8 +1,8 @@
-"""Scores of tracks against truth on centroids: HOTA, CLEAR (MOTA, MOTP, switches) and IDF1.
+"""Multi-object tracking metrics on centroids: HOTA, CLEAR (MOTA, MOTP, switches) and IDF1.
 
-A track may match a true target of the same frame within the target's reach, by default max(5 px, half the
-diagonal of its box). Similarity falls linearly from 1 at distance 0 over 0.5 at the reach to 0 at twice
-the reach, so that the usual threshold of 0.5 is the reach.
+A track may match a true target of the same frame within the target's match radius ("reach"), by default max(5 px, half
+the diagonal of its box). Similarity falls linearly from 1 at distance 0 to 0.5 at the reach and 0 at twice the reach,
+so the usual similarity threshold of 0.5 corresponds to the reach.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from scipy.optimize import linear_sum_assignment
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-ALPHAS = np.arange(1, 20) / 20
-MATCH = 0.5
+ALPHAS = np.arange(1, 20) / 20  # similarity thresholds that HOTA averages over
+MATCH_SIMILARITY = 0.5
 MIN_REACH_PX = 5.0
 _EPS = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """Truth and tracks of one frame.
+    """Targets and tracks of one frame and their pairwise distances.
 
     Attributes:
-        truth_ids: (n,) ids, unique in the frame.
-        track_ids: (m,) ids, unique in the frame.
-        distance: (n, m) between centroids, px.
-        similarity: (n, m) in 0..1.
+        truth_ids: (n,) ids of the targets, unique in the frame.
+        track_ids: (m,) ids of the tracks, unique in the frame.
+        distance: (n, m) distances between centroids, px.
+        similarity: (n, m) similarities, 0 to 1.
     """
 
     truth_ids: Ints
@@ -42,14 +42,14 @@ class Frame:
 
     @property
     def near(self) -> NDArray[np.bool_]:
-        """(n, m) whether the track is within the target's reach."""
-        within: NDArray[np.bool_] = self.similarity >= MATCH - _EPS
+        """Whether each track is within the reach of each target, (n, m)."""
+        within: NDArray[np.bool_] = self.similarity >= MATCH_SIMILARITY - _EPS
         return within
 
 
 @dataclass(frozen=True, slots=True)
 class Hota:
-    """HOTA and its factors, means over the 19 thresholds, 0..1; nan without any target."""
+    """HOTA and its factors, averaged over the 19 thresholds, 0 to 1; nan without any target."""
 
     hota: float
     det_a: float
@@ -59,9 +59,9 @@ class Hota:
 
 @dataclass(frozen=True, slots=True)
 class Clear:
-    """CLEAR counts over all frames; ``motp_px`` is the mean distance of matches (nan without any).
+    """CLEAR counts over all frames.
 
-    ``mota`` is nan without any target.
+    ``motp_px`` is the mean distance of matches in px, nan without a match. ``mota`` is nan without any target.
     """
 
     mota: float
@@ -73,14 +73,14 @@ class Clear:
 
     @property
     def pd(self) -> float:
-        """Share of the targets that were matched, 0..1; nan without any."""
+        """Probability of detection: share of the targets that were matched, 0 to 1; nan without any target."""
         targets = self.matches + self.misses
         return self.matches / targets if targets else math.nan
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Identity scores, 0..1: each trajectory has one partner for the whole recording.
+    """Identity scores, 0 to 1: each trajectory is paired with at most one other for the whole recording.
 
     ``idf1`` and ``recall`` are nan without any target.
     """
@@ -91,7 +91,7 @@ class Identity:
 
 
 def reach(boxes: ArrayLike) -> Floats:
-    """Match radius (n,) in px of targets with boxes (n, 2), width and height in px; nan for points."""
+    """Return the match radius (n,) in px of targets with boxes (n, 2): width and height in px, nan for points."""
     half = np.hypot(*np.asarray(boxes, float).reshape(-1, 2).T) / 2
     radius: Floats = np.fmax(half, MIN_REACH_PX)
     return radius
@@ -100,22 +100,22 @@ def reach(boxes: ArrayLike) -> Floats:
 def frame(
     truth_ids: ArrayLike, truth_xy: ArrayLike, truth_reach: ArrayLike, track_ids: ArrayLike, track_xy: ArrayLike
 ) -> Frame:
-    """Compare one frame's centroids.
+    """Compare the centroids of targets and tracks in one frame.
 
     Args:
-        truth_ids: (n,).
-        truth_xy: (n, 2) px.
-        truth_reach: (n,) or scalar, px > 0.
-        track_ids: (m,).
-        track_xy: (m, 2) px.
+        truth_ids: (n,) ids of the targets.
+        truth_xy: (n, 2) positions of the targets in px.
+        truth_reach: (n,) or scalar match radius, px > 0.
+        track_ids: (m,) ids of the tracks.
+        track_xy: (m, 2) positions of the tracks in px.
 
     Raises:
-        ValueError: an id comes twice.
+        ValueError: an id occurs twice.
     """
     truths, tracks = np.asarray(truth_ids, np.int64).reshape(-1), np.asarray(track_ids, np.int64).reshape(-1)
     for name, ids in (("truth", truths), ("track", tracks)):
         if len(np.unique(ids)) != len(ids):
-            raise ValueError(f"{name}: an id comes twice in one frame: {ids.tolist()}")
+            raise ValueError(f"{name}: an id occurs twice in one frame: {ids.tolist()}")
     offset = np.asarray(truth_xy, float).reshape(-1, 1, 2) - np.asarray(track_xy, float).reshape(1, -1, 2)
     distance = np.hypot(offset[..., 0], offset[..., 1])
     radius = np.broadcast_to(np.asarray(truth_reach, float), len(truths))[:, None]
@@ -123,10 +123,10 @@ def frame(
 
 
 def hota(frames: Sequence[Frame]) -> Hota:
-    """Higher-order tracking accuracy (Luiten et al., IJCV 2021).
+    """Compute higher-order tracking accuracy (Luiten et al., IJCV 2021).
 
-    One matching per frame serves all thresholds: it prefers pairs of trajectories that agree over the
-    whole recording (section 5.3, the global alignment score).
+    One assignment per frame serves all thresholds. It prefers pairs of trajectories that agree over the whole recording
+    (global alignment score, section 5.3).
     """
     frames, truth_count, track_count = _dense(frames)
     if not truth_count.size:
@@ -155,11 +155,11 @@ def hota(frames: Sequence[Frame]) -> Hota:
 
 
 def clear(frames: Sequence[Frame]) -> Clear:
-    """CLEAR MOT (Bernardin and Stiefelhagen, 2008).
+    """Compute the CLEAR MOT metrics (Bernardin and Stiefelhagen, 2008).
 
-    A pair matched in the frame before stays matched while it may; the rest is matched by similarity. A
-    switch is a truth matched to another track than the last one it was matched to, however long ago.
-    A frame without truth or without tracks is skipped when looking for the frame before, as in TrackEval.
+    A pair matched in the previous frame stays matched while it is within reach; all others are matched by similarity.
+    A switch is a target matched to a different track than at its last match, however long ago. Frames without targets
+    or without tracks do not count as the previous frame, as in TrackEval.
     """
     last: dict[int, int] = {}
     previous: dict[int, int] = {}
@@ -168,7 +168,7 @@ def clear(frames: Sequence[Frame]) -> Clear:
     for f in frames:
         kept = np.array([[previous.get(t) == k for k in f.track_ids.tolist()] for t in f.truth_ids.tolist()], bool)
         may = f.near
-        # Keeping a pair outweighs any number of similarities.
+        # Keeping a pair outweighs any sum of similarities.
         gain = np.where(may, f.similarity + kept.reshape(may.shape) * 1000.0, 0.0)
         rows, columns = linear_sum_assignment(gain, maximize=True)
         good = may[rows, columns]
@@ -193,7 +193,7 @@ def clear(frames: Sequence[Frame]) -> Clear:
 
 
 def identity(frames: Sequence[Frame]) -> Identity:
-    """Identity F1, precision and recall (Ristani et al., ECCVW 2016)."""
+    """Compute identity F1, precision and recall (Ristani et al., ECCVW 2016)."""
     frames, truth_count, track_count = _dense(frames)
     shared = np.zeros((len(truth_count), len(track_count)))
     for f in frames:
@@ -208,7 +208,7 @@ def identity(frames: Sequence[Frame]) -> Identity:
 
 
 def _dense(frames: Sequence[Frame]) -> tuple[list[Frame], Floats, Floats]:
-    """The frames with ids renamed 0..n-1, and in how many frames each truth and each track is."""
+    """Renumber the ids to 0..n-1, and count the frames of each target and each track."""
 
     def ranks(columns: list[Ints]) -> tuple[list[Ints], Floats]:
         joined = np.concatenate([np.empty(0, np.int64), *columns])

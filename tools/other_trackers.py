@@ -1,4 +1,4 @@
-"""Trackers of the library ``trackers`` (Apache-2.0, optional), set up for points: similar is what is near."""
+"""Trackers of the library ``trackers`` (Apache-2.0, optional), set up for points: they match by centre distance."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ except ImportError:
 
 Library = Any
 AVAILABLE = ByteTrackTracker is not None
-REACH_PX = 6.0
-BOX_PX = 5.0
-COAST_FRAMES = 15
-HITS = 3
-LEAST_SIMILARITY = 0.05
+REACH_PX = 6.0  # centre distance at which similarity is 0
+BOX_PX = 5.0  # side of the box around a point
+COAST_FRAMES = 15  # the library's ``lost_track_buffer``
+HITS = 3  # consecutive frames that confirm a track
+MIN_SIMILARITY = 0.05
 
 
-class Centres(BaseIoU or object):  # type: ignore[misc]
-    """1 at no distance, 0 from ``REACH_PX`` on."""
+class CentreSimilarity(BaseIoU or object):  # type: ignore[misc]
+    """Similarity by centre distance: 1 at distance 0, falling linearly to 0 at ``REACH_PX``."""
 
     def _compute(self, boxes_1: NDArray[Any], boxes_2: NDArray[Any]) -> NDArray[Any]:
         one, other = ((boxes[:, :2] + boxes[:, 2:]) / 2 for boxes in (boxes_1, boxes_2))
@@ -37,11 +37,11 @@ class Centres(BaseIoU or object):  # type: ignore[misc]
 
 
 def byte_track(rate: float, threshold: float) -> Library:
-    """ByteTrack with the similarity of centres.
+    """Create ByteTrack with the similarity of centres.
 
     Args:
-        rate: frames per second.
-        threshold: score of strong detections, which are matched first and may start tracks.
+        rate: frame rate, frames per second.
+        threshold: score of high-confidence detections, which are matched first and may start tracks.
     """
     return ByteTrackTracker(
         lost_track_buffer=COAST_FRAMES,
@@ -49,36 +49,36 @@ def byte_track(rate: float, threshold: float) -> Library:
         track_activation_threshold=threshold,
         high_conf_det_threshold=threshold,
         minimum_consecutive_frames=HITS,
-        minimum_iou_threshold=LEAST_SIMILARITY,
-        iou=Centres(),
+        minimum_iou_threshold=MIN_SIMILARITY,
+        iou=CentreSimilarity(),
     )
 
 
 def oc_sort(rate: float, threshold: float) -> Library:
-    """OC-SORT likewise."""
+    """Create OC-SORT with the similarity of centres; see ``byte_track``."""
     return OCSORTTracker(
         lost_track_buffer=COAST_FRAMES,
         frame_rate=rate,
         high_conf_det_threshold=threshold,
         minimum_consecutive_frames=HITS,
-        minimum_iou_threshold=LEAST_SIMILARITY,
-        iou=Centres(),
+        minimum_iou_threshold=MIN_SIMILARITY,
+        iou=CentreSimilarity(),
     )
 
 
 def boxed(points: NDArray[Any], detections: Table) -> Any:
-    """Detections as the library has them: boxes of ``BOX_PX`` around points.
+    """Convert detections to the format of the library: boxes of ``BOX_PX`` around points.
 
     Args:
-        points: (n, 2) px.
-        detections: (n,) their scores; the library keeps their row numbers.
+        points: (n, 2) positions in px.
+        detections: (n,) table whose scores are used. The row numbers travel along in the library's data.
     """
     boxes = np.concatenate([points - BOX_PX / 2, points + BOX_PX / 2], axis=1)
     return Detections(xyxy=boxes, confidence=detections["score"], data={"row": np.arange(len(boxes))})
 
 
 def named(answer: Any) -> tuple[list[int], list[int]]:
-    """Rows of the detections that the library has put on a track, and the tracks' ids, from 1."""
+    """Return the rows of the detections that the library assigned to tracks, and the track ids, counted from 1."""
     known = answer[answer.tracker_id >= 0] if len(answer) else answer
     if not len(known):
         return [], []
@@ -86,9 +86,9 @@ def named(answer: Any) -> tuple[list[int], list[int]]:
 
 
 def tracked(tracker: Library, seen: Sequence[Detected]) -> Iterator[Table]:
-    """Tracks, rows of ``TRACK_DTYPE``, of every frame.
+    """Yield the tracks of every frame, rows of ``TRACK_DTYPE``.
 
-    The library has no ego-motion: detections are given in the coordinates of the first frame of a scene.
+    The library does not compensate ego-motion, so detections are passed in the coordinates of the first frame.
     """
     to_start = np.eye(3)
     for message in seen:
@@ -103,7 +103,7 @@ def tracked(tracker: Library, seen: Sequence[Detected]) -> Iterator[Table]:
 
 
 def shown(detections: Table, ids: Sequence[int]) -> Table:
-    """Detections as confirmed tracks with these numbers."""
+    """Convert detections to confirmed tracks with the given ids."""
     tracks = np.zeros(len(detections), TRACK_DTYPE)
     for column in set(detections.dtype.names or ()) & set(tracks.dtype.names or ()):
         tracks[column] = detections[column]
@@ -113,6 +113,6 @@ def shown(detections: Table, ids: Sequence[int]) -> Table:
 
 
 def frame_rate(seen: Sequence[Detected]) -> float:
-    """Frames per second by their media time; 30 where that does not tell."""
+    """Return the frame rate by media time; 30 if it cannot be determined."""
     pts = [message.header.pts for message in seen]
     return (len(pts) - 1) / (pts[-1] - pts[0]) if len(pts) > 1 and pts[-1] > pts[0] else 30.0

@@ -1,19 +1,20 @@
-"""What happens when frames come faster than they can be processed.
+"""Measure what happens when frames arrive faster than they can be processed.
 
     python -m tools.overload [--scene test://...] [--loads 0.5 1 2 4] [--policy bounded latest lossless]
                              [--seconds 20] [--set KEY=VALUE ...] [--json FILE]
 
-First the sustainable rate is measured: the scene as a file, under the lossless policy, is read no faster than it is
-processed. Then it plays as a live camera at a quarter of that rate, which gives the processing time of a frame that
-meets no other, and then at each load, a multiple of that rate, under each policy. Lossless is for files and is the
-first measurement.
+The first run measures the sustainable rate: the scene is processed as a file under the lossless policy, so it is read
+no faster than it is processed. The second run plays the scene as a live camera at a quarter of that rate, which gives
+the processing time of a frame without queueing. Then each live policy is run at each load, a multiple of the
+sustainable rate. The lossless policy is for files and covered by the first run.
 
-Ages are from capture to the written line. The limit is what the policy lets a frame wait at the door (bounded: its
-staleness budget; latest: until the frame before is done, 1 / rate) plus one processing time; 99 % of the ages of the
-first and of the last third of the run should keep it. What was dropped before the first result, while the network
-was being loaded, is left out of the shares.
+Ages are measured from capture to the written line. The limit is the longest time that the policy lets a frame wait
+before processing (bounded: its staleness budget; latest: until the previous frame is done, 1 / rate) plus one
+processing time. The 99th percentile of ages in the first and in the last third of the run should not exceed it. Frames
+dropped before the first result, while the network is being loaded, are left out of the drop shares.
 
-Exit code: 0; 1 if an account does not close, a frame is lost, a lossless run drops one or a run fails; 2 wrong usage.
+Exit code: 0 if all is well; 1 if an account does not close, a frame is lost, the lossless run drops a frame or a run
+fails; 2 for wrong usage.
 """
 
 from __future__ import annotations
@@ -29,33 +30,33 @@ from msgspec import Struct
 from tqdm import tqdm
 
 from pipeline import config as configuration
-from pipeline.account import total
+from pipeline.accounting import total
 from pipeline.arguments import count, positive
 from pipeline.errors import ConfigError, PipelineError, one_line
 from tools.trend import percentile, thirds
-from tools.watched_run import RunFailed, WatchedRun, leave_on_sigterm, sustainable_rate
+from tools.watched_run import RunFailed, WatchedRun, exit_on_sigterm, sustainable_rate
 
 SCENE = "test://demo?width=160&height=128"
 POLICIES = ("bounded", "latest", "lossless")
-QUIET = 0.25
-WARM_UP_S = 2.0
+QUIET_LOAD = 0.25  # low enough that frames do not queue
+WARM_UP_S = 2.0  # not measured, from the first result on
 LOOP = 1000
-"""Frames after which a live scene begins again."""
+"""Number of frames after which a live scene repeats."""
 
 Policy = Literal["bounded", "latest", "lossless"]
 
 
 class Row(Struct, kw_only=True):
-    """One run.
+    """Result of one run.
 
     Attributes:
-        load: frames that come per frame that can be processed; none for a file.
-        offered_fps, captured_fps, delivered_fps: asked of the camera, come from it, and written.
-        dropped: share of what came after the first result.
-        causes: frames dropped in the whole run.
-        age_ms: p50, p95, p99 and greatest age of results.
-        age_first_ms, age_last_ms: p99 of the first and the last third.
-        limit_ms: see above; none for the quiet run and for files.
+        load: offered rate relative to the sustainable rate; None for a file.
+        offered_fps, captured_fps, delivered_fps: requested from the camera, received from it, and written.
+        dropped: dropped share of the frames captured after the first result.
+        causes: frames dropped in the whole run, by cause.
+        age_ms: p50, p95, p99 and maximum age of results.
+        age_first_ms, age_last_ms: p99 of ages in the first and the last third.
+        limit_ms: limit of ages, see the module; None for the quiet run and for files.
         closes: every frame is accounted for, none was lost, and the run drained.
     """
 
@@ -76,20 +77,20 @@ class Row(Struct, kw_only=True):
 
     @property
     def keeps_limit(self) -> bool | None:
-        """Whether both thirds keep the limit; none without one."""
+        """Whether the ages of both thirds are within the limit; None without a limit."""
         if self.limit_ms is None or self.age_first_ms is None or self.age_last_ms is None:
             return None
         return max(self.age_first_ms, self.age_last_ms) <= self.limit_ms
 
     @property
     def sound(self) -> bool:
-        """Nothing happened that must not happen at any load."""
+        """Whether nothing happened that must not happen at any load."""
         return self.closes and (self.policy != "lossless" or self.captured == self.delivered)
 
 
 def from_file(scene: str, frames: int, settings: Sequence[str]) -> Row:
-    """The lossless run of a scene as a file."""
-    capture = "placement.capture=process"  # as live sources have it, so that rates compare
+    """Run a scene as a file under the lossless policy."""
+    capture = "placement.capture=process"  # as for live sources, so that rates are comparable
     rate, record = sustainable_rate(f"{_with(scene, frames=frames)}", [capture, *settings])
     (account,) = _accounts(record)
     return Row(
@@ -115,20 +116,20 @@ def live(
     wait_s: float = 0.0,
     processing_s: float | None = None,
 ) -> Row:
-    """A run of the scene as a live camera.
+    """Run the scene as a live camera.
 
     Args:
-        scene: address without rate and length.
-        policy: of the queue behind the camera.
-        load: of the camera.
-        rate: frames per second at load 1.
-        seconds: after a warm-up of ``WARM_UP_S`` from the first result on.
-        settings: of the run.
-        wait_s: part of the limit: at the door.
-        processing_s: part of the limit: behind it.
+        scene: address of the scene without rate and length.
+        policy: drop policy of the queue behind the camera.
+        load: rate of the camera relative to ``rate``.
+        rate: sustainable rate, frames per second.
+        seconds: measured time, after a warm-up of ``WARM_UP_S`` from the first result on.
+        settings: settings of the run.
+        wait_s: part of the limit for waiting before processing, s.
+        processing_s: part of the limit for processing, s; None for no limit.
 
     Raises:
-        RunFailed: the run went wrong, or gave no results.
+        RunFailed: the run failed, or gave no results.
     """
     fps = min(1000.0, max(1.0, load * rate))
     address = _with(scene, frames=LOOP, live=1, loop=1, fps=f"{fps:.3f}")
@@ -164,7 +165,7 @@ def live(
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Rows as Markdown."""
+    """Format rows as a Markdown table."""
     lines = [
         "| policy | load | came /s | delivered /s | dropped | by cause | age p50 | p95 | p99 | max ms "
         "| p99 first, last third | limit | kept | account |",
@@ -193,10 +194,10 @@ def table(rows: Sequence[Row]) -> str:
 def measure(
     scene: str, policies: Sequence[Policy], loads: Sequence[float], seconds: float, frames: int, settings: Sequence[str]
 ) -> list[Row]:
-    """All runs; the first is that of the file, the second the quiet one.
+    """Do all runs; the first is the one of the file, the second the quiet one.
 
     Raises:
-        PipelineError: a setting is wrong, or a run went wrong.
+        PipelineError: a setting is wrong, or a run failed.
     """
     staleness_s = configuration.load(None, settings).queue.staleness_s
     plan = [(policy, load) for policy in policies if policy != "lossless" for load in loads]
@@ -204,7 +205,7 @@ def measure(
         rows = [from_file(scene, frames, settings)]
         rate = rows[0].delivered_fps
         progress.update()
-        rows.append(live(scene, "bounded", QUIET, rate, seconds, settings))
+        rows.append(live(scene, "bounded", QUIET_LOAD, rate, seconds, settings))
         assert rows[1].age_ms is not None
         processing_s = rows[1].age_ms[2] / 1000
         progress.update()
@@ -230,20 +231,27 @@ def _closes(record: dict[str, Any]) -> bool:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the tool."""
+    """Run the command-line tool and return its exit code."""
     parser = argparse.ArgumentParser(prog="overload", description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument(
-        "--scene", default=SCENE, help="test:// address without fps, frames, live and loop (%(default)s)"
+        "--scene", default=SCENE, help="test:// address without fps, frames, live and loop (default: %(default)s)"
     )
     parser.add_argument("--loads", type=positive, nargs="+", default=[0.5, 1, 2, 4], metavar="X")
     parser.add_argument("--policy", nargs="+", choices=POLICIES, default=list(POLICIES))
-    parser.add_argument("--seconds", type=positive, default=20.0, help="of each live run, from its first result on")
-    parser.add_argument("--frames", type=count, default=200, help="of the scene as a file")
+    parser.add_argument(
+        "--seconds",
+        type=positive,
+        default=20.0,
+        help="duration of each live run, from its first result on (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--frames", type=count, default=200, help="length of the scene in the file run (default: %(default)s)"
+    )
     parser.add_argument("--set", action="append", default=[], dest="settings", metavar="KEY=VALUE")
     parser.add_argument("--json", type=Path, metavar="FILE")
     args = parser.parse_args(argv)
     if args.frames < 2:
-        parser.error("--frames: there must be two")
+        parser.error("--frames: at least two are needed")
     settings = ["sinks.overlay=false", *args.settings]
     try:
         rows = measure(args.scene, args.policy, args.loads, args.seconds, args.frames, settings)
@@ -260,5 +268,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    leave_on_sigterm()
+    exit_on_sigterm()
     sys.exit(main())

@@ -1,4 +1,4 @@
-"""Draw the plots of docs/losses.md.
+"""Draw the plots for docs/losses.md.
 
 python -m tools.plot_losses --out docs/losses
 """
@@ -17,7 +17,7 @@ from torch import Tensor
 from training.losses.scale import WEIGHTS, Weight, scale_iou
 
 TRUE = (9, 100)
-"""Edge-to-edge squares of 3 and 10 pixels: about the smallest and the largest targets of the data sets."""
+"""Areas in px of squares with sides 3 and 10: about the smallest and the largest targets of the data sets."""
 
 EDGE = 40
 PICTURES = 24
@@ -29,11 +29,11 @@ LINES: dict[Weight, tuple[str, float]] = {
     "mean": ("C2-", 2),
     "variance": ("C1-", 2),
 }
-"""Style and width: three of the lines lie on each other."""
+"""Line style and width; they differ because three of the lines coincide."""
 
 
 def weight_and_slope(weight: Weight, ratio: Tensor, true: float) -> tuple[Tensor, Tensor]:
-    """w(P, T) and T dw/dP at P = ratio * T, both like ratio."""
+    """Compute w(P, T) and T dw/dP at P = ratio * T, both in the shape of ``ratio``."""
     predicted = (ratio * true).requires_grad_()
     w = WEIGHTS[weight](predicted, torch.tensor(true, dtype=ratio.dtype))
     (slope,) = torch.autograd.grad(w.sum(), predicted)
@@ -41,10 +41,10 @@ def weight_and_slope(weight: Weight, ratio: Tensor, true: float) -> tuple[Tensor
 
 
 def wrong_sign(weight: Weight, ratio: float, true: int, detach: bool, generator: torch.Generator) -> float:
-    """Share of background pixels whose logit a descent step raises, over random predictions of area ratio * true.
+    """Compute the share of background pixels whose logit a gradient step raises.
 
-    From 50 to 100 % of the predicted mass (or as much as fits) lies on the target, spread over its pixels at random,
-    as the rest is over the background.
+    It is the mean over random predictions of area ratio * true. Between 50 and 100 % of the predicted area (or as much
+    as fits) lies on the target, distributed randomly over its pixels; the rest is distributed over the background.
     """
     mask = torch.zeros(1, 1, EDGE, EDGE, dtype=torch.float64)
     side = round(true**0.5)
@@ -64,7 +64,7 @@ def wrong_sign(weight: Weight, ratio: float, true: int, detach: bool, generator:
 
 
 def draw_weights() -> Figure:
-    """Weights (above) and their slopes (below) against P / T, for a small (left) and a large target (right)."""
+    """Plot weights (top) and their slopes (bottom) against P / T, for a small (left) and a large target (right)."""
     figure = Figure(figsize=(9.5, 5), layout="constrained")
     ratio = torch.linspace(0, 3, 601, dtype=torch.float64)
     ratio = ratio[ratio != 1]  # the slope jumps there
@@ -88,7 +88,7 @@ def draw_weights() -> Figure:
 
 
 def draw_signs() -> Figure:
-    """Share of background pixels pushed towards target against P / T, weights attached and detached."""
+    """Plot the share of background pixels pushed towards target against P / T, with weights attached and detached."""
     figure = Figure(figsize=(9.5, 3.4), layout="constrained")
     ratios = [*torch.linspace(0.05, 0.95, 19).tolist(), 0.98, 1.02, *torch.linspace(1.05, 1.5, 10).tolist()]
     for column, axis in enumerate(figure.subplots(1, 2, sharey=True)):
@@ -109,9 +109,11 @@ def draw_signs() -> Figure:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m tools.plot_losses", description="Draw the plots of the losses.")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the pictures, made if missing")
+    """Run the command-line tool and return its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.plot_losses", description="Draw the plots of the losses for docs/losses.md."
+    )
+    parser.add_argument("--out", type=Path, required=True, help="output folder of the plots, created if missing")
     out: Path = parser.parse_args(arguments).out
     try:
         out.mkdir(parents=True, exist_ok=True)

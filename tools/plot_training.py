@@ -1,4 +1,4 @@
-"""Draw how runs went: loss and validation figures over steps.
+"""Plot loss and validation metrics of training runs over steps.
 
 python -m tools.plot_training RUN [RUN ...] --out FILE.png
 """
@@ -21,13 +21,13 @@ SHARES = ("iou", "pd")
 
 
 def smooth(values: Sequence[float]) -> list[float]:
-    """Mean of each value and its neighbours, a fortieth of all values to either side; fewer at the ends."""
+    """Compute the running mean over a window of a fortieth of all values to either side, truncated at the ends."""
     reach = len(values) // 40
     return [fmean(values[max(0, k - reach) : k + reach + 1]) for k in range(len(values))]
 
 
 def series(records: Sequence[Record], name: str, figure: str) -> tuple[list[int], list[float]]:
-    """Steps and values of one figure of one validation set; no IoU where a set holds no target."""
+    """Return steps and values of one metric on one validation set. IoU and Pd are left out for sets without targets."""
     steps, values = [], []
     for record in records:
         metrics = record.get("sets", {}).get(name)
@@ -38,7 +38,7 @@ def series(records: Sequence[Record], name: str, figure: str) -> tuple[list[int]
 
 
 def draw(runs: Mapping[str, Sequence[Record]]) -> Figure:
-    """Above the loss, below a column for each validation set; a colour for each run."""
+    """Plot the loss at the top and a column for each validation set below, with one colour per run."""
     sets = list(dict.fromkeys(name for records in runs.values() for r in records for name in r.get("sets", {})))
     rows, columns = (1 + len(FIGURES), len(sets)) if sets else (1, 1)
     figure = Figure(figsize=(max(8.0, 2.4 * columns), 1.2 + 2.2 * rows), layout="constrained")
@@ -73,10 +73,13 @@ def draw(runs: Mapping[str, Sequence[Record]]) -> Figure:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m tools.plot_training", description="Draw how runs went.")
-    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folder of a run, also of one that goes on")
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE.png", help="the picture")
+    """Run the command-line tool and return its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.plot_training",
+        description="Plot loss and validation metrics of training runs over steps.",
+    )
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folder of a training run, finished or not")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE.png", help="output PNG file")
     options = parser.parse_args(arguments)
     try:
         figure = draw({str(run): read_log(run) for run in options.runs})

@@ -1,4 +1,4 @@
-"""What a process and its children hold: memory, descriptors, threads, sockets."""
+"""Resources held by a process and its children: memory, file descriptors, threads, sockets."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _WORKER = "pipeline.worker"
 
 
 class Held(NamedTuple):
-    """What one process holds at a moment.
+    """Resources that one process holds at one moment.
 
     Attributes:
-        memory_mb: unique set size: what its end would set free, in 1e6 bytes.
-        fds: open file descriptors, those of sockets among them.
-        threads: of the operating system.
+        memory_mb: unique set size in 1e6 bytes, the memory that ending the process would free.
+        fds: open file descriptors, including those of sockets.
+        threads: operating system threads.
         sockets: network and Unix sockets.
     """
 
@@ -28,15 +28,17 @@ class Held(NamedTuple):
 
 
 def held(root: psutil.Process) -> dict[str, Held]:
-    """What a process and all its descendants hold, by name.
+    """Return the resources of a process and all its descendants, by name.
 
-    Names are ``main``, those of the stages of workers, and of other programs theirs; equal names are added up. A
-    process that ends meanwhile is left out.
+    The root is named ``main``, workers after their stage, and other processes after their program. Processes of the
+    same name are summed. A process that ends meanwhile is left out.
     """
     found: dict[str, Held] = {}
     with contextlib.suppress(psutil.NoSuchProcess):
         for process in (root, *root.children(recursive=True)):
-            with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):  # the latter: it is just being born
+            with contextlib.suppress(
+                psutil.NoSuchProcess, psutil.AccessDenied
+            ):  # access is denied while a process is starting
                 name = MAIN if process == root else _name(process)
                 parts = zip(found.get(name, Held(0.0, 0, 0, 0)), _held(process), strict=True)
                 found[name] = Held(*(before + more for before, more in parts))  # type: ignore[arg-type]

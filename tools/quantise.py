@@ -23,22 +23,22 @@ _SIDE = 256
 
 
 def quantise(network: nn.Module, channels: int, inputs: Sequence[NDArray[np.float32]]) -> tuple[bytes, bytes]:
-    """A network as an int8 OpenVINO model, its description and its weights.
+    """Quantise a network to an int8 OpenVINO model; return its description and its weights.
 
-    Weights are quantised per output channel, activations per tensor, over the range that they reach on the inputs: a
-    target is the rarest value of all, a range that leaves out the rare ones would clip it. In floating point stay
-    the first and the last convolutions and everything at the picture's own resolution (one step there decides a pixel
-    of a mask), all maps of one channel (heads, gates of pixels) and all pooled vectors.
+    Weights are quantised per output channel, activations per tensor over the full range that they reach on the inputs.
+    Targets are the rarest values of all, so a range that leaves out outliers would clip them. These parts stay in
+    floating point: the first and the last convolutions, everything at full picture resolution (one quantisation step
+    there decides a mask pixel), all maps of one channel (heads, spatial gates) and all pooled vectors.
 
     Args:
-        network: in eval mode.
-        channels: of its input.
-        inputs: (1, C, H, W), what the network sees in use, of any sizes.
+        network: network in eval mode.
+        channels: number of input channels.
+        inputs: representative network inputs, (1, C, H, W) each, of any sizes.
 
     Raises:
         BackendError: the packages are missing or fail.
     """
-    # The package reports its use over the internet unless it believes itself to be tested.
+    # NNCF sends usage data over the internet unless this variable is set.
     os.environ["NNCF_CI"] = "1"
     try:
         import nncf  # noqa: PLC0415
@@ -64,7 +64,7 @@ def quantise(network: nn.Module, channels: int, inputs: Sequence[NDArray[np.floa
 
 
 def serialise(model: openvino.Model) -> tuple[bytes, bytes]:
-    """An OpenVINO model as its two files, the description and the weights."""
+    """Serialise an OpenVINO model to the contents of its two files, the description and the weights."""
     from openvino import save_model  # noqa: PLC0415
 
     with tempfile.TemporaryDirectory() as folder:
@@ -74,7 +74,7 @@ def serialise(model: openvino.Model) -> tuple[bytes, bytes]:
 
 
 def _exact(model: openvino.Model) -> list[str]:
-    """Names of the operations that stay in floating point."""
+    """Return the names of the operations that stay in floating point."""
     sized = model.clone()
     channels = sized.input().get_partial_shape()[1].get_length()
     sized.reshape([1, channels, _SIDE, _SIDE])
@@ -92,7 +92,7 @@ def _exact(model: openvino.Model) -> list[str]:
 def _next_convolutions(
     ops: Sequence[openvino.Node], beside: Callable[[openvino.Node], list[openvino.Node]]
 ) -> set[str]:
-    """The convolutions that are met first on every way from some operations, onwards or back."""
+    """Find the first convolutions on every path from the given operations, forwards or backwards."""
     found, ahead, seen = set(), list(ops), set()
     while ahead:
         op = ahead.pop()

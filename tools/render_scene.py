@@ -1,16 +1,17 @@
-"""Render a ``test://`` scene to files, with its exact ground truth beside it.
+"""Render a ``test://`` scene to files, with its exact ground truth.
 
     python -m tools.render_scene "test://crossing?seed=3" --out DIR [--format png16|tiff16|mp4] [--overwrite]
 
-Written into DIR:
+Files written to DIR:
 
-- ``frames/000000.png`` (or ``.tiff``) and on: the frames in 16 bit, exactly as the live pipeline sees them;
-  or ``video.mp4``: 8 bit, stretched linearly between the two counts stated in ``scene.json`` as ``stretch``.
-- ``truth.csv``: ``frame,id,x,y,w,h,snr,visible``. A row per target in the picture. Frame from 0; x, y the exact
-  sub-pixel *centroid* (the centre of the top-left pixel is (0, 0)); w, h the extent at half maximum in px; snr
-  the peak contrast over the temporal noise sigma in this frame; visible 0 while hidden or fading.
-- ``ego.csv``: ``frame,a,b,tx,c,d,ty``, mapping pixels of the previous frame to this frame's.
-- ``scene.json``: every parameter of the scene.
+- ``frames/000000.png`` (or ``.tiff``) and so on: the frames in 16 bit, exactly as the live pipeline sees them;
+  or ``video.mp4``: 8 bit, stretched linearly between the two counts given as ``stretch`` in ``scene.json``.
+- ``truth.csv``: ``frame,id,x,y,w,h,snr,visible``, one row per target in the picture. Frames count from 0; x, y is the
+  exact sub-pixel *centroid* (the centre of the top-left pixel is (0, 0)); w, h is the extent at half maximum in px; snr
+  is the peak contrast over the standard deviation of the temporal noise in this frame; visible is 0 while the target is
+  hidden or fading.
+- ``ego.csv``: ``frame,a,b,tx,c,d,ty``, the affine transform from pixels of the previous frame to pixels of this frame.
+- ``scene.json``: all parameters of the scene.
 """
 
 from __future__ import annotations
@@ -36,12 +37,12 @@ Frame = NDArray[np.uint16]
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the tool; 0 when everything is written, 2 with one line on stderr when not."""
+    """Run the tool; return 0 when everything is written, else 2 with one line on stderr."""
     parser = argparse.ArgumentParser(prog="render_scene", description="Render a test:// scene to files.")
-    parser.add_argument("url", help="test://NAME?param=value&...")
-    parser.add_argument("--out", type=Path, required=True, help="folder to write into")
+    parser.add_argument("url", help="address of the scene: test://NAME?param=value&...")
+    parser.add_argument("--out", type=Path, required=True, help="output folder, created if missing")
     parser.add_argument("--format", choices=FORMATS, default="png16")
-    parser.add_argument("--overwrite", action="store_true", help="replace an earlier rendering in that folder")
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier rendering in the output folder")
     args = parser.parse_args(argv)
     try:
         render(SceneSpec.from_url(args.url), args.out, args.format, overwrite=args.overwrite)
@@ -56,9 +57,9 @@ def render(spec: SceneSpec, out: Path, format_: str = "png16", *, overwrite: boo
 
     Args:
         spec: the scene.
-        out: folder, made if missing.
+        out: output folder, created if missing.
         format_: one of ``FORMATS``.
-        overwrite: replace an earlier rendering; files of other names stay.
+        overwrite: replace an earlier rendering; files with other names stay.
 
     Raises:
         OSError: the folder is not empty, or cannot be written.

@@ -1,13 +1,15 @@
-"""Render still infrared pictures with exact masks, to train on.
+"""Render infrared stills with exact masks for training.
 
     python -m tools.render_stills --out DIR [--scenes 100] [--per-scene 5] [--seed 10000] [--snr 4 30] [--moving]
 
-Writes the BasicIRSTD layout: ``images/NAME.png`` (16 bit), ``masks/NAME.png`` (0 and 255), ``img_idx/train.txt``, and
-``ignored/NAME.png``: stuck pixels and those beside them. In a still nobody can tell one from a bright point far away.
-With ``--moving`` also ``changes/NAME.png``, what has changed since the frames before: every scene is then followed for
-its first two seconds, and has five times as many targets as otherwise.
-Scenes of all kinds take turns, each with its own seed, counted up from ``--seed``: keep it away from the seeds of
-scenes that results are judged on. A mask holds the pixels where a target's contrast is at least half its peak.
+The output has the BasicIRSTD layout: ``images/NAME.png`` (16 bit), ``masks/NAME.png`` (0 and 255) and
+``img_idx/train.txt``. ``ignored/NAME.png`` is an ignore mask of stuck pixels and their neighbours, because a stuck
+pixel in a still cannot be distinguished from a bright distant point. With ``--moving``, ``changes/NAME.png`` holds what
+has changed since the previous frames; each scene is then rendered for its first two seconds, with five times as many
+targets as otherwise.
+
+The kinds of scene alternate. Each scene has its own seed, counted up from ``--seed``; use none of the seeds of scenes
+that results are evaluated on. A mask holds the pixels where the contrast of a target is at least half its peak.
 """
 
 from __future__ import annotations
@@ -30,14 +32,14 @@ from tools.changes import Changes
 Plane = NDArray[np.uint8] | NDArray[np.uint16]
 Still = tuple[str, *tuple[Plane, ...]]
 CAMERAS = ("still", "pan", "handheld", "pan+handheld")
-FOLLOWED = 56
-"""Frames of a scene whose changes are asked for."""
-MORE = 5
-"""Times as many targets as a scene of stills has: they last for less than the scene, in which few would come else."""
+MOVING_FRAMES = 56
+"""Number of frames rendered per scene with ``--moving``."""
+MOVING_TARGETS_FACTOR = 5
+"""Factor on the number of targets with ``--moving``: targets last less than a scene, so few would appear otherwise."""
 
 
 def draw_spec(index: int, seed: int, snr: tuple[float, float]) -> SceneSpec:
-    """The ``index``-th scene: kind by turns, everything else random from its own seed."""
+    """Draw the ``index``-th scene: the kinds alternate, everything else is random with its own seed."""
     rng = np.random.default_rng([seed, index])
     point = rng.random() < 0.6
     return SceneSpec(
@@ -55,7 +57,7 @@ def draw_spec(index: int, seed: int, snr: tuple[float, float]) -> SceneSpec:
 
 
 def masks(scene: Scene, k: int) -> NDArray[np.uint8]:
-    """Pixels (H, W) of frame k that are target, 255, by half the peak contrast; hidden targets are background."""
+    """Compute the mask (H, W) of frame k: 255 where the contrast of a visible target is at least half its peak."""
     contrast = np.abs(scene.radiance(k) - scene.radiance(k, targets=False))
     mask = np.zeros(contrast.shape, np.uint8)
     for truth in scene.truth(k):
@@ -70,14 +72,17 @@ def masks(scene: Scene, k: int) -> NDArray[np.uint8]:
 
 
 def truth(scene: Scene, k: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """``masks`` of frame k, and what is ignored: all but these within a pixel of a stuck one; (H, W), 0 and 255."""
+    """Return ``masks`` of frame k and its ignore mask, both (H, W) with 0 and 255.
+
+    The ignore mask covers stuck pixels and their neighbours, except target pixels.
+    """
     mask = masks(scene, k)
     near = cv2.dilate(scene.stuck().astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     return mask, np.where(near & (mask == 0), 255, 0).astype(np.uint8)
 
 
 def render(scenes: int, per_scene: int, seed: int, snr: tuple[float, float]) -> Iterator[Still]:
-    """Name, picture (H, W) uint16, mask and ignored pixels (H, W) uint8 of every still."""
+    """Yield name, picture (H, W) uint16, mask and ignore mask (H, W) uint8 of every still."""
     for index in range(scenes):
         scene = Scene(draw_spec(index, seed, snr))
         for k in np.linspace(20, len(scene) - 20, per_scene).astype(int).tolist():
@@ -85,12 +90,15 @@ def render(scenes: int, per_scene: int, seed: int, snr: tuple[float, float]) -> 
 
 
 def render_moving(scenes: int, per_scene: int, seed: int, snr: tuple[float, float]) -> Iterator[Still]:
-    """The same and the change picture (H, W) uint8 of every still."""
+    """Yield what ``render`` yields, and the change picture (H, W) uint8 of every still."""
     for index in range(scenes):
         spec = draw_spec(index, seed, snr)
-        scene, changes = Scene(msgspec.structs.replace(spec, frames=FOLLOWED, targets=MORE * spec.targets)), Changes()
-        kept = set(np.linspace(8, FOLLOWED - 1, per_scene).astype(int).tolist())
-        for k in range(FOLLOWED):
+        scene, changes = (
+            Scene(msgspec.structs.replace(spec, frames=MOVING_FRAMES, targets=MOVING_TARGETS_FACTOR * spec.targets)),
+            Changes(),
+        )
+        kept = set(np.linspace(8, MOVING_FRAMES - 1, per_scene).astype(int).tolist())
+        for k in range(MOVING_FRAMES):
             picture = scene.frame(k)
             change = changes.see(picture, k / spec.fps)
             if k in kept:
@@ -98,14 +106,14 @@ def render_moving(scenes: int, per_scene: int, seed: int, snr: tuple[float, floa
 
 
 def main(argv: Sequence[str]) -> int:
-    """The command line."""
+    """Run the command-line tool and return its exit code."""
     parser = argparse.ArgumentParser(prog="tools.render_stills", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--scenes", type=count, default=100)
     parser.add_argument("--per-scene", type=count, default=5)
     parser.add_argument("--seed", type=natural, default=10_000)
     parser.add_argument("--snr", type=positive, nargs=2, default=(4.0, 30.0), metavar=("LOW", "HIGH"))
-    parser.add_argument("--moving", action="store_true", help="with what has changed since the frames before")
+    parser.add_argument("--moving", action="store_true", help="also write the changes since the previous frames")
     args = parser.parse_args(argv)
     if args.snr[0] > args.snr[1]:
         parser.error(f"argument --snr: {args.snr[0]:g} is above {args.snr[1]:g}")

@@ -1,7 +1,7 @@
-"""The real stages on a recording, one frame after another without queues: the tracks are those of ``run_stream.py``.
+"""Run the real stages on a recording frame by frame, without queues. The tracks equal those of ``run_stream.py``.
 
-The network takes nearly all of the time, and what it detected does not depend on the tracker. So it can be kept, and
-a recording tracked again in a hundredth of the time.
+The network takes nearly all of the time, and its detections do not depend on the tracker. They can therefore be cached,
+and a recording be tracked again in a hundredth of the time.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from pipeline.detect.config import DetectConfig
 from pipeline.detect.masks import check_names
 from pipeline.detect.stage import DetectStage
 from pipeline.errors import BackendError, ConfigError
-from pipeline.heap import keep_freed_memory
+from pipeline.malloc import keep_freed_memory
 from pipeline.messages import Detected, Packet, Tracked
 from pipeline.preprocess.stage import PreprocessStage
 from pipeline.track.stage import TrackStage
 
 _ROOT = Path(__file__).resolve().parents[1]
-# Not all of the pipeline: what was detected is kept for those who work on the tracker.
+# Without the code of the tracker: cached detections stay valid while the tracker is being worked on.
 _CODE = (
     "nets/**/*.py",
     "pipeline/capture/**/*.py",
@@ -44,23 +44,25 @@ _decoder = msgspec.msgpack.Decoder(list[list[Detected]])
 
 
 def check_masks(config: Config, addresses: Iterable[str]) -> None:
-    """Refuse masks that none of the sources to be replayed would have; raises ConfigError."""
+    """Raise ConfigError if a mask belongs to none of the sources to be replayed."""
     check_names(config.detect.masks, [name for address in addresses for name in source_ids([address])])
 
 
 def detect(
     address: str, config: Config, thresholds: Sequence[float | None], frames: int | None = None
 ) -> Iterator[list[Detected]]:
-    """Detect at several thresholds; the network sees every frame once. The source has the name it would have in a run.
+    """Detect at several thresholds, running the network once per frame.
+
+    The source gets the name that it would have in a run.
 
     Args:
-        address: of the file.
-        config: of the stages; its detection threshold does not count.
-        thresholds: of detection; none means what the weights were validated with.
-        frames: run only so many.
+        address: address of the recording.
+        config: configuration of the stages; its detection threshold is ignored.
+        thresholds: detection thresholds; None stands for the threshold the weights were validated with.
+        frames: run only the first so many frames.
 
     Yields:
-        what is detected in a frame at each threshold.
+        The detections of a frame at each threshold.
     """
     keep_freed_memory()
     (name,) = source_ids([address])
@@ -85,7 +87,7 @@ def detect(
 def track(
     seen: Iterable[Sequence[Detected]], config: Config, thresholds: Sequence[float | None]
 ) -> Iterator[list[Tracked]]:
-    """What the tracker says of every frame, at each of the thresholds that it was detected with."""
+    """Yield the tracker's output for every frame, one message for each threshold of ``detect``."""
     trackers = [TrackStage(config.track, config.detect.weights, threshold) for threshold in thresholds]
     for tracker in trackers:
         tracker.open()
@@ -99,26 +101,26 @@ def track(
 
 
 def threshold(config: Config) -> float:
-    """Of detection: as configured, or what the weights were validated with."""
+    """Return the detection threshold: as configured, or the one the weights were validated with."""
     return config.detect.threshold or nets.read_manifest(config.detect.weights).threshold
 
 
 def start(config: Config) -> float:
-    """Score from which a detection may start a track: as configured, or what the weights say."""
+    """Return the score from which a detection may start a track: as configured, or that of the weights."""
     return nets.read_manifest(config.detect.weights).starts_track(config.detect.threshold)
 
 
-class Kept:
-    """What was detected in recordings, in a folder, by all that it depends on.
+class DetectionCache:
+    """Cache of detections in a folder, keyed by everything that they depend on.
 
-    That is the recording, the weights, the settings, the code before the tracker, and the backend with its artefact;
-    not the versions of the libraries.
+    The key covers the recording, the weights, the settings, the code of the stages before the tracker, and the backend
+    with its artefact. It does not cover library versions.
 
     Args:
-        folder: made if missing.
+        folder: cache folder, created if missing.
 
     Raises:
-        ConfigError: the folder cannot be made.
+        ConfigError: the folder cannot be created.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -131,10 +133,10 @@ class Kept:
     def detect(
         self, address: str, config: Config, thresholds: Sequence[float | None], frames: int | None = None
     ) -> Sequence[Sequence[Detected]]:
-        """See :func:`detect`; taken from the folder where it is there, else done and kept.
+        """Return the detections of :func:`detect` from the cache, computing and storing them if missing.
 
         Raises:
-            ConfigError: the folder cannot be written to, or holds something else under that name.
+            ConfigError: the folder cannot be written to, or its file of that name holds something else.
         """
         name = Path(address.partition("?")[0]).stem
         path = self._folder / f"{name}-{_digest(address, config, thresholds, frames)}.msgpack"
@@ -148,15 +150,15 @@ class Kept:
         except OSError as error:
             raise ConfigError(f"{path}: {error.strerror}") from None
         except msgspec.MsgspecError as error:
-            raise ConfigError(f"{path}: not what was kept there: {error}") from None
+            raise ConfigError(f"{path}: not a file of cached detections: {error}") from None
         return seen
 
 
 class _Sweep(DetectStage):
-    """The detect stage with a choice of thresholds after the network."""
+    """The detect stage, applying several thresholds to one pass of the network."""
 
     def at(self, packet: Packet, thresholds: Sequence[float | None]) -> Iterator[Packet]:
-        """What is detected in one frame at each threshold."""
+        """Yield the detections of one frame at each threshold."""
         (probability,) = self._probabilities([packet]).values()
         for threshold in thresholds:
             self._config = msgspec.structs.replace(self._config, threshold=threshold)
@@ -169,7 +171,7 @@ def _detected(packet: Packet) -> Detected:
 
 
 def _digest(address: str, config: Config, thresholds: Sequence[float | None], frames: int | None) -> str:
-    """Of the recording, the weights, and the settings, the code and the backend of the stages before the tracker."""
+    """Hash the recording, the weights, and settings, code and backend of the stages before the tracker."""
     what: Any = address
     if not address.startswith("test://"):
         medium = Path(address).resolve()
@@ -188,12 +190,15 @@ def _digest(address: str, config: Config, thresholds: Sequence[float | None], fr
 
 @cache
 def _code(root: Path) -> list[tuple[str, str]]:
-    """Path and hash of every file of code that detections depend on; once, as it is imported once."""
+    """Return path and hash of every code file that detections depend on.
+
+    Computed once, because code is imported once.
+    """
     files = sorted(file for pattern in _CODE for file in root.glob(pattern))
     return [(str(file.relative_to(root)), nets.manifest.sha256(file)) for file in files]
 
 
 def _backends(config: DetectConfig) -> list[tuple[str, Any, artefact.Artefact | None]]:
-    """Backend, precision and artefact that run the network; with ``auto`` those that it chooses from, in order."""
+    """Return backend, precision and artefact of the network; for ``auto`` all candidates in order of preference."""
     choices = available(config) if config.backend == "auto" else [config]
     return [(c.backend, c.precision, artefact.read(c.artefact) if c.artefact else None) for c in choices]

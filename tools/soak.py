@@ -1,17 +1,20 @@
-"""Does a long run grow? Memory, descriptors, threads, sockets and latency of every process of a run.
+"""Soak test: check a long run for growing memory, descriptors, threads, sockets or latency.
 
     python -m tools.soak --minutes N [--load 0.5] [--source SRC ...] [--placement thread|process] [--set KEY=VALUE ...]
                          [--samples FILE] [--json FILE]
 
-The source is a rendered scene without end, played as a live camera at ``--load`` times the rate at which this machine
-can process it, which is measured first; or those given, files or live. The first fifth of the run does not count.
+The default source is an endless rendered scene, played as a live camera at ``--load`` times the rate that this machine
+can sustain; that rate is measured first. ``--source`` takes files or live sources instead. The first fifth of the run
+is warm-up and does not count.
 
-Memory is the unique set size; its slope the Theil-Sen estimate with a 95 % interval. The run fails where the slope is
-above the bound and its interval says that it is no chance, where the median of descriptors, threads or sockets rises
-from the first to the last third, where the 99th percentile of the age of results does by more than the factor allows
-(live sources), where an account does not close, a frame is lost or a stage had to be started again.
+Memory is the unique set size. Its slope is the Theil-Sen estimate with a 95 % confidence interval. The test fails
 
-Exit code: 0 nothing grows; 1 something does, or the run failed; 2 wrong usage.
+- if the memory slope of a process exceeds the bound and its confidence interval excludes zero,
+- if the median number of descriptors, threads or sockets rises from the first to the last third of the run,
+- if the 99th percentile of the age of results of a live source rises by more than the allowed factor,
+- if not every frame is accounted for, a frame is lost, or a stage was restarted.
+
+Exit code: 0 if nothing grows; 1 if something grows or the run failed; 2 for wrong usage.
 """
 
 from __future__ import annotations
@@ -28,31 +31,31 @@ import psutil
 from msgspec import Struct
 from tqdm import tqdm
 
-from pipeline.account import total
+from pipeline.accounting import total
 from pipeline.arguments import positive
 from pipeline.capture.factory import is_live
 from pipeline.errors import ConfigError, PipelineError, one_line
 from tools.process_tree import MAIN, Held, held
 from tools.trend import Slope, percentile, slope, thirds
-from tools.watched_run import RunFailed, WatchedRun, leave_on_sigterm, sustainable_rate
+from tools.watched_run import RunFailed, WatchedRun, exit_on_sigterm, sustainable_rate
 
 SCENE = "test://demo?width=160&height=128"
 FRAMES = 200
-WARM_UP = 0.2
-LEAST_SAMPLES, MOST_SAMPLES = 3, 900
+WARM_UP = 0.2  # share of the run that is not evaluated
+MIN_SAMPLES, MAX_SAMPLES = 3, 900
 PLACES = ("capture", "preprocess", "detect", "track", "sinks")
 COUNTS = ("fds", "threads", "sockets")
 
 Samples = Mapping[str, Sequence[tuple[float, Held]]]
-"""By name of the process: seconds since the start, and what it held."""
+"""By process name: (seconds since the start, resources held)."""
 
 
 class Bounds(Struct, frozen=True, kw_only=True):
-    """What counts as growth.
+    """Limits of what does not yet count as growth.
 
     Attributes:
-        memory_mb_h: MB per hour that the slope of a process may have.
-        latency_factor: by which the 99th percentile of ages may rise.
+        memory_mb_h: largest accepted memory slope of a process, MB per hour.
+        latency_factor: largest accepted ratio of the 99th percentiles of ages, last to first third.
     """
 
     memory_mb_h: float = 10.0
@@ -60,13 +63,13 @@ class Bounds(Struct, frozen=True, kw_only=True):
 
 
 class ProcessTrend(Struct, frozen=True, kw_only=True):
-    """One process over the run.
+    """Trend of one process over the run.
 
     Attributes:
         memory_mb: medians of the first and the last third.
-        slope_mb_h: with the ends of its interval.
+        slope_mb_h: memory slope in MB per hour with its confidence interval.
         fds, threads, sockets: medians of the first and the last third.
-        grows: what grows.
+        grows: names of the quantities that grow.
     """
 
     memory_mb: tuple[float, float]
@@ -78,12 +81,12 @@ class ProcessTrend(Struct, frozen=True, kw_only=True):
 
 
 class SourceTrend(Struct, frozen=True, kw_only=True):
-    """One source over the run.
+    """Trend of one source over the run.
 
     Attributes:
-        captured, delivered, dropped: frames.
-        age_p99_ms: of the first and the last third; none for files.
-        wrong: what is wrong.
+        captured, delivered, dropped: numbers of frames.
+        age_p99_ms: 99th percentile of ages in the first and the last third; None for files.
+        wrong: descriptions of what is wrong.
     """
 
     captured: int
@@ -94,7 +97,7 @@ class SourceTrend(Struct, frozen=True, kw_only=True):
 
 
 class Soak(Struct, kw_only=True):
-    """A whole run."""
+    """Result of a soak test."""
 
     hours: float
     sources: dict[str, SourceTrend]
@@ -104,14 +107,14 @@ class Soak(Struct, kw_only=True):
 
     @property
     def passed(self) -> bool:
-        """Nothing grows and nothing went wrong."""
+        """Whether nothing grows and nothing went wrong."""
         grows = any(trend.grows for trend in self.processes.values())
         wrong = any(trend.wrong for trend in self.sources.values())
         return self.drained and not (grows or wrong or self.restarts)
 
 
 def trend(samples: Sequence[tuple[float, Held]], bounds: Bounds) -> ProcessTrend:
-    """What became of a process.
+    """Evaluate the samples of a process.
 
     Raises:
         ValueError: fewer than three samples.
@@ -125,11 +128,11 @@ def trend(samples: Sequence[tuple[float, Held]], bounds: Bounds) -> ProcessTrend
 
 
 def source_trend(account: Mapping[str, Any], ages_s: Sequence[float], bounds: Bounds) -> SourceTrend:
-    """What became of a source.
+    """Evaluate the account and the result ages of a source.
 
     Args:
-        account: of ``run.json``.
-        ages_s: of its results, in their order; empty for files.
+        account: account of the source in ``run.json``.
+        ages_s: ages of its results in s, in order; empty for files.
         bounds: what counts as growth.
     """
     first, last = (1000 * percentile(third, 99) for third in thirds(ages_s))
@@ -155,25 +158,25 @@ def source_trend(account: Mapping[str, Any], ages_s: Sequence[float], bounds: Bo
 def soak(
     sources: Sequence[str], settings: Sequence[str], seconds: float, bounds: Bounds, samples_file: TextIO | None = None
 ) -> Soak:
-    """Run, sample and judge.
+    """Run the pipeline, sample its processes and evaluate the trends.
 
     Args:
-        sources: addresses.
-        settings: of the run.
-        seconds: from the first result of every source on; less if the sources end.
+        sources: addresses of the sources.
+        settings: settings of the run.
+        seconds: duration after every source has produced a result; shorter if the sources end.
         bounds: what counts as growth.
-        samples_file: gets every sample as a line of JSON.
+        samples_file: receives every sample as a line of JSON.
 
     Raises:
-        RunFailed: the run went wrong, or was too short for three samples.
+        RunFailed: the run failed, or was too short for three samples.
     """
     samples: dict[str, list[tuple[float, Held]]] = {}
-    pause_s = max(0.2, seconds / MOST_SAMPLES)
+    pause_s = max(0.2, seconds / MAX_SAMPLES)
     with WatchedRun(sources, settings) as run, tqdm(total=round(seconds), unit=" s", disable=None) as progress:
         root = psutil.Process(run.pid)
         run.watch(run.started)
         start, over = time.monotonic(), run.lasted(seconds)
-        while run.goes_on and not over():
+        while run.is_running and not over():
             now = time.monotonic() - start
             for name, one in held(root).items():
                 samples.setdefault(name, []).append((now, one))
@@ -184,7 +187,7 @@ def soak(
         lasted = time.monotonic() - start
         record = run.stop()
     settled = {name: [one for one in series if one[0] >= WARM_UP * lasted] for name, series in samples.items()}
-    if len(settled.get(MAIN, ())) < LEAST_SAMPLES:
+    if len(settled.get(MAIN, ())) < MIN_SAMPLES:
         raise RunFailed(f"{lasted:.1f} s are too short for a slope")
     live = dict(zip(record["sources"], map(is_live, sources), strict=True))
     return Soak(
@@ -197,14 +200,14 @@ def soak(
             )
             for id_, source in record["sources"].items()
         },
-        processes={name: trend(series, bounds) for name, series in settled.items() if len(series) >= LEAST_SAMPLES},
+        processes={name: trend(series, bounds) for name, series in settled.items() if len(series) >= MIN_SAMPLES},
         restarts=record["restarts"],
         drained=record["drained"],
     )
 
 
 def report(result: Soak) -> str:
-    """The tables, as Markdown, and the verdict."""
+    """Format the result as Markdown tables with a verdict."""
     lines = [
         "| process | memory MB, first and last third | slope MB/h (95 %) | descriptors | threads | sockets | |",
         "|---|---:|---:|---:|---:|---:|---|",
@@ -240,21 +243,38 @@ def _json(value: object) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the tool."""
+    """Run the command-line tool and return its exit code."""
     parser = argparse.ArgumentParser(prog="soak", description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--minutes", type=positive, required=True)
-    parser.add_argument("--load", type=positive, default=0.5, help="of the built-in scene")
-    parser.add_argument("--source", nargs="+", default=[], metavar="SRC", help="instead of the built-in scene")
-    parser.add_argument("--placement", choices=("thread", "process"), help="of every stage")
+    parser.add_argument(
+        "--load",
+        type=positive,
+        default=0.5,
+        help="rate of the built-in scene relative to the sustainable rate (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--source", nargs="+", default=[], metavar="SRC", help="sources to run instead of the built-in scene"
+    )
+    parser.add_argument("--placement", choices=("thread", "process"), help="placement of every stage")
     parser.add_argument("--set", action="append", default=[], dest="settings", metavar="KEY=VALUE")
     parser.add_argument(
-        "--memory-bound", type=float, default=Bounds().memory_mb_h, metavar="MB/H", help="(%(default)s)"
+        "--memory-bound",
+        type=float,
+        default=Bounds().memory_mb_h,
+        metavar="MB/H",
+        help="largest accepted memory slope of a process (default: %(default)s)",
     )
     parser.add_argument(
-        "--latency-factor", type=float, default=Bounds().latency_factor, metavar="X", help="(%(default)s)"
+        "--latency-factor",
+        type=float,
+        default=Bounds().latency_factor,
+        metavar="X",
+        help="largest accepted growth of p99 latency (default: %(default)s)",
     )
-    parser.add_argument("--samples", type=Path, metavar="FILE", help="every sample, as lines of JSON")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="the figures")
+    parser.add_argument(
+        "--samples", type=Path, metavar="FILE", help="write every sample to this file, one JSON object per line"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to this JSON file")
     args = parser.parse_args(argv)
     settings = [f"placement.{place}={args.placement}" for place in PLACES if args.placement] + args.settings
     bounds = Bounds(memory_mb_h=args.memory_bound, latency_factor=args.latency_factor)
@@ -280,5 +300,5 @@ def _camera(load: float, settings: Sequence[str]) -> str:
 
 
 if __name__ == "__main__":
-    leave_on_sigterm()
+    exit_on_sigterm()
     sys.exit(main())

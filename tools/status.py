@@ -1,11 +1,11 @@
-"""Tells how the runs of this user on this machine are, or one run at ``host:port``.
+"""Show the state of this user's runs on this machine, or of one run at ``HOST:PORT``.
 
     python -m tools.status [HOST:PORT] [--json]
 
-Runs are looked for in ``$XDG_RUNTIME_DIR`` and in the temporary folder (``$TMPDIR``, else ``/tmp``) of whoever asks.
+Runs are searched for in ``$XDG_RUNTIME_DIR`` and in the temporary folder (``$TMPDIR``, else ``/tmp``) of the caller.
 
-Exit code: 0 all are running well; 1 at least one is not (it starts, drains, is degraded or does not answer); 3 nobody
-answers.
+Exit code: 0 if all runs are in state "running"; 1 if at least one is not (it is starting, draining or degraded, or does
+not answer); 3 if no run answers.
 """
 
 from __future__ import annotations
@@ -17,25 +17,27 @@ from pathlib import Path
 
 import msgspec
 
-from pipeline import private
-from pipeline.account import total
+from pipeline import run_folder
+from pipeline.accounting import total
 from pipeline.errors import SourceError
 from pipeline.health import client
 from pipeline.health.status import RunStatus, SourceStatus, StageStatus
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+    """Run the command-line tool and return its exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m tools.status", description=(__doc__ or "").split("\n", maxsplit=1)[0]
     )
-    parser.add_argument("where", nargs="?", metavar="HOST:PORT", help="where a run listens (health.port)")
-    parser.add_argument("--json", action="store_true", help="everything, one JSON object a line and run")
+    parser.add_argument(
+        "where", nargs="?", metavar="HOST:PORT", help="address at which a run serves its status (health.port)"
+    )
+    parser.add_argument("--json", action="store_true", help="print the full status as one line of JSON per run")
     options = parser.parse_args(arguments)
-    doors: list[Path | str] = [options.where] if options.where else list(private.status_doors())
+    doors: list[Path | str] = [options.where] if options.where else list(run_folder.status_sockets())
     if not doors:
-        looked = " or ".join(map(str, private.places()))
-        print(f"status: no run of this user on this machine, in {looked}", file=sys.stderr)
+        looked = " or ".join(map(str, run_folder.places()))
+        print(f"status: no run of this user on this machine found in {looked}", file=sys.stderr)
     answers, well = 0, True
     for door in doors:
         try:
@@ -51,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def table(status: RunStatus) -> str:
-    """A run for people: its state and troubles, its stages, its sources."""
+    """Format the status of a run for people: state and problems, stages, sources."""
     memory = status.rss_bytes + sum(stage.rss_bytes or 0 for stage in status.stages.values())
     lines = [f"run {status.pid}: {status.state}, up {status.uptime_s:.0f} s, {memory / 2**20:.0f} MiB"]
     lines += [f"  ! {trouble}" for trouble in status.troubles]
@@ -67,7 +69,7 @@ def _stage(name: str, stage: StageStatus) -> str:
     idle = "" if stage.idle_share is None else f", idle {stage.idle_share:.0%}"
     return (
         f"  {name:<20} {'slow' if stage.slow else stage.state:<8} {stage.where:<7} "
-        f"{rate:>6} of {expected:>5} /s{idle}, backlog {stage.backlog}, last word {stage.beat_age_s:.1f} s ago{again}"
+        f"{rate:>6} of {expected:>5} /s{idle}, backlog {stage.backlog}, heartbeat {stage.beat_age_s:.1f} s ago{again}"
     )
 
 
@@ -80,8 +82,8 @@ def _source(id_: str, source: SourceStatus) -> list[str]:
         f"{source.delivered} delivered, {total(source.dropped)} dropped, {total(source.lost)} lost, "
         f"{source.in_flight} in flight",
         f"    {source.fps:.1f} fps, newest {age}, p95 {latency.p95 if latency else 0:.0f} ms, "
-        f"ego-motion trusted {ego:.0%}, {source.tracks.get('confirmed', 0)} tracks now, "
-        f"{source.tracks_confirmed} ever, standing: {source.places.get('scene', 0)} in the scene, "
+        f"ego-motion valid {ego:.0%}, {source.tracks.get('confirmed', 0)} confirmed tracks now, "
+        f"{source.tracks_confirmed} in total, static clutter: {source.places.get('scene', 0)} in the scene, "
         f"{source.places.get('sensor', 0)} on the sensor",
     ]
 

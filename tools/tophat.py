@@ -1,4 +1,4 @@
-"""A classic detector to compare with: spots that stand out from a morphological opening, against the local clutter."""
+"""Classic top-hat detector for comparison: morphological response relative to the local clutter."""
 
 from __future__ import annotations
 
@@ -12,26 +12,27 @@ from pipeline.capture.source import Picture
 from pipeline.messages import DETECTION_DTYPE, Table
 
 Indices = NDArray[np.intp]
-SIDE = 9
-SURROUNDINGS = 31
-MOST = 60
-HALF = 2
+SIDE = 9  # px, kernel of the top-hat and of the local maxima
+SURROUNDINGS = 31  # px, window of the local clutter
+MOST = 60  # detections per picture
+HALF = 2  # px, half width of the window for centroid and area
 BIRTH_Z, KEEP_Z = 6.0, 4.0
 THRESHOLD, LOW = 0.5, KEEP_Z / (KEEP_Z + BIRTH_Z)
-"""Scores z / (z + 6) of the two levels at which a track may start and be kept."""
+"""Scores z / (z + 6) from which a track may start (``BIRTH_Z``) and be continued (``KEEP_Z``)."""
 
 
 def find(picture: Picture) -> Table:
-    """Bright and dark spots up to about 9 px.
+    """Detect bright and dark spots up to about 9 px.
 
-    The response is the larger of the white and the black top-hat; a spot is a local maximum of it of at least 4 times
-    its mean over 31 x 31 px (times 1.25, which makes a mean of noise a standard deviation of sorts).
+    The response is the larger of the white and the black top-hat. z is the response divided by 1.25 times its mean over
+    31 x 31 px; the factor 1.25 turns the mean of noise into roughly a standard deviation. A detection is a local
+    maximum with z of at least 4.
 
     Args:
         picture: (H, W) uint8 or uint16.
 
     Returns:
-        rows of ``DETECTION_DTYPE``, at most 60, the best; ``snr`` is the response in these units, z.
+        Rows of ``DETECTION_DTYPE``, at most 60, strongest first; ``snr`` is z.
     """
     grey = picture.astype(np.float32)
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (SIDE, SIDE))

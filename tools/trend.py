@@ -1,4 +1,4 @@
-"""Does a series grow? Robust figures of measurements over time."""
+"""Robust trend statistics of measurements over time: does a series grow?"""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class Slope(NamedTuple):
-    """Growth per hour, and the ends of its 95 % confidence interval."""
+    """Growth per hour with its 95 % confidence interval."""
 
     per_hour: float
     low: float
@@ -20,14 +20,14 @@ class Slope(NamedTuple):
 
 
 def slope(seconds: Sequence[float], values: Sequence[float]) -> Slope:
-    """The median of the slopes of all pairs of points (Theil 1950, Sen 1968), with Sen's interval.
+    """Compute the Theil-Sen slope, the median of the slopes of all pairs of points, with Sen's confidence interval.
 
-    Up to 29 % of the points may lie anywhere. The interval takes them as independent: for a value that moves in
-    steps it is narrower than it should be.
+    See Theil (1950) and Sen (1968). Up to 29 % of the points may be arbitrary outliers. The interval assumes
+    independent points; for a value that changes in steps it is too narrow.
 
     Args:
-        seconds: when each value was taken, not all the same.
-        values: in any unit, as many.
+        seconds: time of each value in s; not all equal.
+        values: as many values, in any unit.
 
     Raises:
         ValueError: fewer than three points.
@@ -39,13 +39,13 @@ def slope(seconds: Sequence[float], values: Sequence[float]) -> Slope:
 
 
 def thirds(values: Sequence[T]) -> tuple[Sequence[T], Sequence[T]]:
-    """The first and the last third; the same whole where there are fewer than three."""
+    """Return the first and the last third, or the whole sequence twice if it has fewer than three values."""
     third = len(values) // 3
     return (values[:third], values[-third:]) if third else (values, values)
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """The smallest value that ``percent`` of the values do not exceed; nan without values."""
+    """Return the smallest value that ``percent`` of the values do not exceed; nan without values."""
     if not values:
         return float("nan")
     return float(np.percentile(np.asarray(values), percent, method="inverted_cdf"))

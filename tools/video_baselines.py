@@ -1,11 +1,11 @@
-"""The pipeline against simpler ways, on the same labelled videos.
+"""Compare the pipeline with simpler baselines on the same labelled videos.
 
     python -m tools.video_baselines --data DIR [--weights NAME] [--videos LIST] [--set KEY=VALUE ...]
                                     [--frames N] [--keep DIR]
 
-One table row per way and set: what network and motion detect, without a tracker; the same tracked by M of N alone; by
-the tracker as configured; by ByteTrack with similarity of centres (``pip install trackers``; left out where it is
-missing); and a top-hat in the place of both.
+Prints one table row per baseline and set of videos. The detections of network and motion are scored without a tracker,
+with the tracker confirming by M of N alone, with the tracker as configured, and with ByteTrack matching by centre
+distance (``pip install trackers``; skipped if missing). The last baseline replaces both detectors by a top-hat filter.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from pipeline.config import Config
 from pipeline.errors import PipelineError, one_line
 from pipeline.messages import Detected, Table
 from tools import other_trackers, replay, tophat
-from tools.evaluate_video import NO_BOXES, compare, find_videos, read_labels, refuse_unseen
+from tools.evaluate_video import NO_BOXES, check_label_frames, compare, find_videos, read_labels
 from tools.video_figures import Boxes, Result, Video, by_set, summarise, table
 
 Way = Callable[[Video, Sequence[Detected], Config], Iterable[Table]]
 
 
 def untracked(video: Video, seen: Sequence[Detected], config: Config) -> Iterator[Table]:
-    """Every detection at the detector's threshold, a track of one frame."""
+    """Report every detection above the detection threshold as a track of one frame."""
     threshold = replay.threshold(config)
     numbers = itertools.count(1)
     for message in seen:
@@ -45,19 +45,19 @@ def untracked(video: Video, seen: Sequence[Detected], config: Config) -> Iterato
 
 
 def tracked(video: Video, seen: Sequence[Detected], config: Config) -> Iterator[Table]:
-    """The tracker as it is configured."""
+    """Run the tracker as configured."""
     for (message,) in replay.track(([one] for one in seen), config, [config.detect.threshold]):
         yield message.track_table()
 
 
 def m_of_n(video: Video, seen: Sequence[Detected], config: Config) -> Iterator[Table]:
-    """The tracker, which confirms what stands as well."""
+    """Run the tracker with M-of-N confirmation only: stationary clutter is confirmed as well."""
     clutter = replace(config.track.clutter, enabled=False)
     yield from tracked(video, seen, replace(config, track=replace(config.track, clutter=clutter)))
 
 
 def top_hat(video: Video, seen: Sequence[Detected], config: Config) -> Iterator[Table]:
-    """The top-hat's detections under the tracker as configured, with the same ego-motion."""
+    """Run the tracker as configured on top-hat detections, with the same ego-motion."""
     source = open_source(str(video.medium), config.capture)
     source.open()
     try:
@@ -69,25 +69,25 @@ def top_hat(video: Video, seen: Sequence[Detected], config: Config) -> Iterator[
     finally:
         source.close()
     detect = replace(config.detect, threshold=tophat.THRESHOLD)
-    track = replace(config.track, high_score=None, low_score=tophat.LOW)  # its scores are not those of the network
+    track = replace(config.track, high_score=None, low_score=tophat.LOW)  # scores of the top-hat have another scale
     yield from tracked(video, found, replace(config, detect=detect, track=track))
 
 
 def byte_track(video: Video, seen: Sequence[Detected], config: Config) -> Iterator[Table]:
-    """ByteTrack on the same detections as boxes of 5 px, similar if their centres are less than 6 px apart."""
+    """Run ByteTrack on the same detections as boxes of 5 px, matched if their centres are less than 6 px apart."""
     tracker = other_trackers.byte_track(other_trackers.frame_rate(seen), replay.start(config))
     yield from other_trackers.tracked(tracker, seen)
 
 
 def main(argv: Sequence[str]) -> int:
-    """The command line."""
+    """Run the command-line tool and return its exit code."""
     parser = argparse.ArgumentParser(prog="tools.video_baselines", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--weights", help="name or path (default: the configuration's)")
+    parser.add_argument("--weights", help="weights: shipped name or path (default: those of the configuration)")
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--videos", default="", help="names, separated by commas (default: all)")
+    parser.add_argument("--videos", default="", help="names of the videos to run, separated by commas (default: all)")
     parser.add_argument("--set", action="append", default=[], dest="settings", metavar="KEY.PATH=VALUE")
-    parser.add_argument("--frames", type=count, help="only the first N frames of each video")
-    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep what was detected, and start from it next time")
+    parser.add_argument("--frames", type=count, help="process only the first N frames of each video")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="cache detections in this folder and reuse them")
     args = parser.parse_args(argv)
     ways: dict[str, Way] = {
         "top-hat, tracker": top_hat,
@@ -107,9 +107,9 @@ def main(argv: Sequence[str]) -> int:
         replay.check_masks(config, [str(video.medium) for video in videos])
         for video in tqdm(videos, unit=" videos"):
             labels = read_labels(video.labels)
-            find = replay.Kept(args.keep).detect if args.keep else replay.detect
+            find = replay.DetectionCache(args.keep).detect if args.keep else replay.detect
             seen = [message for (message,) in find(str(video.medium), config, [config.detect.threshold], args.frames)]
-            refuse_unseen(video, labels, {message.header.frame for message in seen}, args.frames)
+            check_label_frames(video, labels, {message.header.frame for message in seen}, args.frames)
             for name, way in ways.items():
                 results[name].append(_score(video, labels, seen, way(video, seen, config)))
     except PipelineError as error:

@@ -1,4 +1,4 @@
-"""What the detection threshold trades on videos: targets found against false tracks per minute."""
+"""Trade-off over the detection threshold on videos: Pd against false tracks per minute."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ CORNERS = {
     (4, 3): ("left", "bottom"),
     (-4, -3): ("right", "top"),
 }
-"""Where a label may begin from its point, and how it is aligned there."""
+"""Offsets of a label from its point in pt, tried in this order, and the alignment of the text there."""
 
 Curves = dict[str, list[dict[str, Any]]]
 
 
 def curves(results: Mapping[float, Sequence[Result]]) -> Curves:
-    """Figures of each set at each threshold, in the order of thresholds."""
+    """Compute the figures of each set at each threshold, sorted by threshold."""
     sets: Curves = {}
     for threshold, members in sorted(results.items()):
         for name, group in by_set(members).items():
@@ -40,7 +40,7 @@ def curves(results: Mapping[float, Sequence[Result]]) -> Curves:
 
 
 def write(sets: Curves, path: Path) -> None:
-    """Write the figures (``.json``) or draw them (``.png``); a set without a target has no curve.
+    """Write the figures (``.json``) or plot them (``.png``). A set without targets has no curve.
 
     Raises:
         ConfigError: the file cannot be written.
@@ -55,7 +55,7 @@ def write(sets: Curves, path: Path) -> None:
 
 
 def _draw(sets: Curves, path: Path) -> None:
-    from matplotlib.figure import Figure  # noqa: PLC0415  # of the optional part "train"
+    from matplotlib.figure import Figure  # noqa: PLC0415  # optional dependency ("train")
 
     figure = Figure(figsize=(7.0, 5.0), dpi=110, layout="constrained")
     axis = figure.add_subplot()
@@ -73,8 +73,8 @@ def _draw(sets: Curves, path: Path) -> None:
         for (x, y), same in groupby(known, key=itemgetter(0, 1)):
             thresholds = [f"{threshold:g}" for _, _, threshold in same]
             marks.append((" to ".join(dict.fromkeys([thresholds[0], thresholds[-1]])), x, y))
-        labels += marks[:1] + marks[1:][::-1]  # both ends of a curve first: they tell which way it runs
-    axis.set_xscale("symlog", linthresh=1.0)  # zero false tracks is a point too
+        labels += marks[:1] + marks[1:][::-1]  # label both ends first: they show the direction of the curve
+    axis.set_xscale("symlog", linthresh=1.0)  # so that zero false tracks can be drawn
     axis.xaxis.set_major_formatter("{x:g}")
     axis.set_xlim(-0.1, 3 * max(1.0, axis.get_xlim()[1]))
     axis.set_ylim(max(0.0, min((y for _, _, y in labels), default=0.0) - 0.1), 1.02)
@@ -84,7 +84,7 @@ def _draw(sets: Curves, path: Path) -> None:
     axis.grid(alpha=0.3)
     if labels:
         axis.legend(loc="lower left")
-    figure.canvas.draw()  # the layout decides where the points come to lie
+    figure.canvas.draw()  # the layout must be fixed before labels are placed
     taken: list[Bbox] = []
     for text, x, y in labels:
         _label(axis, text, (x, y), taken)
@@ -92,7 +92,7 @@ def _draw(sets: Curves, path: Path) -> None:
 
 
 def _label(axis: Axes, text: str, place: tuple[float, float], taken: list[Bbox]) -> None:
-    """Write beside a point, in the first of four corners where nothing is written yet, or not at all."""
+    """Write a label at the first of four corners of a point that is still free; omit it if none is."""
     for corner, (across, upright) in CORNERS.items():
         words = axis.annotate(
             text, place, corner, textcoords="offset points", fontsize="x-small", ha=across, va=upright

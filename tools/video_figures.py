@@ -1,7 +1,7 @@
-"""The figures of videos, from the comparison of every frame: per video, pooled by set and by class.
+"""Figures of labelled videos from per-frame comparisons: per video, and pooled by set and by class.
 
-Where no frame has a target, what needs one is None (Pd, HOTA, MOTA, IDF1). False tracks count all the same, there and
-in the figures of a set that has targets in other videos.
+Figures that need a target (Pd, HOTA, MOTA, IDF1) are None where no frame has one. False tracks of such videos still
+count, also in the figures of a set that has targets in other videos.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from tools import mot_metrics
 from tools.gospa import gospa
 from tools.gospa import mean as mean_gospa
 
-# A missed target or a false track costs 5 px, as much as a pair at the edge of the smallest reach.
+# A missed target or a false track costs 5 px, as much as a pair at the smallest match radius.
 GOSPA_CUTOFF_PX = 2 * mot_metrics.MIN_REACH_PX
 Boxes = Mapping[int, Sequence[tuple[float, float, float, float]]]
-"""Targets by frame: centre x, centre y, w, h in px; nan for the size of points."""
+"""Targets by frame: (centre x, centre y, w, h) in px; the size of a point is nan."""
 _CLASS = re.compile(r"_([A-Za-z]+)_\d+$")
 
 
 class Video(NamedTuple):
-    """A labelled video: where it lies and what it is part of."""
+    """A labelled video: its set, name, recording and label file."""
 
     group: str
     name: str
@@ -38,20 +38,20 @@ class Video(NamedTuple):
 
     @property
     def kind(self) -> str:
-        """Class of the target where the name ends in it and a number (IR_DRONE_014: drone), else empty."""
+        """Class of the target if the name ends in a class and a number (IR_DRONE_014: drone), else empty."""
         match = _CLASS.search(self.name)
         return match[1].lower() if match else ""
 
 
 class Result(NamedTuple):
-    """What the pipeline showed of one video, against its truth.
+    """Output of the pipeline on one video, compared with the ground truth.
 
     Attributes:
-        frames: comparison per frame, for the metrics.
-        fps: media frames per second.
-        seconds: wall time of processing, 0 where it was not measured.
-        detections: detections per frame, before tracking.
-        messages: of all frames, for contact sheets; empty where none are wanted.
+        frames: the comparison of each frame, input of the metrics.
+        fps: frame rate of the recording.
+        seconds: wall time of processing; 0 if it was not measured.
+        detections: mean number of detections per frame, before tracking.
+        messages: tracker messages of all frames, for contact sheets; empty if not requested.
     """
 
     video: Video
@@ -63,19 +63,19 @@ class Result(NamedTuple):
 
 
 def false_tracks(frames: Sequence[mot_metrics.Frame]) -> set[int]:
-    """Ids of the tracks of one video that were never within reach of a target."""
+    """Return the ids of the tracks of one video that were never within the match radius of a target."""
     shown = {int(id_) for f in frames for id_ in f.track_ids}
     return shown - {int(id_) for f in frames for id_ in f.track_ids[f.near.any(axis=0)]}
 
 
 def frames_to_confirm(frames: Sequence[mot_metrics.Frame]) -> int | None:
-    """Frames from the first with a target to the first with a track on one; None without such a track."""
+    """Count the frames from the first target to the first track on a target; None if there is no such track."""
     labelled = [k for k, f in enumerate(frames) if len(f.truth_ids)]
     return next((k - labelled[0] for k in labelled if frames[k].near.any()), None)
 
 
 def found(results: Sequence[Result]) -> dict[str, Any]:
-    """What a detection threshold trades: the share of targets found, and false tracks."""
+    """Compute the figures that a detection threshold trades off: Pd, delay of confirmation and false tracks."""
     clear = mot_metrics.clear(_pooled(results))
     false = sum(len(false_tracks(result.frames)) for result in results)
     minutes = sum(len(result.frames) / result.fps / 60 for result in results if result.fps > 0)
@@ -96,10 +96,10 @@ def found(results: Sequence[Result]) -> dict[str, Any]:
 
 
 def summarise(results: Sequence[Result]) -> dict[str, Any]:
-    """All figures of several videos together; trajectories of different videos are different.
+    """Compute all figures over several videos. Trajectories of different videos are never the same.
 
-    Frames to confirm are of the videos whose target was found at all. GOSPA is the mean of all frames, with exponent
-    1 and cutoff ``GOSPA_CUTOFF_PX``.
+    ``frames_to_confirm`` covers only the videos in which a target was found. GOSPA is the mean over all frames, with
+    exponent 1 and cutoff ``GOSPA_CUTOFF_PX``.
     """
     pooled, seconds = _pooled(results), sum(r.seconds for r in results)
     hota, clear, identity = mot_metrics.hota(pooled), mot_metrics.clear(pooled), mot_metrics.identity(pooled)
@@ -125,18 +125,18 @@ def summarise(results: Sequence[Result]) -> dict[str, Any]:
 
 
 def by_set(results: Sequence[Result]) -> dict[str, list[Result]]:
-    """Results of each set, in the order of names."""
+    """Group results by set, sorted by name."""
     return _grouped(results, [r.video.group for r in results])
 
 
 def by_class(results: Sequence[Result]) -> dict[str, list[Result]]:
-    """Results of each class of each set as ``set/class``; videos whose name tells no class are left out."""
+    """Group results by ``set/class``, sorted by name. Videos whose name contains no class are left out."""
     named = [result for result in results if result.video.kind]
     return _grouped(named, [f"{r.video.group}/{r.video.kind}" for r in named])
 
 
 def table(groups: dict[str, dict[str, Any]]) -> str:
-    """The figures as a Markdown table, a line per group."""
+    """Format the figures as a Markdown table with one row per group."""
     columns = {
         "videos": "videos", "frames": "frames", "hota": "HOTA", "mota": "MOTA", "idf1": "IDF1", "switches": "IDSW",
         "pd": "Pd", "false_tracks_per_minute": "false tracks/min", "false_points_per_frame": "false points/frame",
@@ -150,7 +150,7 @@ def table(groups: dict[str, dict[str, Any]]) -> str:
 
 
 def told(figure: float | None) -> str:
-    """A figure as people read it."""
+    """Format a figure for people; None becomes a dash."""
     return "-" if figure is None else str(figure)
 
 
@@ -159,7 +159,7 @@ def _rounded(figure: float, digits: int) -> float | None:
 
 
 def _pooled(results: Sequence[Result]) -> list[mot_metrics.Frame]:
-    """All frames, with ids that are different in different videos."""
+    """Concatenate the frames of all videos, with ids that are unique across videos."""
     return [
         mot_metrics.Frame(f.truth_ids + offset, f.track_ids + offset, f.distance, f.similarity)
         for offset, result in zip(range(0, len(results) << 32, 1 << 32), results, strict=True)

@@ -1,4 +1,4 @@
-"""Contact sheets of the worst videos: what was missed, what was false, and what the pipeline saw there."""
+"""Contact sheets of the worst videos: missed targets and false tracks, with the pipeline's output around them."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from tools.video_figures import Boxes, Result, false_tracks, found, told
 Canvas = NDArray[np.uint8]
 Colour = tuple[int, int, int]
 
-SCALE = 4
-CROP = 64
-COLUMNS = 6
-VIDEOS = 3
+SCALE = 4  # enlargement of crops
+CROP = 64  # side of a crop, px of the video
+COLUMNS = 6  # most crops per row
+VIDEOS = 3  # most videos chosen by each criterion
 GREEN: Colour = (90, 235, 90)
 BLUE: Colour = (255, 190, 60)
 RED: Colour = (80, 80, 255)
@@ -33,17 +33,17 @@ WHITE: Colour = (235, 235, 235)
 BACKGROUND: Colour = (28, 28, 28)
 LEGEND = (("target", GREEN), ("track on it", BLUE), ("false track", RED), ("tentative track", GREY))
 _FONT, _FONT_SCALE, _LINE, _GAP = cv2.FONT_HERSHEY_SIMPLEX, 0.45, 18, 8
-_MIN_CONTRAST = 24
-_NUMBER_PX = 14
+_MIN_CONTRAST = 24  # grey levels; a smaller range is not stretched to the full one
+_NUMBER_PX = 14  # positions closer than this in the overview share one label
 
 
 class Fault(NamedTuple):
-    """Something that went wrong.
+    """A missed target or a false track at one place of one frame.
 
     Attributes:
-        seq: of the frame in the run.
-        x, y: where, px.
-        words: lines that say what.
+        seq: number of the frame in the run.
+        x, y: position, px.
+        words: lines of text that describe the error.
     """
 
     seq: int
@@ -53,7 +53,10 @@ class Fault(NamedTuple):
 
 
 def worst(results: Sequence[Result], most: int = VIDEOS) -> list[Result]:
-    """The videos of lowest Pd and those of most false tracks per minute, up to ``most`` of each, if at fault at all."""
+    """Return the videos with the lowest Pd and those with the most false tracks per minute.
+
+    At most ``most`` of each. Videos with Pd 1 or without false tracks are not chosen for that reason.
+    """
     figures = [found([result]) for result in results]
     missing = [k for k, figure in enumerate(figures) if figure["pd"] is not None and figure["pd"] < 1]
     false = [k for k, figure in enumerate(figures) if figure["false_tracks"]]
@@ -63,7 +66,7 @@ def worst(results: Sequence[Result], most: int = VIDEOS) -> list[Result]:
 
 
 def missed(result: Result, labels: Boxes, most: int = COLUMNS) -> list[Fault]:
-    """Targets without a track, evenly from the whole video, with the last thing the pipeline still saw of them."""
+    """Sample targets without a track evenly over the video, with the stage up to which each was still found."""
     faults = []
     for seq, (frame, message) in enumerate(zip(result.frames, result.messages, strict=True)):
         for target in np.flatnonzero(~frame.near.any(axis=1)).tolist():
@@ -77,7 +80,7 @@ def missed(result: Result, labels: Boxes, most: int = COLUMNS) -> list[Fault]:
 
 
 def false(result: Result, most: int = COLUMNS) -> list[Fault]:
-    """The false tracks that were shown longest, each in the middle of its life."""
+    """Return the false tracks that were shown in most frames, each at the middle one of its frames."""
     lives: dict[int, list[int]] = {id_: [] for id_ in false_tracks(result.frames)}
     for seq, frame in enumerate(result.frames):
         for id_ in set(frame.track_ids.tolist()) & lives.keys():
@@ -97,13 +100,13 @@ def false(result: Result, most: int = COLUMNS) -> list[Fault]:
 
 
 def write(result: Result, labels: Boxes, capture: CaptureConfig, folder: Path) -> Path:
-    """Draw the faults of a video into ``folder/SET_NAME.png``.
+    """Draw the contact sheet of a video as ``folder/SET_NAME.png`` and return its path.
 
     Args:
-        result: with its messages.
-        labels: of the video.
-        capture: how the video was read.
-        folder: exists.
+        result: the result of the video, including its messages.
+        labels: labels of the video.
+        capture: capture settings that the video was read with.
+        folder: existing output folder.
 
     Raises:
         SourceError: the video cannot be read again.
@@ -125,7 +128,10 @@ def write(result: Result, labels: Boxes, capture: CaptureConfig, folder: Path) -
 
 
 def crop(picture: Picture, x: float, y: float, side: int) -> tuple[slice, slice]:
-    """Rows and columns of the ``side`` px around a place, moved inside the picture; less where it is smaller."""
+    """Return the rows and columns of a square crop of ``side`` px around a position.
+
+    The crop is shifted to lie inside the picture, and cut down where the picture is smaller.
+    """
     (top, bottom), (left, right) = (
         (start, min(start + side, length))
         for start, length in (
@@ -137,7 +143,7 @@ def crop(picture: Picture, x: float, y: float, side: int) -> tuple[slice, slice]
 
 
 def _spread(things: Sequence[tuple], most: int) -> list[tuple]:  # type: ignore[type-arg]
-    """Up to ``most`` of them, evenly, the first and the last among them."""
+    """Return up to ``most`` evenly spaced items, including the first and the last."""
     return [things[k] for k in np.unique(np.linspace(0, len(things) - 1, most).round().astype(int))] if things else []
 
 
@@ -162,7 +168,7 @@ def _track(message: Tracked, id_: int) -> np.void:
 
 
 def _pictures(result: Result, capture: CaptureConfig, wanted: set[int]) -> dict[int, Picture]:
-    """The pictures of some frames, by their number in the run."""
+    """Read the pictures of some frames, by frame number in the run."""
     source = open_source(str(result.video.medium), capture)
     pictures: dict[int, Picture] = {}
     source.open()
@@ -178,7 +184,7 @@ def _pictures(result: Result, capture: CaptureConfig, wanted: set[int]) -> dict[
 
 
 def _row(faults: Sequence[Fault], result: Result, labels: Boxes, pictures: Mapping[int, Picture]) -> Canvas:
-    """The whole picture with numbered places, and a crop for each of them."""
+    """Draw the whole picture with numbered positions, followed by a crop for each."""
     tiles = [_overview(faults, pictures[faults[0].seq])]
     for number, fault in enumerate(faults, start=1):
         first, *rest = fault.words
@@ -189,7 +195,7 @@ def _row(faults: Sequence[Fault], result: Result, labels: Boxes, pictures: Mappi
 
 def _tile(fault: Fault, result: Result, labels: Boxes, picture: Picture) -> Canvas:
     rows, columns = crop(picture, fault.x, fault.y, CROP)
-    # Stretched to the near surroundings, or a bright tree in the corner hides what is dim.
+    # Stretched to the near surroundings; otherwise a bright tree in the corner would hide dim targets.
     canvas = _bright(picture[rows, columns], picture[crop(picture, fault.x, fault.y, CROP // 4)])
     canvas = np.repeat(np.repeat(canvas, SCALE, axis=0), SCALE, axis=1)
     message, frame = result.messages[fault.seq], result.frames[fault.seq]
@@ -217,11 +223,11 @@ def _overview(faults: Sequence[Fault], picture: Picture) -> Canvas:
     for (x, y), names in numbers.items():
         cv2.circle(canvas, (x, y), 6, WHITE, 1, cv2.LINE_AA)
         _text(canvas, ",".join(names), x + 8, y + 5, WHITE)
-    return _captioned(canvas, ("where the places on the right are",))
+    return _captioned(canvas, ("positions of the crops on the right",))
 
 
 def _bright(part: Picture, reference: Picture) -> Canvas:
-    """Native counts as grey BGR, stretched to a reference but not so far that mere noise fills the range."""
+    """Convert native counts to grey BGR, stretched to the range of a reference; noise alone does not fill the range."""
     low, high = np.percentile(reference, (0.5, 99.8))
     middle, width = (low + high) / 2, max(high - low, _MIN_CONTRAST if part.dtype == np.uint8 else 1)
     grey = np.clip((part - middle) / width * 255 + 128, 0, 255).astype(np.uint8)
@@ -231,7 +237,7 @@ def _bright(part: Picture, reference: Picture) -> Canvas:
 def _box(
     canvas: Canvas, centre: NDArray[np.float64], size: NDArray[np.float64], colour: Colour, name: str = ""
 ) -> None:
-    """A rectangle around a place of the crop, px; its name beside it."""
+    """Draw a rectangle around a position in the crop (px) with its name beside it."""
     left, top = (int(v) for v in np.round((centre - size / 2 + 0.5) * SCALE))
     right, bottom = (int(v) for v in np.round((centre + size / 2 + 0.5) * SCALE))
     cv2.rectangle(canvas, (left - 1, top - 1), (right + 1, bottom + 1), (0, 0, 0), 1)

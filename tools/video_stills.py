@@ -1,14 +1,14 @@
-"""Cut stills with masks out of labelled videos, to train on.
+"""Extract training pictures with masks from videos labelled with boxes.
 
     python -m tools.video_stills --data DIR --out DIR [--every N] [--frames N] [--held-out FILE]
 
-Videos and labels as for ``tools.evaluate_video``. Writes the BasicIRSTD layout, ``images/``, ``masks/`` and
-``img_idx/train.txt``, and besides ``changes/``: what has changed since the frames before, and ``ignored/``: pixels of
-which nobody can tell, the rim of each target, the rest of its box, and whole boxes in which the target cannot be told
-from its surroundings, neither in the frame (``tools/box_mask.py``) nor by what has changed there. Frames without a
-label are left out, since what flies there may only be unlabelled. ``img_idx/validation.txt`` names the stills of the
-videos listed in FILE, so that a recipe can keep them out of training: whole videos, and all videos of one place
-together.
+Videos and labels are those of ``tools.evaluate_video``. The output has the BasicIRSTD layout (``images/``, ``masks/``
+and ``img_idx/train.txt``) and two more folders. ``changes/`` holds what has changed since the previous frames.
+``ignored/`` holds ignore masks of uncertain pixels: the rim of each target, the rest of its box, and whole boxes where
+the target cannot be separated from its surroundings, neither in the frame (``tools/box_mask.py``) nor by its changes.
+Frames without a label are left out, because they may contain unlabelled targets. ``img_idx/validation.txt`` lists the
+stills of the videos named in FILE, so that a recipe can exclude them from training. Hold out whole videos, and all
+videos of one place together.
 """
 
 from __future__ import annotations
@@ -35,13 +35,19 @@ from tools.video_figures import Video
 FOLDERS = ("images", "masks", "ignored", "changes", "img_idx")
 RIM = np.ones((3, 3), np.uint8)
 DOUBT = 4.0
-"""Margin around a box whose target is not told from its surroundings, px."""
+"""Ignored margin around a box whose target cannot be separated from its surroundings, px."""
 
 Plane = NDArray[np.uint8]
 
 
 def truth(picture: Plane, change: Plane, boxes: Sequence[tuple[float, float, float, float]]) -> tuple[Plane, Plane]:
-    """Mask and ignored pixels of a frame (H, W) by its change picture, both (H, W), 0 or 255; see the module."""
+    """Compute the target mask and the ignore mask of a frame, both (H, W), 0 or 255; see the module.
+
+    Args:
+        picture: (H, W).
+        change: change picture of the frame, (H, W).
+        boxes: (centre x, centre y, w, h) in px; the size of a point is nan.
+    """
     mask, ignored = np.zeros(picture.shape, bool), np.zeros(picture.shape, bool)
     for box in boxes:
         target = mask_in_box(picture, box)
@@ -58,10 +64,12 @@ def truth(picture: Plane, change: Plane, boxes: Sequence[tuple[float, float, flo
 
 
 def stills(video: Video, every: int, most: int | None) -> Iterator[tuple[str, Plane, Plane, Plane, Plane]]:
-    """Name, picture, mask, ignored pixels and changes, all (H, W) uint8, of every ``every``-th labelled frame.
+    """Yield name, picture, mask, ignore mask and change picture of every ``every``-th frame that has a label.
+
+    All pictures are (H, W) uint8.
 
     Raises:
-        ConfigError: frames of more than 8 bit.
+        ConfigError: the frames have more than 8 bit.
     """
     labels = read_labels(video.labels)
     source, changes = open_source(str(video.medium), CaptureConfig()), Changes()
@@ -69,7 +77,7 @@ def stills(video: Video, every: int, most: int | None) -> Iterator[tuple[str, Pl
     try:
         while (grab := source.grab()) is not None and (most is None or grab.frame < most):
             if grab.picture.dtype != np.uint8:
-                raise ConfigError(f"{video.medium}: frames of 8 bit are expected")
+                raise ConfigError(f"{video.medium}: expected frames of 8 bit")
             picture, change = grab.picture.astype(np.uint8), changes.see(grab.picture, grab.pts)
             if grab.frame % every == 0 and grab.frame in labels:
                 name, boxes = f"{video.group}_{video.name}_{grab.frame:05d}", labels[grab.frame]
@@ -79,13 +87,17 @@ def stills(video: Video, every: int, most: int | None) -> Iterator[tuple[str, Pl
 
 
 def main(argv: Sequence[str]) -> int:
-    """The command line."""
+    """Run the command-line tool and return its exit code."""
     parser = argparse.ArgumentParser(prog="tools.video_stills", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--every", type=count, default=20, metavar="N", help="take every N-th frame")
-    parser.add_argument("--frames", type=count, help="only the first N frames of each video")
-    parser.add_argument("--held-out", type=Path, metavar="FILE", help="names of videos that are for validation")
+    parser.add_argument(
+        "--every", type=count, default=20, metavar="N", help="take every N-th frame (default: %(default)s)"
+    )
+    parser.add_argument("--frames", type=count, help="process only the first N frames of each video")
+    parser.add_argument(
+        "--held-out", type=Path, metavar="FILE", help="text file with the names of the validation videos"
+    )
     args = parser.parse_args(argv)
     try:
         videos = find_videos(args.data)

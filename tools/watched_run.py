@@ -1,8 +1,8 @@
-"""A run of the front door as a process of its own, watched from outside while it goes on.
+"""Run ``run_stream.py`` as a separate process and watch it from outside.
 
-Ages of results come from two public files. A line of ``tracks.jsonl`` gives a frame's media time, and its arrival
-gives the time of writing; of a live source their difference is the frame's age but for a constant. The constant is
-chosen so that the median age is the one that ``run.json`` states for the same frames.
+The ages of results come from two public files. A line of ``tracks.jsonl`` gives the media time of a frame, and its
+arrival the time of writing. For a live source their difference is the age of the frame plus a constant. The constant is
+chosen so that the median age equals the one in ``run.json``.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from msgspec import Struct
 from pipeline.errors import INTERRUPTED, PipelineError
 
 ROOT = Path(__file__).resolve().parent.parent
-LOOK_S = 0.01
-_END_S = 60.0
+POLL_S = 0.01  # resolution of arrival times
+_STOP_TIMEOUT_S = 60.0
 
 
 class Result(NamedTuple):
-    """A line of ``tracks.jsonl`` that has come.
+    """A new line of ``tracks.jsonl``.
 
     Attributes:
-        frame: number in the medium.
+        frame: frame number in the source.
         pts: media time in s.
-        arrival_s: monotonic time at which it was seen.
+        arrival_s: monotonic time in s at which the line was read.
     """
 
     frame: int
@@ -45,7 +45,7 @@ class Result(NamedTuple):
 
 
 class RunFailed(PipelineError):
-    """The run that was watched ended otherwise than it should."""
+    """The watched run did not end as it should."""
 
     exit_code = 1
 
@@ -59,16 +59,16 @@ _line = msgspec.json.Decoder(_Line)
 
 
 class WatchedRun:
-    """Starts ``run_stream.py``; as a context manager it leaves nothing behind.
+    """Context manager that starts ``run_stream.py`` and leaves no process or file behind.
 
     Args:
-        sources: addresses.
-        settings: ``key.path=value``.
-        policy: of the run; none means the default.
+        sources: addresses of the sources.
+        settings: settings as ``key.path=value``.
+        policy: drop policy of the run; None means the default.
 
     Attributes:
-        results: lines seen so far, by source id.
-        pid: process id of the front door.
+        results: lines read so far, by source id.
+        pid: process id of ``run_stream.py``.
     """
 
     def __init__(self, sources: Sequence[str], settings: Sequence[str] = (), policy: str | None = None) -> None:
@@ -100,7 +100,7 @@ class WatchedRun:
         if self._process.poll() is None:
             self._process.terminate()
             try:
-                self._process.wait(_END_S)
+                self._process.wait(_STOP_TIMEOUT_S)
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
@@ -108,51 +108,51 @@ class WatchedRun:
         self._folder.cleanup()
 
     def watch(self, until: Callable[[], bool]) -> None:
-        """Take in results until a condition holds or the run ends, and all that is left where it has ended."""
+        """Read results until a condition holds or the run ends; at the end of the run read all that is left."""
         while self._process.poll() is None and not until():
-            self._look()
-            time.sleep(LOOK_S)
-        self._look()
+            self._poll()
+            time.sleep(POLL_S)
+        self._poll()
 
     def started(self) -> bool:
-        """Every source has given a result."""
+        """Return whether every source has produced a result."""
         return len(self.results) == len(self._sources)
 
     @property
-    def goes_on(self) -> bool:
-        """The run has not ended."""
+    def is_running(self) -> bool:
+        """Whether the run has not ended."""
         return self._process.poll() is None
 
     def lasted(self, seconds: float) -> Callable[[], bool]:
-        """Whether so much time has passed since now."""
+        """Return a function that tells whether so many seconds have passed since this call."""
         end = time.monotonic() + seconds
         return lambda: time.monotonic() >= end
 
     def stop(self) -> dict[str, Any]:
-        """End the run as Ctrl+C does, if it goes on; its ``run.json``.
+        """End the run as Ctrl+C does if it is still running, and return the contents of its ``run.json``.
 
         Raises:
-            RunFailed: the run went wrong; gives its own words.
+            RunFailed: the run failed; the message contains its standard error.
         """
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGINT)
-        self.watch(self.lasted(_END_S))
+        self.watch(self.lasted(_STOP_TIMEOUT_S))
         code = self._process.poll()
         if code not in (0, INTERRUPTED):
             self._errors.seek(0)
             words = " ".join(self._errors.read().split()[-40:])
             raise RunFailed(
-                f"the run did not end within {_END_S:g} s" if code is None else f"exit code {code}: {words}"
+                f"the run did not end within {_STOP_TIMEOUT_S:g} s" if code is None else f"exit code {code}: {words}"
             )
         self._record = json.loads((self._out / "run.json").read_text())
         return self._record
 
     def ages(self, source: str, skip_s: float = 0.0) -> list[tuple[float, float]]:
-        """Time since the first result and age, both in s, of the results of a live source whose run has ended.
+        """Return (time since the first result, age) in s for the results of a live source, after the run has ended.
 
         Args:
-            source: id.
-            skip_s: results of so long after the first one are left out.
+            source: source id.
+            skip_s: skip the results of so many seconds after the first one.
         """
         results = self.results.get(source, [])
         if not results or self._record is None:
@@ -163,7 +163,7 @@ class WatchedRun:
         since = [result.arrival_s - first for result in results]
         return [(s, age) for s, age in zip(since, raw.tolist(), strict=True) if s >= skip_s]
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         for path in self._out.glob("*/tracks.jsonl"):
             source = path.parent.name
             with path.open("rb") as file:
@@ -177,16 +177,19 @@ class WatchedRun:
                 self.results.setdefault(source, []).append(Result(seen.frame, seen.pts, now))
 
 
-def leave_on_sigterm() -> None:
-    """Let SIGTERM end this program as an exit does, so that no run is left behind."""
+def exit_on_sigterm() -> None:
+    """Make SIGTERM exit this program normally, so that no run is left behind."""
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
 
 
 def sustainable_rate(scene: str, settings: Sequence[str] = ()) -> tuple[float, dict[str, Any]]:
-    """Frames per second at which a scene that waits for its frames to be taken goes through, and its ``run.json``.
+    """Measure the rate in frames per second at which the pipeline processes a scene under the lossless policy.
+
+    Returns:
+        The rate, and the contents of ``run.json``.
 
     Raises:
-        RunFailed: the run went wrong.
+        RunFailed: the run failed.
     """
     with WatchedRun([scene], settings, "lossless") as run:
         run.watch(lambda: False)

@@ -1,1 +1,1 @@
-"""Training and evaluation of the networks on still pictures."""
+"""Training and evaluation of the segmentation networks on still pictures."""

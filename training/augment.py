@@ -1,4 +1,4 @@
-"""Disturbances of crops in the order of a camera: display curve, optics, noise, coder; batched, on the device."""
+"""Photometric augmentation of crops in the order of a camera: gamma, blur, noise, JPEG; batched, on the device."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from torch import Tensor
 from training.config import AugmentConfig
 from training.pool import Pool
 
-BLUR_KERNEL = 9
+BLUR_KERNEL = 9  # px
 
 
-def disturb(
+def augment_crops(
     pictures: Tensor, pool: Pool, chosen: NDArray[np.int64], config: AugmentConfig, rng: Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Disturb every crop by itself.
+    """Augment each crop independently.
 
     Args:
-        pictures: (N, 1, side, side), float32 in 0..1, counts over the top of the bit depth.
-        pool: what they were cut from.
-        chosen: (N,), which pictures of it.
-        config: probabilities and strengths.
-        rng: every choice comes from it; the noise itself from a torch generator that it seeds.
+        pictures: (N, 1, side, side), float32 in 0..1, counts divided by the maximum of the bit depth.
+        pool: The pictures that the crops were cut from.
+        chosen: (N,) indices of those pictures in the pool.
+        config: Probabilities and strengths of the augmentations.
+        rng: Source of every random choice; it also seeds the torch generator that draws the noise.
 
     Returns:
-        the crops, rounded to counts again; mean (N,) and standard deviation (N,) of the whole frames under the same
-        curve, moved by ``offset`` and ``gain``, in the same unit.
+        The crops, rounded to whole counts again, and the mean (N,) and standard deviation (N,) of the whole frames
+        under the same gamma curve, perturbed by ``offset`` and ``gain``. All are in the unit of ``pictures``.
     """
     size, device = len(pictures), pictures.device
     exponents = np.exp(rng.uniform(-config.gamma, config.gamma, size))
@@ -55,7 +55,7 @@ def disturb(
         grey = jpeg_codec_differentiable(pictures[coded].expand(-1, 3, -1, -1), quality)[:, 1:2]
         pictures[coded] = (grey * tops[coded]).round().div(tops[coded]).clamp(0, 1)
 
-    # The crop is told statistics that are a little off, as if the rest of the frame were another.
+    # Slightly wrong frame statistics stand in for the same crop in a different frame.
     shift = torch.from_numpy(rng.uniform(-config.offset, config.offset, size).astype(np.float32)).to(device)
     stretch = torch.from_numpy(np.exp(rng.uniform(-config.gain, config.gain, size)).astype(np.float32)).to(device)
     return pictures, mean + shift * std, std * stretch

@@ -1,4 +1,4 @@
-"""The state of a run in one safetensors file, replaced atomically."""
+"""Checkpoints: the state of a run in one safetensors file that is replaced atomically."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from training.config import TrainConfig, convert
 
 
 class Progress(Struct, kw_only=True, forbid_unknown_fields=True):
-    """Where a run stands. Batches are drawn from (seed, step), so no generator state is needed.
+    """Progress of a run. Batches are a function of (seed, step), so no generator state needs to be stored.
 
     Attributes:
-        step: optimiser steps done.
-        seconds: training time used, over all resumptions.
+        step: Optimiser steps done.
+        seconds: Training time used, summed over all resumptions.
         validated_at, saved_at: ``seconds`` at the last validation and checkpoint.
-        best: best validation score so far; -1 before the first.
-        pretrained: sha256 of the weights that it started from; empty for random ones.
-        seen: by set, how many pictures these had been trained on.
+        best: Best validation score so far; -1 before the first validation.
+        pretrained: sha256 of the weights that the run started from; empty for random initialisation.
+        seen: Number of pictures of each data set that those weights had been trained on.
     """
 
     step: int = 0
@@ -46,7 +46,7 @@ def save(
     progress: Progress,
     config: TrainConfig,
 ) -> None:
-    """Write everything that a later process needs to go on exactly."""
+    """Write a checkpoint with everything that is needed to resume the run exactly."""
     tensors: dict[str, Tensor] = {}
     for prefix, module in (("network", network), ("averaged", averaged)):
         tensors |= {f"{prefix}.{key}": value for key, value in module.state_dict().items()}
@@ -57,10 +57,10 @@ def save(
 
 
 def write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
-    """Write a safetensors file, or leave the one that is there.
+    """Write a safetensors file atomically: if writing fails, an existing file stays as it is.
 
     Raises:
-        ConfigError: it cannot be written.
+        ConfigError: The file cannot be written.
     """
     new = path.with_suffix(".new")
     try:
@@ -72,26 +72,26 @@ def write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | Non
 
 
 def read_config(path: Path) -> TrainConfig:
-    """The recipe that a checkpoint was made with.
+    """Return the recipe stored in a checkpoint.
 
     Raises:
-        ConfigError: no checkpoint there, or of another program.
+        ConfigError: The file is missing or is not a checkpoint of this program.
     """
     return convert(_header(path).config, str(path))
 
 
 def read_progress(path: Path) -> Progress:
-    """Where the run of a checkpoint stood; raises ConfigError as ``read_config``."""
+    """Return the progress stored in a checkpoint; raises ConfigError like ``read_config``."""
     return convert_to(Progress, _header(path).progress, str(path))
 
 
 def restore(
     path: Path, network: nn.Module, averaged: nn.Module, optimiser: torch.optim.Optimizer, device: torch.device
 ) -> Progress:
-    """Fill network, average and optimiser from a checkpoint; the reverse of ``save``.
+    """Load network, averaged weights and optimiser from a checkpoint and return its progress; inverse of ``save``.
 
     Raises:
-        ConfigError: it is of another network or optimiser, or incomplete.
+        ConfigError: The checkpoint belongs to another network or optimiser, or is incomplete.
     """
     progress = read_progress(path)
     groups: dict[str, dict[str, Tensor]] = {"network": {}, "averaged": {}, "optimiser": {}}
@@ -99,7 +99,7 @@ def restore(
         for key in file.keys():  # noqa: SIM118 - a safetensors handle is no dict
             prefix, _, rest = key.partition(".")
             if prefix not in groups:
-                raise ConfigError(f"{path}: {key}: no tensor of a checkpoint")
+                raise ConfigError(f"{path}: {key}: not a tensor of a checkpoint")
             groups[prefix][rest] = file.get_tensor(key)
     try:
         network.load_state_dict(groups["network"])
@@ -110,13 +110,13 @@ def restore(
     kept = {f"{k}.{slot}": (k, slot, p) for k, p in enumerate(parameters) for slot in names}
     saved = groups["optimiser"]
     if (saved or progress.step) and (different := sorted(kept.keys() ^ saved.keys())):
-        raise ConfigError(f"{path}: a checkpoint of another optimiser, or a part of one: optimiser.{different[0]}")
+        raise ConfigError(f"{path}: a checkpoint of another optimiser, or an incomplete one: optimiser.{different[0]}")
     slots: dict[int, dict[str, Tensor]] = {}
     for key, value in saved.items():
         index, slot, parameter = kept[key]
         if value.shape != (() if slot == "step" else parameter.shape):
             raise ConfigError(f"{path}: optimiser.{key}: another shape than its weight: {tuple(value.shape)}")
-        # Moments take their parameter's memory layout, so that the resumed arithmetic is the same to the last bit.
+        # The moments get the memory layout of their parameter, so that a resumed run is bit-exact.
         laid_out = value if slot == "step" else torch.empty_like(parameter).copy_(value)
         slots.setdefault(index, {})[slot] = laid_out
     optimiser.load_state_dict({"state": slots, "param_groups": optimiser.state_dict()["param_groups"]})
@@ -137,7 +137,7 @@ def _header(path: Path) -> _Header:
 
 
 def _slots(optimiser: torch.optim.Optimizer) -> list[str]:
-    """What it keeps of each parameter, as a step of its kind on a parameter of its own shows."""
+    """Names of the state tensors per parameter, found by one step of a fresh optimiser of the same type."""
     parameter = nn.Parameter(torch.zeros(1))
     parameter.grad = torch.zeros(1)
     other = type(optimiser)([parameter])  # type: ignore[call-arg]

@@ -1,4 +1,4 @@
-"""The schema of a training recipe. Unknown keys, wrong types and impossible values are refused with their path."""
+"""Schema of a training recipe. Unknown keys, wrong types and impossible values are rejected with their key path."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from pipeline.settings import convert_to, read_yaml, with_setting
 from training.losses.config import LossConfig
 
 Probability = Annotated[float, Meta(ge=0, le=1)]
-# Far above all that is meant, but finite.
+# The upper limit is far above any sensible value; it only keeps values finite.
 Positive = Annotated[float, Meta(gt=0, le=1e9)]
 NonNegative = Annotated[float, Meta(ge=0, le=1e9)]
 Count = Annotated[int, Meta(ge=1)]
 
 
 class _Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What all sections share: ranges go upwards."""
+    """Base of all sections. Rejects ranges whose lower end exceeds the upper end."""
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
@@ -33,15 +33,16 @@ class _Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class NetworkConfig(_Section, frozen=True):
-    """What is trained.
+    """The network to train.
 
     Attributes:
-        name: known to ``nets.build``.
-        options: of that network.
-        pretrained: name or path of weights to start from; none starts from random ones.
-        partial: whether these may be of a network with other options, or of one that saw no changes; what fits by name
-            and shape is taken, the rest starts from random values. Where a convolution sees more channels than it did,
-            what it makes of the new ones starts from zero: a network that is shown changes begins as what it was.
+        name: Architecture, as known to ``nets.build``.
+        options: Options of that architecture.
+        pretrained: Name or path of the weights to start from; None starts from random weights.
+        partial: Accept pretrained weights of a network with other options, or of one without the change channel.
+            Tensors that match by name and shape are loaded, the others are initialised randomly. If a convolution has
+            more input channels than before, its kernels for the new channels start at zero, so that a network with
+            the change channel added initially computes the same output as before.
     """
 
     name: str = "mshnet"
@@ -54,23 +55,24 @@ class SourceConfig(_Section, frozen=True):
     """One data set.
 
     Attributes:
-        folder: below ``data.root``, or an absolute path. Listed several times, it must hold out the same pictures.
-        split: text file with one name a line, below the folder; none takes every picture.
-        images: sub-folder of the pictures.
-        masks: sub-folder of the masks, 0 and the largest value of their bit depth; none says that no picture holds a
-            target.
-        ignored: sub-folder of masks of the pixels of which nobody can tell; they count in no loss and no figure.
-        changes: sub-folder of change pictures, for networks that want them; none says that nothing is known of changes.
-        weight: share of the training crops, relative to the other sets.
-        scale: range of the random magnification (log-uniform) of the crops.
-        masks_by: how masks are magnified. ``area``: a pixel is target where most of it is. ``nearest``: as the pixel
-            under its centre is, which is how the legacy protocol halves them.
-        turned: whether crops are turned and mirrored at random. Not where all masks are off to the same side of their
-            targets: which side that is cannot be told of a turned picture. ``transposed`` swaps rows and columns at
-            random and no more, for masks that are off as much to the one side as up or down.
-        simulated: probability of a simulated target in a crop. Not where masks are off: simulated ones never are.
-        teacher: name or path of weights whose maps of these crops are learned beside the masks (``loss.taught``).
-        validation: fraction kept out of training, by a hash of the name; or a text file of names, below the folder.
+        folder: Folder below ``data.root``, or an absolute path. A folder may be listed several times if all entries
+            hold out the same pictures.
+        split: Text file with one picture name per line, relative to the folder; None takes every picture.
+        images: Sub-folder of the pictures.
+        masks: Sub-folder of the masks, whose values are 0 and the maximum of their bit depth; None means that no
+            picture contains a target.
+        ignored: Sub-folder of ignore masks. Ignored pixels enter neither the loss nor the metrics.
+        changes: Sub-folder of change pictures, for networks with a change channel; None means that changes are unknown.
+        weight: Share of the training crops, relative to the other sets.
+        scale: Range of the random magnification of crops, drawn log-uniformly.
+        masks_by: How masks are resampled. ``area``: a pixel is target if more than half of it is covered. ``nearest``:
+            it takes the value of the pixel under its centre, which is how the legacy protocol halves masks.
+        turned: Rotate and mirror crops at random. Switch this off if all masks are offset to the same side of their
+            targets, because the side cannot be recognised in a rotated picture. ``transposed`` only swaps rows and
+            columns at random, for masks that are offset by the same amount horizontally and vertically.
+        simulated: Probability of a simulated target in a crop. Use 0 if masks are offset, since simulated ones are not.
+        teacher: Name or path of teacher weights whose logits are learned besides the masks (``loss.taught``).
+        validation: Fraction held out, chosen by a hash of the name; or a text file of names, relative to the folder.
     """
 
     folder: str
@@ -89,21 +91,22 @@ class SourceConfig(_Section, frozen=True):
 
 
 class AugmentConfig(_Section, frozen=True):
-    """Disturbances of a crop: more targets, then in the order of a camera display curve, optics, noise, coder.
+    """Augmentation of crops: pasted targets, then gamma, blur, noise and JPEG in the order of a camera.
 
     Attributes:
-        paste, blur, noise, jpeg: probabilities.
-        gamma: the picture's response is raised to exp(u), u uniform in [-gamma, gamma].
-        blur_sigma: pixels.
-        noise_std: largest noise in standard deviations of the frame.
-        jpeg_quality: range of the coder's quality; 8-bit pictures only.
-        gain: the frame's standard deviation that the crop is normalised with is multiplied by exp(u).
-        offset: and its mean moved by u standard deviations, u uniform between minus and plus the value.
-        unseen: probability that nothing is known of changes, as in the first frames of a video.
-        change_gain: what has changed is multiplied by exp(u), u uniform between minus and plus the value.
-        hover: probability that at a crop's targets it is multiplied by a number from 0 to 1 as well: a network must not
-            come to need that what it can see moves.
-        lend: probability that a crop of which nothing is known of changes gets those of another, but for its targets.
+        paste, blur, noise, jpeg: Probabilities of these augmentations.
+        gamma: Intensities are raised to exp(u), with u uniform in [-gamma, gamma].
+        blur_sigma: Range of the standard deviation of the Gaussian blur, px.
+        noise_std: Largest standard deviation of the noise, in standard deviations of the frame.
+        jpeg_quality: Range of the JPEG quality; used for 8-bit pictures only.
+        gain: The standard deviation used for normalisation is multiplied by exp(u), with u uniform in [-gain, gain].
+        offset: The mean used for normalisation is shifted by u standard deviations, with u uniform in
+            [-offset, offset].
+        unseen: Probability that a change picture is zeroed (unknown), as in the first frames of a video.
+        change_gain: Change pictures are multiplied by exp(u), with u uniform in [-change_gain, change_gain].
+        hover: Probability that the change at all targets of a crop is multiplied by a factor in 0..1, so that a network
+            does not come to rely on targets moving.
+        lend: Probability that a crop with unknown changes gets the change picture of another crop, without its targets.
     """
 
     paste: Probability = 0.0
@@ -123,15 +126,17 @@ class AugmentConfig(_Section, frozen=True):
 
 
 class DataConfig(_Section, frozen=True):
-    """Where the pictures come from and how crops are drawn.
+    """Data sets and how crops are drawn from them.
 
     Attributes:
-        root: folder of the data sets.
-        crop: edge of the square crops, pixels, a multiple of 16.
-        batch: crops per step, of all processes together.
-        on_target: probability that a crop of a picture with targets is placed to hold one of them.
-        on_change: and that any other crop is placed to hold one of the greatest changes that are none, where they are
-            known: edges that shake, leaves, glitter.
+        sources: The data sets.
+        root: Folder of the data sets.
+        crop: Side of the square crops, px, a multiple of 16.
+        batch: Crops per step, summed over all processes.
+        on_target: Probability that a crop of a picture with targets is placed on one of them.
+        on_change: Probability that any other crop is placed on one of the largest changes that are not targets, such as
+            shaking edges, leaves or glitter; only where changes are known.
+        augment: Augmentation of the crops.
     """
 
     sources: Annotated[list[SourceConfig], Meta(min_length=1)]
@@ -144,13 +149,13 @@ class DataConfig(_Section, frozen=True):
 
 
 class OptimiserConfig(_Section, frozen=True):
-    """Linear warm-up and cosine decay over the run's progress (0 to 1).
+    """Optimiser with linear warm-up and cosine decay of the learning rate over the run's progress (0 to 1).
 
     Attributes:
-        lr, lr_end: learning rate after the warm-up and at the end; the same for no decay.
-        warm_up: part of the run, 0 to 1.
-        clip_norm: largest gradient norm.
-        ema: decay of the averaged weights, reached gradually.
+        lr, lr_end: Learning rate after the warm-up and at the end; equal values mean no decay.
+        warm_up: Length of the warm-up as a fraction of the run, 0 to 1.
+        clip_norm: Gradient norm above which gradients are clipped.
+        ema: Decay of the exponential moving average of the weights, approached gradually.
     """
 
     name: Literal["adamw", "adagrad"] = "adamw"
@@ -163,16 +168,19 @@ class OptimiserConfig(_Section, frozen=True):
 
 
 class RunConfig(_Section, frozen=True):
-    """How long, and what is written when.
+    """Length of the run, and intervals of validation, checkpoints and log lines.
 
     Attributes:
-        steps: optimiser steps; the run ends there.
-        max_minutes: time budget; the run's progress is then the larger of steps done and time used, so the
-            learning rate ends its cosine when the first of the two runs out.
-        validate_minutes, checkpoint_minutes: training time between two of them.
-        validate_pictures: most pictures per set in the validations during training, evenly spread over its list.
-        precision: arithmetic of the network's forward pass; the loss is always float32.
+        steps: Number of optimiser steps after which the run ends.
+        max_minutes: Time budget, minutes. With a budget, the progress is the larger of the fractions of steps and time
+            used, so that the learning rate reaches its end when the first of the two runs out.
+        validate_minutes, checkpoint_minutes: Training time between two validations or checkpoints, minutes.
+        log_steps: Optimiser steps between two log lines.
+        validate_pictures: Maximum number of pictures per set in validations during training, evenly spaced in its list.
+        precision: Arithmetic of the forward pass; the loss is always computed in float32.
+        device: ``auto``, or a torch device.
         threads: CPU threads; 0 leaves the choice to torch.
+        seed: Seed of all random choices.
     """
 
     steps: Count = 20000
@@ -188,7 +196,7 @@ class RunConfig(_Section, frozen=True):
 
 
 class TrainConfig(_Section, frozen=True):
-    """A whole recipe."""
+    """A complete training recipe."""
 
     data: DataConfig
     network: NetworkConfig = NetworkConfig()
@@ -204,10 +212,10 @@ class TrainConfig(_Section, frozen=True):
 
 
 def load(path: Path, settings: Sequence[str] = ()) -> TrainConfig:
-    """The recipe in a YAML file with ``key.path=value`` settings laid over it, values in YAML.
+    """Load a recipe from a YAML file and apply ``key.path=value`` overrides, whose values are YAML.
 
     Raises:
-        ConfigError: names the file or setting, the key's path and what is wrong with it.
+        ConfigError: The recipe is invalid; the message names the file or setting, the key path and the problem.
     """
     tree = read_yaml(path)
     if not isinstance(tree, dict):
@@ -216,7 +224,7 @@ def load(path: Path, settings: Sequence[str] = ()) -> TrainConfig:
 
 
 def override(recipe: TrainConfig, settings: Sequence[str]) -> TrainConfig:
-    """The recipe with ``key.path=value`` settings laid over it, values in YAML; raises ConfigError."""
+    """Return the recipe with ``key.path=value`` overrides applied, whose values are YAML; raises ConfigError."""
     tree = msgspec.to_builtins(recipe)
     for setting in settings:
         tree = with_setting(tree, setting)
@@ -224,5 +232,5 @@ def override(recipe: TrainConfig, settings: Sequence[str]) -> TrainConfig:
 
 
 def convert(tree: Any, origin: str) -> TrainConfig:
-    """A checked recipe from plain values; raises ConfigError with the path of the field at fault."""
+    """Validate plain values as a recipe; raises ConfigError with the path of the invalid field."""
     return convert_to(TrainConfig, tree, origin)

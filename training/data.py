@@ -1,4 +1,4 @@
-"""Data sets of still pictures with masks, decoded once."""
+"""Reading of data sets of still pictures with masks. Each picture is decoded once."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ Item = TypeVar("Item")
 
 
 class Sample(Struct, frozen=True, eq=False):
-    """One picture with its truth.
+    """One picture with its ground truth.
 
     Attributes:
-        name: file name without suffix.
+        name: File name without suffix.
         picture: (H, W), uint8 or uint16.
         mask: (H, W), uint8, 1 on targets.
-        ignored: (H, W), uint8, 1 where nobody can tell; 0 on targets.
-        change: (H, W), uint8, see ``nets.normalisation.change_picture``; none where nothing is known of it.
+        ignored: (H, W), uint8, ignore mask: 1 where the truth is unknown; 0 on targets.
+        change: (H, W), uint8, see ``nets.normalisation.change_picture``; None if changes are unknown.
     """
 
     name: str
@@ -43,10 +43,10 @@ class Sample(Struct, frozen=True, eq=False):
 
 
 def names(folder: Path, split: str | None, images: str = "images") -> list[str]:
-    """Names of a split file in its order, one a line, or of all pictures, sorted as text, if there is none.
+    """Return the names in a split file, one per line, in its order; without a split file, all pictures in text order.
 
     Raises:
-        ConfigError: the split file or the folder cannot be read, or names nothing.
+        ConfigError: The split file or the folder cannot be read, or contains no names.
     """
     try:
         if split is None:
@@ -57,14 +57,14 @@ def names(folder: Path, split: str | None, images: str = "images") -> list[str]:
     except OSError as error:
         raise ConfigError(f"{error.filename}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise ConfigError(f"{folder / (split or images)}: no text file of names") from None
+        raise ConfigError(f"{folder / (split or images)}: not a text file of names") from None
     if not found:
         raise ConfigError(f"{folder / (split or images)}: no pictures")
     return found
 
 
 def split_file_names(folder: Path, split: str) -> list[str]:
-    """Names of a split file as a command line tells it: a path as it is, or else below the folder; see ``names``."""
+    """Return the names in a split file given on the command line: an existing path, or else relative to the folder."""
     return names(folder, str(Path(split).resolve()) if Path(split).is_file() else split)
 
 
@@ -75,37 +75,38 @@ def read_sample(
     masks: str | None = "masks",
     ignored: str | None = None,
     changes: str | None = None,
-    smallest: int = MIN_SIDE,
+    min_side: int = MIN_SIDE,
 ) -> Sample:
     """Decode one picture as grey counts in its own bit depth; masks are true above half of their range.
 
-    ``smallest`` is the least side, px: networks see whole pictures from ``MIN_SIDE`` on, but crops of any.
+    ``min_side`` is the smallest accepted side, px. Networks need at least ``MIN_SIDE`` for whole pictures; crops can be
+    cut from pictures of any size.
 
     Raises:
-        ConfigError: a file is missing or unreadable, the picture is too small, the sizes differ, or a mask has
+        ConfigError: A file is missing or unreadable, the picture is too small, the sizes differ, or a mask has
             pixels above 0 but none above half range.
     """
     picture = read_grey(path := folder / images / f"{name}.png")
-    if min(picture.shape) < smallest:
-        raise ConfigError(f"{path}: {picture.shape[1]}x{picture.shape[0]} px, but networks need {smallest}x{smallest}")
+    if min(picture.shape) < min_side:
+        raise ConfigError(f"{path}: {picture.shape[1]}x{picture.shape[0]} px, but networks need {min_side}x{min_side}")
     none = np.zeros(picture.shape, np.uint8)
     mask = none if masks is None else _read_mask(folder / masks / f"{name}.png", picture)
     unknown = none if ignored is None else _read_mask(folder / ignored / f"{name}.png", picture) & ~mask
-    change = None if changes is None else _read_beside(folder / changes / f"{name}.png", picture, "change picture")
+    change = None if changes is None else _read_matching(folder / changes / f"{name}.png", picture, "change picture")
     if change is not None and change.dtype != np.uint8:
-        raise ConfigError(f"{folder / str(changes)}/{name}.png: a change picture has 8 bit")
+        raise ConfigError(f"{folder / str(changes)}/{name}.png: a change picture must have 8 bits")
     return Sample(name, picture, mask, unknown, change)
 
 
 def spread(items: Sequence[Item], most: int | None) -> Sequence[Item]:
-    """At most so many, evenly spread over the list, in which neighbours may be frames of one film; none takes all."""
+    """Return at most ``most`` items at even intervals, since neighbours may be frames of one video; None takes all."""
     if most is None or len(items) <= most:
         return items
     return [items[(2 * k + 1) * len(items) // (2 * most)] for k in range(most)]
 
 
 def read_source(root: Path, source: SourceConfig, name: str) -> Sample:
-    """One picture of a set; see ``read_sample``."""
+    """Read one picture of a source; see ``read_sample``."""
     return read_sample(root / source.folder, name, *_parts(source))
 
 
@@ -113,7 +114,7 @@ def _parts(source: SourceConfig) -> tuple[str, str | None, str | None, str | Non
     return source.images, source.masks, source.ignored, source.changes
 
 
-def _read_beside(path: Path, picture: Picture, what: str) -> Any:
+def _read_matching(path: Path, picture: Picture, what: str) -> Any:
     grey = read_grey(path)
     if grey.shape != picture.shape:
         raise ConfigError(f"{path}: {grey.shape[1]}x{grey.shape[0]} {what} for a picture of another size")
@@ -121,19 +122,19 @@ def _read_beside(path: Path, picture: Picture, what: str) -> Any:
 
 
 def _read_mask(path: Path, picture: Picture) -> NDArray[np.uint8]:
-    grey = _read_beside(path, picture, "mask")
+    grey = _read_matching(path, picture, "mask")
     top, brightest = np.iinfo(grey.dtype).max, grey.max()
-    if 0 < brightest <= top // 2:  # such as one drawn with 0 and 1
+    if 0 < brightest <= top // 2:  # for example a mask with the values 0 and 1
         raise ConfigError(f"{path}: brightest value {brightest}, but a mask of its bit depth has 0 and {top}")
     mask: NDArray[np.uint8] = (grey > top // 2).astype(np.uint8)
     return mask
 
 
 def read_grey(path: Path) -> Picture:
-    """One picture as grey counts, (H, W), uint8 or uint16.
+    """Read one picture as grey counts, (H, W), uint8 or uint16.
 
     Raises:
-        ConfigError: missing or unreadable.
+        ConfigError: The file is missing or unreadable.
     """
     data: NDArray[Any] | None = None
     with contextlib.suppress(cv2.error):
@@ -144,7 +145,7 @@ def read_grey(path: Path) -> Picture:
 
 
 def set_name(root: Path, source: SourceConfig) -> str:
-    """What a set is called however its folder is spelled: the path below the root, or elsewhere the folder's name."""
+    """Canonical name of a set, however its folder is written: the path below the root, or else the folder's name."""
     path, base = Path(source.folder), root.resolve()
     if path.is_absolute():
         path = next((path.relative_to(above) for above in path.parents if above.resolve() == base), Path(path.name))
@@ -152,7 +153,7 @@ def set_name(root: Path, source: SourceConfig) -> str:
 
 
 def held_out(called: str, name: str, fraction: float) -> bool:
-    """Whether a picture belongs to validation: fixed for ever by the hash of what its set is called and its name.
+    """Return whether a picture belongs to validation. The hash of the set's and the picture's name decides for good.
 
     Neighbouring frames of one recording, or synthetic pictures on one background, may fall on both sides, so
     validation figures are somewhat optimistic.
@@ -162,11 +163,11 @@ def held_out(called: str, name: str, fraction: float) -> bool:
 
 
 def split_names(root: Path, source: SourceConfig) -> tuple[list[str], list[str]]:
-    """Names of a set's training pictures and of its validation pictures, each in the order of the split.
+    """Return the names of a set's training pictures and of its validation pictures, each in the order of the split.
 
     Raises:
-        ConfigError: see ``names``; also a source that has nothing left to train on, or a validation list with a name
-            that is none of the set's.
+        ConfigError: As for ``names``; also if no training pictures are left, or if the validation list contains a name
+            that is not in the set.
     """
     folder, rule = root / source.folder, source.validation
     listed = set(names(folder, rule)) if isinstance(rule, str) else set()
@@ -183,29 +184,34 @@ def split_names(root: Path, source: SourceConfig) -> tuple[list[str], list[str]]
 
 
 class Split(Struct, frozen=True):
-    """What the sets of a recipe train on and what they hold out.
+    """Training and validation pictures of all sources of a recipe.
 
     Attributes:
-        training: names of each set's training pictures.
-        validation: by the name of a set, its validation pictures and which source they are read as, each once however
-            often the set is listed; sets without any left out.
-        counts: by the name of a set, how many pictures are trained on.
+        training: Names of the training pictures of each source.
+        validation: Validation pictures by set name, as (source to read it with, picture name). Each picture occurs once
+            even if its set is listed several times; sets without validation pictures are left out.
+        counts: Number of training pictures by set name.
     """
 
     training: list[list[str]]
     validation: dict[str, list[tuple[SourceConfig, str]]]
     counts: dict[str, int]
 
-    def seen_more(self, counts: Mapping[str, int]) -> list[str]:
-        """Sets held out of in part, of which weights trained on so many pictures have seen more than is trained on."""
+    def possible_leaks(self, counts: Mapping[str, int]) -> list[str]:
+        """Return the validation sets whose held-out pictures earlier weights may have been trained on.
+
+        Args:
+            counts: Number of pictures of each set that the earlier weights were trained on. More than ``self.counts``
+                means that some of them are now held out.
+        """
         return [name for name in self.validation if counts.get(name, 0) > self.counts.get(name, 0)]
 
 
 def split_sources(root: Path, sources: Sequence[SourceConfig]) -> Split:
-    """Part all sets.
+    """Split all sources into training and validation pictures.
 
     Raises:
-        ConfigError: see ``split_names``; also a picture that one source holds out and another trains on.
+        ConfigError: As for ``split_names``; also if one source holds out a picture that another one trains on.
     """
     split = Split([], {}, {})
     seen, held = set[Path](), set[Path]()
@@ -225,22 +231,22 @@ def split_sources(root: Path, sources: Sequence[SourceConfig]) -> Split:
 
 
 def load_sources(root: Path, sources: Sequence[SourceConfig]) -> tuple[list[list[Sample]], dict[str, list[Sample]]]:
-    """Decode all sets, each picture once however often its set is listed.
+    """Decode all sources; each picture is decoded once even if its set is listed several times.
 
     Returns:
-        training samples per source, and the validation samples by the name of the set (sets without any left out).
+        Training samples per source, and validation samples by set name (sets without any are left out).
 
     Raises:
-        ConfigError: see ``split_sources`` and ``read_sample``.
+        ConfigError: As for ``split_sources`` and ``read_sample``.
     """
     split, read = split_sources(root, sources), cache(read_sample)
 
-    def load(source: SourceConfig, name: str, smallest: int = MIN_SIDE) -> Sample:
-        return read(root / source.folder, name, *_parts(source), smallest)
+    def load(source: SourceConfig, name: str, min_side: int = MIN_SIDE) -> Sample:
+        return read(root / source.folder, name, *_parts(source), min_side)
 
     with ThreadPoolExecutor() as threads:
         training = [
-            list(threads.map(partial(load, source, smallest=1), chosen))
+            list(threads.map(partial(load, source, min_side=1), chosen))
             for source, chosen in zip(sources, split.training, strict=True)
         ]
         validation = {

@@ -1,4 +1,4 @@
-"""Where networks run."""
+"""Selection of the torch device."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ DEVICES = ("auto", "cpu", "cuda")
 
 
 def open_device(name: str, field: str) -> torch.device:
-    """The device of that name; ``auto`` is cuda where there is one.
+    """Return the device of that name; ``auto`` selects cuda if available, else the CPU.
 
     Args:
         name: ``auto``, or a torch device.
-        field: of the configuration or command line that names it, for the error.
+        field: Configuration key or command line option that names the device, for the error message.
 
     Raises:
-        ConfigError: it does not exist here.
+        ConfigError: The device does not exist on this machine.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -30,5 +30,5 @@ def open_device(name: str, field: str) -> torch.device:
 
 
 def exact_float32() -> None:
-    """Switch off TF32, which cuDNN takes for float32 convolutions by itself."""
+    """Disable TF32, which cuDNN uses for float32 convolutions by default."""
     torch.backends.cudnn.allow_tf32 = False

@@ -1,4 +1,4 @@
-"""One process, or several under torchrun."""
+"""Data-parallel training with one process, or with several under torchrun."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 import torch
 
-# Its functions take the group of the time of their import as a default and so hold it for good: an optimiser imports
-# them, and a group that is there by then outlives its end, with gloo's threads, which the interpreter's end may abort.
+# Imported here, before a process group exists: its functions keep the group that exists at their import as a default
+# argument. Optimisers import this module. If they did so later, the group would never be released, and gloo's threads
+# would still run when the interpreter exits, which may abort it.
 import torch.distributed.nn
 from torch import distributed, nn
 
@@ -18,12 +19,12 @@ from training.device import open_device
 
 
 class World(NamedTuple):
-    """This process among those of the run.
+    """This process and its place among the processes of the run.
 
     Attributes:
-        rank: 0 for the one that validates, writes and reports.
-        size: number of processes.
-        device: of this process.
+        rank: Rank of this process; rank 0 validates, writes and reports.
+        size: Number of processes.
+        device: Device of this process.
     """
 
     rank: int
@@ -31,10 +32,10 @@ class World(NamedTuple):
     device: torch.device
 
     def average_gradients(self, network: nn.Module) -> None:
-        """Put the mean over the processes in the place of each gradient; parameters without one are left alone.
+        """Replace each gradient by its mean over the processes; parameters without a gradient are skipped.
 
-        One sum over all gradients in a row. torch's DistributedDataParallel hides that sum behind the backward pass,
-        which is not worth having for networks this small.
+        All gradients are reduced in one all-reduce. DistributedDataParallel would overlap the reduction with the
+        backward pass, which is not worth the effort for networks this small.
         """
         if self.size == 1:
             return
@@ -45,8 +46,8 @@ class World(NamedTuple):
         for gradient, mean in zip(gradients, means, strict=True):
             gradient.copy_(mean.view_as(gradient))
 
-    def agree(self, seconds: float) -> float:
-        """The time of rank 0, so that all processes are at the same point of the schedule."""
+    def broadcast(self, seconds: float) -> float:
+        """Return the value of rank 0, so that all processes are at the same point of the schedule."""
         if self.size == 1:
             return seconds
         box = torch.tensor([seconds], dtype=torch.float64, device=self.device)
@@ -56,13 +57,13 @@ class World(NamedTuple):
 
 @contextmanager
 def join(device: str) -> Iterator[World]:
-    """Join the other processes of torchrun, if that is what started this one, until the block ends.
+    """Join the process group if this process was started by torchrun, and leave it at the end of the block.
 
     Args:
         device: ``auto``, or a torch device.
 
     Raises:
-        ConfigError: the device does not exist here.
+        ConfigError: The device does not exist on this machine.
     """
     chosen = open_device(device, "run.device")
     if "WORLD_SIZE" not in os.environ:

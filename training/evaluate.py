@@ -1,6 +1,6 @@
 """Score weights on a set of stills: ``python -m training.evaluate --weights NAME_OR_PATH --data DIR --split FILE``.
 
-The data set is in BasicIRSTD layout: ``images/NAME.png``, ``masks/NAME.png`` and a text file of names.
+The data set has the BasicIRSTD layout: ``images/NAME.png``, ``masks/NAME.png`` and a text file of names.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ LEGACY_THRESHOLD = 0.5
 
 
 class Scene(Struct, frozen=True, eq=False):
-    """One picture as a protocol sees it, all of it (H, W).
+    """One picture prepared for an evaluation protocol; all arrays are (H, W).
 
     Attributes:
-        name: file name without suffix.
-        picture: raw counts.
-        probability: of a target, float32.
+        name: File name without suffix.
+        picture: Raw counts.
+        probability: Target probability, float32.
         truth: bool, or an unbinarised label in 0..1.
     """
 
@@ -53,21 +53,21 @@ Predict = Callable[[Picture], NDArray[np.float32]]
 
 
 def strict_scenes(probabilities: Predict, data: Path, chosen: Sequence[str]) -> Iterator[Scene]:
-    """Pictures at native resolution, with binary truth."""
+    """Yield pictures at native resolution with binary truth."""
     for name in chosen:
         sample = read_sample(data, name)
         yield Scene(name, sample.picture, probabilities(sample.picture), sample.mask > 0)
 
 
 def legacy_scenes(probabilities: Predict, data: Path, chosen: Sequence[str]) -> Iterator[Scene]:
-    """Pictures at 256x256, with unbinarised labels."""
+    """Yield pictures at 256x256 with unbinarised labels."""
     for name in chosen:
-        picture = shrink(read_sample(data, name, smallest=1).picture)
-        grey = read_grey(data / "masks" / f"{name}.png")  # again, for a sample's mask is binarised
+        picture = shrink(read_sample(data, name, min_side=1).picture)
+        grey = read_grey(data / "masks" / f"{name}.png")  # read again because the mask of a sample is binarised
         yield Scene(name, picture, probabilities(picture), shrink_label(grey))
 
 
-# Per protocol: its pictures, its score, and what a predicted pixel is to the threshold; published code asks for
+# Per protocol: the pictures, the score, and how probabilities are compared with the threshold. Published code uses
 # logit > 0.
 PROTOCOLS: dict[str, tuple[Callable[..., Iterator[Scene]], type[StrictScore] | type[LegacyScore], np.ufunc]] = {
     "strict": (strict_scenes, StrictScore, np.greater_equal),
@@ -84,20 +84,20 @@ def evaluate(
     device: torch.device,
     gallery: Gallery | None = None,
 ) -> dict[str, Any]:
-    """Figures at one threshold, and FROC points over many.
+    """Compute all metrics at one threshold, and FROC points at many thresholds.
 
     Args:
-        weights: shipped name, or path of a safetensors file with its manifest beside it.
-        data: folder of the data set.
-        split: text file of names, as a path or below ``data``.
+        weights: Name of shipped weights, or path of a safetensors file with its manifest beside it.
+        data: Folder of the data set.
+        split: Text file of names, as a path or relative to ``data``.
         protocol: ``strict`` or ``legacy``.
-        threshold: probability; none takes the manifest's, or 0.5 in the legacy protocol as published.
-        device: where the network runs.
-        gallery: is shown every picture.
+        threshold: Probability; None takes that of the manifest, or 0.5 in the legacy protocol as published.
+        device: Device that the network runs on.
+        gallery: Receives every picture, if given.
 
     Raises:
-        BackendError: the weights cannot be used.
-        ConfigError: the data cannot be read.
+        BackendError: The weights cannot be used.
+        ConfigError: The data cannot be read.
     """
     try:
         network, manifest = nets.load(weights, device)
@@ -131,16 +131,16 @@ def evaluate(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+    """Run the command line and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m training.evaluate", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--weights", required=True, metavar="NAME_OR_PATH", help="shipped name, or a safetensors file")
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder with images/ and masks/")
-    parser.add_argument("--split", required=True, metavar="FILE", help="text file with one name a line, also below DIR")
+    parser.add_argument("--split", required=True, metavar="FILE", help="text file of names, a path or below DIR")
     parser.add_argument("--protocol", choices=tuple(PROTOCOLS), default="strict")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there, FROC points included")
-    parser.add_argument("--sheets", type=Path, metavar="DIR", help="write the best and the worst pictures by IoU there")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all metrics and FROC points there")
+    parser.add_argument("--sheets", type=Path, metavar="DIR", help="write the pictures with best and worst IoU there")
     parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw Pd against false alarms; needs matplotlib")
-    parser.add_argument("--device", choices=DEVICES, default="auto", help="auto takes cuda if there is one")
+    parser.add_argument("--device", choices=DEVICES, default="auto", help="auto: cuda if available, else cpu")
     parser.add_argument("--threshold", type=probability, help="probability; default: the manifest's; legacy: 0.5")
     parser.add_argument("--threads", type=natural, default=0, help="CPU threads; 0 leaves the choice to torch")
     options = parser.parse_args(arguments)
@@ -179,7 +179,7 @@ def _tell(report: dict[str, Any]) -> None:
 
 def _plotter() -> Callable[[Mapping[str, Any], Path], None]:
     try:
-        from training import froc  # noqa: PLC0415 - an optional package, missed before the work and not after it
+        from training import froc  # noqa: PLC0415 - needs matplotlib, which is optional; fails before the evaluation
     except ImportError:
         raise ConfigError("--plot: matplotlib is missing; pip install '.[train]'") from None
     return froc.write

@@ -1,4 +1,4 @@
-"""The FROC curve as a picture; needs matplotlib."""
+"""Plot of the FROC curve; needs matplotlib."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipeline.errors import ConfigError
 
 
 def draw(report: Mapping[str, Any]) -> Figure:
-    """Pd against false alarms per picture over all thresholds of a ``training.evaluate`` report; its own marked."""
+    """Plot Pd against false alarms per picture for a ``training.evaluate`` report, with its own threshold marked."""
     points = report["froc"]
     alarms = [point["false_alarms_per_picture"] for point in points]
     found = [point["pd"] for point in points]
@@ -22,7 +22,7 @@ def draw(report: Mapping[str, Any]) -> Figure:
     axis.plot(alarms, found, ".-", label=f"thresholds {points[0]['threshold']:g} to {points[-1]['threshold']:g}")
     label = f"threshold {report['threshold']:g}: Pd {found[chosen]:.3f}, {alarms[chosen]:.3g} false alarms / picture"
     axis.plot(alarms[chosen], found[chosen], "o", color="C3", markersize=8, label=label)
-    # Logarithmic down to one false alarm in the whole set; linear below, for zero has its place too.
+    # Logarithmic down to one false alarm in the whole set, and linear below, so that zero can be shown.
     axis.set_xscale("symlog", linthresh=1 / report["metrics"]["pictures"])
     axis.set_xlim(0, max(1.0, 1.5 * max(alarms)))
     axis.set_ylim(max(0.0, min(found) - 0.1), 1.02)
@@ -35,13 +35,13 @@ def draw(report: Mapping[str, Any]) -> Figure:
 
 
 def write(report: Mapping[str, Any], file: Path) -> None:
-    """Save the curve of a report as PNG.
+    """Save the FROC curve of a report as PNG.
 
     Raises:
-        ConfigError: the set holds no targets, or the file cannot be written.
+        ConfigError: The set contains no targets, or the file cannot be written.
     """
     if not report["metrics"]["targets"]:
-        raise ConfigError(f"{file}: no curve, for no picture holds a target")
+        raise ConfigError(f"{file}: no curve, because no picture contains a target")
     try:
         draw(report).savefig(file, format="png", dpi=100)
     except OSError as error:

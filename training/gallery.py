@@ -1,4 +1,4 @@
-"""The pictures of a set that come out best and worst."""
+"""Contact sheets of the pictures with the best and the worst IoU of a set."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ MOST = 10
 
 
 class Gallery:
-    """Keeps the ten pictures with the highest and the ten with the lowest IoU, of those that hold targets.
+    """Keeps the ten pictures with the highest and the ten with the lowest IoU among those that contain targets.
 
     Attributes:
-        best: (IoU, name, side-by-side picture) from the highest IoU down.
-        worst: the same from the lowest IoU up.
+        best: Tuples (IoU, name, side-by-side picture) in order of decreasing IoU.
+        worst: The same in order of increasing IoU.
     """
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class Gallery:
         self.worst: list[tuple[float, str, Image]] = []
 
     def add(self, name: str, picture: Picture, truth: Mask, predicted: Mask) -> None:
-        """Show one picture; all (H, W)."""
+        """Add one picture with its truth and prediction; all are (H, W)."""
         if not truth.any():
             return
         iou = float(np.count_nonzero(truth & predicted) / np.count_nonzero(truth | predicted))
@@ -40,10 +40,10 @@ class Gallery:
         """Write ``best.png`` and ``worst.png`` to an existing folder.
 
         Raises:
-            ConfigError: a file cannot be written, or no picture holds a target.
+            ConfigError: A file cannot be written, or no picture contains a target.
         """
         if not self.best:
-            raise ConfigError(f"{folder}: no sheets, for no picture holds a target")
+            raise ConfigError(f"{folder}: no sheets, because no picture contains a target")
         for name, shown in (("best", self.best), ("worst", self.worst)):
             file = folder / f"{name}.png"
             _, data = cv2.imencode(".png", sheet([row for _, _, row in shown]))

@@ -1,4 +1,4 @@
-"""What a run tells: a line of JSON per event, and TensorBoard scalars and pictures where it is installed."""
+"""Log of a training run: one line of JSON per event, and TensorBoard scalars and pictures if it is installed."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from pipeline.errors import ConfigError
 Record = dict[str, Any]
 LOG, BOARD, OVERLAYS = "log.jsonl", "tensorboard", "overlays"
 EVENTS = ("training", "validation", "end")
-"""In the order in which they are written at one step; the last one says that the recipe was carried out."""
+"""Events in the order in which they are written at one step; "end" means that the recipe was completed."""
 
 
 class Journal:
-    """Appends to the files of a run; a last line of the log that was torn, by a loss of power, is ended first.
+    """Appends to the log files of a run. An incomplete last line, left by a power failure, is terminated first.
 
     Args:
-        out: existing folder of the run.
+        out: Existing folder of the run.
 
     Raises:
-        ConfigError: a file of the run cannot be written; so do all methods.
+        ConfigError: A file of the run cannot be written; all methods raise it as well.
     """
 
     def __init__(self, out: Path) -> None:
@@ -43,7 +43,7 @@ class Journal:
                     file.write(b"\n")
 
     def write(self, step: int, seconds: float, event: str, **facts: Any) -> None:
-        """One line of ``log.jsonl``, of an event of ``EVENTS``; numbers in it, nested ones too, also become scalars."""
+        """Append an event of ``EVENTS`` to ``log.jsonl``; its numbers, also nested ones, become TensorBoard scalars."""
         line = {"step": step, "seconds": round(seconds, 3), "event": event, **facts}
         with _writing(self.out / LOG), (self.out / LOG).open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
@@ -54,10 +54,10 @@ class Journal:
                 self.board.flush()
 
     def overlay(self, step: int, name: str, picture: NDArray[np.uint8]) -> None:
-        """A BGR picture (H, W, 3) of the present state; the file ``overlays/NAME.png`` is replaced."""
+        """Write a BGR picture (H, W, 3) of the current predictions to ``overlays/NAME.png``, replacing the last one."""
         path = self.out / OVERLAYS / f"{name}.png"
         with _writing(path):
-            path.parent.mkdir(parents=True, exist_ok=True)  # a set may lie in a folder of sets
+            path.parent.mkdir(parents=True, exist_ok=True)  # a set name may contain folders
             path.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
         if self.board:
             with _writing(self.out / BOARD):
@@ -65,13 +65,13 @@ class Journal:
 
 
 def read_log(run: Path) -> list[Record]:
-    """The events of a run in the order of their steps.
+    """Read the events of a run in the order of their steps.
 
-    A run may still write, so a last line without its end is left out, and so are lines that a loss of power has torn.
-    After a resumption the steps since the checkpoint come again; the later line counts.
+    The run may still be writing, so an unterminated last line is skipped, as are lines damaged by a power failure.
+    A resumed run repeats the steps since its checkpoint; the later line replaces the earlier one.
 
     Raises:
-        ConfigError: there is no log, it is none, or it holds neither a loss nor a validation.
+        ConfigError: The log is missing, is not a log of a training run, or contains neither a loss nor a validation.
     """
     path = run / LOG
     records: list[Record] = []
@@ -82,22 +82,22 @@ def read_log(run: Path) -> list[Record]:
                 record = json.loads(line)
             except (ValueError, RecursionError):
                 continue
-            place = _place(record)
-            while records and _place(records[-1]) >= place:
+            place = _sort_key(record)
+            while records and _sort_key(records[-1]) >= place:
                 records.pop()
             records.append(record)
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
     except (KeyError, TypeError, ValueError):
-        raise ConfigError(f"{path}: no log of a training run") from None
+        raise ConfigError(f"{path}: not a log of a training run") from None
     if lines and not records:
-        raise ConfigError(f"{path}: no log of a training run")
+        raise ConfigError(f"{path}: not a log of a training run")
     if not any(record["event"] in ("training", "validation") for record in records):
-        raise ConfigError(f"{path}: nothing to tell yet")
+        raise ConfigError(f"{path}: no losses or validations yet")
     return records
 
 
-def _place(record: Record) -> tuple[int, int]:
+def _sort_key(record: Record) -> tuple[int, int]:
     return operator.index(record["step"]), EVENTS.index(record["event"])
 
 
@@ -110,7 +110,7 @@ def _writing(path: Path) -> Iterator[None]:
 
 
 def _open_board(folder: Path) -> Any:
-    """A TensorBoard writer, or none without the optional extra "train"."""
+    """Return a TensorBoard writer, or None without the optional extra "train"."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:

@@ -13,11 +13,11 @@ from training.config import OptimiserConfig
 
 
 def learning_rate(progress: float, config: OptimiserConfig) -> float:
-    """Linear from 0 over the warm-up, then half a cosine from ``lr`` to ``lr_end``.
+    """Learning rate: linear from 0 during the warm-up, then half a cosine from ``lr`` to ``lr_end``.
 
     Args:
-        progress: part of the run that is done, 0 to 1.
-        config: the recipe's optimiser section.
+        progress: Fraction of the run that is done, 0 to 1.
+        config: Optimiser section of the recipe.
     """
     if progress < config.warm_up:
         return config.lr * progress / config.warm_up
@@ -26,7 +26,7 @@ def learning_rate(progress: float, config: OptimiserConfig) -> float:
 
 
 def build_optimiser(network: nn.Module, config: OptimiserConfig) -> torch.optim.Optimizer:
-    """The recipe's optimiser; convolution kernels are decayed, biases and normalisation are not."""
+    """Build the recipe's optimiser. Weight decay applies to convolution kernels, not to biases and normalisation."""
     kernels = [p for p in network.parameters() if p.ndim > 1]
     others = [p for p in network.parameters() if p.ndim <= 1]
     groups = [{"params": kernels, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
@@ -36,9 +36,9 @@ def build_optimiser(network: nn.Module, config: OptimiserConfig) -> torch.optim.
 
 
 class AveragedWeights:
-    """Exponential moving average of all floating tensors of a network, running statistics included.
+    """Exponential moving average (EMA) of all floating-point tensors of a network, including running statistics.
 
-    The decay at step t is min(decay, (1 + t) / (10 + t)), so that the random start is soon forgotten.
+    The decay at step t is min(decay, (1 + t) / (10 + t)), so that the random initial weights are soon forgotten.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
@@ -50,7 +50,7 @@ class AveragedWeights:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Move towards the network after optimiser step ``step`` (from 0)."""
+        """Update the averages after optimiser step ``step`` (counted from 0)."""
         decay = min(self.decay, (1 + step) / (10 + step))
         averages, values = _columns(self._floats)
         torch._foreach_lerp_(averages, values, 1 - decay)

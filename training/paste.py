@@ -1,4 +1,4 @@
-"""Copy-paste of targets: a target of one frame, less its background, is added to a crop of another."""
+"""Copy-paste augmentation: the background-subtracted target of one frame is added to a crop of another frame."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from training.placement import Placement, Turns, below, orientations, picked
 from training.pool import Pool
 from training.resample import lines, resample, resample_masks
 
-MARGIN = 3
-LARGEST = 32
+MARGIN = 3  # px of surroundings cut out around a target
+LARGEST = 32  # px, largest side of a pasted target
 SIDE = LARGEST + 2 * MARGIN
-ATTEMPTS = 8
-GAIN = 0.25
+ATTEMPTS = 8  # candidate places per target
+GAIN = 0.25  # the contrast is multiplied by exp(u), with u uniform in [-GAIN, GAIN]
 
 
 class CutOuts(NamedTuple):
-    """N targets without their background, each in the top-left corner of a square.
+    """N background-subtracted targets, each in the top-left corner of a square.
 
     Attributes:
-        contrast: (N, SIDE, SIDE), float32, target less the median of its surroundings, fading to 0 around it; in
-            standard deviations of these surroundings.
+        contrast: (N, SIDE, SIDE), float32, target minus the median of its surroundings, in standard deviations of these
+            surroundings; fades to 0 around the target.
         masks: (N, SIDE, SIDE), bool.
-        height, width: (N,), int64, of the target with the margin around it.
+        height, width: (N,), int64, size of the target including its margin, px.
     """
 
     contrast: Tensor
@@ -42,25 +42,25 @@ class CutOuts(NamedTuple):
 def paste_targets(
     pictures: Tensor, masks: Tensor, pool: Pool, placement: Placement, config: DataConfig, rng: Generator
 ) -> tuple[Tensor, Tensor]:
-    """Give each crop, with the recipe's probability, a target more, of a random picture of its set.
+    """Paste a target from a random picture of the same set into each crop, with the recipe's probability.
 
-    It is as large as it would be in a crop of that magnification. Targets that would then be larger than ``LARGEST``
-    px, pictures that hold none, and crops with no free place found, leave the crop as it is.
+    The target is resampled with the magnification of the crop. A crop stays as it is if the target would be larger than
+    ``LARGEST`` px, the picture chosen contains no target, or no free place is found.
 
     Args:
         pictures: (N, side, side), float32 in 0..1.
         masks: (N, side, side), bool.
-        pool: the pictures.
-        placement: what the crops were cut from.
-        config: the probability, and which sets may be turned.
-        rng: every choice comes from it.
+        pool: The training pictures.
+        placement: Source, magnification and position of the crops.
+        config: The probability, and which sets may be mirrored and transposed.
+        rng: Source of every random choice.
 
     Returns:
-        pictures and masks.
+        The pictures and masks.
     """
     size, source = len(pictures), placement.source
     donors = pool.first[source] + below(rng, pool.count[source])
-    held = pool.boxes_of[donors]
+    held = pool.box_count[donors]
     wanted = (rng.random(size) < config.augment.paste) & (held > 0)
     chosen = pool.first_box[donors] + below(rng, held)
     turns = orientations(rng, [config.sources[k] for k in source])
@@ -84,7 +84,7 @@ def cut_outs(
     turns: Turns,
     nearest: NDArray[np.bool_],
 ) -> CutOuts:
-    """Targets (N,) of pictures by their boxes (N, 4), magnified and turned; see :class:`CutOuts`."""
+    """Cut out N targets, given the pictures (N,) and boxes (N, 4), and resample and orient them."""
     corner, size = boxes[:, :2] - MARGIN, boxes[:, 2:] + 2 * MARGIN
     picture, target = pool.windows(pictures, corner[:, 0], corner[:, 1], SIDE)[:, :2].unbind(1)
     line = torch.arange(SIDE, device=pool.device)
@@ -103,14 +103,14 @@ def cut_outs(
     mean = (picture * around).sum((1, 2)) / pixels.clamp(min=1)
     variance = ((picture - mean.view(-1, 1, 1)) * around).square().sum((1, 2)) / (pixels - 1).clamp(min=1)
     spread = torch.maximum(variance.sqrt(), 1 / pool.to_device(pool.top[pictures])).view(-1, 1, 1)
-    # A target that fills its frame has no surroundings, and no contrast.
+    # A target that fills its frame has no surroundings, so its contrast is undefined and set to 0.
     contrast = torch.where((pixels > 1).view(-1, 1, 1), (picture - median) / spread * soft, 0.0)
 
     shorter = np.minimum(size, SIDE)
     magnified = np.clip(np.rint(shorter * magnification[:, None]), 1, SIDE).astype(np.int64)
-    across, upside, transposed = map(pool.to_device, turns)
+    across, upside_down, transposed = map(pool.to_device, turns)
     old, new = ((pool.to_device(edges[:, 1]), pool.to_device(edges[:, 0])) for edges in (shorter, magnified))
-    mirrored = (upside, across)
+    mirrored = (upside_down, across)
     rows, columns = (lines(old[k], new[k], SIDE, SIDE, mirrored[k]) for k in (0, 1))
     whole = masks.float()
     contrast, share = resample(torch.stack([contrast, whole], 1), rows, columns, transposed).unbind(1)
@@ -129,27 +129,28 @@ def paste(
     lefts: Tensor,
     least: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Add targets, dimmed or brightened, where crops hold none.
+    """Add targets, with scaled contrast, at places of the crops that contain no target.
 
-    A target keeps its contrast in standard deviations of the surroundings, so it is as easy or hard to see as it was.
+    A target keeps its contrast in standard deviations of the surroundings, so that it stays as easy or hard to see.
 
     Args:
         pictures: (N, side, side), float32 in 0..1.
         masks: (N, side, side), bool.
         cut: N targets.
-        wanted: (N,), bool, whether to add it.
+        wanted: (N,), bool, whether to add the target.
         gain: (N,), factor of the contrast.
-        tops: (N, K), in 0..1, rows to try, as parts of the room that there is.
-        lefts: likewise columns.
-        least: (N, 1, 1), standard deviation that surroundings have at least: a count, or even ones would hide a target.
+        tops: (N, K), in 0..1, candidate rows, as fractions of the available range.
+        lefts: (N, K), candidate columns, likewise.
+        least: (N, 1, 1), lower limit of the standard deviation of the surroundings: one count, since a target would
+            have no amplitude on a perfectly uniform background.
 
     Returns:
-        pictures and masks.
+        The pictures and masks.
     """
     side = pictures.shape[1]
     room = [(side - length + 1)[:, None] for length in (cut.height, cut.width)]
     top, left = ((part * space.clamp(min=1)).long() for part, space in zip((tops, lefts), room, strict=True))
-    # Sums over all rectangles from the top-left corner: the targets in a window are four of them.
+    # Integral image of the masks: the number of target pixels in a window follows from its four corners.
     sums = F.pad(masks.int().cumsum(1).cumsum(2), (1, 0, 1, 0)).flatten(1)
     ends = [(top, left), (top + cut.height[:, None], left + cut.width[:, None])]
     corners = {(i, j): ends[i][0] * (side + 1) + ends[j][1] for i in (0, 1) for j in (0, 1)}

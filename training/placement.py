@@ -1,4 +1,4 @@
-"""Where training crops are cut, at which magnification, and how they are turned: all of a batch's choices at once."""
+"""Random position, magnification and orientation of training crops, drawn at once for a whole batch."""
 
 from __future__ import annotations
 
@@ -12,38 +12,38 @@ from numpy.typing import NDArray
 from training.config import DataConfig, SourceConfig
 from training.pool import Pool
 
-LEAST_EDGE = 8
-"""Smallest square that a crop may be magnified from, px."""
+MIN_EDGE = 8
+"""Smallest side of the square that a crop is resampled from, px of the picture."""
 
-Whole = NDArray[np.int64]
+IntArray = NDArray[np.int64]
 
 
 class Turns(NamedTuple):
-    """One of the eight orientations of a square each: mirrored across, upside down, transposed; (N,), bool, in turn."""
+    """Orientation of N squares as three flags (N,), bool: mirrored left-right, mirrored top-bottom, then transposed."""
 
     across: NDArray[np.bool_]
-    upside: NDArray[np.bool_]
+    upside_down: NDArray[np.bool_]
     transposed: NDArray[np.bool_]
 
 
 class Placement(NamedTuple):
-    """N crops.
+    """Placement of N crops.
 
     Attributes:
-        source, picture: (N,), which set, and which picture of the pool.
-        magnification: (N,), crop pixels over picture pixels.
-        edge: (N,), side of the square that the crop shows, margin included, px of the picture.
-        left, top: (N,), its first column and row.
-        cut_left, cut_right, cut_top, cut_bottom: (N,), bool: whether that edge of the crop is none of the frame's.
-        turns: orientation.
+        source, picture: (N,), index of the source, and of the picture in the pool.
+        magnification: (N,), crop pixels per picture pixel.
+        edge: (N,), side of the square shown by the crop, including the margin, px of the picture.
+        left, top: (N,), first column and row of that square.
+        cut_left, cut_right, cut_top, cut_bottom: (N,), bool, whether that edge of the crop is not an edge of the frame.
+        turns: Orientation of the crops.
     """
 
-    source: Whole
-    picture: Whole
+    source: IntArray
+    picture: IntArray
     magnification: NDArray[np.float64]
-    edge: Whole
-    left: Whole
-    top: Whole
+    edge: IntArray
+    left: IntArray
+    top: IntArray
     cut_left: NDArray[np.bool_]
     cut_right: NDArray[np.bool_]
     cut_top: NDArray[np.bool_]
@@ -52,27 +52,27 @@ class Placement(NamedTuple):
 
 
 def place(pool: Pool, config: DataConfig, rng: Generator, size: int, margin: int) -> Placement:
-    """Choose ``size`` crops of pictures drawn from the sources by their weights.
+    """Choose ``size`` crops of pictures drawn from the sources in proportion to their weights.
 
-    A crop lies inside its frame where it fits. One that is to hold a target or a change has it anywhere but in its
-    outermost pixels; all others lie anywhere.
+    A crop lies inside its frame if it fits. If it is placed on a target or a change, the centre of that lies anywhere
+    in the crop except in its outermost pixels. All other crops lie anywhere.
 
     Args:
-        pool: the pictures.
-        config: side, weights, magnifications.
-        rng: every choice comes from it.
-        size: N.
-        margin: what is cut more on each side of a crop, px of the crop.
+        pool: The training pictures.
+        config: Side of the crops, and weights and magnifications of the sources.
+        rng: Source of every random choice.
+        size: Number of crops N.
+        margin: Additional pixels cut on each side of a crop, px of the crop.
     """
     weights = np.array([source.weight for source in config.sources])
     scales = np.log([source.scale for source in config.sources])
     source = rng.choice(len(weights), size, p=weights / weights.sum())
     picture = pool.first[source] + below(rng, pool.count[source])
     magnification = np.exp(rng.uniform(scales[source, 0], scales[source, 1]))
-    inner = np.maximum(LEAST_EDGE, np.rint(config.crop / magnification).astype(np.int64))
-    edge = np.maximum(LEAST_EDGE, np.rint((config.crop + 2 * margin) / magnification).astype(np.int64))
+    inner = np.maximum(MIN_EDGE, np.rint(config.crop / magnification).astype(np.int64))
+    edge = np.maximum(MIN_EDGE, np.rint((config.crop + 2 * margin) / magnification).astype(np.int64))
 
-    held = pool.boxes_of[picture]
+    held = pool.box_count[picture]
     wanted = (rng.random(size) < config.on_target) & (held > 0)
     starts = []
     box = (
@@ -80,7 +80,7 @@ def place(pool: Pool, config: DataConfig, rng: Generator, size: int, margin: int
         if held.any()
         else None
     )
-    if config.on_change and (changing := pool.spots_of[picture]).any():
+    if config.on_change and (changing := pool.spot_count[picture]).any():
         sought = (rng.random(size) < config.on_change) & ~wanted & (changing > 0)
         spot = pool.spots[np.where(sought, pool.first_spot[picture] + below(rng, np.maximum(changing, 1)), 0)]
         box = spot if box is None else np.where(sought[:, None], spot, box)
@@ -110,7 +110,7 @@ def place(pool: Pool, config: DataConfig, rng: Generator, size: int, margin: int
 
 
 def orientations(rng: Generator, sources: Sequence[SourceConfig]) -> Turns:
-    """One of the orientations that the recipe allows for each."""
+    """Draw an orientation that the recipe allows for each source in the sequence."""
     flips = rng.integers(2, size=(3, len(sources))).astype(bool)
     mirrored = np.array([source.turned is True for source in sources])
     transposed = np.array([source.turned is not False for source in sources])
@@ -118,10 +118,10 @@ def orientations(rng: Generator, sources: Sequence[SourceConfig]) -> Turns:
 
 
 def picked(placement: Placement, config: DataConfig) -> NDArray[np.bool_]:
-    """Of which crops the masks are magnified by the nearest pixel, (N,)."""
+    """Return for each crop whether its mask is resampled by the nearest pixel, (N,)."""
     return np.array([source.masks_by == "nearest" for source in config.sources])[placement.source]
 
 
-def below(rng: Generator, ends: Whole) -> Whole:
-    """A whole number from 0 to below each end."""
+def below(rng: Generator, ends: IntArray) -> IntArray:
+    """Draw an integer from 0 (inclusive) to each end (exclusive)."""
     return (rng.random(len(ends)) * ends).astype(np.int64)

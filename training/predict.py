@@ -1,4 +1,4 @@
-"""Logits and probability maps of whole pictures at native resolution, with the statistics of live use."""
+"""Logits and probability maps of whole pictures at native resolution, normalised as in live use."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def logits(
     device: torch.device,
     change: NDArray[np.uint8] | None = None,
 ) -> Tensor:
-    """One logits map, (H, W), float32, from a network in eval mode, one raw picture (H, W), and what has changed."""
+    """Return the logits (H, W), float32, of a network in eval mode for a raw picture (H, W) and its change picture."""
     mean, std = frame_statistics(picture)
     planes = np.stack([plane.astype(np.float32) for plane in (picture, change) if plane is not None])
     facts = torch.tensor([[mean], [norm.gain(std)]], device=device)
@@ -33,5 +33,5 @@ def probabilities(
     device: torch.device,
     change: NDArray[np.uint8] | None = None,
 ) -> NDArray[np.float32]:
-    """One probability map, (H, W), float32 in 0..1; arguments as for ``logits``."""
+    """Return the probability map (H, W), float32 in 0..1; arguments as for ``logits``."""
     return np.asarray(torch.sigmoid(logits(network, picture, norm, device, change)).cpu().numpy())

@@ -1,4 +1,4 @@
-"""How deployed weights came to be, for their manifest: what was changed, from which commit, in how many steps."""
+"""Provenance of deployed weights for their manifest: recipe changes, commit, steps and data split."""
 
 from __future__ import annotations
 
@@ -17,36 +17,36 @@ from training.data import Split, set_name
 from training.journal import LOG, read_log
 from training.trainer import STATE
 
-# Where a run took place, not what was learnt; the weights that it was started from are told by their hash.
-MACHINE = ("data.root", "network.pretrained", "run.device", "run.threads")
+# Keys that depend on the machine and do not affect the result; initial weights are identified by their hash instead.
+MACHINE_KEYS = ("data.root", "network.pretrained", "run.device", "run.threads")
 
 
 def changes(recipe: TrainConfig, file: Path) -> list[str]:
-    """What the run changed in the recipe file, as ``key.path=value``; only what bears on the result."""
+    """List the differences between a run and its recipe file as ``key.path=value``, without machine-dependent keys."""
     ours, theirs = (_flat(msgspec.to_builtins(tree)) for tree in (recipe, config.load(file)))
     different = sorted(key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key))
-    return [f"{key}={json.dumps(ours.get(key))}" for key in different if key not in MACHINE]
+    return [f"{key}={json.dumps(ours.get(key))}" for key in different if key not in MACHINE_KEYS]
 
 
 def read_twin(state: Path, recipe: TrainConfig) -> TrainConfig:
-    """The recipe of a twin run, which must be this one but for the pictures that were held out.
+    """Return the recipe of a twin run, which may differ from the run's only in the pictures that were held out.
 
     Args:
-        state: checkpoint of the twin.
-        recipe: of the run.
+        state: Checkpoint of the twin.
+        recipe: Recipe of the run.
 
     Raises:
-        ConfigError: unreadable, or another recipe.
+        ConfigError: The checkpoint cannot be read, or its recipe differs.
     """
     twin = checkpoint.read_config(state)
-    ours, theirs = (_flat(msgspec.to_builtins(_all_seen(tree))) for tree in (recipe, twin))
-    if different := sorted(key for key in ours if key not in MACHINE and ours[key] != theirs.get(key)):
-        raise ConfigError(f"{state}: no twin of the run: {', '.join(different)} differ")
+    ours, theirs = (_flat(msgspec.to_builtins(_without_validation(tree))) for tree in (recipe, twin))
+    if different := sorted(key for key in ours if key not in MACHINE_KEYS and ours[key] != theirs.get(key)):
+        raise ConfigError(f"{state}: not a twin of the run: {', '.join(different)} differ")
     return twin
 
 
 def commit() -> str:
-    """The checkout's commit, with ``-dirty`` after it if tracked files differ; ``uncommitted`` outside a checkout."""
+    """Return the checkout's commit, with ``-dirty`` if tracked files differ; ``uncommitted`` outside a checkout."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
@@ -56,18 +56,18 @@ def commit() -> str:
 
 
 def steps(run: Path, weights: str) -> int:
-    """Optimiser steps behind the weights: of the last checkpoint, or of the best validation in the log."""
+    """Return the optimiser steps of the weights: those of the last checkpoint, or of the best validation in the log."""
     if weights == "ema":
         return checkpoint.read_progress(run / STATE).step
     validations = [record for record in read_log(run) if record["event"] == "validation"]
     if not validations:
         raise ConfigError(f"{run / LOG}: no validation")
-    # The trainer keeps the first of equals.
+    # Of equal scores the trainer keeps the first, and so does max.
     return int(max(validations, key=lambda record: record["mean_iou"])["step"])
 
 
 def describe_split(root: Path, sources: Sequence[SourceConfig]) -> str:
-    """How training and validation were told apart, in words."""
+    """Describe in words how pictures were split into training and validation."""
     called = [(set_name(root, source), source) for source in sources]
     hashed = dict.fromkeys(f"{n} {s.validation:g} of {s.split or 'all pictures'}" for n, s in called if _share(s))
     listed = dict.fromkeys(f"{n} {s.validation}" for n, s in called if isinstance(s.validation, str))
@@ -77,18 +77,18 @@ def describe_split(root: Path, sources: Sequence[SourceConfig]) -> str:
     )
 
 
-def describe_doubt(split: Split, before: Iterable[Mapping[str, int]]) -> str:
-    """Of which sets weights that others were made from may know what was held out, in words; empty if of none.
+def describe_leakage(split: Split, before: Iterable[Mapping[str, int]]) -> str:
+    """Describe which sets' held-out pictures earlier weights of the lineage may have seen; empty if none.
 
     Args:
-        split: of the run that was scored.
-        before: by set, how many pictures each of those weights had been trained on.
+        split: Split of the run that was scored.
+        before: Number of training pictures by set, for each of the weights that the published ones were made from.
     """
-    sets = dict.fromkeys(name for counts in before for name in split.seen_more(counts))
+    sets = dict.fromkeys(name for counts in before for name in split.possible_leaks(counts))
     return f"; but weights that these were made from had seen more of {', '.join(sets)}" if sets else ""
 
 
-def _all_seen(recipe: TrainConfig) -> TrainConfig:
+def _without_validation(recipe: TrainConfig) -> TrainConfig:
     sources = [msgspec.structs.replace(source, validation=0.0) for source in recipe.data.sources]
     return msgspec.structs.replace(recipe, data=msgspec.structs.replace(recipe.data, sources=sources))
 

@@ -1,14 +1,14 @@
 """Turn a run into deployed weights: ``python -m training.publish --run RUN --config RECIPE --name NAME``.
 
 The run's weights are scored on the held-out validation parts of its recipe, under the strict protocol, at a grid
-of thresholds. What decides is the mean, over the sets that hold targets, of the F1 score counted in targets: a
+of thresholds. The criterion is the F1 score counted in targets, averaged over the sets that contain targets. So a
 missed target and a false alarm weigh the same, every set counts the same whatever its size, and the shape of masks,
-on which annotators disagree, has no say. The curve is flat around its top, and a few hundred targets do not resolve
-its last half percent; so the manifest gets the highest threshold within 0.005 of the best mean F1, which raises the
-fewest false alarms on pictures without targets, the sets that have no F1.
+on which annotators disagree, does not matter. The curve is flat around its maximum, and a few hundred targets do not
+resolve its last half percent. Therefore the manifest gets the highest threshold within 0.005 of the best mean F1,
+which causes the fewest false alarms on pictures without targets; sets of such pictures have no F1.
 
-What is deployed may have learnt from every picture. Then a twin, the same recipe with pictures held out, tells how
-good it is: ``--run ALL --twin HELD_OUT``.
+Deployed weights may have been trained on all pictures. Then a twin run, with the same recipe but with pictures held
+out, is scored instead: ``--run ALL --twin HELD_OUT``.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ from training.data import read_source, split_sources, spread
 from training.device import DEVICES, exact_float32, open_device
 from training.metrics.strict import StrictScore
 from training.metrics.sweep import COLUMNS, markdown, sweep
-from training.provenance import changes, commit, describe_doubt, describe_split, read_twin, steps
+from training.provenance import changes, commit, describe_leakage, describe_split, read_twin, steps
 from training.run_weights import FILES, blend, load
 from training.trainer import STATE
 
 THRESHOLDS = tuple(k / 100 for k in range(20, 91, 5))
-RESOLUTION = 0.005
-HALF = 0.5
+F1_TOLERANCE = 0.005  # a difference in mean F1 that a few hundred targets do not resolve
+HALF = 0.5  # default of --share
 
 
 def validate(
     network: nn.Module, recipe: TrainConfig, thresholds: Sequence[float], most: int | None, device: torch.device
 ) -> dict[str, list[StrictScore]]:
-    """Scores of every validation set at every threshold, on at most ``most`` pictures a set."""
+    """Score every validation set at every threshold, on at most ``most`` pictures per set."""
     root = Path(recipe.data.root)
     scores = {}
     for name, pictures in split_sources(root, recipe.data.sources).validation.items():
@@ -64,14 +64,14 @@ def validate(
 
 
 def mean_f1(scores: Mapping[str, Sequence[StrictScore]]) -> list[float]:
-    """F1 in targets at every threshold, averaged over the sets that hold targets."""
+    """F1 counted in targets at every threshold, averaged over the sets that contain targets."""
     kept = [score for score in scores.values() if score[0].targets.sum()]
     return [math.fsum(one.f1 or 0.0 for one in column) / len(kept) for column in zip(*kept, strict=True)]
 
 
-def choose(values: Sequence[float]) -> int:
-    """Index of the last value that is as good as the best, or nearly."""
-    return max(k for k, value in enumerate(values) if value >= max(values) - RESOLUTION)
+def choose_threshold(values: Sequence[float]) -> int:
+    """Return the index of the last value within ``F1_TOLERANCE`` of the best."""
+    return max(k for k, value in enumerate(values) if value >= max(values) - F1_TOLERANCE)
 
 
 def publish(
@@ -92,27 +92,27 @@ def publish(
     """Score a run, choose its threshold and write weights and manifest.
 
     Args:
-        run: folder of the run.
-        name: of the deployed weights.
-        weights: ``ema`` or ``best``.
-        out: existing folder to write to.
-        file: the recipe in ``configs/train`` that the run was started with.
-        most: pictures per validation set, evenly spread over it; none for all.
-        device: where the network is scored.
-        track_threshold: of the manifest; to be found on held-out videos.
-        threshold: of the manifest, one of ``THRESHOLDS``; none chooses it for the F1 in targets. What is to be
-            compared by IoU may want another.
-        blended: weights to ``blend`` it with, if any.
-        share: of these.
-        scales: that pictures are seen at, see ``nets.two_scales``.
-        twin: folder of a run of the same recipe that held pictures out. It is scored in the place of this one, whose
-            pictures it had not seen, and blended alike.
+        run: Folder of the run.
+        name: Name of the deployed weights.
+        weights: ``ema`` (averaged weights of the last checkpoint) or ``best`` (those of the best validation).
+        out: Existing folder to write to.
+        file: The recipe in ``configs/train`` that the run was started with.
+        most: Maximum number of pictures per validation set, evenly spaced in its list; None takes all.
+        device: Device that the network is scored on.
+        track_threshold: Track threshold for the manifest, to be determined on held-out videos.
+        threshold: Threshold for the manifest, one of ``THRESHOLDS``; None chooses it by the F1 in targets. A comparison
+            by IoU may need another threshold.
+        blended: Weights to ``blend`` the run's with, if any.
+        share: Share of the blended weights in the mean.
+        scales: Number of scales that pictures are seen at, see ``nets.two_scales``.
+        twin: Folder of a run of the same recipe that held pictures out. It is blended in the same way and scored
+            instead of the run, because it has not seen these pictures.
 
     Returns:
-        the manifest, and for people the scores at its threshold and the mean F1 at all of them, in Markdown.
+        The manifest, and a Markdown text with the scores at its threshold and the mean F1 at all thresholds.
 
     Raises:
-        ConfigError: run, recipe or data cannot be used, or weights and manifest cannot be written.
+        ConfigError: Run, recipe or data cannot be used, or weights and manifest cannot be written.
     """
     recipe = checkpoint.read_config(run / STATE)
     changed, progress, step = changes(recipe, file), checkpoint.read_progress(run / STATE), steps(run, weights)
@@ -127,16 +127,16 @@ def publish(
             blend(judged, held, blended, share)
     counts = split_sources(root, sources).counts
     before = [checkpoint.read_progress((twin or run) / STATE).seen, other.training.data if other else {}]
-    doubt = describe_doubt(split_sources(Path(held.data.root), held.data.sources), before)
+    doubt = describe_leakage(split_sources(Path(held.data.root), held.data.sources), before)
     seen = Input(channels=recipe.normalisation.channels, normalisation=recipe.normalisation, scales=scales)
     scores = validate(nets.deployed(judged, seen), held, THRESHOLDS, most, device)
     f1 = mean_f1(scores)
-    chosen = choose(f1) if threshold is None else THRESHOLDS.index(threshold)
+    chosen = choose_threshold(f1) if threshold is None else THRESHOLDS.index(threshold)
     figures = {folder: score[chosen].summary() for folder, score in scores.items()}
     notes = [
         {"ema": "averaged weights of the last checkpoint", "best": "averaged weights of the best validation"}[weights],
         f"a run of {progress.seconds / 60:.0f} minutes",
-        f"threshold: the highest within {RESOLUTION} of the best mean F1 in targets over the sets that hold targets"
+        f"threshold: the highest within {F1_TOLERANCE} of the best mean F1 in targets over the sets that hold targets"
         if threshold is None
         else "threshold: asked for",
     ]
@@ -180,36 +180,36 @@ def publish(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+    """Run the command line and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m training.publish", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--run", type=Path, required=True, help="folder of the run")
-    parser.add_argument("--name", required=True, help="of the deployed weights")
-    parser.add_argument("--weights", choices=tuple(FILES), default="ema", help="last averaged weights, or the best")
+    parser.add_argument("--name", required=True, help="name of the deployed weights")
+    parser.add_argument("--weights", choices=tuple(FILES), default="ema", help="averaged weights: last, or best")
     parser.add_argument("--blend", metavar="WEIGHTS", help="publish a mean of the run's weights and these")
-    parser.add_argument("--share", type=probability, help="of --blend in it; default: 0.5")
+    parser.add_argument("--share", type=probability, help="share of the --blend weights; default: 0.5")
     parser.add_argument(
-        "--scales", type=int, choices=(1, 2), default=1, help="2: see halved pictures as well; default: %(default)s"
+        "--scales", type=int, choices=(1, 2), default=1, help="2: also see pictures at half size; default: %(default)s"
     )
     parser.add_argument("--config", type=Path, required=True, help="the recipe that the run was started with")
-    parser.add_argument("--out", type=Path, default=FOLDER, help="folder to write to; is made")
-    parser.add_argument("--twin", type=Path, help="run of the same recipe that held pictures out: it is scored instead")
-    parser.add_argument("--pictures", type=count, help="most validation pictures a set, evenly spread; default: all")
+    parser.add_argument("--out", type=Path, default=FOLDER, help="folder to write to; created if missing")
+    parser.add_argument("--twin", type=Path, help="run of the same recipe with pictures held out, scored instead")
+    parser.add_argument("--pictures", type=count, help="most validation pictures per set, evenly spaced; default: all")
     parser.add_argument(
-        "--threshold", type=float, choices=THRESHOLDS, help="probability; default: by the F1 in targets"
+        "--threshold", type=float, choices=THRESHOLDS, help="probability; default: chosen by the F1 in targets"
     )
     parser.add_argument(
-        "--track-threshold", type=probability, help="peak probability that may start a track; default: the threshold"
+        "--track-threshold", type=probability, help="peak probability needed to start a track; default: the threshold"
     )
-    parser.add_argument("--device", choices=DEVICES, default="auto", help="auto takes cuda if there is one")
+    parser.add_argument("--device", choices=DEVICES, default="auto", help="auto: cuda if available, else cpu")
     parser.add_argument("--threads", type=natural, default=0, help="CPU threads; 0 leaves the choice to torch")
     options = parser.parse_args(arguments)
     if options.threads:
         torch.set_num_threads(options.threads)
     if options.share is not None and options.blend is None:
-        parser.error("argument --share: there is nothing to --blend")
+        parser.error("argument --share: needs --blend")
     try:
         if Path(options.name).name != options.name:
-            raise ConfigError(f"--name {options.name}: a plain name, without folders")
+            raise ConfigError(f"--name {options.name}: must be a plain name, without folders")
         try:
             options.out.mkdir(parents=True, exist_ok=True)
         except OSError as error:

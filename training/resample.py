@@ -1,4 +1,4 @@
-"""Squares resampled, mirrored and transposed, each its own way, by two matrix products for all of them."""
+"""Batched resampling, mirroring and transposition of squares, each with its own scale, by two matrix products."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from torch.nn import functional as F
 
 Axes = tuple[Tensor, Tensor]
 NEAR = 2
-"""How far the filter spreads a pixel of a mask that is reduced: what lies further off is another target, px."""
+"""Reach of the filter on a reduced mask, px; mask pixels further apart belong to different targets."""
 
 
 def lines(old: Tensor, new: Tensor, most: int, side: int, mirrored: Tensor) -> Tensor:
-    """Weights of the old pixels of a line in its new ones: bilinear, and over all that a larger pixel covers.
+    """Weights that resample N lines of pixels: bilinear interpolation with antialiasing.
 
-    The filter of ``torch.nn.functional.interpolate(mode="bilinear", antialias=True)``; with ``old == new`` every
-    pixel is itself.
+    This is the filter of ``torch.nn.functional.interpolate(mode="bilinear", antialias=True)``; with ``old == new`` it
+    is the identity.
 
     Args:
-        old: (N,), int64, pixels of each line before.
-        new: (N,), likewise after.
-        most: largest of ``old``, or more.
-        side: largest of ``new``, or more.
-        mirrored: (N,), bool, whether the new pixels run backwards.
+        old: (N,), int64, number of pixels of each line before resampling.
+        new: (N,), int64, number of pixels of each line after resampling.
+        most: Number of input pixels, at least the maximum of ``old``.
+        side: Number of output pixels, at least the maximum of ``new``.
+        mirrored: (N,), bool, whether the output is reversed.
 
     Returns:
-        (N, side, most), float32; rows up to ``new`` add up to 1, all else is 0.
+        (N, side, most), float32; the first ``new`` rows sum to 1, all other values are 0.
     """
     before, after = (torch.arange(length, device=old.device).double() + 0.5 for length in (most, side))
     old, new = old.view(-1, 1, 1), new.view(-1, 1, 1)
@@ -37,13 +37,13 @@ def lines(old: Tensor, new: Tensor, most: int, side: int, mirrored: Tensor) -> T
 
 
 def resample(squares: Tensor, rows: Tensor, columns: Tensor, transposed: Tensor) -> Tensor:
-    """Apply :func:`lines` both ways.
+    """Apply the weights of :func:`lines` to rows and columns, then transpose where asked.
 
     Args:
         squares: (N, C, most, most), float32.
-        rows: (N, side, most).
-        columns: likewise.
-        transposed: (N,), bool.
+        rows: (N, side, most), weights that map input rows to output rows.
+        columns: (N, side, most), likewise for columns.
+        transposed: (N,), bool, whether the result is transposed.
 
     Returns:
         (N, C, side, side), float32.
@@ -52,11 +52,11 @@ def resample(squares: Tensor, rows: Tensor, columns: Tensor, transposed: Tensor)
     return torch.where(transposed.view(-1, 1, 1, 1), out.mT, out)
 
 
-def picks(old: Tensor, new: Tensor, most: int, side: int, mirrored: Tensor) -> Tensor:
-    """As :func:`lines`, but each new pixel takes the one old pixel under its centre.
+def nearest_weights(old: Tensor, new: Tensor, most: int, side: int, mirrored: Tensor) -> Tensor:
+    """Like :func:`lines`, but each output pixel takes the one input pixel under its centre (nearest neighbour).
 
-    The published resampling of masks, ``training.metrics.legacy.shrink_label``: of two old pixels the second, so that
-    halved masks lie a quarter of a new pixel up and to the left of their targets.
+    This is the published resampling of masks, see ``training.metrics.legacy.shrink_label``. Of two input pixels it
+    takes the second, so that halved masks lie a quarter of an output pixel up and to the left of their targets.
     """
     before = torch.arange(most, device=old.device)
     after = torch.arange(side, device=old.device)[None, :, None]
@@ -65,11 +65,11 @@ def picks(old: Tensor, new: Tensor, most: int, side: int, mirrored: Tensor) -> T
     return ((before == (2 * place + 1) * old // (2 * new)) & (after < new)).float()
 
 
-def covered(share: Tensor) -> Tensor:
-    """Mask of resampled masks (N, H, W): where more than half of a pixel is covered.
+def threshold_coverage(share: Tensor) -> Tensor:
+    """Binarise resampled masks (N, H, W): a pixel is set if more than half of it is covered.
 
-    A target smaller than one new pixel keeps its most covered pixels, whatever else the mask holds: it dims, but does
-    not cease to exist.
+    Near targets that cover no pixel fully, the threshold is half of the largest coverage within ``NEAR`` px. So a
+    target smaller than one output pixel keeps its most covered pixels and does not vanish.
     """
     most = F.max_pool2d(share[:, None], 2 * NEAR + 1, stride=1, padding=NEAR)[:, 0]
     return share > 0.5 * most.clamp(max=1)
@@ -78,24 +78,24 @@ def covered(share: Tensor) -> Tensor:
 def resample_masks(
     share: Tensor, masks: Tensor, old: Axes, new: Axes, mirrored: Axes, transposed: Tensor, nearest: Tensor
 ) -> Tensor:
-    """Masks of squares that were resampled: :func:`covered`, or :func:`picks` where that is asked for.
+    """Masks of resampled squares, by :func:`threshold_coverage`, or by :func:`nearest_weights` where asked.
 
     Args:
-        share: (N, side, side), float32, the masks as :func:`resample` made them.
-        masks: (N, most, most), float32 in {0, 1}, before.
-        old: (N,) each, of rows and of columns, as in :func:`lines`.
-        new: likewise.
-        mirrored: likewise.
+        share: (N, side, side), float32, masks resampled by :func:`resample`.
+        masks: (N, most, most), float32 in {0, 1}, masks before resampling.
+        old: Two tensors (N,), for rows and columns, as in :func:`lines`.
+        new: Two tensors (N,), likewise.
+        mirrored: Two tensors (N,), likewise.
         transposed: (N,), bool.
-        nearest: (N,), bool, which of them are picked.
+        nearest: (N,), bool, which masks are resampled by the nearest pixel.
 
     Returns:
         (N, side, side), bool.
     """
-    out = covered(share)
+    out = threshold_coverage(share)
     if nearest.any():
         rows, columns = (
-            picks(before[nearest], after[nearest], masks.shape[-1], share.shape[-1], backwards[nearest])
+            nearest_weights(before[nearest], after[nearest], masks.shape[-1], share.shape[-1], backwards[nearest])
             for before, after, backwards in zip(old, new, mirrored, strict=True)
         )
         out[nearest] = resample(masks[nearest, None], rows, columns, transposed[nearest])[:, 0] > 0

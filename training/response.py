@@ -1,7 +1,7 @@
-"""What weights see of plain spots, by size and contrast: ``python -m training.response --weights NAME_OR_PATH``.
+"""Detection rate of plain spots by size and contrast: ``python -m training.response --weights NAME_OR_PATH``.
 
-Held-out pictures tell what is found of targets such as were filmed. These are the other half: simulated spots of every
-size and contrast, on even noise or, with ``--data``, in real pictures.
+Held-out pictures measure how well targets like the recorded ones are found. This measures the rest: simulated spots of
+many sizes and contrasts, on uniform noise or, with ``--data``, in real pictures.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ from training.simulate import EDGE, spots
 SIGMAS = (0.5, 0.7, 1.0, 1.4, 2.0, 2.8)
 CONTRASTS = (4.0, 5.0, 7.0, 10.0, 20.0, 50.0)
 SPACING = 64
-"""Of the spots in a picture, px: those of a network's neighbourhood are one by one, as targets are."""
-EVEN = 48
-"""Pictures of noise."""
+"""Distance between spots in a picture, px, so that each is isolated in the network's neighbourhood like a target."""
+NOISE_PICTURES = 48
+"""Number of noise pictures."""
 _LEVEL, _NOISE, _SIDE = 9000.0, 20.0, 256
 
 
 class Response(Struct, frozen=True, eq=False):
-    """By sigma (rows) and contrast (columns), int64: how many spots there were, and how many were seen."""
+    """Number of spots, and of detected spots, by sigma (rows) and contrast (columns), int64."""
 
     spots: NDArray[np.int64]
     seen: NDArray[np.int64]
 
 
-def noise(rng: Generator, pictures: int = EVEN) -> Iterator[Picture]:
-    """Pictures of white noise, 16 bit."""
+def noise(rng: Generator, pictures: int = NOISE_PICTURES) -> Iterator[Picture]:
+    """Yield 16-bit pictures of white noise."""
     for _ in range(pictures):
         yield np.rint(rng.normal(_LEVEL, _NOISE, (_SIDE, _SIDE))).astype(np.uint16)
 
@@ -57,17 +57,17 @@ def response(
     pictures: Iterator[Picture],
     rng: Generator,
 ) -> Response:
-    """Add Gaussian spots on a grid, of every kind in turn, and count those with a pixel above the threshold.
+    """Add Gaussian spots on a grid, cycling through all kinds, and count those with a pixel at or above the threshold.
 
     Args:
-        probabilities: of a picture, of its shape.
-        threshold: probability of a detection.
-        pictures: (H, W) raw counts; smaller than ``SPACING`` they hold no spot.
-        rng: the order of kinds, and where a spot's centre lies in its pixel.
+        probabilities: Function that returns the probability map of a picture, with its shape.
+        threshold: Probability of a detection.
+        pictures: (H, W) raw counts; pictures with a side below 44 px get no spot.
+        rng: Source of the order of kinds, and of the sub-pixel position of each spot.
 
     Returns:
-        counts by ``SIGMAS`` and ``CONTRASTS``; a contrast is the largest pixel over the standard deviation, at least a
-        count, of the ``EDGE`` px around.
+        Counts by ``SIGMAS`` and ``CONTRASTS``. The contrast is the largest pixel of the spot divided by the standard
+        deviation (at least one count) of the surrounding square of ``EDGE`` px.
     """
     kinds = list(product(range(len(SIGMAS)), range(len(CONTRASTS))))
     found = Response(*(np.zeros((len(SIGMAS), len(CONTRASTS)), np.int64) for _ in range(2)))
@@ -91,7 +91,7 @@ def response(
 
 
 def markdown(found: Response) -> str:
-    """Share of the spots that were seen, as a table."""
+    """Format the fraction of detected spots as a Markdown table."""
     head = ["sigma px", *(f"contrast {contrast:g}" for contrast in CONTRASTS)]
     lines = [head, ["---:"] * len(head)]
     for sigma, total, seen in zip(SIGMAS, found.spots, found.seen, strict=True):
@@ -100,19 +100,19 @@ def markdown(found: Response) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+    """Run the command line and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m training.response", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--weights", required=True, metavar="NAME_OR_PATH", help="shipped name, or a safetensors file")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="folder with images/; default: even noise")
-    parser.add_argument("--split", metavar="FILE", help="text file with one name a line, also below DIR")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="folder with images/; default: uniform noise")
+    parser.add_argument("--split", metavar="FILE", help="text file of names, a path or below DIR")
     parser.add_argument("--threshold", type=probability, help="probability; default: the manifest's")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the counts there")
-    parser.add_argument("--device", choices=DEVICES, default="auto", help="auto takes cuda if there is one")
+    parser.add_argument("--device", choices=DEVICES, default="auto", help="auto: cuda if available, else cpu")
     parser.add_argument("--seed", type=natural, default=0)
     options = parser.parse_args(arguments)
     try:
         if (options.data is None) != (options.split is None):
-            raise ConfigError("--data and --split: one without the other")
+            raise ConfigError("--data and --split must be given together")
         exact_float32()
         device = open_device(options.device, "--device")
         try:

@@ -1,4 +1,4 @@
-"""The weights that a run has written, alone or mixed with others of their kind."""
+"""Load the weights that a run has written, and blend them with other weights of the same network."""
 
 from __future__ import annotations
 
@@ -14,16 +14,18 @@ from nets.manifest import Manifest, stored
 from pipeline.errors import ConfigError
 from training.config import TrainConfig
 from training.trainer import AVERAGED, BEST
-from training.widening import shown_changes, widened
+from training.widening import pad_input_channels, with_change_channel
 
 FILES = {"ema": AVERAGED, "best": BEST}
 
 
 def load(run: Path, recipe: TrainConfig, weights: str, device: torch.device) -> nn.Module:
-    """The run's averaged weights, last or best, in eval mode; rounded as they are stored, so that these are scored.
+    """Load the run's averaged weights, last or best, in eval mode.
+
+    They are rounded to the stored half precision, so that exactly the published weights are scored.
 
     Raises:
-        ConfigError: missing or unreadable, of another network, or beyond half precision.
+        ConfigError: The weights are missing, unreadable, of another network, or out of the range of half precision.
     """
     path = run / FILES[weights]
     try:
@@ -40,35 +42,35 @@ def load(run: Path, recipe: TrainConfig, weights: str, device: torch.device) -> 
 
 
 def blend(network: nn.Module, recipe: TrainConfig, weights: str, share: float) -> Manifest:
-    """Move a network part of the way to other weights of its kind, such as those that its run was started from.
+    """Interpolate linearly between a network and other weights of the same network, such as those it started from.
 
-    What a run has learnt and what it has forgotten lie on the same way, and a part of it often has most of the
-    one and little of the other (WiSE-FT: Wortsman et al., CVPR 2022).
+    An interpolation often keeps most of what a run has learnt and loses little of what it has forgotten (WiSE-FT:
+    Wortsman et al., CVPR 2022).
 
-    Weights that saw no changes count as if they made nothing of them.
+    If the other weights have no change channel, their kernels for that channel count as zero.
 
     Args:
-        network: changed in place.
-        recipe: of its run.
-        weights: name or path.
-        share: of the way, 0 to 1.
+        network: Changed in place.
+        recipe: Recipe of its run.
+        weights: Name or path of the other weights.
+        share: Share of the other weights, 0 to 1.
 
     Returns:
-        manifest of the weights.
+        The manifest of the other weights.
 
     Raises:
-        ConfigError: they cannot be read, or are of another network or input.
+        ConfigError: The other weights cannot be read, or are of another network or input.
     """
     try:
         other, manifest = nets.load_trained(weights)
     except nets.WeightsError as error:
         raise ConfigError(f"--blend: {error}") from None
-    kind = shown_changes(manifest) if recipe.normalisation.change else manifest
+    kind = with_change_channel(manifest) if recipe.normalisation.change else manifest
     theirs = (kind.architecture, kind.options, kind.input.normalisation)
     if theirs != (recipe.network.name, recipe.network.options, recipe.normalisation):
-        raise ConfigError(f"--blend: {weights} is another network than the run's, or sees pictures otherwise")
+        raise ConfigError(f"--blend: {weights} is another network than the run's, or has another input")
     for ours, other_tensor in zip(network.state_dict().values(), other.state_dict().values(), strict=True):
         if ours.is_floating_point():
-            ours.lerp_(widened(other_tensor, ours).to(ours), share)
+            ours.lerp_(pad_input_channels(other_tensor, ours).to(ours), share)
     network.load_state_dict(stored(network))
     return manifest

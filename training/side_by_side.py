@@ -1,4 +1,4 @@
-"""A picture beside its truth and its prediction, for people."""
+"""Pictures shown beside their truth and prediction, for visual inspection."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ Image = NDArray[np.uint8]
 
 
 def side_by_side(picture: Picture, truth: Mask, predicted: Mask, text: str = "") -> Image:
-    """The whole picture with boxes, and a magnified window of it, plain and coloured.
+    """Draw the whole picture with boxes, and a magnified window of it, plain and with coloured masks.
 
-    Green is hit, red missed, yellow false. Boxes stand around whatever touches, green where any pixel is hit. The
-    window, 64 px wide, lies where missed targets are densest; without any, where true, and then predicted pixels are.
+    Green marks hits, red misses and yellow false alarms. Each connected component of truth and prediction gets a box,
+    which is green if any of its pixels is a hit. The window of 64x64 px is placed where missed targets are densest; if
+    none are missed, on the true pixels, and if there are none, on the predicted pixels.
 
     Args:
-        picture: (H, W), uint8 or uint16; each panel runs between its own 0.5th and 99.9th percentile.
-        truth: (H, W).
-        predicted: (H, W).
-        text: written above.
+        picture: (H, W), uint8 or uint16; each panel is scaled between its own 0.5th and 99.9th percentile.
+        truth: (H, W), bool.
+        predicted: (H, W), bool.
+        text: Written above the panels.
 
     Returns:
-        (274, 776, 3), uint8, BGR, whatever the size of the picture.
+        (274, 776, 3), uint8, BGR, independent of the size of the picture.
     """
     window = _densest(next((m for m in (_missed(truth, predicted), truth) if m.any()), predicted))
     plain = _grey(picture[window])
@@ -47,7 +48,7 @@ def side_by_side(picture: Picture, truth: Mask, predicted: Mask, text: str = "")
 
 
 def sheet(rows: Sequence[Image], columns: int = 2) -> Image:
-    """Pictures (H, W, 3) of one size in a grid, under a line that tells the colours."""
+    """Arrange pictures (H, W, 3) of one size in a grid below a legend of the colours."""
     cells = [np.pad(row, ((0, GAP), (GAP, GAP), (0, 0))) for row in rows]
     cells += [np.zeros_like(cells[0])] * (-len(cells) % columns)
     lines = [np.hstack(cells[start : start + columns]) for start in range(0, len(cells), columns)]
@@ -58,13 +59,13 @@ def sheet(rows: Sequence[Image], columns: int = 2) -> Image:
 
 
 def _missed(truth: Mask, predicted: Mask) -> Mask:
-    """The true components without a predicted pixel."""
+    """Return the connected components of the truth that contain no predicted pixel."""
     _, labels = cv2.connectedComponents(truth.astype(np.uint8), connectivity=8)
     return truth & ~np.isin(labels, labels[predicted])
 
 
 def _densest(marked: Mask) -> tuple[slice, slice]:
-    """A window around the peak of the blurred mask; around the middle of an empty one."""
+    """Return a window around the peak of the blurred mask, or around the centre of an empty mask."""
     peak: Sequence[int] = [size // 2 for size in marked.shape]
     if marked.any():
         density = cv2.GaussianBlur(marked.astype(np.float32), (0, 0), WINDOW / 8)
@@ -95,9 +96,9 @@ def _grey(picture: Picture) -> Image:
 
 
 def _fit(image: Image) -> Image:
-    """Scaled to the panel's size as far as its proportions allow, the rest black."""
+    """Scale an image to the panel size, keeping its aspect ratio; the rest of the panel is black."""
     height, width = (max(1, _scaled(size, PANEL / max(image.shape[:2]))) for size in image.shape[:2])
-    # Magnified pixels stay squares, so that they can be counted.
+    # Magnified pixels stay visible as squares, so that they can be counted.
     how = cv2.INTER_AREA if max(image.shape[:2]) > PANEL else cv2.INTER_NEAREST
     panel = np.zeros((PANEL, PANEL, 3), np.uint8)
     panel[:height, :width] = cv2.resize(image, (width, height), interpolation=how)

@@ -1,7 +1,7 @@
-"""Simulated targets: spots of light of any size, sharpness and strength in crops that may hold few or none.
+"""Simulated targets: bright spots of random size, sharpness and contrast, added to crops.
 
-Pictures with targets show what was filmed. A network that learns from them alone can be better on every held-out one
-and yet pass over a plain spot on an even sky, of a size or contrast that none of them had.
+Data sets contain recorded targets only. A network trained on them alone can improve on every held-out
+picture and yet miss a plain spot on a uniform sky, if no recorded target had its size or contrast.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ from training.placement import Placement
 from training.pool import Pool
 
 EDGE = 25
-"""Side of the square that a simulated target and its surroundings take, px."""
-SIGMA = (0.5, 2.8)
-SHARPNESS = (1.0, 4.0)
-CONTRAST = (5.0, 50.0)
+"""Side of the square of a simulated target and its surroundings, px."""
+SIGMA = (0.5, 2.8)  # standard deviation of a spot, px
+SHARPNESS = (1.0, 4.0)  # exponent of a spot's profile; 1 is a Gaussian
+CONTRAST = (5.0, 50.0)  # in standard deviations of the surroundings
 
 
 def simulate_targets(
     pictures: Tensor, masks: Tensor, pool: Pool, placement: Placement, config: DataConfig, rng: Generator
 ) -> tuple[Tensor, Tensor]:
-    """Give crops, with the probability of their set, a simulated target, where they have a free place.
+    """Add a simulated target to crops with a free place, with the probability given by their source.
 
-    Its contrast is log-uniform in ``CONTRAST`` standard deviations of what is around it, noise and clutter, and of a
-    count where that is even; so this comes after all disturbances but the rounding to counts.
+    The contrast is log-uniform in ``CONTRAST``, in standard deviations of the surroundings (noise and clutter), but of
+    one count at least. Therefore this step follows all other augmentations; only the rounding to counts comes later.
 
     Args:
         pictures: (N, side, side), float32 in 0..1.
         masks: (N, side, side), bool.
-        pool: what the crops were cut from.
-        placement: their sets and pictures.
-        config: the probabilities.
-        rng: every choice comes from it.
+        pool: The training pictures.
+        placement: Source and picture of each crop.
+        config: The probabilities.
+        rng: Source of every random choice.
 
     Returns:
-        pictures, in counts over the top of the bit depth, and masks.
+        The pictures, rounded to counts divided by the maximum of the bit depth, and the masks.
     """
     size = len(pictures)
     wanted = rng.random(size) < [config.sources[k].simulated for k in placement.source]
@@ -61,14 +61,14 @@ def simulate_targets(
 
 
 def spots(centre: Tensor, sigma: Tensor, sharpness: Tensor) -> CutOuts:
-    """Spots from Gaussian to flat-topped: exp(-(x^2 / 2 sx^2)^p - (y^2 / 2 sy^2)^p), their largest pixel 1.
+    """Spots from Gaussian to flat-topped: exp(-(x^2 / 2 sx^2)^p - (y^2 / 2 sy^2)^p), scaled to a largest pixel of 1.
 
-    The mask is where the contrast is at least half of the largest, as in rendered scenes.
+    The mask is where the contrast is at least half of the maximum, as in rendered scenes.
 
     Args:
-        centre: (2, N), y and x from the middle pixel, px.
+        centre: (2, N), y and x relative to the middle pixel, px.
         sigma: (2, N), sy and sx, px.
-        sharpness: (N,), p; 1 is a Gaussian.
+        sharpness: (N,), exponent p; 1 is a Gaussian.
     """
     line = torch.arange(SIDE, device=centre.device) - EDGE // 2
     down, along = (

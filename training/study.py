@@ -1,8 +1,8 @@
-"""Train one recipe in several variants, each with several seeds, and compare what comes out.
+"""Train one recipe in several variants, each with several seeds, and compare the results.
 
 python -m training.study --config configs/studies/NAME.yaml
 
-Broken off and started again it goes on where it was: a run of the same settings that came to its end is not repeated.
+An interrupted study can be started again: completed runs with the same settings are not repeated.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ TABLE = "table.md"
 
 
 class Study(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is compared.
+    """A comparison of variants of a recipe.
 
     Attributes:
-        recipe: a file of configs/train, relative to this one.
-        seeds: one run of each variant for each.
-        settings: ``key.path: value`` laid over the recipe in all runs.
-        variants: what else is laid over it, by the name in the table.
+        recipe: A file of configs/train, relative to the study's file.
+        variants: Overrides of each variant, by its name in the table.
+        seeds: Seeds; each variant is run once per seed.
+        settings: Overrides ``key.path: value`` that apply to all runs.
     """
 
     recipe: str
@@ -49,22 +49,22 @@ class Study(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 def load(path: Path) -> Study:
-    """The study in a YAML file; raises ConfigError, also where two variants would share a folder."""
+    """Load a study from a YAML file; raises ConfigError, also if two variants would share a folder."""
     study = convert_to(Study, read_yaml(path), str(path))
     slugs = [slug(name) for name in study.variants]
     for name, short in zip(study.variants, slugs, strict=True):
         if not short or slugs.count(short) > 1:
-            raise ConfigError(f"{path}: variants: {name!r} makes no folder name of its own")
+            raise ConfigError(f"{path}: variants: {name!r} gives no unique folder name")
     return study
 
 
 def slug(name: str) -> str:
-    """A folder name: letters, digits and single hyphens."""
+    """Return a folder name of lower-case letters, digits and single hyphens."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
 def runs(study: Study) -> Iterator[tuple[str, int, list[str]]]:
-    """Variant, seed and settings of every run, seed by seed, so that a table is fair at any time."""
+    """Yield variant, seed and settings of every run, seed by seed, so that an unfinished table is balanced as well."""
     for seed in study.seeds:
         for name, changes in study.variants.items():
             settings = study.settings | changes | {"run.seed": seed}
@@ -72,7 +72,7 @@ def runs(study: Study) -> Iterator[tuple[str, int, list[str]]]:
 
 
 def last_validation(run: Path, recipe: TrainConfig) -> Record | None:
-    """The last validation of a run of this very recipe; none if there is no such run, or it has not come to its end."""
+    """Return the last validation of a completed run of exactly this recipe; None if there is none."""
     try:
         log = read_log(run) if config.load(run / RECIPE) == recipe else []
     except ConfigError:
@@ -82,10 +82,10 @@ def last_validation(run: Path, recipe: TrainConfig) -> Record | None:
 
 
 def table(results: Mapping[str, Sequence[Record]]) -> str:
-    """Markdown: per variant and data set, mean and sample deviation over the seeds.
+    """Format mean and sample standard deviation over the seeds, per variant and data set, as a Markdown table.
 
     Args:
-        results: last validations of each variant, one per seed; a variant without any is left out.
+        results: Last validations of each variant, one per seed; variants without any are left out.
     """
     lines = [
         "| variant | set | seeds | " + " | ".join(FIGURES.values()) + " |",
@@ -108,10 +108,10 @@ def _cell(key: str, values: Sequence[float | None]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+    """Run the command line and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m training.study", description="Compare variants of a recipe.")
-    parser.add_argument("--config", type=Path, required=True, help="study, a YAML file of configs/studies")
-    parser.add_argument("--out", type=Path, help="folder of its runs and its table; default: runs/studies/NAME")
+    parser.add_argument("--config", type=Path, required=True, help="study: a YAML file of configs/studies")
+    parser.add_argument("--out", type=Path, help="folder for runs and table; default: runs/studies/NAME")
     options = parser.parse_args(arguments)
     out = options.out or Path("runs") / "studies" / options.config.stem
     try:
@@ -141,7 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _train(recipe: Path, settings: Sequence[str], run: Path) -> int:
-    """One run from its beginning; returns its exit code."""
+    """Start one run from the beginning and return its exit code."""
     for name in (STATE, LOG):
         (run / name).unlink(missing_ok=True)
     words = [word for setting in settings for word in ("--set", setting)]

@@ -1,4 +1,4 @@
-"""Trained networks that another one learns from: each teaches the crops of some data sets."""
+"""Teacher networks for knowledge distillation; each teaches the crops of some sources."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from pipeline.errors import ConfigError
 
 
 class Teachers:
-    """Logits of trained weights, without gradients.
+    """Computes logits of trained weights without gradients.
 
     Args:
-        weights: name or path, of each source of the recipe; none where masks alone are learned.
-        normalisation: of the pictures that they will be shown. One that knows of no changes is shown the rest.
-        device: where they are.
-        bfloat16: whether their convolutions run in bfloat16.
+        weights: Name or path of the teacher of each source of the recipe; None if only masks are learned.
+        normalisation: Normalisation of the pictures. A teacher without the change channel gets the other channels.
+        device: Device of the pictures and the teachers.
+        bfloat16: Whether convolutions run in bfloat16.
 
     Raises:
-        ConfigError: weights cannot be read, or see pictures otherwise normalised.
+        ConfigError: Weights cannot be read, or expect another normalisation.
     """
 
     def __init__(
@@ -42,19 +42,19 @@ class Teachers:
                 raise ConfigError(f"data.sources: teacher: {error}") from None
             seen = manifest.input.normalisation
             if seen not in (normalisation, msgspec.structs.replace(normalisation, change=False)):
-                raise ConfigError(f"data.sources: teacher: {name} has another normalisation than the recipe")
+                raise ConfigError(f"data.sources: teacher: {name} differs in its normalisation from the recipe")
             self._networks[name] = fold(network).to(memory_format=torch.channels_last), seen.channels  # type: ignore[call-overload]
 
     @torch.no_grad()
     def logits(self, pictures: Tensor, sources: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        """What is taught of a batch.
+        """Compute the teachers' logits for a batch.
 
         Args:
-            pictures: (N, C, H, W), network input; the channel of changes, if any, is the last.
-            sources: (N,), which source of the recipe each is of.
+            pictures: (N, C, H, W), network input; the change channel, if any, is the last.
+            sources: (N,), index of the recipe's source of each picture.
 
         Returns:
-            rows (M,), int64, of the crops that have a teacher, and their logits (M, 1, H, W), float32.
+            Indices (M,), int64, of the pictures that have a teacher, and their logits (M, 1, H, W), float32.
         """
         rows, maps = [torch.empty(0, dtype=torch.int64)], [pictures[:0, :1].float()]
         for name, (network, channels) in self._networks.items():

@@ -16,7 +16,7 @@ import torch
 
 from pipeline.arguments import positive
 from pipeline.errors import INTERRUPTED, ConfigError, PipelineError
-from pipeline.heap import keep_freed_memory
+from pipeline.malloc import keep_freed_memory
 from training import checkpoint, config
 from training.distributed import join
 from training.trainer import STATE, Trainer
@@ -25,16 +25,16 @@ RECIPE = "recipe.yaml"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit code: 130 if interrupted, after a checkpoint if a step has been made."""
+    """Run the command line and return the exit code: 130 if interrupted, with a checkpoint after the first step."""
     parser = argparse.ArgumentParser(prog="python -m training.train", description="Train a network from a recipe.")
-    parser.add_argument("--config", type=Path, help="recipe, a YAML file of configs/train")
+    parser.add_argument("--config", type=Path, help="recipe: a YAML file of configs/train")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a value of the recipe")
-    parser.add_argument("--resume", type=Path, metavar="RUN", help="folder of a run to go on with")
+    parser.add_argument("--resume", type=Path, metavar="RUN", help="folder of a run to continue")
     parser.add_argument("--out", type=Path, help="folder of a new run; default: runs/NAME of the recipe")
     parser.add_argument("--max-minutes", type=positive, help="time budget; the same as --set run.max_minutes=...")
     options = parser.parse_args(arguments)
     if (options.config is None) == (options.resume is None):
-        parser.error("either --config or --resume")
+        parser.error("give either --config or --resume")
     settings = options.set + ([f"run.max_minutes={options.max_minutes}"] if options.max_minutes else [])
     try:
         if options.resume:
@@ -44,7 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             recipe = config.load(options.config, settings)
             out = options.out or Path("runs") / options.config.stem
             if (out / STATE).exists():
-                raise ConfigError(f"{out}: holds a run; go on with --resume {out}, delete it or choose another --out")
+                raise ConfigError(
+                    f"{out}: contains a run; continue with --resume {out}, delete it or choose another --out"
+                )
             try:
                 out.mkdir(parents=True, exist_ok=True)
                 (out / RECIPE).write_bytes(msgspec.yaml.encode(recipe))
@@ -52,15 +54,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 raise ConfigError(f"{out}: {error.strerror}") from None
         if recipe.run.threads:
             torch.set_num_threads(recipe.run.threads)
-        torch.backends.cudnn.benchmark = True  # all batches are of one size
+        torch.backends.cudnn.benchmark = True  # all batches have the same shape
         with join(recipe.run.device) as world:
             report = partial(print, flush=True)
             trainer = Trainer(recipe, out, world, time.monotonic, report, resume=options.resume is not None)
-            keep_freed_memory()  # from here on: what reading the pictures took goes back
-            with _heeding_signals(trainer):
+            keep_freed_memory()  # only now, so that the memory used for reading the pictures has been returned
+            with _stop_on_signals(trainer):
                 trainer.run()
         if trainer.stopping and trainer.part_done() < 1:
-            print(f"training: interrupted; go on with --resume {out}", file=sys.stderr)
+            print(f"training: interrupted; continue with --resume {out}", file=sys.stderr)
             return INTERRUPTED
     except KeyboardInterrupt:
         print("training: interrupted before the first step", file=sys.stderr)
@@ -72,8 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 @contextmanager
-def _heeding_signals(trainer: Trainer) -> Iterator[None]:
-    """The first signal ends the run in good order, the second at once."""
+def _stop_on_signals(trainer: Trainer) -> Iterator[None]:
+    """Stop the run in an orderly way on the first SIGINT or SIGTERM, and at once on the second."""
 
     def stop(number: int, frame: object) -> None:
         trainer.stopping = True

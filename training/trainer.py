@@ -1,4 +1,4 @@
-"""One training run: batches, optimiser steps, validation, checkpoints."""
+"""A training run: batches, optimiser steps, validation and checkpoints."""
 
 from __future__ import annotations
 
@@ -28,28 +28,28 @@ from training.optimisation import AveragedWeights, build_optimiser, learning_rat
 from training.pool import Pool
 from training.side_by_side import sheet, side_by_side
 from training.teacher import Teachers
-from training.widening import shown_changes, widened
+from training.widening import pad_input_channels, with_change_channel
 
 STATE, BEST, AVERAGED = "state.safetensors", "best.safetensors", "ema.safetensors"
 OVERLAYS = 6
 
 
 class Trainer:
-    """Network, optimiser, averaged weights, data, and where the run stands.
+    """State of a training run: network, optimiser, averaged weights, data and progress.
 
     Args:
-        recipe: the checked recipe.
-        out: existing folder that receives checkpoints and log.
-        world: this process, and how many there are.
-        clock: seconds, monotonic; what the time budget is measured with.
-        report: receives one line of text for people now and then.
-        resume: go on from the last checkpoint in ``out``; the weights that the run started from are not asked for.
+        recipe: The validated recipe.
+        out: Existing folder for checkpoints and log.
+        world: This process and its place among the processes of the run.
+        clock: Monotonic clock, s, for the time budget.
+        report: Receives progress messages, one line each.
+        resume: Continue from the last checkpoint in ``out``; the weights that the run started from are not needed.
 
     Attributes:
-        stopping: set to end the run after the present step, with a checkpoint.
+        stopping: Set it to end the run after the current step, with a checkpoint.
 
     Raises:
-        ConfigError: network, weights to start from, checkpoint, teacher or data cannot be had.
+        ConfigError: Network, initial weights, checkpoint, teacher or data are invalid or cannot be read.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Trainer:
         self.leads = world.rank == 0
         self.report = report if self.leads else lambda line: None
         if recipe.data.batch % world.size:
-            raise ConfigError(f"data.batch: {recipe.data.batch} crops do not part evenly among {world.size} processes")
+            raise ConfigError(f"data.batch: {recipe.data.batch} crops cannot be divided among {world.size} processes")
         torch.manual_seed(recipe.run.seed)
         start = None if resume else recipe.network.pretrained
         self.network = build_network(recipe, start).to(world.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -83,36 +83,36 @@ class Trainer:
         else:
             self.progress = Progress()
         root, sources = Path(recipe.data.root), recipe.data.sources
-        for name in split_sources(root, sources).seen_more(self.progress.seen):
+        for name in split_sources(root, sources).possible_leaks(self.progress.seen):
             self.report(
-                f"{name}: the weights started from have seen more of it than is trained on; its figures may flatter"
+                f"{name}: the initial weights have seen more of it than this run trains on; scores may be optimistic"
             )
         training, self.validation = load_sources(root, sources)
         self.pool = Pool(training, world.device)
         self.journal = Journal(out) if self.leads else None
-        self.unread: list[Tensor] = []
+        self.unread_losses: list[Tensor] = []
         self.logged = self.progress.step, self.progress.seconds
         self.stopping = False
 
     def run(self) -> None:
-        """Train to the end of the recipe, with checkpoints on the way and a last validation, or until ``stopping``.
+        """Train to the end of the recipe, with checkpoints and a final validation, or until ``stopping`` is set.
 
         Raises:
-            StageError: a loss or a gradient is not finite; what was written before stays as it was.
-            ConfigError: a checkpoint or, after one, the log cannot be written.
+            StageError: A loss or a gradient norm is not finite; files written before are kept.
+            ConfigError: A checkpoint cannot be written, or the log cannot be written (then a checkpoint was saved).
         """
         run, before = self.recipe.run, self.clock() - self.progress.seconds
         while self.part_done() < 1:
             self.step()
-            self.progress.seconds = self.world.agree(self.clock() - before)
+            self.progress.seconds = self.world.broadcast(self.clock() - before)
             if self.progress.step % run.log_steps == 0:
                 self._log_losses()
             if self.progress.seconds - self.progress.validated_at >= 60 * run.validate_minutes:
                 self.validate(run.validate_pictures)
-                now = self.world.agree(self.clock() - before)
+                now = self.world.broadcast(self.clock() - before)
                 self.logged = self.logged[0], self.logged[1] + now - self.progress.seconds
                 self.progress.seconds = self.progress.validated_at = now
-            stopping = bool(self.world.agree(self.stopping))
+            stopping = bool(self.world.broadcast(self.stopping))
             if stopping or self.progress.seconds - self.progress.saved_at >= 60 * run.checkpoint_minutes:
                 self.save()
             if stopping and self.part_done() < 1:
@@ -123,19 +123,19 @@ class Trainer:
             self.journal.write(self.progress.step, self.progress.seconds, "end")
 
     def part_done(self) -> float:
-        """Progress from 0 to 1: of the steps, or of the time budget if that is further."""
+        """Progress from 0 to 1: the larger of the fractions of steps and of the time budget used."""
         run = self.recipe.run
         budget = 60 * run.max_minutes if run.max_minutes else math.inf
         return max(self.progress.step / run.steps, self.progress.seconds / budget)
 
     def batch(self, step: int) -> Batch:
-        """This process's crops of a step; they follow from (seed, step, rank) alone."""
+        """Draw this process's crops of a step, which depend only on (seed, step, rank)."""
         rng = np.random.default_rng([self.recipe.run.seed, step, self.world.rank])
         data = self.recipe.data
         return draw_batch(self.pool, data, self.recipe.normalisation, rng, data.batch // self.world.size)
 
     def step(self) -> Tensor:
-        """One optimiser step; returns its loss, a scalar still on the device."""
+        """Make one optimiser step and return its loss, a scalar on the device."""
         recipe, done = self.recipe, self.part_done()
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(done, recipe.optimiser)
@@ -145,12 +145,12 @@ class Trainer:
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self.world.average_gradients(self.network)
-        # Of the mean over the processes, so that all of them learn of what went wrong in one.
+        # The norm of the averaged gradients, so that all processes notice a non-finite gradient in one of them.
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), recipe.optimiser.clip_norm)
         self.optimiser.step()
         self.averaged.update(self.progress.step)
         self.progress.step += 1
-        self.unread.append(torch.stack([loss.detach(), norm]))
+        self.unread_losses.append(torch.stack([loss.detach(), norm]))
         return loss.detach()
 
     def _loss(self, batch: Batch, warm: bool) -> Tensor:
@@ -166,7 +166,7 @@ class Trainer:
         return loss
 
     def validate(self, most: int) -> None:
-        """Score the averaged weights on at most ``most`` held-out pictures a set; keep them if they are the best."""
+        """Score the averaged weights on at most ``most`` held-out pictures per set; save them if they are the best."""
         self._read_losses()
         if self.journal is None:
             return
@@ -178,14 +178,14 @@ class Trainer:
             self.progress.best = mean
             self._write_weights(BEST)
         step, seconds = self.progress.step, self.progress.seconds
-        with self._losing_nothing():
+        with self._checkpoint_on_failure():
             self.journal.write(step, seconds, "validation", mean_iou=mean, sets=figures)
             for name, (_, rows) in seen.items():
                 self.journal.overlay(step, name, sheet(rows))
         self.report(f"step {step}: validation mean IoU {mean:.4f}")
 
     def save(self) -> None:
-        """Write the checkpoint and the averaged weights as they are now."""
+        """Write a checkpoint and the current averaged weights."""
         self._read_losses()
         self.progress.saved_at = self.progress.seconds
         if self.leads:
@@ -194,8 +194,8 @@ class Trainer:
             self._write_weights(AVERAGED)
 
     @contextmanager
-    def _losing_nothing(self) -> Iterator[None]:
-        """Writing to the log: where that fails, the run ends with a checkpoint."""
+    def _checkpoint_on_failure(self) -> Iterator[None]:
+        """Save a checkpoint if writing the log in this block fails, and raise the error again."""
         try:
             yield
         except ConfigError:
@@ -203,7 +203,7 @@ class Trainer:
             raise
 
     def _score(self, samples: Sequence[Sample]) -> tuple[StrictScore, list[NDArray[np.uint8]]]:
-        """The score, and pictures of the first of them."""
+        """Return the score of the samples, and side-by-side pictures of the first ``OVERLAYS`` of them."""
         score = StrictScore()
         rows: list[NDArray[np.uint8]] = []
         for sample in samples:
@@ -221,13 +221,13 @@ class Trainer:
         checkpoint.write(self.out / name, tensors)
 
     def _read_losses(self) -> list[float]:
-        """The losses since the last look, which waits for the device. Comes before anything is written.
+        """Read the losses since the last call, which synchronises with the device; called before anything is written.
 
         Raises:
-            StageError: one of them, or the norm of its gradients, is not finite.
+            StageError: A loss or the norm of its gradients is not finite.
         """
-        read: list[tuple[float, float]] = torch.stack(self.unread).tolist() if self.unread else []
-        self.unread.clear()
+        read: list[tuple[float, float]] = torch.stack(self.unread_losses).tolist() if self.unread_losses else []
+        self.unread_losses.clear()
         for back, (loss, norm) in zip(range(len(read), 0, -1), read, strict=True):
             if not math.isfinite(loss + norm):
                 step = self.progress.step - back
@@ -244,7 +244,7 @@ class Trainer:
         rate, loss = self.optimiser.param_groups[0]["lr"], sum(losses) / len(losses)
         steps, passed = step - self.logged[0], seconds - self.logged[1]
         speed, self.logged = steps * self.recipe.data.batch / max(passed, 1e-9), (step, seconds)
-        with self._losing_nothing():
+        with self._checkpoint_on_failure():
             self.journal.write(step, seconds, "training", loss=loss, lr=rate, done=done, crops_per_second=speed)
         left = seconds / done * max(0.0, 1 - done) / 60
         self.report(
@@ -253,10 +253,10 @@ class Trainer:
 
 
 def build_network(recipe: TrainConfig, pretrained: str | None) -> nn.Module:
-    """The recipe's network, with random weights or those of a name or path.
+    """Build the recipe's network with random weights, or with those of a name or path.
 
     Raises:
-        ConfigError: it is unknown, or the weights cannot be read, are of another architecture or of another input.
+        ConfigError: The network is unknown, or the weights cannot be read or have another architecture or input.
     """
     name, options = recipe.network.name, recipe.network.options
     try:
@@ -270,14 +270,14 @@ def build_network(recipe: TrainConfig, pretrained: str | None) -> nn.Module:
     except nets.WeightsError as error:
         raise ConfigError(f"network.pretrained: {error}") from None
     if recipe.network.partial and recipe.normalisation.change:
-        manifest = shown_changes(manifest)
+        manifest = with_change_channel(manifest)
     theirs = (manifest.architecture, manifest.options, manifest.input.normalisation)
     ours = (name, options, recipe.normalisation)
     for what, one, other in zip(("name", "options", "normalisation"), theirs, ours, strict=True):
         if one != other and not (what == "options" and recipe.network.partial):
-            raise ConfigError(f"network.pretrained: {pretrained} has another {what} than the recipe")
+            raise ConfigError(f"network.pretrained: {pretrained} differs in its {what} from the recipe")
     fresh = network.state_dict()
-    old = {key: widened(value, fresh[key]) for key, value in weights.state_dict().items() if key in fresh}
+    old = {key: pad_input_channels(value, fresh[key]) for key, value in weights.state_dict().items() if key in fresh}
     fitting = {key: value for key, value in old.items() if value.shape == fresh[key].shape}
     network.load_state_dict(fresh | fitting)
     return network

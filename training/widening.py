@@ -1,4 +1,4 @@
-"""Weights of a network that was not shown what has changed, for one that is."""
+"""Conversion of weights of a network without the change channel for a network that has it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from torch.nn import functional as F
 import nets
 
 
-def shown_changes(manifest: nets.Manifest) -> nets.Manifest:
-    """A manifest as it would be if change were the last channel of its input; the same if it is."""
+def with_change_channel(manifest: nets.Manifest) -> nets.Manifest:
+    """Return the manifest with change as the last input channel; unchanged if it has that channel already."""
     seen = manifest.input
     if seen.normalisation.change:
         return manifest
@@ -22,12 +22,12 @@ def shown_changes(manifest: nets.Manifest) -> nets.Manifest:
     )
 
 
-def widened(old: Tensor, fresh: Tensor) -> Tensor:
-    """A convolution's weights with zeros for the channels that come after those that it knows, if that makes it fit.
+def pad_input_channels(old: Tensor, fresh: Tensor) -> Tensor:
+    """Pad the input channels of convolution weights with zeros to match another network's.
 
     Args:
-        old: any tensor of a network.
-        fresh: the one in its place of the other network.
+        old: Any tensor of a network; returned as it is unless it is a convolution with fewer input channels.
+        fresh: The corresponding tensor of the other network.
     """
     missing = fresh.shape[1] - old.shape[1] if old.ndim == fresh.ndim == 4 else 0
     return F.pad(old, (0, 0, 0, 0, 0, missing)) if missing > 0 else old

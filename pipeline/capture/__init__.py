@@ -1,1 +1,1 @@
-"""Where pictures come from: one file per kind of source."""
+"""Video sources: one module per kind of source."""

@@ -1,7 +1,7 @@
-"""What the user calls a source: its kind, its short id, and how it may be shown.
+"""Parse source addresses: kind of source, short id, and display form without credentials.
 
-Passwords travel inside addresses, and users write them raw, with '@', '/', ':' and '#' in them. So nothing
-here trusts the address grammar where a password could be: whatever stands before the last '@' is secret.
+Addresses may contain passwords, and users write them unescaped, with '@', '/', ':' and '#' in them. So this module
+does not rely on URL grammar where a password could be: everything before the last '@' is treated as secret.
 """
 
 from __future__ import annotations
@@ -32,8 +32,9 @@ IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg")
 MASK = "***"
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-# A word that goes on after a blank is still one address when it stopped within "user:pass", not "host:port".
-# Possessive wherever the next sign is none of the set: nobody may make this slow by the signs they send.
+# A word followed by a blank still continues the address if it stopped within "user:pass", but not within "host:port".
+# Quantifiers are possessive wherever the next character is not in their set, so that crafted input cannot cause
+# excessive backtracking.
 _WITH_SCHEME = re.compile(r"(?<=://)(?:[^\s/@:]*+:[^\s/@]*+\s[^@/\n]*+@(?:\S*@)?|\S+@)")
 _WITHOUT_SCHEME = re.compile(
     r"""(?<![^\s"'=(,;<\[])(?![A-Za-z]:\\)(?:\\|//)?(?![^\w\s]*+[A-Za-z][\w+.-]*+://)[^\s:@/]*+:\S*@"""
@@ -43,17 +44,17 @@ _VALUE = re.compile(r"[^\s&]+")
 _SECRET_NAME = re.compile(
     r"us(e)?r|login|pass|pwd|psw|^pw$|token|auth|key|secret|signature|^sig$|cred|streamid|session|jwt", re.I
 )
-_FOLDER_OF_KEYS = "capture.remote.keys"  # the one setting with such a name that is no secret: errors are about it
+_FOLDER_OF_KEYS = "capture.remote.keys"  # looks like a secret but is a path, quoted in errors
 _ID_LENGTH = 32
 _MAX_SHOWN = 4096
 
 
 class Address(NamedTuple):
-    """A source as the user named it.
+    """A source address as given by the user.
 
     Attributes:
-        kind: what opens it.
-        text: path, device or URL as given, credentials included; show only ``redact(text)``.
+        kind: kind of source that opens it.
+        text: path, device or URL as given, including credentials; display only ``redact(text)``.
     """
 
     kind: Kind
@@ -61,10 +62,10 @@ class Address(NamedTuple):
 
 
 def parse(source: str) -> Address:
-    """Tell what kind of source a SOURCE argument names. Nothing is opened.
+    """Determine the kind of source that a SOURCE argument refers to, without opening it.
 
     Raises:
-        SourceError: empty, an unknown scheme, a blank in a URL, or no name that a file can have.
+        SourceError: the argument is empty, has an unknown scheme or a blank in a URL, or is not a valid file name.
     """
     if not source.strip():
         raise SourceError("the name of a source is empty")
@@ -81,7 +82,7 @@ def parse(source: str) -> Address:
         if name == "file":
             return _parse_path(rest)
         if re.search(r"\s", rest):
-            # Not shown: what stands around the blank may be a password.
+            # The text is not quoted, because the part around the blank may be a password.
             raise SourceError(f"a {name}:// address contains a blank, write it as %20")
         return Address(SCHEMES[name], f"{name}://{rest}")
     return _parse_path(source)
@@ -100,16 +101,16 @@ def _parse_path(text: str) -> Address:
 
 
 def redact(text: str) -> str:
-    """Mask the credentials of every address in a text: user info, and query parameters with secret names.
+    """Mask the credentials of all addresses in a text: user info, and query parameters with secret names.
 
-    Works on whole words, so a password may hold any character but blanks (and mostly those). In doubt it
-    masks too much: of ``rtsp://host/a@b`` only ``rtsp://***@b`` is left, and of a text of over 4096 characters
-    nothing, since the search takes the square of the length.
+    Works on whole words, so a password may contain any character except blanks (and usually even those). It errs on
+    the side of masking: of ``rtsp://host/a@b`` only ``rtsp://***@b`` is left. Texts of more than 4096 characters
+    are masked completely, because the search takes quadratic time.
     """
     if len(text) > _MAX_SHOWN:
         return f"{MASK} ({len(text)} characters)"
     masked = _mask(text)
-    while masked != text:  # what stands beside a mask may be a part of the same address
+    while masked != text:  # text next to a mask may belong to the same address
         text, masked = masked, _mask(masked)
     return masked
 
@@ -125,22 +126,22 @@ def _mask(text: str) -> str:
 def _mask_parameters(text: str) -> str:
     shown, at = "", 0
     for parameter in _PARAMETER.finditer(text):
-        # The value of a harmless parameter is searched too: it may be a password's end and a query after that.
+        # The value of a harmless parameter is searched too: it may be the end of a password followed by a query.
         secret = parameter[1] != _FOLDER_OF_KEYS and _SECRET_NAME.search(unquote(parameter[1]))
         if parameter.start() >= at and secret:
             value = _VALUE.match(text, parameter.end())
             assert value is not None
-            # What looks like a parameter may be part of a password before an '@': that sign must stay in sight.
+            # An apparent parameter may be part of a password before an '@', so that character must be kept.
             shown += text[at : parameter.end()] + MASK + ("@" if "@" in value[0] else "")
             at = value.end()
     return shown + text[at:]
 
 
 def source_ids(addresses: Sequence[str]) -> list[str]:
-    """A short unique id ``[a-z0-9_-]{1,32}`` for every address, from its file, folder, host or scene name.
+    """Return a short unique id ``[a-z0-9_-]{1,32}`` for every address, based on its file, folder, host or scene name.
 
     Raises:
-        SourceError: an address that ``parse`` refuses.
+        SourceError: an address is rejected by ``parse``.
     """
     ids: list[str] = []
     for address in addresses:
@@ -167,7 +168,7 @@ def _short_name(address: Address) -> str:
 
 
 def host_of(url: str) -> str:
-    """The host (or scene name) of a URL, brackets of IPv6 included; never any part of its user info."""
+    """Return the host (or scene name) of a URL, including IPv6 brackets but no part of the user info."""
     rest = url.split("://", 1)[1].rsplit("@", 1)[-1]
     bracketed = re.match(r"\[[^\]]*\]", rest)
     return bracketed[0] if bracketed else re.split(r"[/?#:]", rest, maxsplit=1)[0]

@@ -1,4 +1,4 @@
-"""Cameras at this machine through V4L2: pixels as the camera has them, 16 bits deep where it offers that."""
+"""Local cameras through V4L2: raw pixel values, with 16 bits per pixel if the camera offers them."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _G_FMT, _FORMAT = (0xC0D05604, 208) if struct.calcsize("P") == 8 else (0xC0CC560
 _G_PARM, _STREAMPARM = 0xC0CC5615, 204
 _CAPTURE = 1  # V4L2_CAP_VIDEO_CAPTURE and V4L2_BUF_TYPE_VIDEO_CAPTURE
 
-_DEEP, _JPEG = "Y16 ", "MJPG"
+_Y16, _JPEG = "Y16 ", "MJPG"
 _LUMA = {"GREY": 8, "YUYV": 16, "UYVY": 16, "NV12": 12, "NV21": 12, "YU12": 12, "YV12": 12}
-"""Bits per pixel of the 8-bit formats whose luma can be taken as it is."""
-_BUFFERS = 2  # one is filled while the other is read; with a single one every second picture is lost
-_SPOILED = 10
-"""JPEG pictures in a row that cannot be decoded before the camera is opened anew; single ones are passed over."""
+"""Bits per pixel of the 8-bit formats whose luma can be used unchanged."""
+_BUFFERS = 2  # one is filled while the other is read; a single buffer loses every second frame
+_MAX_CORRUPT = 10
+"""Number of consecutive corrupt JPEG frames after which the camera is reopened; fewer are skipped."""
 _REASONS = {
     errno.ENOENT: "no such camera",
     errno.ENODEV: "no such camera",
@@ -42,12 +42,13 @@ _REASONS = {
 
 
 class Mode(NamedTuple):
-    """How a camera stands; empty or 0 what it does not tell.
+    """Current mode of a camera; fields that the driver does not report are empty or 0.
 
     Attributes:
-        pixels: FOURCC of its format.
-        width, height: of its pictures in px.
-        fps: pictures per second.
+        pixels: FOURCC of the pixel format.
+        width: picture width in px.
+        height: picture height in px.
+        fps: frames per second.
     """
 
     pixels: str
@@ -57,14 +58,14 @@ class Mode(NamedTuple):
 
 
 class CameraFeed:
-    """An opened camera, with the picture size and rate that it stands at.
+    """An open camera, kept at the picture size and frame rate it was set to.
 
     Args:
         camera: index or ``/dev/videoN``.
-        config: read time-out, in whole seconds here, and the same for all cameras of a process.
+        config: read timeout, here rounded up to whole seconds and shared by all cameras of a process.
 
     Raises:
-        SourceError: no such device, no camera, or in use; one line that names it.
+        SourceError: the device does not exist, is not a camera or is in use; one line that names it.
     """
 
     frames, notice = 0, ""
@@ -73,36 +74,39 @@ class CameraFeed:
         self._name = f"/dev/video{camera}" if camera.isdigit() else camera
         os.environ["OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT"] = str(math.ceil(config.read_timeout_s))
         if sys.platform == "linux":
-            mode = mode_of(self._name)
+            mode = current_mode(self._name)
             self._capture = cv2.VideoCapture(self._name, cv2.CAP_V4L2)
         else:
             mode = Mode("", 0, 0, 0)
             self._capture = cv2.VideoCapture(int(re.sub(r"\D", "", camera) or 0), cv2.CAP_ANY)
         if not self._capture.isOpened():
             raise SourceError(f"{self._name}: the camera cannot be opened, it may be in use by another program")
-        # OpenCV has asked for 640x480 px, 30 pictures per second, and the first format of a list of its own.
+        # On opening, OpenCV requested 640x480 px, 30 frames/s and the first format of its own list.
         if mode.width and mode.height:
             self._capture.set(cv2.CAP_PROP_FRAME_WIDTH, mode.width)
             self._capture.set(cv2.CAP_PROP_FRAME_HEIGHT, mode.height)
         self._capture.set(cv2.CAP_PROP_BUFFERSIZE, _BUFFERS)
-        self._format = self._choose(_DEEP)
-        if self._format != _DEEP and mode.pixels in (*_LUMA, _JPEG):
-            self._format = self._choose(mode.pixels)
+        self._format = self._request_format(_Y16)
+        if self._format != _Y16 and mode.pixels in (*_LUMA, _JPEG):
+            self._format = self._request_format(mode.pixels)
         if mode.fps >= 1:
             self._capture.set(cv2.CAP_PROP_FPS, mode.fps)
-        self._raw = self._format in (_DEEP, *_LUMA, _JPEG)
-        # The order matters: the pixel format first, or 16 bits are converted to 8 all the same.
+        self._raw = self._format in (_Y16, *_LUMA, _JPEG)
+        # Must follow the choice of the pixel format, or 16 bits are still converted to 8.
         self._capture.set(cv2.CAP_PROP_CONVERT_RGB, 0 if self._raw else 1)
         self._height = int(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
         self._width = int(self._capture.get(cv2.CAP_PROP_FRAME_WIDTH))
 
     def read(self) -> Picture | None:
-        """Wait for the next picture, at most the read time-out; None when the camera is gone, silent or broken.
+        """Wait for the next frame, at most the read timeout per attempt.
+
+        Returns:
+            The picture; None if the camera is gone, silent, or delivers only corrupt frames.
 
         Raises:
-            SourceError: the pictures are of a kind or size that cannot be used.
+            SourceError: the frames have an unsupported pixel type or size.
         """
-        for _ in range(_SPOILED):
+        for _ in range(_MAX_CORRUPT):
             if not self._capture.grab():
                 break
             good, image = self._capture.retrieve()
@@ -117,26 +121,26 @@ class CameraFeed:
         """Release the camera."""
         self._capture.release()
 
-    def _choose(self, pixels: str) -> str:
-        """Ask for a format; returns what there is instead."""
+    def _request_format(self, pixels: str) -> str:
+        """Request a pixel format and return the one the camera actually uses."""
         self._capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*pixels))
-        return _name_of(int(self._capture.get(cv2.CAP_PROP_FOURCC)))
+        return _fourcc_text(int(self._capture.get(cv2.CAP_PROP_FOURCC)))
 
 
 def unpack(buffer: NDArray[Any], pixels: str, height: int, width: int, name: str) -> Picture | None:
-    """A raw buffer as (H, W): uint16 of Y16, uint8 luma of the others, values as they are.
+    """Convert a raw buffer to an (H, W) picture with unchanged values: uint16 for Y16, else the uint8 luma.
 
-    A detour over BGR would cut Y16 to 8 bits, and stretch and clip the luma of the others.
+    Converting through BGR would reduce Y16 to 8 bits, and stretch and clip the luma of the other formats.
 
     Args:
-        buffer: the bytes in any shape; some OpenCV versions hand them out flat, some as words.
-        pixels: FOURCC.
-        height: in px.
-        width: in px.
-        name: of the camera, for messages.
+        buffer: raw bytes in any shape; some OpenCV versions return them flat, some as 16-bit words.
+        pixels: FOURCC of the pixel format.
+        height: picture height in px.
+        width: picture width in px.
+        name: name of the camera for error messages.
 
     Returns:
-        None of a JPEG picture that is damaged.
+        The picture; None if it is a damaged JPEG.
 
     Raises:
         SourceError: the buffer does not hold height x width pixels.
@@ -145,50 +149,52 @@ def unpack(buffer: NDArray[Any], pixels: str, height: int, width: int, name: str
     if pixels == _JPEG:
         picture = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE) if data.size else None
         return cast(Picture, picture) if picture is not None and picture.shape == (height, width) else None
-    bits = 16 if pixels == _DEEP else _LUMA[pixels]
+    bits = 16 if pixels == _Y16 else _LUMA[pixels]
     area = height * width
     if buffer.dtype not in (np.uint8, np.uint16) or 8 * data.size != bits * area:
-        raise SourceError(f"{name}: {data.size} bytes of {pixels.strip()} video are no picture of {width}x{height} px")
-    if pixels == _DEEP:
+        raise SourceError(
+            f"{name}: {data.size} bytes of {pixels.strip()} video do not make a picture of {width}x{height} px"
+        )
+    if pixels == _Y16:
         return data.view("<u2").reshape(height, width)
     if bits == 16:
         return data.reshape(height, width, 2)[..., pixels.index("Y")]
     return data[:area].reshape(height, width)
 
 
-def mode_of(device: str) -> Mode:
-    """How a camera stands, as it was built or as ``v4l2-ctl`` has set it.
+def current_mode(device: str) -> Mode:
+    """Return the mode a camera is in, which is its default or was set with ``v4l2-ctl``.
 
     Raises:
-        SourceError: no video capture device; one line that names it.
+        SourceError: not a video capture device; one line that names it.
     """
     try:
         descriptor = os.open(device, os.O_RDWR | os.O_NONBLOCK)
     except OSError as error:
         raise SourceError(f"{device}: {_REASONS.get(error.errno or 0) or error.strerror}") from None
     try:
-        capability = _ask(descriptor, _QUERYCAP, _CAPABILITY)
+        capability = _query(descriptor, _QUERYCAP, _CAPABILITY)
         if capability is None:
             raise SourceError(f"{device}: not a camera")
-        # device_caps (offset 88) tells one node of a camera from another; its metadata node gives no pictures.
+        # device_caps (offset 88) distinguishes the nodes of a camera; its metadata node delivers no pictures.
         if not struct.unpack_from("I", capability, 88)[0] & _CAPTURE:
-            raise SourceError(f"{device}: this device of the camera gives no video, try another /dev/videoN")
-        picture = _ask(descriptor, _G_FMT, _FORMAT)
-        stream = _ask(descriptor, _G_PARM, _STREAMPARM)
+            raise SourceError(f"{device}: this device node of the camera delivers no video, try another /dev/videoN")
+        picture = _query(descriptor, _G_FMT, _FORMAT)
+        stream = _query(descriptor, _G_PARM, _STREAMPARM)
     finally:
         os.close(descriptor)
     width, height, pixels = struct.unpack_from("3I", picture, _FORMAT - 200) if picture else (0, 0, 0)
     numerator, denominator = struct.unpack_from("2I", stream, 12) if stream else (0, 0)
-    return Mode(_name_of(pixels), width, height, denominator / numerator if numerator else 0.0)
+    return Mode(_fourcc_text(pixels), width, height, denominator / numerator if numerator else 0.0)
 
 
-def _name_of(fourcc: int) -> str:
+def _fourcc_text(fourcc: int) -> str:
     return (fourcc & 0xFFFFFFFF).to_bytes(4, "little").decode("latin-1")
 
 
-def _ask(descriptor: int, request: int, size: int) -> bytearray | None:
-    """The driver's answer about video capture, None if it has none."""
-    import fcntl  # noqa: PLC0415 - not on every platform
+def _query(descriptor: int, request: int, size: int) -> bytearray | None:
+    """Return the driver's answer to an ioctl about video capture; None if it has none."""
+    import fcntl  # noqa: PLC0415 - not available on every platform
 
     answer = bytearray(struct.pack("I", _CAPTURE).ljust(size, b"\0"))
     try:

@@ -1,4 +1,4 @@
-"""What can be set about sources."""
+"""Settings of the video sources."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ Seconds = Annotated[float, Meta(gt=0, le=3600)]
 
 
 class ReconnectConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How a lost live source is looked for again.
+    """How to reconnect to a lost live source.
 
     Attributes:
-        initial_s: wait before the second attempt (the first is at once); doubles from attempt to attempt.
-        max_s: longest wait between attempts.
-        give_up_s: end with an error when the source stays away this long; None never gives up.
+        initial_s: wait before the second attempt in seconds; the first one is immediate. Doubles with every attempt.
+        max_s: longest wait between attempts in seconds.
+        give_up_s: fail when the source stays away for this many seconds; None retries forever.
     """
 
     initial_s: Seconds = 0.5
@@ -24,11 +24,11 @@ class ReconnectConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class RemoteConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How sources on other machines (``zmq+tcp://``) are trusted.
+    """How sources on other machines (``zmq+tcp://``) are authenticated.
 
     Attributes:
-        keys: folder of this machine's keys and of those it trusts, as ``tools.make_keys`` makes it.
-        insecure: do without keys, also on a network: anybody there may read the pictures or replace them.
+        keys: folder with this machine's keys and the keys it trusts, as created by ``tools.make_keys``.
+        insecure: connect without keys, also over a network. Anyone on that network can then read or replace the frames.
     """
 
     keys: str | None = None
@@ -39,17 +39,16 @@ class CaptureConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """How sources are opened and read.
 
     Attributes:
-        open_timeout_s: a network source must give its first data within this time.
-        read_timeout_s: a camera or network source that gives no picture for this long is taken as lost (for
-            V4L2 in whole seconds, rounded up). Also the longest time that a hanging source is waited for after
-            closing it. Where a server starts in the middle of a group of pictures (multicast), longer than the
-            interval of its key frames.
-        reconnect: what to do about a live source that is lost.
-        image_fps: frame rate of folders and stacks of images, which carry no clock of their own.
-        rtsp_transport: how RTSP servers send; udp has less delay but loses packets.
-        remote: how sources on other machines are trusted.
-        bit_depth: bits in use of pictures with 16-bit pixels, if fewer than 16 (cameras of 10 to 14 bit
-            store each pixel in 16); pictures with 8-bit pixels are not concerned. It is told along with every frame.
+        open_timeout_s: time in seconds within which a network source must deliver its first data.
+        read_timeout_s: a camera or network source that delivers no frame for this many seconds counts as lost (V4L2
+            uses whole seconds, rounded up). Also the longest wait for a hanging source after it was closed. If a
+            server may start within a group of pictures (multicast), choose more than its key frame interval.
+        reconnect: how to reconnect to a lost live source.
+        image_fps: frame rate of image folders and stacks, which carry no timestamps.
+        rtsp_transport: transport requested from RTSP servers; udp has lower latency but loses packets.
+        remote: how sources on other machines are authenticated.
+        bit_depth: number of bits used in 16-bit pixels, if fewer than 16 (cameras of 10 to 14 bit store each pixel in
+            16). Ignored for 8-bit pixels. Recorded with every frame.
     """
 
     open_timeout_s: Seconds = 10.0

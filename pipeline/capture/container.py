@@ -1,7 +1,7 @@
-"""What a video file says about its own length, to tell a file that was cut short from a complete one.
+"""Length information in video containers, used to tell a truncated file from a complete one.
 
-The number of frames is no guide: a file trimmed without re-encoding holds, and counts, more frames than
-are shown. Its duration and its size are.
+The declared number of frames is no criterion: a file trimmed without re-encoding contains, and counts, more
+frames than are shown. Its duration and its size in bytes are reliable.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ _SCAN_LIMIT = 64
 
 
 def missing_bytes(path: Path) -> int:
-    """Bytes that the file announces but does not have: MP4/MOV boxes, AVI lists, Matroska segments; else 0."""
+    """Return how many bytes the file declares but does not contain; 0 if none are missing or the format is unknown.
+
+    Checks MP4/MOV boxes, AVI lists and Matroska segments.
+    """
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(_SCAN_LIMIT)
@@ -34,10 +37,10 @@ def missing_bytes(path: Path) -> int:
 
 
 def duration(path: Path) -> float | None:
-    """Seconds that the video track of an MP4/MOV file lasts after its edit list.
+    """Return the duration in seconds of the video track of an MP4/MOV file, after its edit list.
 
     Returns:
-        None for other containers; 0 where it is not said (fragmented files).
+        None for other containers; 0 if the file does not declare it (fragmented files).
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -53,7 +56,7 @@ def duration(path: Path) -> float | None:
 
 
 def _boxes(file: BinaryIO, start: int, end: int) -> Iterator[tuple[bytes, int, int, int]]:
-    """Kind, offset, header length and whole length of every box from start to end (ISO/IEC 14496-12, 4.2)."""
+    """Yield type, offset, header length and total length of every box in [start, end) (ISO/IEC 14496-12, 4.2)."""
     while start + 8 <= end:
         file.seek(start)
         head = file.read(16)
@@ -84,7 +87,7 @@ def _movie_timescale(file: BinaryIO, start: int, end: int) -> int:
 
 
 def _track_ticks(file: BinaryIO, start: int, end: int) -> int:
-    """Duration of a track in ticks of the movie (tkhd), 0 if not known."""
+    """Return the duration of a track in ticks of the movie timescale (tkhd); 0 if unknown."""
     body = _body(file, _find(file, b"tkhd", start, end), 36)
     field = body[28:36] if body[:1] == b"\x01" else body[20:24]
     return 0 if field == b"\xff" * len(field) else int.from_bytes(field, "big")
@@ -103,7 +106,7 @@ def _body(file: BinaryIO, box: tuple[int, int] | None, length: int) -> bytes:
 
 
 def _matroska_end(head: bytes) -> int:
-    """End of the first segment (EBML, RFC 8794), 0 if it does not say."""
+    """Return the end offset of the first segment (EBML, RFC 8794); 0 if it is not declared."""
     at = head.find(_SEGMENT)
     if at < 0 or at + 5 > len(head):
         return 0

@@ -1,4 +1,4 @@
-"""From an address to the source that reads it."""
+"""Create the source that reads a given address."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline.capture.images import ImageSequence
 from pipeline.capture.live import LiveSource
 from pipeline.capture.network import NetworkFeed
 from pipeline.capture.remote import RemoteCamera
-from pipeline.capture.scene_source import SceneSource, is_paced
+from pipeline.capture.scene_source import SceneSource, is_real_time
 from pipeline.capture.source import Source
 from pipeline.capture.video_file import VideoFile
 
@@ -21,16 +21,17 @@ _FILE_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm")
 
 
 def open_source(address: str, config: CaptureConfig, seen: bool = False) -> Source:
-    """The source of an address, not opened yet.
+    """Return the source for an address, not yet opened.
 
     Args:
-        address: as the user named it.
+        address: address as given by the user.
         config: how sources are opened and read.
-        seen: a capture before this one, which has died, had pictures of it: one that is live need not be there now.
+        seen: a previous capture process that died had already received frames from it. A live source may then be
+            unavailable at first.
 
     Raises:
-        SourceError: an unknown scheme.
-        ConfigError: a source on another machine, and no keys for it.
+        SourceError: the scheme is unknown.
+        ConfigError: the source is on another machine and there are no keys for it.
     """
     parsed = parse(address)
     kind, text = parsed
@@ -52,12 +53,12 @@ def open_source(address: str, config: CaptureConfig, seen: bool = False) -> Sour
 
 
 def is_live(address: str) -> bool:
-    """Whether an address gives pictures at its own pace, so that those not taken in time are lost.
+    """Return whether an address delivers frames at its own pace, so that frames not read in time are lost.
 
-    Those of another machine wait there, under the policy of that end.
+    Remote sources are not live in this sense: their frames wait in the queue of the other machine, under its policy.
 
     Raises:
-        SourceError: an unknown scheme.
+        SourceError: the scheme is unknown.
     """
     return _is_live(parse(address))
 
@@ -65,9 +66,9 @@ def is_live(address: str) -> bool:
 def _is_live(address: Address) -> bool:
     kind, text = address
     if kind == "scene":
-        return is_paced(text)
+        return is_real_time(text)
     if kind == "network" and text.startswith("http"):
-        # A video file on a web server waits for its reader like one on disk.
+        # A video file on a web server is read at the reader's pace, like a file on disk.
         path = re.split(r"[?#]", text, maxsplit=1)[0]
         return PurePosixPath(path).suffix.lower() not in _FILE_SUFFIXES
     return kind in ("network", "camera")

@@ -1,4 +1,4 @@
-"""A medium decoded by OpenCV's FFmpeg, file or stream: gray pictures in native depth."""
+"""Decode a file or stream with OpenCV's FFmpeg backend to gray frames in native bit depth."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline.capture.source import Grab
 
 FALLBACK_FPS = 25.0
 
-# FFmpeg's tags of the pixel formats whose first plane is the luma, 8 bits a pixel.
+# FFmpeg's tags of the pixel formats whose first plane is 8-bit luma.
 _LUMA_8 = frozenset(("Y800", "I420", "IYUV", "YV12", "NV12", "NV21", "Y42B", "422P", "444P", "411P", "Y41B", "YUV9"))
 _GRAY_16 = "Y1\x00\x10"
 
@@ -21,20 +21,20 @@ _GRAY_16 = "Y1\x00\x10"
 class Decoder:
     """An FFmpeg medium. Check ``opened`` before use.
 
-    The luma plane is taken as stored, without a detour over BGR, which would stretch it, clip it and cut
-    it to 8 bits. Formats without a luma plane go through BGR.
+    The luma plane is used as stored. Converting to BGR would stretch it, clip it and reduce it to 8 bits. Only
+    formats without a luma plane are converted from BGR.
 
     Args:
         address: file name or URL.
-        name: for messages.
-        bit_depth: bits in use of pictures with 16-bit pixels, if fewer.
-        parameters: pairs of OpenCV open parameters, flat.
+        name: name of the medium for error messages.
+        bit_depth: number of bits used in 16-bit pixels, if fewer than 16.
+        parameters: OpenCV open parameters as a flat list of pairs.
 
     Attributes:
-        opened: the medium could be opened.
-        interval: seconds from picture to picture as declared, 1 / ``FALLBACK_FPS`` if not.
-        frames: number of frames as declared, 0 if not (live streams).
-        notice: a line about bits that OpenCV takes away; empty where it takes none.
+        opened: whether the medium could be opened.
+        interval: declared frame interval in seconds; 1 / ``FALLBACK_FPS`` if not declared.
+        frames: declared number of frames; 0 if not declared (live streams).
+        notice: one line if OpenCV reduces the bit depth, else empty.
     """
 
     notice = ""
@@ -56,10 +56,10 @@ class Decoder:
             self.notice = f"{name}: stored with {bits} bits a pixel, which OpenCV reads as 8"
 
     def read(self) -> Grab | None:
-        """The next picture with its media time; None at the end or on a time-out.
+        """Return the next frame with its media time; None at the end or on a timeout.
 
         Raises:
-            SourceError: the picture is of a kind or size that cannot be used.
+            SourceError: the frame has an unsupported pixel type or size.
         """
         good, image = self._capture.read()
         if not good:
@@ -68,7 +68,7 @@ class Decoder:
         frame, self._frame = self._frame, self._frame + 1
         if frame == 0:
             self._start = seconds
-        # Clocks of files may stand still or run backwards; media time does not.
+        # Timestamps in files may repeat or run backwards; media time must increase.
         elapsed = seconds - self._start
         self._pts = elapsed if frame == 0 or elapsed > self._pts else self._pts + self.interval
         bits = bits_in_use(picture, self._bit_depth)
@@ -80,6 +80,6 @@ class Decoder:
 
 
 def _deep_bits(tag: str) -> int:
-    """Bits per pixel of a gray or YUV format of more than 8 bits, from its tag; 0 for others."""
-    ordered = tag if tag[0] == "Y" else tag[::-1]  # big-endian formats have their tag reversed
+    """Return the bits per pixel of a gray or YUV format with more than 8 bits, from its tag; 0 for others."""
+    ordered = tag if tag[0] == "Y" else tag[::-1]  # tags of big-endian formats are reversed
     return ord(ordered[3]) if ordered[0] == "Y" and 8 < ord(ordered[3]) <= 16 else 0

@@ -1,4 +1,4 @@
-"""Folders, globs and stacks of images, in natural order."""
+"""Image folders, glob patterns and multi-page TIFF stacks, read in natural order."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pipeline.capture.source import Grab, Picture
 from pipeline.capture.tiff import count_pages
 from pipeline.capture.video_file import check_file
 from pipeline.errors import SourceError
-from pipeline.opencv import require
+from pipeline.opencv import require_opencv
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _STACKS = (".tif", ".tiff")
@@ -29,17 +29,18 @@ _CHUNK = 16
 
 
 class ImageSequence:
-    """Images as a video: one picture per file, or per page of a TIFF stack.
+    """Images read as a video: one frame per file, or per page of a TIFF stack.
 
-    Images carry no clock: media time is frame / ``image_fps``. All pictures must have the size and the
-    pixel type of the first.
+    Images carry no timestamps, so media time is frame / ``image_fps``. All images must have the size and pixel type
+    of the first one.
 
     Attributes:
         name: path or pattern.
-        live: never.
-        replays: always.
-        reconnects, notice: never any.
-        length: number of pictures, None before ``open``.
+        live: always False.
+        replays: always True.
+        reconnects: always 0.
+        notice: always empty.
+        length: number of frames; None before ``open``.
         state: ``closed`` or ``open``.
     """
 
@@ -62,17 +63,17 @@ class ImageSequence:
         Raises:
             SourceError: there are none.
         """
-        require()
+        require_opencv()
         stacks = {path: _pages(path) for path in find_images(self.name)}
         self._images = (image for path, pages in stacks.items() for image in _read(path, pages))
         self.length = sum(stacks.values())
         self.state = "open"
 
     def grab(self) -> Grab | None:
-        """The next picture.
+        """Return the next frame; None at the end or after ``close``.
 
         Raises:
-            SourceError: the file cannot be read or does not fit the others; names the file.
+            SourceError: a file cannot be read or does not match the first image; the message names it.
         """
         named = next(self._images, None)
         if named is None:
@@ -87,15 +88,15 @@ class ImageSequence:
         return Grab(picture, frame, frame / self._config.image_fps, time.monotonic_ns(), time.time_ns(), bits)
 
     def close(self) -> None:
-        """Read no further image."""
+        """Stop reading images."""
         self._images = iter(())
         self.state = "closed"
 
 
 def find_images(address: str) -> list[Path]:
-    """Image files of a folder, a pattern or a single name, in natural order.
+    """Return the image files of a folder, a pattern or a single name, in natural order.
 
-    Hidden files of a folder are passed over: macOS leaves a ``._x.png``, which is no image, beside every ``x.png``.
+    Hidden files in a folder are skipped: macOS leaves a ``._x.png``, which is not an image, next to every ``x.png``.
 
     Raises:
         SourceError: there are none.
@@ -117,28 +118,28 @@ def find_images(address: str) -> list[Path]:
 
 
 def natural_key(path: Path) -> tuple[list[tuple[int, str]], str]:
-    """Sort key that counts: frame2 before frame10; ties by the plain name."""
+    """Return a sort key in natural order: frame2 before frame10; ties are broken by the plain name."""
     parts = re.split(r"([0-9]+)", str(path).lower())
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], str(path)
 
 
 def _pages(path: Path) -> int:
-    """Number of pictures that a file holds."""
+    """Return the number of images in a file."""
     if path.suffix.lower() in _STACKS and path.is_file():
         return max(1, count_pages(path)[0])
     return 1
 
 
 def _read(path: Path, pages: int) -> Iterator[tuple[str, NDArray[Any]]]:
-    """Name and stored pixels of every picture in a file.
+    """Yield name and stored pixels of every image in a file.
 
     Raises:
-        SourceError: missing, empty, damaged or no image; after the pictures that are good.
+        SourceError: the file is missing, empty, damaged or not an image. Raised after the readable images were yielded.
     """
     check_file(path, str(path))
     if pages == 1:
         yield str(path), _decode(path)
-    # OpenCV walks from the first page to reach a later one: by chunks, that walk is rare.
+    # OpenCV walks from the first page to the requested one; reading in chunks makes that walk rare.
     for start in range(0, pages if pages > 1 else 0, _CHUNK):
         count = min(_CHUNK, pages - start)
         try:
@@ -148,7 +149,7 @@ def _read(path: Path, pages: int) -> Iterator[tuple[str, NDArray[Any]]]:
         for k, image in enumerate(images):
             yield f"{path} page {start + k + 1}", image
         if len(images) < count:
-            raise SourceError(f"{path} page {start + len(images) + 1}: not an image that can be read")
+            raise SourceError(f"{path} page {start + len(images) + 1}: not a readable image")
     if path.suffix.lower() in _STACKS and not count_pages(path)[1]:
         raise SourceError(f"{path}: the file is cut short, {pages} of its pages could be read")
 
@@ -162,12 +163,15 @@ def _decode(path: Path) -> NDArray[Any]:
     except cv2.error:
         image = None
     if image is None:
-        raise SourceError(f"{path}: not an image that can be read")
+        raise SourceError(f"{path}: not a readable image")
     return image
 
 
 def _complete(data: bytes) -> bool:
-    """No PNG or JPEG that the decoder would fill up with gray or complain about on its own."""
+    """Return False for PNG and JPEG files that are damaged or cut short; other formats are not checked.
+
+    The decoder would fill the missing part with gray, or print its own warnings.
+    """
     if data.startswith(b"\xff\xd8"):
         return b"\xff\xd9" in data[-1024:]
     if not data.startswith(_PNG):

@@ -1,4 +1,4 @@
-"""A live medium that may be lost and found again."""
+"""Live sources that reconnect after the connection was lost."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from pipeline.capture.config import CaptureConfig
 from pipeline.capture.picture import bits_in_use
 from pipeline.capture.source import Grab, Picture
 from pipeline.errors import SourceError
-from pipeline.opencv import require
+from pipeline.opencv import require_opencv
 
 log = logging.getLogger(__name__)
 _LENGTH_SLACK = 0.05
-"""Share of the declared frames that may be missing at the end: servers declare a duration, not a count."""
+"""Fraction of the declared frames that may be missing at the end: servers declare a duration, not a count."""
 
 
 class EndOfMedium(Exception):
-    """A medium whose length was not known is at its end."""
+    """The end of a medium of unknown length was reached."""
 
 
 class Feed(Protocol):
     """One connection to a live medium, from opening to loss.
 
     Attributes:
-        frames: length of a finite medium, 0 for an endless one.
+        frames: number of frames of a finite medium; 0 for an endless one.
         notice: see ``pipeline.capture.source.Source``.
     """
 
@@ -35,12 +35,14 @@ class Feed(Protocol):
     notice: str
 
     def read(self) -> Picture | Grab | None:
-        """Wait for the next picture; None when the connection is lost or silent for too long.
+        """Wait for the next frame.
 
-        A medium that numbers its pictures and has a clock gives whole grabs.
+        Returns:
+            A picture, or a complete ``Grab`` if the medium numbers and timestamps its frames itself; None if the
+            connection is lost or silent for too long.
 
         Raises:
-            EndOfMedium: the medium says that there will be no more.
+            EndOfMedium: the medium announced that no more frames will come.
         """
 
     def close(self) -> None:
@@ -48,30 +50,29 @@ class Feed(Protocol):
 
 
 class LiveSource:
-    """Reads one connection after another.
+    """Reads a live medium over a series of connections.
 
-    The first connection must succeed, unless the medium was seen before. When a later one is lost, ``grab`` looks
-    for the medium again, with exponential back-off, while it keeps its caller waiting; frames are numbered on. A
-    medium that is finite or would begin again ends instead.
+    The first connection must succeed, unless the medium was seen before. If a later one is lost, ``grab`` blocks and
+    reconnects with exponential back-off; frame numbers continue. A medium that is finite, or that would start over
+    from its first frame, ends instead.
 
-    ``close`` never waits. A ``grab`` that waits in another thread meanwhile returns at once when it waits
-    between two attempts, within the read time-out when the medium hangs, within the open time-out when a
-    connection is being made.
+    ``close`` never blocks. A ``grab`` waiting in another thread then returns immediately if it waits between two
+    attempts, within the read timeout if the medium hangs, and within the open timeout while connecting.
 
     Args:
         name: address with credentials masked.
-        connect: makes a connection; raises SourceError with one line that names the medium.
-        config: time-outs and back-off.
-        live: pictures come at their own pace.
-        replays: a later connection begins with the first picture.
-        seen: a reader before this one, which has died, had pictures of it. Where it does not replay, it is lost
-            from the start, and looked for as if that reader still lived.
+        connect: opens a connection; raises SourceError with one line that names the medium.
+        config: timeouts and back-off.
+        live: frames arrive at their own pace.
+        replays: a new connection starts with the first frame again.
+        seen: a previous reader that died had already received frames. Unless ``replays``, the medium then counts as
+            lost from the start, and reconnection is attempted as that reader would have done.
 
     Attributes:
         state: ``closed``, ``connecting``, ``open`` or ``reconnecting``.
-        reconnects: times that the medium was lost and found again.
-        length: of a finite medium, else None.
-        notice: of the last connection.
+        reconnects: number of times the medium was lost and found again.
+        length: number of frames of a finite medium, else None.
+        notice: notice of the latest connection.
     """
 
     def __init__(
@@ -100,12 +101,12 @@ class LiveSource:
         self._delay_s = 0.0
 
     def open(self) -> None:
-        """Make the first connection, or the first attempt at it where the medium was seen before.
+        """Make the first connection, or one attempt at it if the medium was seen before.
 
         Raises:
-            SourceError: it cannot be made, or the attempt fails and ``give_up_s`` is over.
+            SourceError: the connection failed, and for a medium seen before, ``give_up_s`` has passed.
         """
-        require()
+        require_opencv()
         try:
             with self._lock:
                 if self._lost_at_first:
@@ -121,11 +122,11 @@ class LiveSource:
             self._release_if_closed()
 
     def grab(self) -> Grab | None:
-        """The next picture; None at the end of a finite medium or after ``close``.
+        """Wait for the next frame; None at the end of a finite medium or after ``close``.
 
         Raises:
-            SourceError: no picture ever arrived, one cannot be used, a finite medium broke off, or the medium
-                was lost and did not come back within ``give_up_s``.
+            SourceError: no frame ever arrived, a frame cannot be used, a finite medium broke off, or the medium was
+                lost and did not come back within ``give_up_s``.
         """
         try:
             with self._lock:
@@ -147,12 +148,12 @@ class LiveSource:
         return Grab(picture, frame, pts, mono_ns, wall_ns, bits_in_use(picture, self._config.bit_depth))
 
     def close(self) -> None:
-        """Let go of the medium; see the class for how soon a waiting ``grab`` returns."""
+        """Release the medium; see the class for how soon a waiting ``grab`` returns."""
         self._closed.set()
         self._release_if_closed()
 
     def _release_if_closed(self) -> None:
-        # Whoever holds the lock comes by here again after letting it go.
+        # If another thread holds the lock, it calls this again after releasing it.
         if self._closed.is_set() and self._lock.acquire(blocking=False):
             try:
                 self._drop()
@@ -164,15 +165,15 @@ class LiveSource:
         while not self._closed.is_set():
             wait_s, asked = self._config.read_timeout_s, time.monotonic()
             picture = self._feed.read() if self._feed is not None else None
-            # Not of the last answer alone: pictures that the decoder held back come after a time-out.
+            # Sticky, because frames still held by the decoder are returned after a timeout.
             self._silent = self._silent or time.monotonic() - asked >= wait_s
             if picture is not None:
-                self._found()
+                self._mark_reconnected()
                 return picture
             if self._closed.is_set():
                 return None
             if self._frame == 0 and not self._lost_at_first:
-                raise SourceError(f"{self.name}: opened, but gives no picture within {wait_s:g} s (read_timeout_s)")
+                raise SourceError(f"{self.name}: opened, but delivers no frame within {wait_s:g} s (read_timeout_s)")
             if self.length is not None or self.replays:
                 self._check_end()
                 return None
@@ -180,7 +181,7 @@ class LiveSource:
         return None
 
     def _check_end(self) -> None:
-        """Tell the end of a finite medium from an end before its time."""
+        """Raise an error if a finite medium ended before its declared end."""
         if self.length is None:
             if self._silent:
                 wait_s = self._config.read_timeout_s
@@ -189,10 +190,12 @@ class LiveSource:
             raise SourceError(f"{self.name}: broke off after {self._frame} of {self.length} frames")
 
     def _reconnect(self) -> None:
-        """Make one attempt, after the wait that is due. Only a picture proves a connection.
+        """Make one connection attempt, after waiting for the back-off delay.
+
+        The connection counts as restored only when a frame arrives.
 
         Raises:
-            SourceError: ``give_up_s`` is over.
+            SourceError: the attempt failed and ``give_up_s`` has passed.
         """
         back_off = self._config.reconnect
         self._drop()
@@ -218,7 +221,7 @@ class LiveSource:
         if self._frame == 0:
             self.length = self._feed.frames or None
 
-    def _found(self) -> None:
+    def _mark_reconnected(self) -> None:
         if self._lost_ns is not None:
             self._lost_ns = None
             self.reconnects += 1

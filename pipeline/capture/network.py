@@ -1,4 +1,4 @@
-"""Streams from the network: RTSP, UDP, SRT and HTTP, through FFmpeg."""
+"""Network streams (RTSP, UDP, SRT and HTTP), decoded by FFmpeg."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class NetworkFeed:
     """One connection to a network stream.
 
     Args:
-        url: with credentials.
-        config: time-outs, transport and bit depth.
-        live: pictures come at their own pace; those of a file on a web server come with their media time instead.
+        url: URL including credentials.
+        config: timeouts, transport and bit depth.
+        live: frames arrive at their own pace. If False (a video file on a web server), they carry their media time.
 
     Raises:
         SourceError: one line with the masked address and the reason.
@@ -42,15 +42,15 @@ class NetworkFeed:
         target = target_of(url, name)
         self._relay = SrtRelay(url, name, config) if url.startswith("srt:") else None
         address = self._relay.address if self._relay else url
-        # Read by OpenCV at every open. FFmpeg's "nobuffer" stays away: it throws the packets of the analysis
-        # away, with the first key frame among them, and a stream with rare key frames then never starts.
+        # OpenCV reads this variable at every open. FFmpeg's "nobuffer" is not used, because it discards the packets
+        # read during stream analysis, including the first key frame; streams with rare key frames then never start.
         os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = f"rtsp_transport;{config.rtsp_transport}"
         parameters = [
             cv2.CAP_PROP_OPEN_TIMEOUT_MSEC,
             round(config.open_timeout_s * 1000),
             cv2.CAP_PROP_READ_TIMEOUT_MSEC,
             round(config.read_timeout_s * 1000),
-            # Decoding on several threads holds back one picture per thread.
+            # Each additional decoder thread delays the output by one frame.
             cv2.CAP_PROP_N_THREADS,
             1,
         ]
@@ -64,7 +64,7 @@ class NetworkFeed:
         raise SourceError(f"{name}: {reason or _diagnose(url, target, timed_out, config.open_timeout_s)}")
 
     def read(self) -> Picture | Grab | None:
-        """Wait for the next picture, at most the read time-out; None when the stream is lost or at its end."""
+        """Wait for the next frame, at most the read timeout; None if the stream is lost or has ended."""
         grab = self._decoder.read()
         return grab.picture if grab is not None and self._live else grab
 
@@ -76,7 +76,7 @@ class NetworkFeed:
 
 
 class Target(NamedTuple):
-    """Where a URL points to."""
+    """Host, port and path of a URL."""
 
     host: str
     port: int
@@ -84,16 +84,16 @@ class Target(NamedTuple):
 
 
 def target_of(url: str, name: str) -> Target:
-    """Host, port and path of a URL, as FFmpeg splits it.
+    """Split a URL into host, port and path in the same way as FFmpeg.
 
     Raises:
-        SourceError: no host, or a port that is none; then a raw character in a password is the likely cause.
+        SourceError: no host, or an invalid port, most likely caused by an unescaped character in a password.
     """
     scheme, _, rest = url.partition("://")
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
     path = rest[len(authority) :] or "/"
     parts = re.fullmatch(r"(\[[^\]]+\]|[^:\[\]]*)(?::(\d{1,5}))?", authority.rpartition("@")[2])
-    # With an '@' further on, all of this may be part of a password and is not to be shown, nor looked up.
+    # With an '@' later in the URL, all of this may be part of a password, which must not be shown or resolved.
     if parts is None or (parts[2] and not 0 < int(parts[2]) < 65536) or "@" in path:
         hint = "; in a user name or password write / ? # : @ as %2F %3F %23 %3A %40" if "@" in rest else ""
         raise SourceError(f"{name}: not a valid host and port{hint}")
@@ -105,21 +105,21 @@ def target_of(url: str, name: str) -> Target:
 
 
 def _diagnose(url: str, target: Target, timed_out: bool, timeout_s: float) -> str:
-    """Why there is no video; FFmpeg does not say."""
+    """Return why there is no video, which FFmpeg does not report."""
     scheme = url.partition("://")[0]
     if scheme in _PORTS:
-        # Only now: a server may take a single connection, and a call to try it out would use that up.
+        # Only after a failure: a server may accept a single connection, which a probe beforehand would use up.
         reason = unreachable(target, timeout_s)
         if reason:
             return reason
     if timed_out:
         return f"no video arrived within {timeout_s:g} s"
     reason = _refusal(url, target) if scheme in ("rtsp", "http") else ""
-    return reason or "answers, but gives no video that can be read"
+    return reason or "answers, but delivers no readable video"
 
 
 def unreachable(target: Target, timeout_s: float) -> str:
-    """Why a host cannot be reached; empty if it can."""
+    """Return why a host cannot be reached; empty if it can."""
     where = f"port {target.port} of {target.host}"
     try:
         socket.create_connection((target.host, target.port), min(timeout_s, _DIAGNOSIS_S)).close()
@@ -135,7 +135,7 @@ def unreachable(target: Target, timeout_s: float) -> str:
 
 
 def _refusal(url: str, target: Target) -> str:
-    """Why a server that can be reached gives no video, in its own words; empty if it gives none."""
+    """Return the error status of a server that is reachable but delivers no video; empty if there is none."""
     login = "@" in re.split(r"[/?#]", url.partition("://")[2], maxsplit=1)[0]
     host = f"[{target.host}]" if ":" in target.host else target.host
     if url.startswith("rtsp"):

@@ -1,4 +1,4 @@
-"""From what decoders give to the pictures of the pipeline: one channel, native depth, sane size."""
+"""Convert decoded images to the format of the pipeline: one channel, native bit depth, checked size."""
 
 from __future__ import annotations
 
@@ -14,23 +14,25 @@ from pipeline.messages import MAX_SIDE
 from pipeline.wire import MAX_PICTURE_BYTES
 
 MIN_SIDE = 32
-"""Smallest side in px that the networks take."""
+"""Smallest side in px accepted by the networks."""
 
 _TO_GRAY = {3: cv2.COLOR_BGR2GRAY, 4: cv2.COLOR_BGRA2GRAY}
 
 
 def as_picture(image: NDArray[Any], name: str) -> Picture:
-    """A decoded image as a picture: luma of colour, the very values of gray (also of gray stored as colour).
+    """Convert a decoded image to one channel: luma of colour images, unchanged values of gray ones.
+
+    Gray images stored with three equal channels also keep their exact values.
 
     Args:
         image: (H, W), (H, W, 1), or (H, W, 3 or 4) in OpenCV's BGR(A) order; uint8 or uint16.
-        name: of the medium, for messages.
+        name: name of the medium for error messages.
 
     Returns:
-        (H, W), C-contiguous, dtype kept.
+        (H, W) C-contiguous array of the same dtype.
 
     Raises:
-        SourceError: other pixels, a side not within 32..16384 px, or over 256 MiB, which no message may hold.
+        SourceError: unsupported pixel type, a side outside 32..16384 px, or more than 256 MiB, the limit of a message.
     """
     if image.dtype not in (np.uint8, np.uint16):
         raise SourceError(f"{name}: pixels of type {image.dtype}, only 8-bit and 16-bit unsigned can be read")
@@ -45,11 +47,11 @@ def as_picture(image: NDArray[Any], name: str) -> Picture:
     if height * width * image.itemsize > MAX_PICTURE_BYTES:
         kind = f"{width}x{height} px {8 * image.itemsize} bit"
         raise SourceError(f"{name}: picture of {kind} is larger than {MAX_PICTURE_BYTES >> 20} MiB")
-    # OpenCV's luma weights sum to one exactly, so three equal channels give that channel.
+    # OpenCV's luma weights sum to one exactly, so three equal channels are returned exactly.
     gray = image.reshape(height, width) if channels == 1 else cv2.cvtColor(image, _TO_GRAY[channels])
     return cast(Picture, np.ascontiguousarray(gray))
 
 
 def bits_in_use(picture: Picture, bit_depth: int | None) -> int:
-    """Bit depth of a picture: 8 for uint8; for uint16 what the user says, else 16."""
+    """Return the bit depth of a picture: 8 for uint8; for uint16 the configured ``bit_depth``, or else 16."""
     return 8 if picture.dtype == np.uint8 else bit_depth or 16

@@ -1,8 +1,8 @@
-"""Cameras of other machines: ``zmq+tcp://host:port``, offered there by ``python -m pipeline.serve``.
+"""Cameras on other machines: ``zmq+tcp://host:port``, served there by ``python -m pipeline.serve``.
 
-The other end is a credit queue with a policy of its own: it decides which pictures are dropped, and counts them.
-Numbers and media time of a picture are those of the other end; its arrival is timed here, since monotonic clocks
-of two machines have nothing in common.
+The remote end is a credit-based queue with its own policy: it decides which frames are dropped, and counts them.
+Frame numbers and media time are taken from the remote end. Arrival is timestamped locally, because the monotonic
+clocks of two machines are unrelated.
 """
 
 from __future__ import annotations
@@ -31,14 +31,17 @@ from pipeline.wire import MAX_ERROR, WireError
 log = logging.getLogger(__name__)
 CREDITS = 2
 MAX_UNREAD = 16
-"""Parts that a peer which sends without credits may pile up here."""
+"""Limit on the message parts that a peer ignoring its credits can queue up here."""
 _SLICE_S = 0.1
 _MAX_FRAME = 1 << 53
 _MAX_PTS_S = 1e9
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host is this machine, told from its name alone: what a name resolves to may change."""
+    """Return whether a host name or address denotes this machine.
+
+    Names are not resolved, because the result may change; only ``localhost`` and loopback addresses count.
+    """
     if host == "localhost":
         return True
     try:
@@ -48,15 +51,15 @@ def is_loopback(host: str) -> bool:
 
 
 class RemoteCamera:
-    """Where a remote camera is, whom to trust there, and what has come from it so far.
+    """Address and keys of a remote camera, and the state kept across connections to it.
 
     Args:
-        url: ``zmq+tcp://host:port``, with ``?server=NAME`` where several servers are trusted.
-        config: time-outs and keys.
+        url: ``zmq+tcp://host:port``, with ``?server=NAME`` if several servers are trusted.
+        config: timeouts and keys.
 
     Raises:
-        SourceError: no valid address.
-        ConfigError: keys are missing or cannot be used.
+        SourceError: the address is invalid.
+        ConfigError: keys are missing or unusable.
     """
 
     def __init__(self, url: str, config: CaptureConfig) -> None:
@@ -64,7 +67,7 @@ class RemoteCamera:
         self.config = config
         self.target = target_of(url, self.name)
         if "@" in url:
-            raise SourceError(f"{self.name}: takes no user and password, but keys (capture.remote.keys)")
+            raise SourceError(f"{self.name}: user and password are not supported, use keys (capture.remote.keys)")
         query = re.fullmatch(r"/?(?:\?server=([\w-]+))?", self.target.path)
         if query is None:
             raise SourceError(f"{self.name}: expected zmq+tcp://host:port or zmq+tcp://host:port?server=NAME")
@@ -75,23 +78,23 @@ class RemoteCamera:
             self._trust(Path(config.remote.keys))
         elif not config.remote.insecure and not is_loopback(self.target.host):
             raise ConfigError(
-                f"{self.name}: off this machine a camera needs keys: python -m tools.make_keys keys --name NAME, "
-                "then --set capture.remote.keys=keys (or capture.remote.insecure=true, open to anybody)"
+                f"{self.name}: a camera on another machine needs keys: python -m tools.make_keys keys --name NAME, "
+                "then --set capture.remote.keys=keys (or capture.remote.insecure=true, which lets anybody in)"
             )
 
     def connect(self) -> RemoteFeed:
-        """Make a connection.
+        """Open a connection.
 
         Raises:
-            SourceError: it cannot be made, or no picture comes.
+            SourceError: the connection failed, or no frame arrived.
         """
         return RemoteFeed(self)
 
     def secure(self, socket: zmq.Socket[bytes]) -> None:
-        """Options of the socket of one connection."""
+        """Set the options, including the keys, of the socket of a connection."""
         socket.reconnect_ivl = -1
         socket.rcvhwm = MAX_UNREAD
-        socket.ipv6 = True  # connects by IPv4 too
+        socket.ipv6 = True  # IPv4 still works
         if self.own is not None:
             keys.secure_client(socket, self.own, self._server_key)
 
@@ -104,16 +107,18 @@ class RemoteCamera:
             if self.server:
                 raise ConfigError(f"{self.name}: no public key {place / self.server}.key")
             if known:
-                raise ConfigError(f"{self.name}: which of {', '.join(known)} is it? Say so with ?server=NAME")
+                raise ConfigError(
+                    f"{self.name}: several servers are trusted ({', '.join(known)}), select one with ?server=NAME"
+                )
             raise ConfigError(f"{self.name}: no public key of a camera host in {place}")
         self._server_key = known[self.server]
 
 
 class RemoteFeed:
-    """One connection to a remote camera, with its first picture.
+    """One connection to a remote camera, including its first frame.
 
     Args:
-        camera: what to connect to.
+        camera: remote camera to connect to.
 
     Raises:
         SourceError: one line that names the camera and what is wrong with it.
@@ -129,9 +134,9 @@ class RemoteFeed:
         try:
             self._first = self._next(camera.config.open_timeout_s)
             if self._first is None:
-                raise SourceError(f"{camera.name}: {self._why_silent()}")
+                raise SourceError(f"{camera.name}: {self._diagnose_silence()}")
             if isinstance(self._first, EndOfSource) and self._first.reason != "finished":
-                raise SourceError(f"{camera.name}: {_last_words(self._first)}")
+                raise SourceError(f"{camera.name}: {_end_reason(self._first)}")
         except WireError as error:
             self.close()
             raise SourceError(f"{camera.name}: malformed message: {_shown(str(error))}") from None
@@ -140,11 +145,14 @@ class RemoteFeed:
             raise
 
     def read(self) -> Grab | None:
-        """Wait for the next picture; None when the connection is lost, silent for too long, or not to be trusted.
+        """Wait for the next frame.
+
+        Returns:
+            The frame; None if the connection is lost, silent for too long, or delivers malformed messages.
 
         Raises:
-            EndOfMedium: the source is at its end over there.
-            SourceError: it failed over there, or its pictures cannot be used.
+            EndOfMedium: the remote source has ended.
+            SourceError: the remote source failed, or its frames cannot be used.
         """
         try:
             said, self._first = self._first or self._next(self._camera.config.read_timeout_s), None
@@ -153,20 +161,20 @@ class RemoteFeed:
             return None
         if not isinstance(said, EndOfSource):
             return said
-        self.close()  # now, so that the other end hears that its last word has come
+        self.close()  # immediately, so that the remote end knows its last message was received
         if said.reason == "finished":
             raise EndOfMedium
         if said.reason == "failed":
-            raise SourceError(f"{self._camera.name}: {_last_words(said)}")
-        return None  # whoever stops a server may start it again
+            raise SourceError(f"{self._camera.name}: {_end_reason(said)}")
+        return None  # a stopped server may be started again
 
     def close(self) -> None:
-        """Disconnect. May be called twice."""
+        """Disconnect. May be called repeatedly."""
         self._receiver.close()
         self._context.term()
 
     def _next(self, timeout_s: float) -> Grab | EndOfSource | None:
-        """The next picture, or the end; None when nothing comes in time or the connection is lost."""
+        """Return the next frame or the end of the source; None on a timeout or if the connection is lost."""
         deadline = time.monotonic() + timeout_s
         while (left_s := deadline - time.monotonic()) > 0:
             packet = self._receiver.receive(min(left_s, _SLICE_S))
@@ -182,7 +190,7 @@ class RemoteFeed:
         return None
 
     def _grab(self, packet: Packet) -> Grab | None:
-        """A message as a picture of this end; None if it has come before."""
+        """Convert a message to a local frame; None if it is a duplicate."""
         if not isinstance(packet.message, Frame) or packet.picture is None:
             raise WireError(f"{type(packet.message).__name__} instead of a frame")
         header, now_ns = packet.message.header, time.monotonic_ns()
@@ -192,24 +200,24 @@ class RemoteFeed:
         picture = as_picture(packet.picture, self._camera.name)
         return Grab(picture, *place, now_ns, header.capture_wall_ns, header.bit_depth)
 
-    def _why_silent(self) -> str:
-        """What is wrong, as far as the connection tells."""
+    def _diagnose_silence(self) -> str:
+        """Return why no frame arrived, as far as the connection tells."""
         camera, wait_s = self._camera, self._camera.config.open_timeout_s
         match self._receiver.lost:
             case 0:
-                return f"no picture came within {wait_s:g} s (open_timeout_s)"
+                return f"no frame arrived within {wait_s:g} s (open_timeout_s)"
             case zmq.EVENT_CLOSED:
                 return unreachable(camera.target, wait_s) or "cannot be reached"
             case zmq.EVENT_HANDSHAKE_FAILED_AUTH if camera.own is not None:
                 return f"does not know this machine: copy {camera.own.name}.key to its folder {keys.TRUSTED}"
             case _ if camera.own is not None:
-                return f"broke off: it is not the owner of {camera.server}.key, or uses no keys"
+                return f"connection closed: the server does not own {camera.server}.key, or uses no keys"
             case _:
-                return "broke off: it wants keys (capture.remote.keys), or is no camera host"
+                return "connection closed: the server requires keys (capture.remote.keys), or is not a camera host"
 
 
 class Timeline:
-    """Numbers and media time of a remote source: those of the other end, which go on when that begins anew."""
+    """Maps frame numbers and media time of the remote end to ones that continue when the remote run restarts."""
 
     def __init__(self) -> None:
         self._session, self._source = "", ""
@@ -217,14 +225,14 @@ class Timeline:
         self._frame_shift, self._pts_shift = 0, 0.0
 
     def place(self, header: FrameHeader, now_ns: int) -> tuple[int, float] | None:
-        """Frame number and media time of a picture that has just come; None if it has come before.
+        """Return frame number and media time of a frame that just arrived; None if it is a duplicate.
 
         Args:
-            header: as sent.
-            now_ns: monotonic time of its arrival.
+            header: header as sent.
+            now_ns: monotonic arrival time in ns.
 
         Raises:
-            WireError: another source, or numbers that run backwards or are out of all proportion.
+            WireError: the frame is from another source, or its numbers run backwards or are out of range.
         """
         if header.frame > _MAX_FRAME or abs(header.pts) > _MAX_PTS_S:
             raise WireError(f"frame {header.frame} at {header.pts} s is out of range")
@@ -246,7 +254,7 @@ class Timeline:
 
 
 def _host(target: Target, name: str) -> str:
-    """Address of the host, by IPv4 where it has both: ZeroMQ would try those of IPv6 alone."""
+    """Resolve the host, preferring IPv4 if it has both; ZeroMQ would try only the IPv6 addresses."""
     try:
         found = sockets.getaddrinfo(target.host, target.port, type=sockets.SOCK_STREAM)
     except (OSError, UnicodeError):
@@ -255,13 +263,13 @@ def _host(target: Target, name: str) -> str:
     return str(address[0]) if family == sockets.AF_INET else f"[{address[0]}]"
 
 
-def _last_words(end: EndOfSource) -> str:
+def _end_reason(end: EndOfSource) -> str:
     if end.reason == "stopped":
         return "is being stopped"
-    return f"over there: {_shown(end.error)}"
+    return f"remote error: {_shown(end.error)}"
 
 
 def _shown(text: str) -> str:
-    """Foreign text for people: short, without credentials, nothing that a terminal would obey."""
+    """Sanitise foreign text for display: truncated, credentials masked, control characters replaced."""
     short = " ".join(redact(text[:MAX_ERROR]).split())
     return "".join(sign if sign.isprintable() else "?" for sign in short)

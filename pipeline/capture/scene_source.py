@@ -1,4 +1,4 @@
-"""Rendered scenes as a source: ``test://NAME?param=value``, exact ground truth, no data needed."""
+"""Rendered scenes as a source: ``test://NAME?param=value``, with exact ground truth and without data files."""
 
 from __future__ import annotations
 
@@ -17,28 +17,30 @@ KEPT_BYTES = 128_000_000
 
 
 class SceneSource:
-    """A rendered scene, as fast as its frames are taken; with ``live=1``, at its own frame rate.
+    """A rendered scene, delivered as fast as its frames are consumed or, with ``live=1``, at its own frame rate.
 
-    With ``loop=1`` it begins again at its end, and frames go on counting. Such a scene is rendered once: its pictures
-    are kept, up to ``KEPT_BYTES``.
+    With ``loop=1`` the scene repeats, and frame numbers continue. A looping scene is rendered only once: its frames are
+    cached, up to ``KEPT_BYTES``.
 
     Args:
         url: ``test://NAME?param=value``.
 
     Attributes:
-        name: the url.
-        live: frames come at the scene's frame rate and are lost if nobody takes them.
-        length: number of frames, None before ``open`` and without end.
+        name: the URL.
+        live: frames arrive at the scene's frame rate and are lost if they are not read in time.
+        replays: True unless ``live``.
+        length: number of frames; None before ``open`` and for looping scenes.
         state: ``closed`` or ``open``.
-        reconnects, notice: never any.
+        reconnects: always 0.
+        notice: always empty.
     """
 
     reconnects, notice = 0, ""
 
     def __init__(self, url: str) -> None:
         self.name = url
-        self.live = is_paced(url)
-        self._loops = _says(url, "loop=1")
+        self.live = is_real_time(url)
+        self._loops = _has_item(url, "loop=1")
         self.replays = not self.live
         self.length: int | None = None
         self.state = "closed"
@@ -55,14 +57,14 @@ class SceneSource:
             SourceError: unknown scene or parameter, or a value out of range.
         """
         try:
-            self._scene = Scene(SceneSpec.from_url(_picture_of(self.name)))
+            self._scene = Scene(SceneSpec.from_url(_strip_playback(self.name)))
         except ValueError as error:
             raise SourceError(str(error)) from None
         self.length = None if self._loops else len(self._scene)
         self.state = "open"
 
     def grab(self) -> Grab | None:
-        """The next frame; None at the end of the scene or after ``close``."""
+        """Return the next frame; None at the end of the scene or after ``close``."""
         scene, frame = self._scene, self._frame
         if scene is None or self._closed.is_set() or (frame >= len(scene) and not self._loops):
             return None
@@ -73,7 +75,7 @@ class SceneSource:
         now = time.monotonic_ns()
         if self.live:
             self._start_ns = self._start_ns or now
-            pts = (now - self._start_ns) / 1e9  # late where the machine is: what counts is when it came
+            pts = (now - self._start_ns) / 1e9  # actual delivery time, which may be late on a slow machine
         self._frame += 1
         return Grab(picture, frame, pts, now, time.time_ns(), scene.spec.bit_depth)
 
@@ -92,17 +94,17 @@ class SceneSource:
         self.state = "closed"
 
 
-def is_paced(url: str) -> bool:
-    """Whether a scene's URL asks for frames in real time."""
-    return _says(url, "live=1")
+def is_real_time(url: str) -> bool:
+    """Return whether a scene's URL requests frames in real time."""
+    return _has_item(url, "live=1")
 
 
-def _says(url: str, item: str) -> bool:
+def _has_item(url: str, item: str) -> bool:
     return item in url.partition("?")[2].split("&")
 
 
-def _picture_of(url: str) -> str:
-    """The URL without what says how a scene is played and not what it shows: ``live`` and ``loop``, 0 or 1."""
+def _strip_playback(url: str) -> str:
+    """Remove the playback options ``live`` and ``loop`` (0 or 1) from a URL, keeping those of the scene itself."""
     name, mark, query = url.partition("?")
     rest = "&".join(item for item in query.split("&") if not re.fullmatch("(live|loop)=[01]", item))
     return f"{name}{mark}{rest}"

@@ -1,4 +1,4 @@
-"""What every kind of source offers: pictures with their clocks, one after another."""
+"""The interface of all video sources: timestamped frames, one after another."""
 
 from __future__ import annotations
 
@@ -13,16 +13,15 @@ Picture = NDArray[np.uint8] | NDArray[np.uint16]
 
 
 class Grab(NamedTuple):
-    """One captured picture.
+    """One captured frame.
 
     Attributes:
-        picture: (H, W), C-contiguous, uint8 or uint16, never rescaled or stretched.
-        frame: index in media order from 0; a frame that the medium itself lost leaves a gap.
-        pts: media time in seconds from the start of the medium; for live sources, time of arrival since
-            the first picture.
-        mono_ns: monotonic clock on arrival.
-        wall_ns: Unix time on arrival.
-        bit_depth: bits in use, 1..16.
+        picture: (H, W) pixels, C-contiguous, uint8 or uint16, never rescaled or stretched.
+        frame: frame index in the medium from 0. Frames lost by the medium itself leave gaps.
+        pts: media time in seconds since the start of the medium; for live sources, arrival time since the first frame.
+        mono_ns: monotonic clock on arrival in ns.
+        wall_ns: Unix time on arrival in ns.
+        bit_depth: number of bits in use, 1..16.
     """
 
     picture: Picture
@@ -33,7 +32,13 @@ class Grab(NamedTuple):
     bit_depth: int
 
     def packet(self, session: str, source: str, seq: int) -> Packet:
-        """The picture under the key that it travels by."""
+        """Return the frame as a packet for the queue.
+
+        Args:
+            session: name of this run.
+            source: id of the source.
+            seq: number of the frame among the captured frames of the source, from 0.
+        """
         header = FrameHeader(
             session=session,
             source=source,
@@ -51,14 +56,14 @@ class Grab(NamedTuple):
 
 
 class Source(Protocol):
-    """A medium that gives pictures. Used from one thread; ``close`` may be called from another.
+    """A medium that delivers frames. Used from one thread, except that ``close`` may be called from another.
 
     Attributes:
-        name: address for people and logs, with credentials masked.
-        live: pictures come at their own pace and are lost if nobody takes them.
-        replays: opened again, it gives the same pictures again, from the first on.
-        reconnects: times that the medium was lost and found again.
-        notice: a line about pictures that are not given as they are stored; empty where they are.
+        name: address for display and logs, with credentials masked.
+        live: frames arrive at their own pace and are lost if they are not read in time.
+        replays: reopening the source delivers the same frames again from the first one.
+        reconnects: number of times the medium was lost and found again.
+        notice: one line saying how the delivered pixels differ from the stored ones; empty if they do not.
     """
 
     name: str
@@ -69,29 +74,32 @@ class Source(Protocol):
 
     @property
     def length(self) -> int | None:
-        """Pictures that the medium says it holds, where it says so."""
+        """Number of frames declared by the medium; None if it declares none."""
 
     @property
     def state(self) -> str:
-        """``open``, ``reconnecting`` and the like, for people."""
+        """State for display, such as ``open`` or ``reconnecting``."""
 
     def open(self) -> None:
         """Open the medium.
 
         Raises:
-            SourceError: one line that names the medium and what is wrong with it.
+            SourceError: with one line that names the medium and what is wrong with it.
         """
 
     def grab(self) -> Grab | None:
-        """Wait for the next picture; None at the end of the medium or after ``close``.
+        """Wait for the next frame.
+
+        Returns:
+            The frame; None at the end of the medium or after ``close``.
 
         Raises:
-            SourceError: the medium cannot be read on; pictures grabbed before stay valid.
+            SourceError: the medium cannot be read any further; earlier frames stay valid.
         """
 
     def close(self) -> None:
-        """Release the medium; returns at once. May be called twice, and while another thread waits in ``grab``.
+        """Release the medium without waiting. May be called repeatedly, and while another thread waits in ``grab``.
 
         A waiting ``grab`` returns within the read timeout (the open timeout while connecting), plus about four
-        seconds where a failed connection is being diagnosed.
+        seconds if a failed connection is being diagnosed.
         """

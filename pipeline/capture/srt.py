@@ -1,4 +1,4 @@
-"""SRT, which OpenCV's own FFmpeg is usually built without: the ``ffmpeg`` program fetches it instead."""
+"""SRT streams, received by the ``ffmpeg`` program because OpenCV's FFmpeg is usually built without SRT."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from pipeline import private
+from pipeline import run_folder
 from pipeline.capture.address import redact
 from pipeline.capture.config import CaptureConfig
 from pipeline.errors import SourceError
@@ -19,19 +19,19 @@ _STOP_S = 1.0
 
 
 class SrtRelay:
-    """Receives an SRT stream and hands its packets on, untouched, over a private Unix socket.
+    """Receives an SRT stream and forwards its packets unchanged over a private Unix socket.
 
     Args:
         url: ``srt://...`` with all its parameters.
-        name: masked address, for messages.
-        config: time-outs; the program ends by itself when the stream stays silent for the read time-out, or
-            when nobody takes its packets any more.
+        name: masked address for error messages.
+        config: timeouts. The program exits when the stream is silent for the read timeout, or when its output is no
+            longer read.
 
     Attributes:
-        address: what to open instead of the URL.
+        address: address to open instead of the URL.
 
     Raises:
-        SourceError: no ``ffmpeg`` program, or no stream.
+        SourceError: the ``ffmpeg`` program is missing, or there is no stream.
     """
 
     def __init__(self, url: str, name: str, config: CaptureConfig) -> None:
@@ -39,11 +39,11 @@ class SrtRelay:
         if program is None:
             raise SourceError(f"{name}: SRT needs the ffmpeg program: apt-get install ffmpeg")
         self._resources = ExitStack()
-        folder = self._resources.enter_context(private.folder())  # the next run sweeps it if this process is killed
+        folder = self._resources.enter_context(run_folder.folder())  # removed by the next run if this process is killed
         socket = folder / "stream"
         self.address = f"unix:{socket}"
         self._errors = self._resources.enter_context((folder / "errors").open("w+b"))
-        # The URL goes in by a pipe: a passphrase among the arguments could be read by every user of the machine.
+        # The URL is passed through a pipe: a passphrase in the arguments would be visible to every user of the machine.
         command = [program, "-nostdin", "-v", "error", "-safe", "0", "-f", "concat"]
         command += ["-protocol_whitelist", "srt,udp,pipe,fd,file,crypto", "-i", "pipe:0", "-map", "0:v:0", "-c", "copy"]
         command += ["-f", "mpegts", "-listen", "1", self.address]
@@ -69,7 +69,7 @@ class SrtRelay:
         self._process.stdin.close()
 
     def reason(self) -> str:
-        """What the program has complained about last, without addresses; empty if nothing."""
+        """Return the last error message of the program with addresses removed; empty if there is none."""
         self._errors.seek(0)
         lines = self._errors.read().decode(errors="replace").splitlines()
         return redact(lines[-1].rpartition(": ")[2].strip()) if lines else ""
@@ -86,7 +86,7 @@ class SrtRelay:
 
 
 def _listens(socket: Path) -> bool:
-    """Whether a Unix socket takes connections: from being bound, when it appears, until then it refuses them."""
+    """Return whether a Unix socket accepts connections. After it appears, it refuses them until ``listen``."""
     if not socket.exists():
         return False
     try:

@@ -1,12 +1,12 @@
-"""The capture stage: one source, its clocks, and the door at which frames are dropped.
+"""The capture stage: reads one source, timestamps its frames, and applies the drop policy at the pipeline's entry.
 
-A reader thread waits on the medium, so that a hanging one blocks neither the queue nor shutdown; the
-stage's own thread takes the pictures over, numbers them, and hands them to the queue, which applies the
-source's policy. A file under the lossless policy is read only as fast as its frames are taken. Under a policy that
-drops frames it is played at its own pace: read as fast as it can be, its newest frame would be its last.
+A reader thread waits for the medium, so that a hanging source blocks neither the queue nor shutdown. The stage's
+own thread takes the frames over, numbers them, and offers them to the queue, which applies the source's policy.
+With the lossless policy, a file is read only as fast as its frames are consumed. With a policy that drops frames,
+a file is played at its own frame rate; read at full speed, its newest frame would always be its last.
 
-A stage started again goes on from its journal: a file at the first frame that is not known to have arrived, a
-live source with the next number and the same media clock.
+A restarted stage continues from its journal: a file at the first frame not known to have been delivered, a live
+source with the next number and the same media clock.
 """
 
 from __future__ import annotations
@@ -19,57 +19,57 @@ from collections import deque
 
 import zmq
 
-from pipeline.account import CRASH, FREE_SLOT, Ledger
+from pipeline.accounting import CRASH, FREE_SLOT, Ledger
 from pipeline.capture.source import Grab, Source
+from pipeline.control_link import Aborted, Link, StageState, State
 from pipeline.errors import PipelineError, one_line
 from pipeline.journal import SLOTS, Row
-from pipeline.link import Aborted, Link, StageState, State
 from pipeline.messages import EndOfSource, Packet
 from pipeline.queues import Policy, Sender
 from pipeline.wall_clock import utc
 
 POLL_MS = 100
-BELL_BYTES = 4096
+WAKE_BYTES = 4096
 READ_AHEAD = 2
 ORIGIN = FREE_SLOT
-"""Journal slot: monotonic ns at media time 0 of a live source."""
+"""Journal slot of a live source: monotonic time in ns at media time 0."""
 LINGER_S = 1.0
 
 
 def resume(ledger: Ledger, source: Source, policy: Policy) -> None:
-    """Make the ledger of a stage that died, or closed its queue when it was asked to leave, ready for its next life.
+    """Prepare the ledger of a stage that died, or closed its queue when asked to leave, for the restarted stage.
 
-    Frames that were on their way come from a lossless file again; of other sources nobody can tell which of
-    them arrived, only, at the end of the run, how many.
+    Frames in flight are read again from a lossless file. For other sources it is unknown which of them were
+    delivered; only their number is known at the end of the run, so they are counted as lost.
     """
     ledger.reopen()
     if policy is Policy.LOSSLESS and source.replays:
-        ledger.rewind()
+        ledger.expect_redelivery()
     else:
         ledger.lose(CRASH, ledger.account().in_flight)
 
 
 class Reader(threading.Thread):
-    """Reads a source to its end and rings a bell for every picture.
+    """Reads a source to its end and wakes the stage's thread for every frame.
 
-    Where it is not paced, a medium that replays is played by its media time, and its pictures are captured when they
-    are due.
+    A replayable medium that is not paced is played in real time: each frame is delivered, and timestamped as captured,
+    when its media time is due.
 
     Args:
-        source: not opened yet.
-        rope: of the bell, a socket that does not block. Not one of ZeroMQ: its context could not be terminated while
-            the reader hangs.
-        paced: read only when ``allow`` says so (lossless policy).
-        skip: pictures at the start of the medium that were captured before.
+        source: source, not yet opened.
+        wake_sender: non-blocking socket that wakes the stage's thread. Not a ZeroMQ socket, because its context could
+            not be terminated while the reader hangs.
+        paced: read only after ``allow`` (lossless policy).
+        skip: number of frames at the start of the medium that were captured before.
 
     Attributes:
-        pictures: those not yet taken over.
-        error: why reading ended, if it failed.
+        pictures: frames not yet taken over by the stage's thread.
+        error: the exception that ended reading, if it failed.
     """
 
-    def __init__(self, source: Source, rope: socket.socket, paced: bool, skip: int = 0) -> None:
+    def __init__(self, source: Source, wake_sender: socket.socket, paced: bool, skip: int = 0) -> None:
         super().__init__(name=f"read {source.name}", daemon=True)
-        self._source, self._rope, self._paced, self._skip = source, rope, paced, skip
+        self._source, self._wake_sender, self._paced, self._skip = source, wake_sender, paced, skip
         self._allowed = threading.Semaphore(READ_AHEAD)
         self._stopped = threading.Event()
         self.pictures: deque[Grab] = deque()
@@ -94,19 +94,19 @@ class Reader(threading.Thread):
                     grab = grab._replace(mono_ns=time.monotonic_ns(), wall_ns=time.time_ns())
                     begin = grab.mono_ns / 1e9 - grab.pts if begin is None else begin
                 self.pictures.append(grab)
-                with contextlib.suppress(BlockingIOError):  # it rings already
-                    self._rope.send(b"!")
+                with contextlib.suppress(BlockingIOError):  # the socket is full, so the stage wakes up anyway
+                    self._wake_sender.send(b"!")
         except Exception as error:
             self.error = error
         finally:
             self._source.close()
 
     def allow(self) -> None:
-        """One more picture may be read."""
+        """Permit reading one more frame."""
         self._allowed.release()
 
     def stop(self) -> None:
-        """Read no more."""
+        """Stop reading and close the source."""
         self._stopped.set()
         self._source.close()
 
@@ -115,14 +115,14 @@ class CaptureLoop:
     """Runs one source to its end.
 
     Args:
-        name: of the stage in the graph.
-        source: not opened yet.
+        name: name of the stage in the graph.
+        source: source, not yet opened.
         source_id: id of the source.
-        session: of this run.
-        policy: of this source.
-        output: queue to the next stage; carries the same policy.
-        link: line to the supervisor.
-        row: of the journal, where the stage may be started again.
+        session: name of this run.
+        policy: queue policy of this source.
+        output: queue to the next stage, with the same policy.
+        link: connection to the supervisor.
+        row: row of the journal, if the stage may be restarted.
     """
 
     def __init__(
@@ -142,16 +142,16 @@ class CaptureLoop:
         account = output.account(source_id)
         self._first = self._captured = self._released = account.entered - account.in_flight
         self._error, self._exit_code, self._begun = "", 0, ""
-        self._bell, self._rope = socket.socketpair()
-        for end in (self._bell, self._rope):
+        self._wake_receiver, self._wake_sender = socket.socketpair()
+        for end in (self._wake_receiver, self._wake_sender):
             end.setblocking(False)
-        self._reader = Reader(source, self._rope, self._lossless, self._first if source.replays else 0)
+        self._reader = Reader(source, self._wake_sender, self._lossless, self._first if source.replays else 0)
         self._poller = zmq.Poller()
-        for waited_for in (self._bell, output.socket, link.socket):
+        for waited_for in (self._wake_receiver, output.socket, link.socket):
             self._poller.register(waited_for, zmq.POLLIN)
 
     def run(self) -> None:
-        """Run to the end. Raises nothing: what goes wrong is told to the supervisor."""
+        """Run to the end. Raises nothing; errors are reported to the supervisor."""
         state: State = "drained"
         try:
             self._tell("running")
@@ -165,29 +165,29 @@ class CaptureLoop:
         finally:
             self._reader.stop()
             self._reader.join(LINGER_S)
-            self._bell.close()
-            self._rope.close()
+            self._wake_receiver.close()
+            self._wake_sender.close()
             self._output.close()
             self._tell(state)
             self._link.close()
 
     def _capture(self) -> None:
-        """Move pictures from the reader to the queue until the medium ends or a stop is ordered."""
+        """Move frames from the reader to the queue until the medium ends or a stop is ordered."""
         while self._reader.is_alive() or self._reader.pictures:
             self._poller.poll(POLL_MS)
             with contextlib.suppress(BlockingIOError):
-                self._bell.recv(BELL_BYTES)
+                self._wake_receiver.recv(WAKE_BYTES)
             while self._reader.pictures:
-                grab = self._on_with(self._reader.pictures.popleft())
+                grab = self._continue_numbering(self._reader.pictures.popleft())
                 self._begun = self._begun or utc(grab.wall_ns / 1e9 - grab.pts)
                 self._output.offer(grab.packet(self._session, self._id, self._captured))
                 self._captured += 1
-            self._attend()
+            self._service_connections()
             if self._link.stopping:
                 return
 
-    def _on_with(self, grab: Grab) -> Grab:
-        """A live picture under the numbers and the clock of the lives before."""
+    def _continue_numbering(self, grab: Grab) -> Grab:
+        """Return a live frame with frame index and media time continued from before the restart."""
         if not self._source.live:
             return grab
         if not self._first:
@@ -196,7 +196,7 @@ class CaptureLoop:
         return grab._replace(frame=self._first + grab.frame, pts=(grab.mono_ns - self._row[ORIGIN]) / 1e9)
 
     def _end(self) -> None:
-        """Send what was captured, then the end of the source, and wait until all of it is done."""
+        """Send the remaining frames and the end of the source, and wait until the queue is idle."""
         stopped = self._link.stopping
         if stopped:
             self._reader.stop()
@@ -216,10 +216,10 @@ class CaptureLoop:
         self._output.offer(Packet(end))
         while not self._output.idle:
             self._poller.poll(POLL_MS)
-            self._attend()
+            self._service_connections()
 
-    def _attend(self) -> None:
-        """Serve the lines that must not wait: orders, credits, permits to read, heartbeat."""
+    def _service_connections(self) -> None:
+        """Do the periodic work: receive orders, exchange credits, permit reads, send the heartbeat."""
         self._link.listen()
         self._output.pump()
         if self._lossless:
@@ -231,7 +231,10 @@ class CaptureLoop:
             self._tell("running")
 
     def _facts(self) -> dict[str, str]:
-        """What the run's record, status and metrics say of the medium; when media time 0 was, unless it is a file."""
+        """Return what the run's record, status and metrics say about the medium.
+
+        Includes the time of media time 0 unless the medium is replayable.
+        """
         source = self._source
         facts = {"address": source.name, "state": source.state, "reconnects": str(source.reconnects)}
         begun = "" if source.replays else self._begun

@@ -1,4 +1,4 @@
-"""The pages of a TIFF file, counted from its own table, because OpenCV passes over missing ones in silence."""
+"""Count the pages of a TIFF file from its page directories, because OpenCV skips missing pages silently."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ _Order = Literal["little", "big"]
 
 
 def count_pages(path: Path) -> tuple[int, bool]:
-    """Follow the chain of page directories (TIFF 6.0, section 2; BigTIFF).
+    """Count pages by following the chain of page directories (TIFF 6.0, section 2; BigTIFF).
 
     Returns:
-        Number of pages found, and whether the chain ends properly; (0, True) where it is no TIFF.
+        Number of pages found, and whether the chain ends properly; (0, True) if the file is not a TIFF.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -21,7 +21,7 @@ def count_pages(path: Path) -> tuple[int, bool]:
         version = int.from_bytes(head[2:4], order)
         if head[:2] not in (b"II", b"MM") or version not in (42, 43):
             return 0, True
-        # Widths in bytes of: the number of entries, an entry, an offset.
+        # Sizes in bytes of the entry count, of one entry, and of an offset.
         counts, entry, offsets = (8, 20, 8) if version == 43 else (2, 12, 4)
         at = int.from_bytes(head[8:16] if version == 43 else head[4:8], order)
         seen: set[int] = set()

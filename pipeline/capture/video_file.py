@@ -1,4 +1,4 @@
-"""Video files: mp4, avi, mkv, mov, ts and whatever else FFmpeg reads."""
+"""Video files: mp4, avi, mkv, mov, ts and any other format that FFmpeg reads."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from pipeline.capture.config import CaptureConfig
 from pipeline.capture.ffmpeg import Decoder
 from pipeline.capture.source import Grab
 from pipeline.errors import SourceError
-from pipeline.opencv import require
+from pipeline.opencv import require_opencv
 
 _END_SLACK = 2.5
-"""Frame times by which the last picture may end before the declared duration."""
+"""Tolerance at the end, in frame intervals: the last frame may come this long before the declared duration."""
 
 
 class VideoFile:
-    """A video file, read as fast as its frames are taken.
+    """A video file, read as fast as its frames are consumed.
 
     Attributes:
         name: the path.
-        live: never.
-        replays: always.
-        reconnects: never any.
-        notice: where OpenCV takes bits away.
-        length: number of frames as declared, None if not known; the true number may differ a little.
+        live: always False.
+        replays: always True.
+        reconnects: always 0.
+        notice: says so if OpenCV reduces the bit depth, else empty.
+        length: declared number of frames, None if unknown; the actual number may differ slightly.
         state: ``closed`` or ``open``.
     """
 
@@ -48,9 +48,9 @@ class VideoFile:
         """Open the file.
 
         Raises:
-            SourceError: missing, a folder, empty, or no video; one line that names the file.
+            SourceError: the file is missing, a folder, empty or not a video; one line that names it.
         """
-        require()
+        require_opencv()
         check_file(self._path, self.name)
         decoder = Decoder(str(self._path.absolute()), self.name, self._config.bit_depth)
         if not decoder.opened:
@@ -59,7 +59,7 @@ class VideoFile:
                 raise SourceError(
                     f"{self.name}: the file is cut short, its last {lost} bytes and the index are missing"
                 )
-            raise SourceError(f"{self.name}: not a video that can be read")
+            raise SourceError(f"{self.name}: not a readable video")
         self._decoder = decoder
         self.notice = decoder.notice
         self._interval = decoder.interval
@@ -67,10 +67,10 @@ class VideoFile:
         self.state = "open"
 
     def grab(self) -> Grab | None:
-        """The next picture.
+        """Return the next frame; None at the end or after ``close``.
 
         Raises:
-            SourceError: the file ends before its declared end, or a picture cannot be used.
+            SourceError: the file ends before its declared end, or a frame cannot be used.
         """
         try:
             with self._lock:
@@ -86,12 +86,15 @@ class VideoFile:
         return grab
 
     def close(self) -> None:
-        """Release the file, if a picture is being read as soon as that is done: a disk may hang."""
+        """Release the file without waiting.
+
+        If another thread is reading a frame, which may hang with the disk, the file is released after that read.
+        """
         self._closed.set()
         self._release_if_closed()
 
     def _release_if_closed(self) -> None:
-        # Whoever holds the lock comes by here again after letting it go.
+        # If another thread holds the lock, it calls this again after releasing it.
         if self._closed.is_set() and self._lock.acquire(blocking=False):
             try:
                 decoder, self._decoder = self._decoder, None
@@ -102,9 +105,9 @@ class VideoFile:
                 self._lock.release()
 
     def _check_end(self) -> None:
-        """Tell the end of the film from an end before its time."""
+        """Raise an error unless this is the regular end of the video."""
         if self._frame == 0:
-            raise SourceError(f"{self.name}: the video holds no frame that can be read")
+            raise SourceError(f"{self.name}: the video contains no readable frame")
         if self.length is not None and self._frame >= self.length:
             return
         seconds = container.duration(self._path)
@@ -117,10 +120,10 @@ class VideoFile:
 
 
 def check_file(path: Path, name: str) -> None:
-    """Refuse what is no readable, non-empty file.
+    """Check that a path is a readable, non-empty file.
 
     Raises:
-        SourceError: one line that names it.
+        SourceError: it is not; one line that names it.
     """
     try:
         if path.is_dir():

@@ -1,1 +1,1 @@
-"""From pictures to detections: batching, tiling, network backend, components."""
+"""Target detection in single frames: batching, tiling, network backends and connected components."""

@@ -1,4 +1,4 @@
-"""From a probability map to detections: connected components, centroids, contrast to the surroundings."""
+"""Detections from a probability map: connected components, centroids and contrast to the local background."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from numpy.typing import NDArray
 from pipeline.capture.source import Picture
 from pipeline.messages import DETECTION_DTYPE, Table
 
-Counts = Callable[[Table], NDArray[np.bool_]]
-"""Which of the detections (n,) may count at all, by their place: (n,)."""
-RING_GUARD = 2
-RING_WIDTH = 4
-RING_SAMPLES = 32
-MIN_SIGMA = 0.5
-MAD_TO_SIGMA = 1.4826
+DetectionFilter = Callable[[Table], NDArray[np.bool_]]
+"""Predicate that selects detections (n,) to keep by their position; returns a mask (n,)."""
+RING_GUARD = 2  # px around a bounding box that are left out of the background estimate
+RING_WIDTH = 4  # px
+RING_SAMPLES = 32  # on each of the rectangles that form the ring
+MIN_SIGMA = 0.5  # counts
+MAD_TO_SIGMA = 1.4826  # for a normal distribution
 GAP = 2
-"""Of the network's targets, px. A drone of ten pixels is bright where its motors are, and two targets so close could
-not be followed as two."""
+"""Largest gap in px within one target of the network. A drone of ten pixels is bright only at its motors, and two
+targets this close could not be tracked separately anyway."""
 
 
 def find(
@@ -33,38 +33,37 @@ def find(
     max_area: int,
     max_detections: int,
     gap: int = 0,
-    counts: Counts | None = None,
+    counts: DetectionFilter | None = None,
 ) -> Table:
-    """Detections of one frame, best first.
+    """Extract the detections of one frame, best first.
 
-    A detection is what hangs together of ``probability >= threshold``. What hangs together of
-    ``probability >= low_threshold`` and holds no pixel above ``threshold`` is a detection too, a weak
-    one, for trackers with a second association. Strong ones are therefore the same whatever
-    ``low_threshold`` is.
+    A strong detection is a connected component of ``probability >= threshold``. A weak detection is a
+    component of ``probability >= low_threshold`` without a pixel that reaches ``threshold``; it serves trackers
+    with a second association. Strong detections therefore do not depend on ``low_threshold``.
 
-    The score is the peak probability: unlike the mean it does not sink with the rim pixels that the
-    threshold lets in, so targets of one pixel and of eighty are ranked alike, and it compares with the
-    threshold directly. Centroids are weighted by probability.
+    The score is the peak probability. Unlike the mean, it is not lowered by the border pixels that the
+    threshold lets in, so targets of one pixel and of eighty are ranked alike, and it can be compared with
+    the threshold directly. Centroids are weighted by probability.
 
     Args:
-        probability: (H, W), 0..1.
-        picture: (H, W), native counts.
-        threshold: of strong detections, in (0, 1).
-        low_threshold: of weak detections, at most ``threshold``.
-        min_area: in pixels; smaller components are dropped.
-        max_area: in pixels; larger components are dropped.
-        max_detections: the best by score are kept.
-        gap: even number of pixels that may lie between parts that hang together; with 0 they have to
-            touch, if only at their corners, as in the evaluation protocol.
-        counts: asked before the best are chosen, so that what does not count takes no place of what does.
+        probability: (H, W) probabilities in 0..1.
+        picture: (H, W) native counts.
+        threshold: Threshold of strong detections, in (0, 1).
+        low_threshold: Threshold of weak detections, at most ``threshold``.
+        min_area: Smallest area of a component in px; smaller ones are dropped.
+        max_area: Largest area of a component in px; larger ones are dropped.
+        max_detections: Maximum number of detections; those with the highest scores are kept.
+        gap: Largest gap in px, an even number, between parts of one component. With 0 the parts have to
+            touch, at least at a corner (8-connectivity), as in the evaluation protocol.
+        counts: Filter applied before ``max_detections``, so that rejected detections do not displace others.
 
     Returns:
-        ``DETECTION_DTYPE``, ordered by descending score, then y, then x.
+        Detections of ``DETECTION_DTYPE``, ordered by descending score, then y, then x.
     """
     above, label, count = _label(probability, threshold, low_threshold, gap)
     if count == 0:
         return np.zeros(0, DETECTION_DTYPE)
-    rows, columns = np.divmod(np.flatnonzero(above), above.shape[1])  # a tenth of the time of np.nonzero
+    rows, columns = np.divmod(np.flatnonzero(above), above.shape[1])  # ten times as fast as np.nonzero
     index = label[rows, columns] - 1
     weight = probability[rows, columns].astype(np.float64)
 
@@ -98,21 +97,25 @@ def find(
 def _label(
     probability: NDArray[np.float32], threshold: float, low_threshold: float, gap: int
 ) -> tuple[NDArray[np.bool_], NDArray[np.int32], int]:
-    """The pixels of strong components and of low ones that hold no strong pixel, their labels from 1, and how many."""
+    """Label the strong components and those weak ones that contain no strong pixel.
+
+    Returns:
+        Mask (H, W) of their pixels, labels (H, W) from 1, and the number of components.
+    """
     strong = probability >= threshold
     if low_threshold < threshold:
         above = probability >= low_threshold
-        count, low = _together(above, gap)
+        count, low = _label_within_gap(above, gap)
         holds_strong = np.zeros(count, bool)
         holds_strong[low[strong]] = True
-        # A low component without a strong pixel touches none: the union keeps all borders.
+        # A weak component without a strong pixel touches no strong one, so the union merges no components.
         strong[above] |= ~holds_strong[low[above]]
-    count, label = _together(strong, gap)
+    count, label = _label_within_gap(strong, gap)
     return strong, label, count - 1
 
 
-def _together(mask: NDArray[np.bool_], gap: int) -> tuple[int, NDArray[np.int32]]:
-    """Number and labels of what hangs together, the background's included; half the gap around it is labelled too."""
+def _label_within_gap(mask: NDArray[np.bool_], gap: int) -> tuple[int, NDArray[np.int32]]:
+    """Return number and labels of the components, including background; labels extend half a gap beyond the mask."""
     wider = cv2.dilate(mask.astype(np.uint8), np.ones((gap + 1, gap + 1), np.uint8))
     count, label = cv2.connectedComponents(wider, connectivity=8)
     return count, np.asarray(label, np.int32)
@@ -121,16 +124,16 @@ def _together(mask: NDArray[np.bool_], gap: int) -> tuple[int, NDArray[np.int32]
 def surroundings(
     picture: Picture, above: NDArray[np.bool_], found: Table
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Median and robust sigma (1.4826 MAD) of the background around each bounding box, in counts.
+    """Estimate median and robust sigma (1.4826 MAD) of the background around each bounding box, in counts.
 
-    The ring is sampled along ``RING_WIDTH`` rectangles around the box, the nearest ``RING_GUARD + 1``
-    pixels away, with ``RING_SAMPLES`` points on each: the same work for every size of box. Points
-    outside the picture or on any component do not count. Where none is left both are 0.
+    The ring around a box is sampled along ``RING_WIDTH`` rectangles, the innermost ``RING_GUARD + 1``
+    pixels away, with ``RING_SAMPLES`` points on each, so the cost does not depend on the size of the box.
+    Points outside the picture or on any component are ignored. If no point is left, both values are 0.
 
     Args:
-        picture: (H, W), native counts.
-        above: (H, W), the pixels of components.
-        found: detections; their boxes are read.
+        picture: (H, W) native counts.
+        above: (H, W) mask of the pixels of all components.
+        found: Detections (n,) with their bounding boxes.
 
     Returns:
         (median, sigma), each of shape (n,).
@@ -142,7 +145,7 @@ def surroundings(
     left, top = found["bx"][:, None] - distance, found["by"][:, None] - distance
     wide, high = found["bw"][:, None] - 1 + 2 * distance, found["bh"][:, None] - 1 + 2 * distance
 
-    # Walk once round each rectangle: along the top, down, back along the bottom, up.
+    # Points along each rectangle, clockwise from its top left corner.
     walk = np.arange(RING_SAMPLES) / RING_SAMPLES * (2 * (wide + high))[..., None]
     wide, high = wide[..., None], high[..., None]
     x = left[..., None] + np.clip(np.minimum(walk, 2 * wide + high - walk), 0, wide)
@@ -159,7 +162,7 @@ def surroundings(
 
 
 def _masked_median(values: NDArray[np.float64], valid: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Median of the valid values of each row, 0 where a row has none."""
+    """Return the median of the valid values of each row; 0 if a row has none."""
     ordered = np.sort(np.where(valid, values, np.inf), axis=1)
     count = valid.sum(axis=1)
     row = np.arange(len(values))

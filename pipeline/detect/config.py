@@ -1,4 +1,4 @@
-"""Settings of the detection stage."""
+"""Configuration section ``detect``."""
 
 from __future__ import annotations
 
@@ -19,29 +19,31 @@ class DetectConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Settings of the detection stage.
 
     Attributes:
-        weights: name of shipped weights, or path of a ``.safetensors`` file with its ``.json`` beside it; ``auto`` is
-            settled by the device when the configuration is loaded, see ``pipeline.detect.defaults``.
-        backend: what runs the network; ``onnx``, ``openvino`` and ``tensorrt`` need optional packages. ``auto`` takes
-            the fastest one here whose maps agree with those of ``torch``.
-        device: ``auto`` (CUDA if there is one), ``cpu``, ``cuda`` or ``cuda:N``.
-        precision: ``bf16`` is faster where the hardware has it, and not bit-equal to ``fp32``; ``int8`` and ``fp16``
-            need an artefact. With ``auto`` the lowest that may be taken. None is the exactest of a named backend; with
-            ``auto`` int8 on a CPU, fp32 on a GPU, where what is faster has to be compiled for minutes.
-        artefact: manifest of a network that ``tools.export`` made of these weights, to run instead of them; or name
-            of a shipped one. None: ``auto`` takes one that lies beside the weights.
-        threads: of the CPU for the network; none means all cores.
-        batch_size: frames that a GPU gets at once, of any sources where all are lossless, else one of each; a CPU gets
+        weights: Name of shipped weights, or path of a ``.safetensors`` file with its ``.json`` next to it. ``auto`` is
+            replaced according to the device when the configuration is loaded, see ``pipeline.detect.defaults``.
+        backend: Inference backend; ``onnx``, ``openvino`` and ``tensorrt`` need optional packages. ``auto`` selects
+            the fastest one available whose maps agree with those of ``torch``.
+        device: ``auto`` (CUDA if available), ``cpu``, ``cuda`` or ``cuda:N``.
+        precision: Arithmetic precision. ``bf16`` is faster if the hardware supports it, but not bit-equal to ``fp32``;
+            ``int8`` and ``fp16`` need an artefact. With ``auto``, the lowest precision allowed. None means the most
+            exact one of a named backend; with ``auto``, int8 on a CPU, and fp32 on a GPU, where the faster candidates
+            take minutes to compile.
+        artefact: Name of a shipped artefact, or manifest of one made from these weights by ``tools.export``; runs
+            instead of the weights. None: ``auto`` uses one that is stored next to the weights.
+        threads: CPU threads of the network; None means all cores.
+        batch_size: Frames per batch on a GPU: from any sources if all are lossless, else one of each. A CPU processes
             them one by one.
-        window_ms: how long to wait for a full batch.
-        tile: side in px; larger pictures are cut into tiles.
-        tile_overlap: px that neighbouring tiles share at least.
-        threshold: probability of a detection; none means what the weights were validated with.
-        low_ratio: weak detections down to this share of the threshold are passed on too; 1 for none.
-        min_area: px, of what the network finds; of what moves, little more than its peak stands out.
-        max_area: px.
-        max_detections: per frame, the best are kept.
-        masks: by name of the source, or ``*`` for all: polygons, corners x, y in px, in which nothing is detected.
-        moving: finding what moves, beside the network.
+        window_ms: Longest time to wait for a full batch, ms.
+        tile: Side of a tile in px; larger pictures are cut into tiles.
+        tile_overlap: Minimum overlap of neighbouring tiles in px.
+        threshold: Probability threshold of a detection; None means the one that the weights were validated with.
+        low_ratio: Lowest score of weak detections, as a share of the threshold; 1 disables them.
+        min_area: Smallest area in px of a detection of the network. Not applied to detections of motion, where little
+            more than the peak exceeds the threshold.
+        max_area: Largest area of a detection in px.
+        max_detections: Maximum number of detections per frame; those with the highest scores are kept.
+        masks: Polygons in which nothing is detected, by name of the source (``*`` for all), with corners x, y in px.
+        moving: Settings of motion detection, which complements the network.
     """
 
     weights: str = AUTO

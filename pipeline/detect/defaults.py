@@ -1,4 +1,4 @@
-"""What the device decides: weights where nobody names any, the best that keep up with a camera, and batches."""
+"""Defaults that depend on the device: the weights, if none are configured, and the batch size."""
 
 from __future__ import annotations
 
@@ -6,28 +6,30 @@ import msgspec
 
 from pipeline.detect.config import AUTO, DetectConfig
 
-ON_GPU = "mshnet"
-ON_CPU = "edge"
+GPU_WEIGHTS = "mshnet"
+CPU_WEIGHTS = "edge"
 
 
-def settle(config: DetectConfig) -> DetectConfig:
-    """The settings with what the device decides; all others as they are.
+def apply_device_defaults(config: DetectConfig) -> DetectConfig:
+    """Return the settings with the automatic weights resolved, and the batch size limited, according to the device.
 
-    On a CPU batches are of one frame: it runs one after another, and the first would wait for the last.
+    The automatic weights are the best ones that keep up with a camera. Two cores do not run MSHNet at the frame rate
+    of a camera (docs/performance.md), and a live source drops frames that are not processed in time: its better
+    detection there does not make up for the missing frames.
 
-    Two cores do not run MSHNet at the rate of a camera (docs/performance.md), and a live source drops what is not
-    looked at in time: what it sees better there, it sees too seldom.
+    On a CPU the batch size is 1: frames are processed one after another, so in a larger batch the first frame would
+    wait for the last.
     """
     if config.weights != AUTO and config.batch_size == 1:
         return config
     on_gpu = _on_gpu(config.device)
-    weights = config.weights if config.weights != AUTO else ON_GPU if on_gpu else ON_CPU
+    weights = config.weights if config.weights != AUTO else GPU_WEIGHTS if on_gpu else CPU_WEIGHTS
     return msgspec.structs.replace(config, weights=weights, batch_size=config.batch_size if on_gpu else 1)
 
 
 def _on_gpu(device: str) -> bool:
     if device != "auto":
         return device != "cpu"
-    import torch  # noqa: PLC0415 - a second that only this question is worth
+    import torch  # noqa: PLC0415 - takes a second, which is spent only if needed
 
     return torch.cuda.is_available()

@@ -1,4 +1,4 @@
-"""Static masks: areas of a source's picture in which nothing is ever a target, such as the ship's own mast."""
+"""Static masks: areas of a source's picture without targets, such as the ship's own mast."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _FRACTION_BITS = 4
 
 
 def check_names(masks: Mapping[str, Sequence[Polygon]], sources: Iterable[str]) -> None:
-    """Refuse masks of sources that are not there.
+    """Check that all masks belong to existing sources.
 
     Raises:
-        ConfigError: names them, and the sources that are.
+        ConfigError: A source does not exist; the message names the unknown and the existing sources.
     """
     known = list(sources)
     if unknown := masks.keys() - {ALL, *known}:
@@ -34,12 +34,12 @@ def check_names(masks: Mapping[str, Sequence[Polygon]], sources: Iterable[str]) 
 
 
 def polygons_of(masks: Mapping[str, Sequence[Polygon]], source: str) -> list[Polygon]:
-    """The polygons of a source: its own and those of all."""
+    """Return the polygons of a source: those for all sources, and its own."""
     return [*masks.get(ALL, ()), *masks.get(source, ())]
 
 
 def draw(polygons: Sequence[Polygon], shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """Pixels (H, W) of ``shape`` that lie in any of the polygons, their edges included."""
+    """Rasterise polygons to a mask (H, W) of the given shape, True inside any of them, edges included."""
     canvas = np.zeros(shape, np.uint8)
     for polygon in polygons:
         corners = np.round(np.array(polygon) * 2**_FRACTION_BITS).astype(np.int32)
@@ -47,8 +47,8 @@ def draw(polygons: Sequence[Polygon], shape: tuple[int, int]) -> NDArray[np.bool
     return canvas.astype(bool)
 
 
-def uncovered(detections: Table, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Whether the centroid of each of the detections (n,) is in no masked pixel of ``mask`` (H, W)."""
+def outside_mask(detections: Table, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return a mask (n,) of the detections whose centroid is not on a True pixel of ``mask`` (H, W)."""
     height, width = mask.shape
     rows = np.round(detections["y"]).astype(int).clip(0, height - 1)
     columns = np.round(detections["x"]).astype(int).clip(0, width - 1)

@@ -1,6 +1,7 @@
-"""Lines at the rim of a frame that are no picture: telemetry and blanking, as analogue links leave them.
+"""Non-image lines at the border of a frame: telemetry and blanking, which analogue links leave in the picture.
 
-Their dots stand still and out, so a network takes them for targets, and the first few things that stand are believed.
+The network takes the bright, stationary dots in them for targets, and the first few stationary targets of a run are
+accepted.
 """
 
 from __future__ import annotations
@@ -14,43 +15,44 @@ from pipeline.capture.source import Picture
 from pipeline.messages import Table
 
 MOST = 4
-"""Such lines on one side."""
+"""Maximum number of non-image lines on each side of a frame."""
 MARGIN_PX = 5.0
-"""Beyond them, what a coder and a network's outlines make of them still is none."""
-STRANGE, STARK = 0.5, 1.2
-"""A line is no continuation of the next where their correlation is less than so much of the least among nineteen in
-twenty neighbours inside the frame, and their difference more than so many times the largest among ninety-nine in a
-hundred. An even sky has nothing that could be correlated, and an edge in the scene goes on from line to line."""
+"""Margin next to such lines in which detections are dropped: compression and the network spread the lines that far."""
+MAX_CORRELATION_RATIO, MIN_DIFFERENCE_RATIO = 0.5, 1.2
+"""A border line is not part of the image if two conditions hold. Its correlation with the next line is below
+``MAX_CORRELATION_RATIO`` times the 5th percentile of neighbouring lines inside the frame, and its mean absolute
+difference from it is above ``MIN_DIFFERENCE_RATIO`` times the 99th percentile. Both are needed: in an even sky lines do
+not correlate, and at an edge in the scene, which continues from line to line, they differ."""
 ALIKE = 0.5
-"""Where neighbours inside are less alike than that, noise is all there is, and no line is strange."""
-_EVERY = 4
-"""Of the lines inside, one in so many tells as much."""
+"""If the 5th percentile of the correlation inside is below this, the frame is mostly noise and no line is reported."""
+_STRIDE = 4
+"""Only every ``_STRIDE``-th line inside is compared with the next; this is sufficient for the percentiles."""
 
 
-def strange_lines(picture: Picture) -> tuple[int, int, int, int]:
-    """How many lines at the top, at the bottom, on the left and on the right are no picture, up to ``MOST`` each.
+def count_non_image_lines(picture: Picture) -> tuple[int, int, int, int]:
+    """Count the non-image lines at the top, bottom, left and right of a picture, up to ``MOST`` each.
 
     Args:
-        picture: (H, W); one with fewer than 40 lines either way has none.
+        picture: (H, W); the result is 0 on all sides if either dimension is below 40 px.
     """
     if min(picture.shape) < 10 * MOST:
         return 0, 0, 0, 0
-    (top, bottom), (left, right) = (_strange(np.moveaxis(picture, axis, 0)) for axis in (0, 1))
+    (top, bottom), (left, right) = (_count_non_image(np.moveaxis(picture, axis, 0)) for axis in (0, 1))
     return top, bottom, left, right
 
 
 class Rim:
-    """The rim of a picture (H, W); such lines are only looked for where something has been found near them."""
+    """Border of a picture (H, W); non-image lines are searched for only if there are detections near the border."""
 
     def __init__(self, picture: Picture) -> None:
         self._picture = picture
 
     @cached_property
     def _lines(self) -> NDArray[np.int64]:
-        return np.array(strange_lines(self._picture))[:, None]
+        return np.array(count_non_image_lines(self._picture))[:, None]
 
     def inside(self, detections: Table) -> NDArray[np.bool_]:
-        """Whether the centroid of each of the detections (n,) is on no such line, nor within ``MARGIN_PX`` of one."""
+        """Return a mask (n,) of the detections whose centroid is at least ``MARGIN_PX`` away from non-image lines."""
         height, width = self._picture.shape
         x, y = detections["x"], detections["y"]
         depths = np.stack([y, height - 1 - y, x, width - 1 - x])
@@ -60,22 +62,22 @@ class Rim:
         return np.asarray(~outside.any(axis=0))
 
 
-def _strange(lines: Picture) -> tuple[int, int]:
-    """Of lines (n, length), how many at the beginning and at the end."""
+def _count_non_image(lines: Picture) -> tuple[int, int]:
+    """Count the non-image lines at the beginning and at the end of lines (n, length)."""
     last = len(lines) - 2
-    alike, apart = _compare(lines, np.arange(MOST, last - MOST + 1, _EVERY))
-    usual, most = float(np.percentile(alike, 5)), STARK * float(np.percentile(apart, 99))
+    alike, apart = _compare(lines, np.arange(MOST, last - MOST + 1, _STRIDE))
+    usual, most = float(np.percentile(alike, 5)), MIN_DIFFERENCE_RATIO * float(np.percentile(apart, 99))
     if usual < ALIKE:
         return 0, 0
     counts = []
     for rim in (np.arange(MOST), last - np.arange(MOST)):
         alike, apart = _compare(lines, rim)
-        counts.append(int(np.flatnonzero((alike < STRANGE * usual) & (apart > most)).max(initial=-1)) + 1)
+        counts.append(int(np.flatnonzero((alike < MAX_CORRELATION_RATIO * usual) & (apart > most)).max(initial=-1)) + 1)
     return counts[0], counts[1]
 
 
 def _compare(lines: Picture, first: NDArray[np.intp]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Correlation of lines with the ones after them, 0 for even ones, and their mean absolute difference."""
+    """Return correlation (0 for constant lines) and mean absolute difference of lines and their successors."""
     one, other = lines[first].astype(float), lines[first + 1].astype(float)
     apart = np.abs(one - other).mean(axis=1)
     one, other = (part - part.mean(axis=1, keepdims=True) for part in (one, other))

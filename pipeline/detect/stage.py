@@ -1,4 +1,4 @@
-"""The detect stage: batches over sources, the network, components."""
+"""The detect stage: batches frames of several sources, runs the network and extracts detections."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.capture.source import Picture
+from pipeline.control_link import SourceReport
 from pipeline.cores import usable_cores
 from pipeline.detect.backends import Backend, Maps, select
-from pipeline.detect.components import GAP, Counts, find
+from pipeline.detect.components import GAP, DetectionFilter, find
 from pipeline.detect.config import DetectConfig
-from pipeline.detect.masks import draw, polygons_of, uncovered
+from pipeline.detect.masks import draw, outside_mask, polygons_of
 from pipeline.detect.rim import Rim
 from pipeline.detect.tiling import stitch, tiles
-from pipeline.link import SourceReport
 from pipeline.messages import Detected, EndOfSource, FrameHeader, Packet, Prepared
 from pipeline.moving import fusion, handover
 
 
 class DetectStage:
-    """``Prepared`` in, ``Detected`` out; the picture passes untouched.
+    """Stage that turns ``Prepared`` messages into ``Detected`` messages; pictures are passed on unchanged.
 
     Args:
-        config: of the stage.
+        config: Settings of the stage.
     """
 
     def __init__(self, config: DetectConfig) -> None:
@@ -34,14 +34,14 @@ class DetectStage:
         self.window_s = config.window_ms / 1000
         self._backend: Backend | None = None
         self._facts: dict[str, str] = {}
-        self._aside = ThreadPoolExecutor(min(config.batch_size, usable_cores()), "detect")
+        self._executor = ThreadPoolExecutor(min(config.batch_size, usable_cores()), "detect")
         self._masks: dict[tuple[str, int, int], NDArray[np.bool_]] = {}
 
     def open(self) -> None:
         """Load the network.
 
         Raises:
-            BackendError: weights or backend cannot be used.
+            BackendError: Weights or backend cannot be used.
         """
         self._backend, reason = select(self._config)
         manifest = self._backend.manifest
@@ -55,36 +55,36 @@ class DetectStage:
         }
 
     def process(self, packets: Sequence[Packet]) -> Iterator[Packet]:
-        """Detect in a batch of frames; packets leave in the order they came."""
+        """Run detection on a batch of frames; packets are returned in their original order."""
         frames = [packet for packet in packets if not isinstance(packet.message, EndOfSource)]
         maps = self._probabilities(frames)
-        detected = iter(self._each(lambda frame: self._detected(frame, maps[id(frame)]), frames))
+        detected = iter(self._map_frames(lambda frame: self._detected(frame, maps[id(frame)]), frames))
         for packet in packets:
             yield packet if isinstance(packet.message, EndOfSource) else next(detected)
 
     def close(self) -> None:
-        """Let go of the network."""
-        self._aside.shutdown()
+        """Release the network."""
+        self._executor.shutdown()
         self._facts = dict(self.facts())
         self._backend = None
 
     def facts(self) -> Mapping[str, str]:
-        """Weights, hash, backend, why it was chosen, device and precision; what has gone otherwise than configured."""
+        """Return weights, hash, backend, the reason for its choice, device, precision and, if not empty, its notice."""
         notice = self._backend.notice if self._backend is not None else ""
         return self._facts | {"notice": notice} if notice else self._facts
 
     def reports(self) -> Mapping[str, SourceReport]:
-        """Not the last stage."""
+        """Return nothing: results are reported by later stages."""
         return {}
 
     @property
     def _wants_change(self) -> bool:
-        """Whether the network sees what has changed."""
+        """Whether the network takes change pictures as input."""
         assert self._backend is not None
         return self._backend.manifest.input.normalisation.change
 
     def _probabilities(self, frames: Sequence[Packet]) -> dict[int, Maps]:
-        """Probability map of every frame, frames of one size and type through the network together."""
+        """Compute the probability map of every frame, by ``id``; frames of the same size and dtype share batches."""
         groups: dict[tuple[int, int, str], list[Packet]] = {}
         for packet in frames:
             picture = _picture(packet)
@@ -105,9 +105,9 @@ class DetectStage:
                 maps[id(packet)] = stitch(layout, list(part))
         return maps
 
-    def _each(self, do: Callable[[Packet], Packet], frames: Sequence[Packet]) -> Iterable[Packet]:
-        """Of every frame; a single one is not worth a thread."""
-        return map(do, frames) if len(frames) == 1 else self._aside.map(do, frames)
+    def _map_frames(self, do: Callable[[Packet], Packet], frames: Sequence[Packet]) -> Iterable[Packet]:
+        """Apply a function to every frame, in threads if there is more than one."""
+        return map(do, frames) if len(frames) == 1 else self._executor.map(do, frames)
 
     def _detected(self, packet: Packet, probability: Maps) -> Packet:
         assert self._backend is not None
@@ -147,8 +147,8 @@ class DetectStage:
         )
         return Packet(detected, packet.picture)
 
-    def _counts(self, header: FrameHeader, picture: Picture) -> Counts:
-        """What tells the detections of a frame that lie within its picture, and in no mask of its source."""
+    def _counts(self, header: FrameHeader, picture: Picture) -> DetectionFilter:
+        """Return a filter for the detections that lie neither on non-image lines nor in a mask of the source."""
         rim, polygons = Rim(picture), polygons_of(self._config.masks, header.source)
         if not polygons:
             return rim.inside
@@ -156,7 +156,7 @@ class DetectStage:
         if key not in self._masks:
             self._masks[key] = draw(polygons, key[1:])
         mask = self._masks[key]
-        return lambda found: rim.inside(found) & uncovered(found, mask)
+        return lambda found: rim.inside(found) & outside_mask(found, mask)
 
 
 def _prepared(packet: Packet) -> Prepared:

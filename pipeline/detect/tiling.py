@@ -1,4 +1,4 @@
-"""Large pictures in overlapping tiles, and their maps put together again without seams."""
+"""Split large pictures into overlapping tiles, and stitch the maps of the tiles without seams."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ T = TypeVar("T", bound=np.generic)
 
 
 class Span(NamedTuple):
-    """One tile along one axis: pixels start..stop are read, begin..end of them are kept."""
+    """Extent of a tile along one axis: pixels start..stop are the input, and begin..end of them are kept."""
 
     start: int
     stop: int
@@ -22,26 +22,26 @@ class Span(NamedTuple):
 
 
 class Tile(NamedTuple):
-    """One tile of a picture."""
+    """A tile of a picture."""
 
     rows: Span
     columns: Span
 
     def cut(self, picture: NDArray[T]) -> NDArray[T]:
-        """The tile's part of the last two axes of a picture, as a view."""
+        """Return a view of the tile's part of a picture, along the last two axes."""
         return picture[..., self.rows.start : self.rows.stop, self.columns.start : self.columns.stop]
 
 
 def spans(length: int, tile: int, overlap: int) -> list[Span]:
-    """Evenly spaced spans of ``tile`` pixels that cover an axis.
+    """Return evenly spaced spans of ``tile`` pixels that cover an axis.
 
-    Neighbours share at least ``overlap`` pixels and meet in the middle of what they share, so every
-    pixel is kept once, from the tile in which it is farthest from the edge. A short axis is one span.
+    Neighbours overlap by at least ``overlap`` pixels, and their kept parts meet in the middle of the overlap. Every
+    pixel is thus kept once, from the tile in which it is farthest from the edge. A short axis is one span.
 
     Args:
-        length: of the axis, >= 1.
-        tile: pixels in a span.
-        overlap: 0..tile - 1.
+        length: Length of the axis in px, >= 1.
+        tile: Length of a span in px.
+        overlap: Minimum overlap in px, 0..tile - 1.
     """
     if length <= tile:
         return [Span(0, length, 0, length)]
@@ -52,13 +52,13 @@ def spans(length: int, tile: int, overlap: int) -> list[Span]:
 
 
 def tiles(height: int, width: int, tile: int, overlap: int) -> list[Tile]:
-    """All tiles of a picture, row by row; all have the same shape."""
+    """Return all tiles of a picture, row by row; all have the same shape."""
     across = spans(width, tile, overlap)
     return [Tile(rows, columns) for rows in spans(height, tile, overlap) for columns in across]
 
 
 def stitch(layout: Sequence[Tile], maps: Sequence[NDArray[T]]) -> NDArray[T]:
-    """Put the maps (h, w) of the tiles together to one of the whole picture (H, W)."""
+    """Stitch the maps (h, w) of the tiles to one map (H, W) of the whole picture."""
     if len(layout) == 1:
         return maps[0]
     last = layout[-1]

@@ -1,1 +1,1 @@
-"""How a run is, for people, load balancers and monitors."""
+"""Health status of a run, for people, load balancers and monitoring systems."""

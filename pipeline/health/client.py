@@ -1,4 +1,4 @@
-"""Asks a run how it is."""
+"""Client that queries the status of a run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class _UnixConnection(HTTPConnection):
 
 
 def ask(where: Path | str, path: str) -> tuple[int, bytes]:
-    """The answer to one question.
+    """Send one GET request to a run.
 
     Args:
         where: Unix socket of the run, or ``host:port``.
@@ -37,7 +37,7 @@ def ask(where: Path | str, path: str) -> tuple[int, bytes]:
         HTTP status code and body.
 
     Raises:
-        SourceError: nobody answers there.
+        SourceError: There is no HTTP response from this address.
     """
     try:
         made = _UnixConnection(where) if isinstance(where, Path) else HTTPConnection(where, timeout=TIMEOUT_S)
@@ -50,13 +50,13 @@ def ask(where: Path | str, path: str) -> tuple[int, bytes]:
 
 
 def status(where: Path | str) -> RunStatus:
-    """How the run at a Unix socket or ``host:port`` is.
+    """Query the status of the run at a Unix socket or ``host:port``.
 
     Raises:
-        SourceError: nobody answers there, or not as a run does.
+        SourceError: There is no response, or it is not the status of a run.
     """
     code, body = ask(where, "/status")
     try:
         return msgspec.json.decode(body, type=RunStatus)
     except msgspec.MsgspecError as error:
-        raise SourceError(f"{where}: answer {code} is no status: {error}") from None
+        raise SourceError(f"{where}: response {code} is not a status: {error}") from None

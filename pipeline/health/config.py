@@ -1,4 +1,4 @@
-"""The health section of the configuration."""
+"""Configuration section ``health``."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from msgspec import Meta, Struct
 
 
 class HealthConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where the run answers questions, and when it calls itself degraded.
+    """Address of the health endpoints, and the age of results from which a run is degraded.
 
     Attributes:
-        port: TCP port of ``/healthz``, ``/readyz``, ``/metrics`` and ``/status``; none opens no port (a Unix socket
-            in the run's private folder always answers this user), 0 lets the system choose.
-        host: address to listen on. What is told holds no credentials, but nobody is asked for any either.
-        max_age_s: a source whose newest result is older is in trouble.
+        port: TCP port of ``/healthz``, ``/readyz``, ``/metrics`` and ``/status``. None opens no port; the Unix socket
+            in the run's private folder is always available to this user. 0 lets the system choose a port.
+        host: Address to listen on. Responses contain no credentials, but clients are not authenticated either.
+        max_age_s: Maximum age of the newest result of a source, s; if it is older, the run is degraded.
     """
 
     port: Annotated[int, Meta(ge=0, le=65535)] | None = None

@@ -1,4 +1,4 @@
-"""A run's status in the Prometheus text format."""
+"""Status of a run in the Prometheus text format."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from pipeline import __version__
+from pipeline.control_link import LATENCY_BOUNDS_S
 from pipeline.health.status import RunStatus, SourceStatus, StageStatus
-from pipeline.link import LATENCY_BOUNDS_S
 
 STATES = ("starting", "running", "degraded", "draining")
 
 
 def render(status: RunStatus) -> bytes:
-    """The text that ``/metrics`` answers with."""
+    """Render the response body of ``/metrics``."""
     registry = CollectorRegistry()
-    registry.register(_Run(status))
+    registry.register(_RunCollector(status))
     return generate_latest(registry)
 
 
-class _Run(Collector):
+class _RunCollector(Collector):
     def __init__(self, status: RunStatus) -> None:
         self._status = status
 
     def collect(self) -> Iterator[Metric]:
-        """All metrics of the run."""
+        """Yield all metrics of the run."""
         status = self._status
-        info = InfoMetricFamily("irst_run", "What runs")
+        info = InfoMetricFamily("irst_run", "Version, weights and backend")
         sentences = ("chosen", "notice")
         facts = {key: value for key, value in status.facts.items() if value and key not in sentences}
         info.add_metric([], {"version": __version__, **facts})
         yield info
-        yield StateSetMetricFamily("irst_state", "How the run is", {state: state == status.state for state in STATES})
-        yield GaugeMetricFamily("irst_uptime_seconds", "Since the run began", status.uptime_s)
-        yield GaugeMetricFamily("irst_troubles", "Reasons to call the run degraded", len(status.troubles))
+        yield StateSetMetricFamily("irst_state", "State of the run", {state: state == status.state for state in STATES})
+        yield GaugeMetricFamily("irst_uptime_seconds", "Time since the start", status.uptime_s)
+        yield GaugeMetricFamily("irst_troubles", "Problems that degrade the run", len(status.troubles))
         yield _memory(status)
         yield from _stages(status.stages)
         yield from _sources(status.sources)
@@ -59,15 +59,15 @@ def _memory(status: RunStatus) -> Metric:
 
 def _stages(stages: Mapping[str, StageStatus]) -> Iterator[Metric]:
     up = GaugeMetricFamily("irst_stage_up", "1 while the stage runs", labels=["stage"])
-    age = GaugeMetricFamily("irst_stage_beat_age_seconds", "Since the stage's last word", labels=["stage"])
+    age = GaugeMetricFamily("irst_stage_beat_age_seconds", "Time since the last heartbeat", labels=["stage"])
     backlog = GaugeMetricFamily("irst_stage_backlog_frames", "Frames waiting for the stage", labels=["stage"])
-    rate = GaugeMetricFamily("irst_stage_messages_per_second", "Messages done", labels=["stage"])
+    rate = GaugeMetricFamily("irst_stage_messages_per_second", "Messages processed", labels=["stage"])
     expected = GaugeMetricFamily("irst_stage_expected_messages_per_second", "Messages expected", labels=["stage"])
-    idle = GaugeMetricFamily("irst_stage_idle_ratio", "Share of time to spare", labels=["stage"])
-    slow = GaugeMetricFamily("irst_stage_slow", "1 while the stage falls short of its rate", labels=["stage"])
-    restarts = CounterMetricFamily("irst_stage_restarts", "Times the stage was started again", labels=["stage"])
-    rejected = CounterMetricFamily("irst_rejected_messages", "Control messages without sense", labels=["stage"])
-    duplicates = CounterMetricFamily("irst_duplicate_messages", "Messages passed over as known", labels=["stage"])
+    idle = GaugeMetricFamily("irst_stage_idle_ratio", "Share of idle time", labels=["stage"])
+    slow = GaugeMetricFamily("irst_stage_slow", "1 while the stage is too slow for its expected rate", labels=["stage"])
+    restarts = CounterMetricFamily("irst_stage_restarts", "Restarts of the stage", labels=["stage"])
+    rejected = CounterMetricFamily("irst_rejected_messages", "Invalid control messages", labels=["stage"])
+    duplicates = CounterMetricFamily("irst_duplicate_messages", "Duplicate messages discarded", labels=["stage"])
     for name, stage in stages.items():
         up.add_metric([name], stage.state == "running")
         age.add_metric([name], stage.beat_age_s)
@@ -87,16 +87,16 @@ def _sources(sources: Mapping[str, SourceStatus]) -> Iterator[Metric]:
     delivered = CounterMetricFamily("irst_frames_delivered", "Frames with results", labels=["source"])
     dropped = CounterMetricFamily("irst_frames_dropped", "Frames dropped by policy", labels=["source", "cause"])
     lost = CounterMetricFamily("irst_frames_lost", "Frames lost", labels=["source", "cause"])
-    in_flight = GaugeMetricFamily("irst_frames_in_flight", "Frames under way", labels=["source"])
-    up = GaugeMetricFamily("irst_source_up", "1 while the medium is open", labels=["source"])
-    reconnects = CounterMetricFamily("irst_source_reconnects", "Times the medium was lost and found", labels=["source"])
+    in_flight = GaugeMetricFamily("irst_frames_in_flight", "Frames being processed", labels=["source"])
+    up = GaugeMetricFamily("irst_source_up", "1 while the source is open", labels=["source"])
+    reconnects = CounterMetricFamily("irst_source_reconnects", "Reconnections of the source", labels=["source"])
     fps = GaugeMetricFamily("irst_frames_per_second", "Mean rate of results", labels=["source"])
-    age = GaugeMetricFamily("irst_newest_frame_age_seconds", "Since the newest result's capture", labels=["source"])
-    ego = CounterMetricFamily("irst_ego_motion_ok", "Frames with a trusted ego-motion", labels=["source"])
+    age = GaugeMetricFamily("irst_newest_frame_age_seconds", "Age of the newest result", labels=["source"])
+    ego = CounterMetricFamily("irst_ego_motion_ok", "Frames with reliable ego-motion", labels=["source"])
     tracks = GaugeMetricFamily("irst_tracks", "Tracks in the newest frame", labels=["source", "state"])
     confirmed = CounterMetricFamily("irst_tracks_confirmed", "Tracks ever confirmed", labels=["source"])
-    places = GaugeMetricFamily("irst_clutter_places", "Places known for what stands there", labels=["source", "on"])
-    latency = HistogramMetricFamily("irst_latency_seconds", "Capture to a stage's end", labels=["source", "stage"])
+    places = GaugeMetricFamily("irst_clutter_places", "Known clutter locations", labels=["source", "on"])
+    latency = HistogramMetricFamily("irst_latency_seconds", "Capture to end of stage", labels=["source", "stage"])
     for id_, source in sources.items():
         captured.add_metric([id_], source.captured)
         delivered.add_metric([id_], source.delivered)

@@ -1,4 +1,4 @@
-"""Answers HTTP questions about a run, on a Unix socket and, where configured, on a TCP port."""
+"""HTTP server for the status of a run, on a Unix socket and, if configured, on a TCP port."""
 
 from __future__ import annotations
 
@@ -25,29 +25,30 @@ from pipeline.health.status import RunStatus, observe
 from pipeline.supervisor import Supervisor
 
 REFRESH_NS = 250_000_000
-DEAF_NS = 5_000_000_000
+UNRESPONSIVE_NS = 5_000_000_000
 MAX_CLIENTS = 64
-"""Connections at once to each address; one more is closed unheard."""
-CLIENT_S = 5.0
-"""From being let in to having read the answer; then the connection is cut."""
+"""Maximum number of simultaneous connections per address; further ones are closed at once."""
+CLIENT_TIMEOUT_S = 5.0
+"""Maximum duration of a connection, from its acceptance to the end of the response; then it is closed."""
 TEXT = "text/plain; charset=utf-8"
 Answer = tuple[HTTPStatus, str, bytes]
 
 
 class Health:
-    """Shows the latest status to whoever asks.
+    """HTTP endpoints for the latest status of a run.
 
-    ``/healthz``: the supervisor is at work. ``/readyz``: all stages run and every source has fresh results; else
-    503 and the troubles, one a line. ``/metrics``: Prometheus. ``/status``: everything, as JSON.
+    ``/healthz``: 200 if the supervisor is responsive. ``/readyz``: 200 if all stages run and every source has recent
+    results; otherwise 503 with the troubles, one per line. ``/metrics``: Prometheus text format. ``/status``: complete
+    status as JSON.
 
     Args:
-        config: of the health section.
+        config: Settings of the health section.
 
     Attributes:
-        port: TCP port that is listened on, if any.
+        port: TCP port in use; None if there is none.
 
     Raises:
-        ConfigError: the TCP address cannot be listened on.
+        ConfigError: It is not possible to listen on the TCP address.
     """
 
     def __init__(self, config: HealthConfig) -> None:
@@ -65,14 +66,14 @@ class Health:
             self.port = server.server_address[1]
             self._serve(server)
 
-    def open_door(self, path: Path) -> None:
-        """Answer on a Unix socket as well, in a folder that only this user can enter."""
+    def serve_unix_socket(self, path: Path) -> None:
+        """Also serve on a Unix socket, in a folder that is accessible to this user only."""
         self._serve(_UnixServer(str(path), _handler(self)))
 
     def update(self, supervisor: Supervisor) -> None:
-        """Look at the run again, at most four times a second; called in the supervisor's thread.
+        """Refresh the status, at most four times a second; called in the supervisor's thread.
 
-        Where the system does not let it look (no descriptor is left, say), the last status grows old instead.
+        If this fails in the operating system, for example for lack of file descriptors, the last status is kept.
         """
         now_ns = time.monotonic_ns()
         if now_ns - self._seen_ns >= REFRESH_NS:
@@ -81,7 +82,7 @@ class Health:
                 self._seen_ns = now_ns
 
     def answer(self, path: str) -> Answer:
-        """Status code, content type and body for a path."""
+        """Return HTTP status code, content type and body for a path."""
         pages: dict[str, Callable[[RunStatus], Answer]] = {
             "/healthz": self._healthz,
             "/readyz": self._readyz,
@@ -95,7 +96,7 @@ class Health:
         return pages[path](self._status)
 
     def _healthz(self, status: RunStatus) -> Answer:
-        if time.monotonic_ns() - self._seen_ns > DEAF_NS:
+        if time.monotonic_ns() - self._seen_ns > UNRESPONSIVE_NS:
             return HTTPStatus.SERVICE_UNAVAILABLE, TEXT, b"the supervisor does not answer\n"
         return HTTPStatus.OK, TEXT, b"ok\n"
 
@@ -121,8 +122,8 @@ class Health:
             server.server_close()
 
 
-class _Threads(ThreadingMixIn, TCPServer):
-    """A thread for every connection, as long as there are not too many and none takes too long."""
+class _ThreadedServer(ThreadingMixIn, TCPServer):
+    """Server with one thread per connection, which limits the number of connections and their duration."""
 
     daemon_threads = True
     request_queue_size = 64
@@ -132,31 +133,31 @@ class _Threads(ThreadingMixIn, TCPServer):
         super().__init__(address, handler)
 
     def verify_request(self, request: Any, client_address: object) -> bool:
-        """Whether there is room for one more."""
+        """Accept a connection unless there are ``MAX_CLIENTS`` already."""
         if room := len(self._since) < MAX_CLIENTS:
             self._since[request] = time.monotonic()
         return room
 
     def service_actions(self) -> None:
-        """Wake the threads of those whose time is over: a time-out of the socket begins anew with every byte."""
-        due = time.monotonic() - CLIENT_S
+        """Shut down connections that exceed ``CLIENT_TIMEOUT_S``; a socket timeout would restart with every byte."""
+        due = time.monotonic() - CLIENT_TIMEOUT_S
         for request, since in list(self._since.items()):
             if since < due:
-                with contextlib.suppress(OSError):  # it has just gone by itself
+                with contextlib.suppress(OSError):  # the client has just disconnected
                     request.shutdown(socket.SHUT_RDWR)
 
     def close_request(self, request: Any) -> None:
-        """Make room."""
+        """Close a connection and free its slot."""
         super().close_request(request)
         self._since.pop(request, None)
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that hangs up or falls silent is no error of the run."""
+        """Ignore socket errors, such as clients that disconnect or time out."""
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)  # type: ignore[arg-type]
 
 
-class _TcpServer(_Threads):
+class _TcpServer(_ThreadedServer):
     allow_reuse_address = True
 
     def __init__(self, host: str, port: int, handler: type[BaseHTTPRequestHandler]) -> None:
@@ -165,7 +166,7 @@ class _TcpServer(_Threads):
         super().__init__(address, handler)
 
 
-class _UnixServer(_Threads, UnixStreamServer):
+class _UnixServer(_ThreadedServer, UnixStreamServer):
     pass
 
 
@@ -180,6 +181,6 @@ def _handler(health: Health) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(body)
 
         def log_message(self, format: str, *args: object) -> None:
-            """Questions are not logged."""
+            """Do not log requests."""
 
     return Handler

@@ -1,4 +1,4 @@
-"""How a run is at one moment: what the supervisor knows, put in one struct, and judged."""
+"""Snapshot of the state of a run, collected from the supervisor, and its classification."""
 
 from __future__ import annotations
 
@@ -9,27 +9,30 @@ import psutil
 from msgspec import Struct
 
 from pipeline.capture.address import redact
-from pipeline.link import Latency, LatencyBuckets, SourceReport
+from pipeline.control_link import Latency, LatencyBuckets, SourceReport
 from pipeline.pace import Pace
 from pipeline.supervisor import Supervisor
-from pipeline.watch import Watch
+from pipeline.watchdog import Watchdog
 
 RunState = Literal["starting", "running", "degraded", "draining"]
 
 
 class StageStatus(Struct, frozen=True, kw_only=True):
-    """One stage.
+    """Status of a stage.
 
     Attributes:
-        where: thread or process.
-        pid: of the process it lives in; none while it is dead.
-        state: of its life; ``waiting`` before its first word, ``stuck`` when it hangs, ``dead`` between two lives.
-        beat_age_s: since its last word.
-        restarts: times that it was started again, and why each time.
-        backlog: frames waiting for it or in its hands.
-        rate, expected_rate, idle_share, slow: its ``pipeline.pace.Pace``.
-        rejected, duplicates: messages refused by its queue, and passed over because they had come before.
-        rss_bytes: memory of its process, if it has one of its own.
+        where: ``thread`` or ``process``.
+        pid: Process in which the stage runs; None while it does not run.
+        state: State reported by the stage, or ``waiting`` before its first heartbeat, ``stuck`` if it hangs, ``dead``
+            if it died and has not been restarted yet.
+        beat_age_s: Seconds since the last heartbeat.
+        restarts: Number of restarts.
+        causes: Reason of each restart.
+        backlog: Frames that wait for the stage or are being processed by it.
+        rate, expected_rate, idle_share, slow: See ``pipeline.pace.Pace``.
+        rejected: Invalid control messages to its outgoing queue.
+        duplicates: Messages discarded because they had been received before.
+        rss_bytes: Resident memory of its process; None if it is a thread of the supervisor.
     """
 
     where: str
@@ -49,21 +52,22 @@ class StageStatus(Struct, frozen=True, kw_only=True):
 
 
 class SourceStatus(Struct, frozen=True, kw_only=True):
-    """One source.
+    """Status of a source.
 
     Attributes:
-        medium: ``open``, ``reconnecting`` and the like; empty before the capture has spoken.
-        reconnects: times that it was away and found again, since its capture was started last.
-        captured, delivered, dropped, lost, in_flight: its loss account.
-        fps: delivered frames per second since the first.
-        newest_age_s: since the newest delivered frame was captured; none before the first.
-        latency_ms: capture to the end of each stage, over all frames.
-        buckets: the same as a histogram.
-        ego_ok: frames whose ego-motion estimate was trusted.
-        tracks: in the newest frame, by state.
-        tracks_confirmed: distinct tracks ever confirmed.
-        places: known for what stands there, in the ``scene`` or on the ``sensor``; empty while no tracker has it.
-        end, error: why it ended; empty while it runs.
+        medium: State of the medium: ``open``, ``reconnecting`` and so on; empty before the first report of the capture.
+        reconnects: Number of reconnections since the last start of its capture stage.
+        captured, delivered, dropped, lost, in_flight: Loss account of the source, in frames.
+        fps: Delivered frames per second since the first one.
+        newest_age_s: Seconds since the newest delivered frame was captured; None before the first one.
+        latency_ms: Latency from capture to the end of each stage, over all frames.
+        buckets: The same latencies as a histogram.
+        ego_ok: Frames with a reliable ego-motion estimate.
+        tracks: Number of tracks in the newest frame, by state.
+        tracks_confirmed: Number of distinct tracks confirmed so far.
+        places: Number of known clutter locations in the ``scene`` and on the ``sensor``; empty if the tracker has not
+            reported any.
+        end, error: How and why the source ended; empty while it runs.
     """
 
     medium: str
@@ -86,16 +90,17 @@ class SourceStatus(Struct, frozen=True, kw_only=True):
 
 
 class RunStatus(Struct, frozen=True, kw_only=True):
-    """A run.
+    """Status of a run.
 
     Attributes:
-        pid: of the supervisor.
-        state: ``degraded`` if there are ``troubles``.
-        troubles: one line each.
-        uptime_s: since the supervisor was made.
-        rss_bytes: memory of the supervisor's process and all stages that are its threads.
-        facts: of the detector: weights, sha256, backend, device.
-        stages, sources: by name.
+        pid: Process id of the supervisor.
+        state: ``degraded`` if there are ``troubles`` or a restarted stage is not ready yet.
+        troubles: Current problems, one line each.
+        uptime_s: Seconds since the supervisor was created.
+        rss_bytes: Resident memory of the supervisor's process, which includes all stages that are threads.
+        facts: Facts of the detect stage: weights, sha256, backend, device and so on.
+        stages: Status of the stages, by name.
+        sources: Status of the sources, by id.
     """
 
     pid: int
@@ -109,20 +114,20 @@ class RunStatus(Struct, frozen=True, kw_only=True):
 
 
 def observe(supervisor: Supervisor, now_ns: int, max_age_s: float) -> RunStatus:
-    """Look at a run.
+    """Collect the status of a run; called in the supervisor's thread.
 
     Args:
-        supervisor: of the run; called in its thread.
-        now_ns: monotonic.
-        max_age_s: a source whose newest result is older is in trouble.
+        supervisor: Supervisor of the run.
+        now_ns: Current monotonic time, ns.
+        max_age_s: Age of the newest result, s, above which a source counts as a trouble.
     """
     watches, reports = supervisor.watches, supervisor.reports()
     uptime_s = (now_ns - supervisor.born_ns) / 1e9
     stages = {name: _stage(watch, watches, supervisor.paces.get(name, Pace())) for name, watch in watches.items()}
     sources = {id_: _source(supervisor, id_, reports.get(id_, SourceReport()), now_ns) for id_ in supervisor.source_ids}
     troubles = [
-        *(f"stage {name} {line}" for name, watch in watches.items() if (line := _trouble(watch, stages[name]))),
-        *(line for id_, source in sources.items() for line in _troubles(id_, source, uptime_s, max_age_s)),
+        *(f"stage {name} {line}" for name, watch in watches.items() if (line := _stage_trouble(watch, stages[name]))),
+        *(line for id_, source in sources.items() for line in _source_troubles(id_, source, uptime_s, max_age_s)),
     ]
     state: RunState = "running"
     if supervisor.stopping:
@@ -145,7 +150,7 @@ def observe(supervisor: Supervisor, now_ns: int, max_age_s: float) -> RunStatus:
     )
 
 
-def _stage(watch: Watch, watches: Mapping[str, Watch], pace: Pace) -> StageStatus:
+def _stage(watch: Watchdog, watches: Mapping[str, Watchdog], pace: Pace) -> StageStatus:
     said = watch.state
     state: str = "waiting" if said is None else said.state
     if watch.pid is None and not watch.final and (said is not None or watch.causes):
@@ -196,7 +201,7 @@ def _source(supervisor: Supervisor, id_: str, report: SourceReport, now_ns: int)
     )
 
 
-def _trouble(watch: Watch, stage: StageStatus) -> str:
+def _stage_trouble(watch: Watchdog, stage: StageStatus) -> str:
     if stage.state == "dead" and stage.causes:
         return f"died ({stage.causes[-1]}) and is started again"
     if stage.state in ("dead", "failed"):
@@ -208,7 +213,7 @@ def _trouble(watch: Watch, stage: StageStatus) -> str:
     return ""
 
 
-def _troubles(id_: str, source: SourceStatus, uptime_s: float, max_age_s: float) -> list[str]:
+def _source_troubles(id_: str, source: SourceStatus, uptime_s: float, max_age_s: float) -> list[str]:
     if source.end:
         return [f"source {id_} failed: {source.error}"] if source.end == "failed" else []
     found = [f"source {id_} is reconnecting"] if source.medium == "reconnecting" else []

@@ -1,1 +1,1 @@
-"""What moves against the scene: targets too dim for a single frame, found by registering frames a second apart."""
+"""Motion detection: finds targets too dim for a single frame by comparing it with registered past frames."""

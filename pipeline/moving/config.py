@@ -1,4 +1,4 @@
-"""Settings of finding what moves."""
+"""Settings of motion detection."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from msgspec import Meta, Struct
 
 
 class MovingConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Settings of finding what moves against the scene, beside what the network finds in single frames.
+    """Settings of motion detection, which complements the network's detections in single frames.
 
     Attributes:
-        enabled: False leaves it to the network alone.
-        interval_s: between the three past frames that a frame is compared with, and from it to the latest of them. A
-            target has to move by about its own size in this time.
-        false_peaks: per frame that the threshold may let through; it follows from that for every source by itself. Of
-            pictures that no coder has touched several times as many where they are noise, and few where they are
-            clutter.
+        enabled: False disables motion detection; only the network detects.
+        interval_s: Interval in seconds between the three past frames that a frame is compared with, and between the
+            frame and the latest of them. A target has to move by about its own size in this time.
+        false_peaks: Number of false peaks per frame that the thresholds may let through. The thresholds of every
+            source are derived from it automatically. In uncompressed pictures several times as many may pass where
+            peaks are noise, and only few where they are clutter.
     """
 
     enabled: bool = True

@@ -1,4 +1,4 @@
-"""Detections of the network and of motion as one table."""
+"""Fusion of the network's detections with those of motion."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.capture.source import Picture
-from pipeline.detect.components import Counts, find
+from pipeline.detect.components import DetectionFilter, find
 from pipeline.messages import Table
 from pipeline.moving.prominence import prominence
 from pipeline.moving.sharpness import Sharpness
 
-STRONG, WEAK = 0.3, 0.3
-"""Peaks so many standard deviations above the threshold may start a track, those so many below it are of use still, to
-keep one; lower ones are noise."""
-_LEAST_SLOPE = 8.0
-_SAYS, _NEUTRAL = 0.3, -7.0
-SAID = (-1.5, 3.0)
-"""Nats that a network may say against a change and for it. Of 6,300 peaks of motion on held-out recordings and scenes,
-these are where the logarithm of targets to others by the network's logit ends, and ``_SAYS`` is its slope between."""
+START_MARGIN, KEEP_MARGIN = 0.3, 0.3
+"""Margins around the motion threshold in standard deviations. Peaks that exceed it by the first may start a track;
+peaks no further below it than the second may only keep a track alive; lower peaks are noise."""
+_LEAST_SLOPE = 8.0  # log odds per standard deviation
+_LLR_PER_LOGIT, _NEUTRAL_LOGIT = 0.3, -7.0
+NETWORK_LLR_RANGE = (-1.5, 3.0)
+"""Limits of the network's log-likelihood ratio for a change, in nats. On 6,300 motion peaks of held-out recordings and
+scenes the log ratio of targets to other peaks, as a function of the network's logit, levels off at these values;
+``_LLR_PER_LOGIT`` is its slope in between."""
 REACH_PX = 5.0
-"""What moves within this distance of the box of what the network found is the same thing."""
+"""A motion detection within this distance in px of the box of a network detection is the same object."""
 
 
 def moving(
@@ -33,29 +34,30 @@ def moving(
     low: float,
     max_area: int,
     limit: int,
-    counts: Counts | None = None,
+    counts: DetectionFilter | None = None,
 ) -> Table:
-    """What moves, as detections.
+    """Convert motion peaks to detections.
 
-    A peak ``STRONG`` above its threshold scores ``sure``, one ``WEAK`` below it ``low`` at most, on a
-    straight line of log odds: the tracker treats both kinds of detections by one rule.
+    The log odds of the score are linear in the excess over the threshold: a peak ``START_MARGIN`` above its threshold
+    scores ``sure``, one ``KEEP_MARGIN`` below it at most ``low``. The tracker can therefore treat detections of the
+    network and of motion alike.
 
     Args:
-        exceeding: of the frame, ``EXCEEDING_DTYPE``.
-        picture: (H, W), native counts.
-        sure: score from which on a detection may start a track.
-        low: score of the weakest detections of use, at most ``sure``.
-        max_area: in pixels; larger ones are dropped.
-        limit: the best by score are kept.
-        counts: see ``components.find``.
+        exceeding: Pixels near or above their threshold, rows of ``EXCEEDING_DTYPE``.
+        picture: (H, W) native counts.
+        sure: Score from which a detection may start a track.
+        low: Lowest score of a usable detection, at most ``sure``.
+        max_area: Largest area in pixels; larger detections are dropped.
+        limit: Maximum number of detections; those with the highest scores are kept.
+        counts: Filter of detections, see ``components.find``.
 
     Returns:
-        ``DETECTION_DTYPE``, best first, ``motion`` set.
+        Detections as rows of ``DETECTION_DTYPE``, highest score first, with ``motion`` set.
     """
     probability, significance = np.zeros((2, *picture.shape), np.float32)
-    slope = max((_logit(sure) - _logit(low)) / (STRONG + WEAK), _LEAST_SLOPE)
-    # Cut where a float32 cannot tell the probability from 1 any more.
-    odds = np.minimum(_logit(sure) + slope * (exceeding["over"] - STRONG), 15)
+    slope = max((_logit(sure) - _logit(low)) / (START_MARGIN + KEEP_MARGIN), _LEAST_SLOPE)
+    # Above this a float32 probability is no longer distinguishable from 1.
+    odds = np.minimum(_logit(sure) + slope * (exceeding["over"] - START_MARGIN), 15)
     probability.flat[exceeding["at"]] = 1 / (1 + np.exp(-odds))
     significance.flat[exceeding["at"]] = exceeding["significance"]
     found = find(
@@ -68,15 +70,24 @@ def moving(
         max_detections=limit,
         counts=counts,
     )
-    found["motion"] = _highest(significance, found)
+    found["motion"] = _max_in_boxes(significance, found)
     return found
 
 
 def join(network: Table, motion: Table, *, sure: float, limit: int) -> Table:
-    """One table, best first.
+    """Merge the detections of the network and of motion into one table.
 
-    A thing that both have found is the network's. Where the network is not sure of it, and its motion is the better
-    evidence, it gets the score of that, and its ``motion``.
+    An object found by both keeps the network's row. If the network's score is below ``sure`` and that of motion is
+    higher, the row gets the score and the ``motion`` value of the motion detection.
+
+    Args:
+        network: Detections of the network, ``DETECTION_DTYPE``.
+        motion: Detections of motion, ``DETECTION_DTYPE``.
+        sure: Score from which a detection may start a track.
+        limit: Maximum number of detections to return.
+
+    Returns:
+        Detections as rows of ``DETECTION_DTYPE``, highest score first.
     """
     if not len(motion):
         return network
@@ -91,33 +102,34 @@ def join(network: Table, motion: Table, *, sure: float, limit: int) -> Table:
 
 
 def judge(found: Table, sharpness: Sharpness, probability: NDArray[np.float32] | None) -> Table:
-    """The same detections with what their ``appearance`` says.
+    """Return a copy of the detections with ``appearance`` set.
 
-    It is how sharp they are, how much they stand out, which the network has asked for itself, and what a network that
-    has seen what has changed says of them.
+    ``appearance`` is a log-likelihood ratio in nats. It sums the terms for sharpness, for contrast with the
+    surroundings (motion detections only, since the network already requires contrast) and for the output of a network
+    that has the change picture as an input.
 
     Args:
-        found: of the network and of motion.
-        sharpness: of the frame's changes.
-        probability: (H, W), of a network that has seen them; none of one that has not.
+        found: Detections of the network and of motion.
+        sharpness: Sharpness of the frame.
+        probability: (H, W) output of a network that sees the change picture, None for one that does not.
     """
     found = found.copy()
     stands_out = np.where(found["motion"] > 0, sharpness.weight * prominence(found["snr"]), 0.0)
-    found["appearance"] = sharpness.says(_highest(sharpness.picture, found)) + stands_out
+    found["appearance"] = sharpness.says(_max_in_boxes(sharpness.picture, found)) + stands_out
     if probability is not None:
-        found["appearance"] += believed(_highest(probability, found))
+        found["appearance"] += network_llr(_max_in_boxes(probability, found))
     return found
 
 
-def believed(probability: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How much likelier a target is than a chance peak of motion to get these probabilities (n,) of a network, nats."""
+def network_llr(probability: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Log-likelihood ratio (n,) in nats of target versus chance motion peak, given network probabilities (n,)."""
     told = np.clip(probability, 1e-12, 1 - 1e-7)
     logits = np.log(told / (1 - told))
-    return np.asarray(np.clip(_SAYS * (logits - _NEUTRAL), *SAID))
+    return np.asarray(np.clip(_LLR_PER_LOGIT * (logits - _NEUTRAL_LOGIT), *NETWORK_LLR_RANGE))
 
 
 def _beside(network: Table, motion: Table) -> NDArray[np.bool_]:
-    """(n, m): whether the m-th moving thing is within reach of the n-th box."""
+    """Return (n, m) flags: the m-th motion detection is within ``REACH_PX`` of the n-th network box."""
     inside = np.ones((len(network), len(motion)), bool)
     for place, corner, side in (("x", "bx", "bw"), ("y", "by", "bh")):
         low, high = network[corner] - REACH_PX, network[corner] + network[side] - 1 + REACH_PX
@@ -125,7 +137,7 @@ def _beside(network: Table, motion: Table) -> NDArray[np.bool_]:
     return inside
 
 
-def _highest(picture: NDArray[np.float32], found: Table) -> NDArray[np.float64]:
+def _max_in_boxes(picture: NDArray[np.float32], found: Table) -> NDArray[np.float64]:
     corners, sides = found[["bx", "by"]].tolist(), found[["bw", "bh"]].tolist()
     boxes = [
         (slice(int(y), int(y + high)), slice(int(x), int(x + wide)))

@@ -1,4 +1,7 @@
-"""What moves in a frame, as one stage tells the next: all that detection needs of it, in little more than one plane."""
+"""Conversion of motion evidence to and from the message that passes it from the preprocess to the detect stage.
+
+The message holds all that detection needs in little more than one byte per pixel.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,13 @@ from numpy.typing import NDArray
 from nets.normalisation import change_picture
 from pipeline.capture.source import Picture
 from pipeline.messages import EXCEEDING_DTYPE, MAX_OBJECTS, Moving, Table
-from pipeline.moving.evidence import Evidence
-from pipeline.moving.fusion import WEAK
-from pipeline.moving.sharpness import Sharpness, sharpest
+from pipeline.moving.change_detection import Evidence
+from pipeline.moving.fusion import KEEP_MARGIN
+from pipeline.moving.sharpness import Sharpness, sharpness_map
 
 
 def tell(evidence: Evidence | None) -> Moving | None:
-    """The evidence of a frame as a message."""
+    """Convert the motion evidence of a frame to a message; None stays None."""
     if evidence is None:
         return None
     return Moving(
@@ -27,12 +30,16 @@ def tell(evidence: Evidence | None) -> Moving | None:
 
 
 def exceeding(evidence: Evidence) -> Table:
-    """The pixels that are no further than ``WEAK`` below their threshold, ``EXCEEDING_DTYPE``, row by row.
+    """Return the pixels that are at most ``KEEP_MARGIN`` below their threshold, or above it.
 
-    Of more than ``MAX_OBJECTS`` those that exceed it the most: a picture that has changed so much is another one.
+    If there are more than ``MAX_OBJECTS``, those with the largest excess are kept: so many changes mean that the whole
+    picture is a different one.
+
+    Returns:
+        Rows of ``EXCEEDING_DTYPE`` in row-major order of the pixels.
     """
     over = evidence.significance - evidence.threshold
-    at = np.flatnonzero(over > -WEAK)
+    at = np.flatnonzero(over > -KEEP_MARGIN)
     if len(at) > MAX_OBJECTS:
         most = np.argpartition(over.flat[at], -MAX_OBJECTS)[-MAX_OBJECTS:]
         at = at[np.sort(most)]
@@ -42,14 +49,14 @@ def exceeding(evidence: Evidence) -> Table:
 
 
 def change(moving: Moving | None, picture: Picture) -> NDArray[np.uint8]:
-    """What a network is shown of the changes in a picture (H, W); 0 where nothing is known."""
+    """Return the change picture (H, W) uint8 that serves as network input; all 0 without motion evidence."""
     if moving is None:
         return np.zeros(picture.shape, np.uint8)
     return np.frombuffer(moving.change, np.uint8).reshape(picture.shape)
 
 
 def sharpness(moving: Moving, picture: Picture) -> Sharpness:
-    """How sharp things are in a picture (H, W), but for its stuck pixels."""
+    """Recompute the sharpness of a picture (H, W) after replacing its stuck pixels, as the sending stage did."""
     mended, stuck = picture.astype(np.float32), moving.mended_table()
     mended.flat[stuck["at"]] = stuck["count"]
-    return Sharpness(sharpest(mended), np.frombuffer(moving.sharp, "<f4"), moving.weight)
+    return Sharpness(sharpness_map(mended), np.frombuffer(moving.sharp, "<f4"), moving.weight)

@@ -1,4 +1,4 @@
-"""Local maxima of a picture."""
+"""Detection of local maxima."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-_LEAST = 0.5
+_LEAST = 0.5  # lowest height of a peak, in the units of the picture
 
 
 class Peaks(NamedTuple):
     """Local maxima of a picture.
 
     Attributes:
-        x, y: (n,) int32, px; wider numbers are multiplied and divided in ten times the time.
-        height: (n,) float32, the picture there.
+        x, y: (n,) int32, positions in px. int64 arithmetic would take ten times as long.
+        height: (n,) float32, values of the picture at the peaks.
     """
 
     x: NDArray[np.int32]
@@ -24,12 +24,12 @@ class Peaks(NamedTuple):
     height: NDArray[np.float32]
 
     def only(self, which: NDArray[np.bool_]) -> Peaks:
-        """Those of them."""
+        """Return the peaks selected by a boolean mask (n,)."""
         return Peaks(self.x[which], self.y[which], self.height[which])
 
 
 def find_peaks(picture: NDArray[np.float32]) -> Peaks:
-    """The pixels of a picture (H, W) that are the largest of the 25 around each, row by row."""
+    """Return the pixels of a picture (H, W) that are the maximum of their 5x5 neighbourhood, in row-major order."""
     highest = cv2.dilate(picture, np.ones((5, 5), np.uint8))
     found = np.flatnonzero((picture == highest) & (picture >= _LEAST)).astype(np.int32)
     y, x = np.divmod(found, np.int32(picture.shape[1]))

@@ -1,7 +1,7 @@
-"""How much what has changed stands out of its surroundings now.
+"""Likelihood ratio of the contrast that a change has with its surroundings in the current frame.
 
-A target does. A place that a thing has left, and an edge that registration has half a pixel off, have changed as much
-and often show nothing where they are.
+Targets have contrast. A position that an object has just left, or an edge misregistered by half a pixel, changes as
+much, but often shows no contrast in the current frame.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 TARGETS = (3.0, 0.75)
-"""Median and logarithmic deviation of the log-normal law that the contrast of targets follows. On ten recordings of a
-flying camera, of 287 peaks of motion, they are 4.0 and 0.65; at sea and over land they are less."""
+"""Median, and standard deviation of the logarithm, of the log-normal distribution of target contrast. On 287 motion
+peaks in ten recordings of a flying camera they are 4.0 and 0.65; targets at sea and over land have less contrast."""
 OTHERS = 3.4
-"""Mean of the exponential law that all else follows, 3,517 peaks there."""
+"""Mean of the exponential distribution of the contrast of all other peaks (3,517 in the same recordings)."""
 LEAST = -3.0
-"""The most that it can say against a target, nats: that may cross a thing as bright as itself. It says nothing for one,
-since edges and lamps stand out as well."""
-_SMALLEST = 1e-3
+"""Lower limit of the log-likelihood ratio in nats: a target may pass in front of something as bright as itself. The
+upper limit is 0, since edges and lamps have high contrast as well."""
+_SMALLEST = 1e-3  # contrast, avoids the logarithm of 0
 
 
 def prominence(snr: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How much less likely a target is than all else to stand out as little: log likelihood ratio, nats, 0 at most.
+    """Log-likelihood ratio (n,) in nats of target versus other change, given the contrast; between ``LEAST`` and 0.
 
     Args:
-        snr: (n,) contrast, see ``DETECTION_DTYPE``.
+        snr: (n,) signed contrast in standard deviations, see ``DETECTION_DTYPE``.
     """
     median, deviation = TARGETS
     contrast = np.clip(np.abs(snr), _SMALLEST, median)

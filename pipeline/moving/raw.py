@@ -1,4 +1,4 @@
-"""Thresholds for pictures that no coder has touched, from what comes and goes in them."""
+"""Thresholds for uncompressed pictures, estimated from the peaks that do not persist."""
 
 from __future__ import annotations
 
@@ -10,67 +10,71 @@ from numpy.typing import NDArray
 
 from pipeline.carry import carry
 from pipeline.messages import EgoMotion
-from pipeline.moving.lasting import LastingPeaks
 from pipeline.moving.peaks import Peaks
-from pipeline.moving.settling import SMOOTHING, Settling
+from pipeline.moving.persistence import PersistentPeaks
 from pipeline.moving.threshold import (
+    median_tail_exponent,
     noisiness,
     ranked_peaks,
     smoothed,
     spread,
-    tail_power,
-    tail_powers,
+    tail_exponents,
     thresholds,
 )
+from pipeline.moving.threshold_smoothing import SMOOTHING, SmoothedThresholds
 from pipeline.preprocess.registration import Image
 
-FINE = 22
-"""Side of the small cells, px: glitter on water is a strip among calm waves, and has edges."""
+FINE_CELL = 22
+"""Side of the small cells in px. Glitter on water is a sharply bounded strip in calm water."""
 FRAMES = 8
-"""Whose peaks a small cell needs to have as many as a large one in one frame."""
-_CAP = 14.0
+"""Number of frames over which a small cell collects about as many peaks as a large cell has in one frame."""
+_CAP = 14.0  # standard deviations
 
 
 class RawThresholds:
-    """Follows the peaks of one source that have not lasted, as targets do: what is left is noise, or passing clutter.
+    """Thresholds of one source, estimated from its transient peaks: noise and passing clutter.
 
-    Each place needs the lower of two thresholds. One is told by the peaks of a frame in cells of 64 px, the other by
-    those of the last ``FRAMES`` frames in cells of ``FINE`` px, where they lie now. Large cells are not deafened by a
-    new target; small ones hold glitter against the places where it is, not against calm water beside it.
+    Persistent peaks, such as those of targets, are excluded. Each pixel gets the lower of two thresholds. One is
+    estimated from the peaks of the current frame in cells of 64 px, the other from the peaks of the last ``FRAMES``
+    frames, moved with the camera, in cells of ``FINE_CELL`` px. Large cells do not lose sensitivity through a new
+    target. Small cells confine glitter to where it occurs, so that it does not raise the threshold of calm water next
+    to it.
 
     Attributes:
-        noisy: 0 to 1, how much the frame's peaks are noise.
+        noisy: Degree to which peaks are noise, from 0 (clutter) to 1 (noise).
     """
 
     def __init__(self) -> None:
         self.noisy = 0.0
-        self._lasting = LastingPeaks()
+        self._persistence = PersistentPeaks()
         self._past: list[tuple[NDArray[np.float64], NDArray[np.float32]]] = []
-        self._coarse, self._fine = Settling(), Settling()
+        self._coarse, self._fine = SmoothedThresholds(), SmoothedThresholds()
         self._power, self._compared = math.nan, 0
 
     def see(
         self, peaks: Peaks, shape: tuple[int, int], ego: EgoMotion, compared: int, rates: tuple[float, float]
     ) -> Image:
-        """Take in the next frame.
+        """Process the next frame.
 
         Args:
-            peaks: of the significance of its changes.
-            shape: of the frame, (H, W).
-            ego: motion since the last frame.
-            compared: how many past frames it was compared with; with another number than before what is usual begins
-                anew. Beside two the present frame is a part of what is usual, and noise does not look it.
-            rates: false peaks that each of the thresholds may let through, where they are clutter and where noise.
+            peaks: Peaks of the significance of change.
+            shape: (H, W) of the frame.
+            ego: Camera motion since the previous frame.
+            compared: Number of past frames the frame was compared with. A change of this number resets the running
+                means. With two, ``noisy`` is not updated: the current frame is then part of the background estimate,
+                and the tails of noise look different.
+            rates: False peaks per frame that each threshold may let through where peaks are clutter and where they are
+                noise.
 
         Returns:
-            (H, W), of significance.
+            (H, W) thresholds for the significance.
         """
         if compared != self._compared:
             self._compared, self._power = compared, math.nan
-            self._coarse, self._fine = Settling(), Settling()
-        fresh, ranked = self._lasting.fresh(peaks, shape, ego)
-        powers = tail_powers(ranked)
-        power = tail_power(powers)
+            self._coarse, self._fine = SmoothedThresholds(), SmoothedThresholds()
+        fresh, ranked = self._persistence.fresh(peaks, shape, ego)
+        powers = tail_exponents(ranked)
+        power = median_tail_exponent(powers)
         if math.isnan(self._power):
             self._power = power
         elif not math.isnan(power):
@@ -80,12 +84,12 @@ class RawThresholds:
         rate = rates[0] * (rates[1] / rates[0]) ** self.noisy
         recent, frames = self._recent(fresh, shape, ego)
         coarse = self._coarse.see(_capped(thresholds(ranked, rate, smoothed(powers))))
-        together = ranked_peaks(recent, shape, FINE)
-        fine = self._fine.see(_capped(thresholds(together, frames * rate, smoothed(tail_powers(together)))))
+        together = ranked_peaks(recent, shape, FINE_CELL)
+        fine = self._fine.see(_capped(thresholds(together, frames * rate, smoothed(tail_exponents(together)))))
         return np.asarray(cv2.min(spread(coarse, shape), spread(fine, shape)), np.float32)
 
     def _recent(self, fresh: Peaks, shape: tuple[int, int], ego: EgoMotion) -> tuple[Peaks, int]:
-        """These and those of the frames before, and of how many frames they are."""
+        """Return the peaks of up to ``FRAMES`` frames in current coordinates, and the number of these frames."""
         self._past = [(carry(places, ego.matrix), height) for places, height in self._past][1 - FRAMES :]
         self._past.append((np.stack([fresh.x, fresh.y], axis=1).astype(np.float64), fresh.height))
         places, heights = (np.concatenate(column) for column in zip(*self._past, strict=True))
@@ -95,5 +99,5 @@ class RawThresholds:
 
 
 def _capped(found: NDArray[np.float64]) -> NDArray[np.float64]:
-    """No part is so wild for a frame that it is deaf for long after."""
+    """Limit finite thresholds, so that one extreme frame does not desensitise a cell for long."""
     return np.where(np.isfinite(found), np.minimum(found, _CAP), math.inf)

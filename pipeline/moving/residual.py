@@ -1,4 +1,4 @@
-"""The present frame less what was there before, in units of what such differences usually are."""
+"""Residual of the current frame against the background estimate, normalised by its standard deviation."""
 
 from __future__ import annotations
 
@@ -12,63 +12,67 @@ import numpy as np
 from pipeline.detect.components import MAD_TO_SIGMA
 from pipeline.preprocess.registration import Image
 
-PAST = 3
-FILTERED = {1: 0.355, 2: 0.211, 3: 0.304}
-"""By the number of past frames: deviation of what is matched with a target, where frames have white noise of 1."""
+PAST = 3  # frames that a frame is compared with
+NOISE_GAIN = {1: 0.355, 2: 0.211, 3: 0.304}
+"""Standard deviation of the matched-filter output for white noise of unit standard deviation, by number of past
+frames."""
 TARGET_SIGMA = 1.0
-"""Of the Gaussian that a point target is matched with, px: optics and detector of a good infrared camera."""
-SURROUND_SIGMA = 3.5
-NEIGHBOURHOOD = 31
+"""Sigma in px of the Gaussian matched to a point target: blur of the optics and detector of a good infrared camera."""
+SURROUND_SIGMA = 3.5  # px, of the wider Gaussian that is subtracted
+NEIGHBOURHOOD = 31  # px, side of the window of the local standard deviation
 SPARSE = 3
-"""Of the rows and of the columns, one in so many tells the deviation of the frame as well, in a ninth of the time."""
-FEATURE_CELL, MORE_THAN_NOISE, FEATURELESS = 32, 1.3, 0.9
-"""Px, times the deviation of noise, and share of the cells that may not have more: the rest is left to targets."""
-_FINEST = np.outer([1, -2, 1], [1, -2, 1]).astype(np.float32)  # blind to slopes and to edges along a side
-_SHAKE = 0.5
-_MARGIN = 9
-_MEAN_TO_SIGMA = 1.2533
+"""Row and column step of the samples for the standard deviation of the frame: as good, in a ninth of the time."""
+FEATURE_CELL, MAX_NOISE_RATIO, MIN_FEATURELESS_SHARE = 32, 1.3, 0.9
+"""Cell side in px, largest ratio of contrast to noise in a featureless cell, and minimum fraction of featureless cells
+(the others may contain targets)."""
+_FINEST = np.outer([1, -2, 1], [1, -2, 1]).astype(np.float32)  # blind to gradients and to horizontal or vertical edges
+_SHAKE = 0.5  # weight of the range of the past frames
+_MARGIN = 9  # px, ignored border of a frame, and window around pixels out of view
+_MEAN_TO_SIGMA = 1.2533  # from mean absolute value to standard deviation of a Gaussian
 
 
 def contrast(picture: Image) -> Image:
-    """Matched to a point target, and blind to whatever is wider than one: a difference of Gaussians."""
+    """Difference-of-Gaussians filter, matched to a point target and insensitive to wider structures."""
     return np.asarray(
         cv2.GaussianBlur(picture, (0, 0), TARGET_SIGMA) - cv2.GaussianBlur(picture, (0, 0), SURROUND_SIGMA), np.float32
     )
 
 
 def is_featureless(frame: Image) -> bool:
-    """Whether a frame shows noise alone to what looks for targets, so that any motion of the camera leaves the same.
+    """Whether the matched filter sees only noise in a frame, so that residuals do not depend on the camera motion.
 
-    Nearly everywhere the deviation of its contrast is what the noise from pixel to pixel makes it. Clear sky is like
-    that, whatever its slope; noise that a coder has touched is not, having lost its finest part.
+    In nearly all cells the filter output must be no larger than expected from the pixel-to-pixel noise. This holds for
+    clear sky, whatever its gradient, but not for video that was compressed, which has lost the finest noise.
 
     Args:
-        frame: (H, W), counts, at least 32 px a side.
+        frame: (H, W) float32 in counts, at least 32 px a side.
     """
     finest = np.abs(cv2.filter2D(frame, -1, _FINEST, borderType=cv2.BORDER_REFLECT_101)[::SPARSE, ::SPARSE])
     noise = MAD_TO_SIGMA * float(np.median(finest)) / float(np.linalg.norm(_FINEST))
-    found = np.abs(contrast(frame))[_MARGIN:-_MARGIN, _MARGIN:-_MARGIN]  # a slope ends at the rim
+    found = np.abs(contrast(frame))[_MARGIN:-_MARGIN, _MARGIN:-_MARGIN]  # gradients give a response at the border
     rows, columns = (max(1, side // FEATURE_CELL) for side in found.shape)
     cells = cv2.resize(found, (columns, rows), interpolation=cv2.INTER_AREA)
-    expected = FILTERED[1] / math.sqrt(2) * noise / _MEAN_TO_SIGMA
-    return bool(np.mean(cells <= MORE_THAN_NOISE * expected) >= FEATURELESS)
+    expected = NOISE_GAIN[1] / math.sqrt(2) * noise / _MEAN_TO_SIGMA
+    return bool(np.mean(cells <= MAX_NOISE_RATIO * expected) >= MIN_FEATURELESS_SHARE)
 
 
 def significance(now: Image, past: Sequence[Image]) -> tuple[Image, float]:
-    """How many standard deviations each place has changed since some past frames.
+    """Return the change of each pixel against the past frames in standard deviations.
 
-    The past is their median: a target in one of three leaves no hole. Of two it is whatever lies between them, and
-    after a single one there is a hole, which stands still. The deviation is the largest of three: of the whole frame,
-    of the neighbourhood (waves, leaves), and of the past frames from each other at that place (edges that shake). The
-    first two are read off absolute values, which a target hardly raises.
+    The background estimate is the median of the past frames, so that a target in one of three leaves no ghost. With two
+    past frames it is the median of these and the current frame. A single past frame is used as it is; a target in it
+    leaves a ghost, which does not move. The standard deviation is the largest of three estimates: of the whole frame,
+    of the neighbourhood (waves, leaves), and from the range of the past frames at the pixel (edges that jitter). The
+    first two are derived from absolute values, which a target hardly raises.
 
     Args:
-        now: (H, W), counts.
-        past: one to ``PAST`` frames (H, W) in the coordinates and the brightness of this one; NaN where out of view.
+        now: (H, W) float32 in counts.
+        past: One to ``PAST`` frames (H, W), registered to the current frame in position and brightness; NaN where out
+            of view.
 
     Returns:
-        (H, W), 0 or above, 0 where any of them is NaN and up to 4 px from there; and the deviation of the whole frame,
-        counts, 0 where there is nothing to compare.
+        Significance (H, W), non-negative, 0 where any past frame is NaN and up to 4 px from there; and the standard
+        deviation of the filtered residual over the whole frame in counts, 0 if there is nothing to compare.
     """
     spread = np.asarray(reduce(np.maximum, past) - reduce(np.minimum, past))
     seen = np.isfinite(spread)
@@ -93,7 +97,7 @@ def significance(now: Image, past: Sequence[Image]) -> tuple[Image, float]:
 
 
 def _usual(now: Image, past: Sequence[Image]) -> Image:
-    """Median of three past frames, or of two and the present one."""
+    """Background estimate: median of three past frames, or of two and the current one, or the single past frame."""
     if len(past) == 1:
         return past[0]
     first, second, third = (*past, now)[:PAST]

@@ -1,8 +1,8 @@
-"""How sharp a thing is in a single frame, beside whatever else has changed.
+"""Sharpness of an object in a single frame, ranked against that of the other changes in the frame.
 
-Optics draw a far target as a point, one pixel wide or two. What changes otherwise is mostly softer: an edge that
-registration has left half a pixel off, a branch, a block that a coder has drawn anew. So of two changes that are as
-strong the sharper one is likelier a target, and how much likelier the frame itself tells.
+Optics image a distant target as a point one or two pixels wide. Other changes are mostly softer: an edge misregistered
+by half a pixel, a branch, a block redrawn by a video codec. Of two changes of equal strength the sharper one is
+therefore more likely a target. How much more likely is estimated from the frame itself.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from numpy.typing import NDArray
 from pipeline.moving.peaks import Peaks
 from pipeline.preprocess.registration import Image
 
-SHARE, LEAST_COUNT = 0.1, 50
-"""Of a frame's peaks of change, as many of the highest are what a thing is held against: what hardly changes is softer
-than any clutter."""
+SHARE, MIN_COUNT = 0.1, 50
+"""Fraction and minimum number of the highest change peaks of a frame that serve as reference. Lower peaks are excluded
+because weak changes are softer than any clutter."""
 TARGETS = 0.1
-"""First parameter of the Beta distribution (the second is 1) that the rank of a target's sharpness follows."""
+"""First parameter of the Beta distribution of the relative rank of a target's sharpness; the second is 1."""
 _LAPLACIAN = np.array([[0, -1, 0], [-1, 4, -1], [0, -1, 0]], np.float32) / 4
 
 
 class Sharpness(NamedTuple):
-    """Of one frame.
+    """Sharpness of one frame.
 
     Attributes:
-        picture: (H, W) counts, see ``sharpest``.
-        others: (m,) ascending, the same at its greatest changes.
-        weight: 0 to 1, how much it is believed.
+        picture: (H, W) in counts, see ``sharpness_map``.
+        others: (m,) reference values in counts: sharpness at the greatest changes of the frame, in ascending order.
+        weight: Factor from 0 to 1 applied to the log-likelihood ratio.
     """
 
     picture: Image
@@ -39,12 +39,13 @@ class Sharpness(NamedTuple):
     weight: float
 
     def says(self, sharp: NDArray[np.floating]) -> NDArray[np.float64]:
-        """How much likelier a target is than chance to be as sharp as this: log likelihood ratio, nats.
+        """Log-likelihood ratio (n,) in nats of target versus chance, given sharpness values.
 
-        By chance the share of others that are as sharp is uniform.
+        Under the chance hypothesis the fraction of reference values that are at least as sharp is uniformly
+        distributed.
 
         Args:
-            sharp: (n,) counts, each counted as one of the others as well.
+            sharp: (n,) sharpness in counts. Each value is also counted as one of the reference values.
         """
         as_sharp = len(self.others) - np.searchsorted(self.others, sharp, side="left")
         share = (as_sharp + 1) / (len(self.others) + 1)
@@ -52,21 +53,21 @@ class Sharpness(NamedTuple):
 
 
 def sharpness(picture: Image, peaks: Peaks, weight: float) -> Sharpness:
-    """How sharp things are in a frame.
+    """Measure the sharpness of a frame.
 
     Args:
-        picture: (H, W), counts.
-        peaks: (n,) of the significance of its changes.
-        weight: see ``Sharpness``.
+        picture: (H, W) float32 in counts.
+        peaks: (n,) peaks of the significance of change.
+        weight: See ``Sharpness``.
     """
-    sharp = sharpest(picture)
-    count = max(LEAST_COUNT, round(SHARE * len(peaks.height)))
+    sharp = sharpness_map(picture)
+    count = max(MIN_COUNT, round(SHARE * len(peaks.height)))
     least = np.partition(peaks.height, -count)[-count] if count < len(peaks.height) else 0.0
     most = peaks.only(peaks.height >= least)
     return Sharpness(sharp, np.sort(sharp[most.y, most.x]), weight)
 
 
-def sharpest(picture: Image) -> Image:
-    """The most that any of the nine pixels around each one (H, W) differs from the mean of its own four neighbours."""
+def sharpness_map(picture: Image) -> Image:
+    """Return (H, W) the 3x3 maximum of the absolute difference between a pixel and the mean of its four neighbours."""
     laplacian = cv2.filter2D(picture, -1, _LAPLACIAN, borderType=cv2.BORDER_REPLICATE)
     return np.asarray(cv2.dilate(np.abs(laplacian, out=laplacian), np.ones((3, 3), np.uint8)))

@@ -1,4 +1,4 @@
-"""Pixels that are stuck, told by standing out from their neighbours wherever the camera looks."""
+"""Stuck pixels of the sensor: those that differ from their neighbours wherever the camera points."""
 
 from __future__ import annotations
 
@@ -10,28 +10,31 @@ from pipeline.messages import MAX_OBJECTS, MENDED_DTYPE, Table
 from pipeline.preprocess.registration import Image
 
 MEMORY = 16
-"""Frames; what stands out for much longer is the sensor's."""
-STANDS_OUT = 5.0
-"""Standard deviations of a pixel's difference to the median of the nine around it."""
+"""Time constant of the running mean in frames. What stands out for much longer is caused by the sensor."""
+OUTLIER_SIGMAS = 5.0
+"""Threshold for the mean difference between a pixel and its 3x3 median, in standard deviations of that difference."""
 STEADY = 0.4
-"""Share of what a pixel stands out now that it must have stood out all along: a target passes."""
+"""Minimum ratio of a stuck pixel's mean difference to its current one. A passing target has a lower ratio."""
 
 
 class StuckPixels:
-    """A running mean, per pixel of the sensor, of how much it differs from the median of the nine around it.
+    """Detects stuck pixels by a running mean of the difference between each pixel and its 3x3 median.
 
-    What is in the scene and as sharp as that is taken for stuck while the camera does not move: it does not move
-    either.
+    While the camera does not move, equally sharp stationary details of the scene are treated as stuck pixels too. This
+    is acceptable, because they do not move either.
     """
 
     def __init__(self) -> None:
         self._mean: Image | None = None
 
     def mend(self, picture: Image) -> tuple[Image, Table]:
-        """The picture (H, W) with stuck pixels replaced by that median; it is learned from as well.
+        """Replace stuck pixels by their 3x3 median, after updating the running mean with the picture.
+
+        Args:
+            picture: (H, W) float32 in counts.
 
         Returns:
-            the picture, and what was replaced in it, ``MENDED_DTYPE``.
+            A corrected copy of the picture, and the replaced pixels as rows of ``MENDED_DTYPE``.
         """
         median = cv2.medianBlur(picture, 3)
         excess = picture - median
@@ -39,7 +42,7 @@ class StuckPixels:
             self._mean = np.zeros_like(excess)
         cv2.accumulateWeighted(excess, self._mean, 1 / MEMORY)
         noise = MAD_TO_SIGMA * float(np.median(np.abs(excess[::3, ::3])))
-        stuck = np.flatnonzero(np.abs(self._mean) > STANDS_OUT * max(noise, 0.5))
+        stuck = np.flatnonzero(np.abs(self._mean) > OUTLIER_SIGMAS * max(noise, 0.5))
         stuck = stuck[np.abs(self._mean.flat[stuck]) > STEADY * np.abs(excess.flat[stuck])]
         stuck = stuck[:MAX_OBJECTS]
         replaced, mended = np.zeros(len(stuck), MENDED_DTYPE), picture.copy()

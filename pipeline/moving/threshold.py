@@ -1,4 +1,4 @@
-"""Thresholds that let false peaks through at a wanted rate, whatever each part of the frame is like."""
+"""Per-cell thresholds for a given rate of false peaks, extrapolated from the tail of each cell's peak heights."""
 
 from __future__ import annotations
 
@@ -11,37 +11,36 @@ from numpy.typing import NDArray
 from pipeline.moving.peaks import Peaks
 
 CELL = 64
-"""Side of the parts, px: water, sky and trees each get thresholds of their own."""
+"""Side of the cells in px. Water, sky and trees thus get their own thresholds."""
 RANKS = (4, 10, 40)
-"""Where the heights of a cell's peaks are read off. Targets in a cell are hardly ever as many as the second of these,
-and in half of the cells not as many as the first; the peaks of lower rank are none."""
-POWERS = np.linspace(0.6, 2.4, 19)
-"""Of the laws that peaks may follow: 2 for Gaussian noise, 1 for exponential tails, less for edges that shake."""
+"""Ranks of the peaks from which the tail of a cell is estimated. A cell hardly ever contains as many targets as the
+second rank, and half of the cells contain fewer than the first, so peaks of lower rank are not targets."""
+TAIL_EXPONENTS = np.linspace(0.6, 2.4, 19)
+"""Candidate tail exponents: 2 for Gaussian noise, 1 for exponential tails, less for edges that jitter."""
 NOISE = (1.5, 1.9)
-"""Powers between which what passes turns from clutter into noise. Noise comes anywhere, and a tracker that knows how
-often does not take a chain of it for a target; it takes an edge that shakes for one."""
+"""Tail exponents between which peaks change from clutter to noise. Noise peaks occur anywhere, and a tracker that knows
+their rate does not confirm chains of them as targets; a jittering edge it would confirm."""
 
 
 def ranked_peaks(peaks: Peaks, shape: tuple[int, int], side: int = CELL) -> NDArray[np.float64]:
-    """What the threshold of each cell of a picture follows from.
+    """Return the heights of the peaks of ``RANKS`` in each cell of a picture, from which its threshold is derived.
 
     Args:
-        peaks: of it, none of them outside.
-        shape: of the picture, (H, W).
-        side: of the cells, px.
+        peaks: Peaks of the picture, all within its bounds.
+        shape: (H, W) of the picture.
+        side: Side of the cells in px, see ``grid``.
 
     Returns:
-        (rows, columns, 3), heights of the peaks of ``RANKS`` in cells of equal size, see ``grid``; NaN in cells of too
-        few peaks to tell.
+        (rows, columns, 3) heights; NaN in cells with fewer peaks than the last rank.
     """
     rows, columns = grid(shape, side)
     cells = rows * columns
     cell = cell_of(peaks, shape, side)
     count = np.bincount(cell, minlength=cells)
-    order = np.argsort(cell.astype(np.min_scalar_type(cells)), kind="stable")  # 16 bits are sorted by radix
+    order = np.argsort(cell.astype(np.min_scalar_type(cells)), kind="stable")  # NumPy sorts 16-bit integers by radix
     by_cell = cell[order]
     number = np.arange(len(order)) - (np.cumsum(count) - count)[by_cell]
-    # Many short rows are sorted in a tenth of the time of a long one.
+    # Sorting many short rows takes a tenth of the time of sorting one long row.
     low = np.full((cells, max(int(count.max()), RANKS[-1])), np.inf, np.float32)
     low[by_cell, number] = -peaks.height[order]
     low.sort(axis=1)
@@ -50,40 +49,40 @@ def ranked_peaks(peaks: Peaks, shape: tuple[int, int], side: int = CELL) -> NDAr
     return ranked.reshape(rows, columns, len(RANKS))
 
 
-def tail_powers(ranked: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How fast the tail of each cell's peaks falls.
+def tail_exponents(ranked: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Estimate the tail exponent of each cell's peak heights.
 
     Args:
-        ranked: see ``ranked_peaks``.
+        ranked: (rows, columns, 3) heights, see ``ranked_peaks``.
 
     Returns:
-        (rows, columns), of ``POWERS``; NaN where a cell does not tell.
+        (rows, columns) values from ``TAIL_EXPONENTS``; NaN in cells with too few peaks.
     """
-    high, middle, low = np.moveaxis(ranked, -1, 0)[..., None] ** POWERS
-    # By the law, steps between the powers of heights are in proportion to those between the logarithms of ranks.
+    high, middle, low = np.moveaxis(ranked, -1, 0)[..., None] ** TAIL_EXPONENTS
+    # In a Weibull tail, differences of heights raised to the exponent are proportional to differences of log rank.
     excess = (high - middle) - (middle - low) * math.log(RANKS[1] / RANKS[0]) / math.log(RANKS[2] / RANKS[1])
-    found = POWERS[np.minimum((excess < 0).sum(axis=-1), len(POWERS) - 1)]
+    found = TAIL_EXPONENTS[np.minimum((excess < 0).sum(axis=-1), len(TAIL_EXPONENTS) - 1)]
     return np.where(np.isnan(ranked[..., 0]), np.nan, found)
 
 
-def tail_power(powers: NDArray[np.float64]) -> float:
-    """The median of a picture's cells: half of them may have targets, and they do not change it by much.
+def median_tail_exponent(powers: NDArray[np.float64]) -> float:
+    """Return the median tail exponent of a picture's cells, which is robust to targets in up to half of them.
 
     Args:
-        powers: see ``tail_powers``.
+        powers: (rows, columns) tail exponents, see ``tail_exponents``.
 
     Returns:
-        NaN if no cell tells.
+        The median of the finite values; NaN if there are none.
     """
     told = powers[np.isfinite(powers)]
     return float(np.median(told)) if len(told) else math.nan
 
 
 def smoothed(powers: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Of each cell and its eight neighbours the median; NaN where none of them tells.
+    """Return the median over each cell and its eight neighbours, ignoring NaN; NaN where all of them are.
 
     Args:
-        powers: see ``tail_powers``.
+        powers: (rows, columns) tail exponents, see ``tail_exponents``.
     """
     around = np.lib.stride_tricks.sliding_window_view(np.pad(powers, 1, constant_values=np.nan), (3, 3))
     ordered = np.sort(around.reshape(*powers.shape, 9), axis=-1)  # NaN comes last
@@ -93,18 +92,18 @@ def smoothed(powers: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def thresholds(ranked: NDArray[np.float64], rate: float, power: float | NDArray[np.float64]) -> NDArray[np.float64]:
-    """The heights that ``rate`` false peaks of a picture exceed, as many in each cell.
+    """Return the thresholds that ``rate`` false peaks of a picture exceed, with the same rate in each cell.
 
-    Above any high enough level the logarithm of how many peaks are higher falls in proportion to a power of the
-    height (a Weibull tail), so where it falls to a rate can be read off two peaks of lower rank.
+    In the tail, the logarithm of the number of higher peaks falls in proportion to a power of the height (a Weibull
+    tail). The height at which it falls to the given rate is extrapolated from the peaks of the second and third rank.
 
     Args:
-        ranked: see ``ranked_peaks``.
-        rate: peaks in the whole picture.
-        power: of the law, one for all or (rows, columns).
+        ranked: (rows, columns, 3) heights, see ``ranked_peaks``.
+        rate: Expected number of false peaks in the whole picture.
+        power: Tail exponent, one for all cells or (rows, columns).
 
     Returns:
-        (rows, columns); infinity where ``ranked`` or ``power`` is NaN.
+        (rows, columns) thresholds; infinity where ``ranked`` or ``power`` is NaN.
     """
     share = rate / math.prod(ranked.shape[:2])
     middle, low = ranked[..., 1] ** power, ranked[..., 2] ** power
@@ -114,21 +113,21 @@ def thresholds(ranked: NDArray[np.float64], rate: float, power: float | NDArray[
 
 
 def noisiness(power: float) -> float:
-    """From 0 where peaks whose tails fall with this power are clutter to 1 where they are noise; 0 if it is NaN."""
+    """Map a tail exponent to the degree, from 0 to 1, to which peaks are noise rather than clutter; 0 for NaN."""
     return 0.0 if math.isnan(power) else float(np.interp(power, NOISE, (0, 1)))
 
 
 def grid(shape: tuple[int, int], side: int = CELL) -> tuple[int, int]:
-    """Rows and columns of cells that a picture (H, W) has: of ``side`` px, or up to a half more or a third less."""
+    """Return the rows and columns of cells in a picture (H, W). A cell side is 2/3 to 3/2 of ``side``."""
     return max(1, round(shape[0] / side)), max(1, round(shape[1] / side))
 
 
 def cell_of(peaks: Peaks, shape: tuple[int, int], side: int = CELL) -> NDArray[np.int32]:
-    """The cell (n,) of each peak of a picture (H, W), row by row of ``grid``."""
+    """Return the row-major index (n,) of the cell of ``grid`` that contains each peak of a picture (H, W)."""
     rows, columns = grid(shape, side)
     return (peaks.y * rows // shape[0]) * columns + peaks.x * columns // shape[1]
 
 
 def spread(cells: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.float32]:
-    """The value (H, W) that each pixel's cell has."""
+    """Expand values per cell to a value per pixel (H, W)."""
     return np.asarray(cv2.resize(cells.astype(np.float32), shape[::-1], interpolation=cv2.INTER_NEAREST))

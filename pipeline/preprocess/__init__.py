@@ -1,1 +1,1 @@
-"""Intensity and ego-motion: what is known of a frame before the network sees it."""
+"""Measurements of a frame before the network runs: intensity statistics and ego-motion."""

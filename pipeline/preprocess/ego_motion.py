@@ -1,7 +1,7 @@
-"""How the camera moved between two pictures: sparse optical flow, a robust similarity, a last step, and doubt.
+"""Camera motion between two pictures: sparse optical flow, RANSAC similarity, verification, Gauss-Newton refinement.
 
-A wrong transform does more harm than none: whatever fails the quality gate is reported as identity with
-``ok`` False, and the tracker widens its gates instead.
+A wrong transform does more harm than none. An estimate that fails the quality gate is reported as identity with ``ok``
+False, and the tracker widens its gates instead.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from msgspec import Meta, Struct, structs
 from numpy.typing import NDArray
 
 from pipeline.messages import EgoMotion
-from pipeline.preprocess.doubt import explains
 from pipeline.preprocess.flow import Flags, Picture, Points, Shape, cell_of, corners, flow, stretch
 from pipeline.preprocess.registration import Reference, smooth
+from pipeline.preprocess.verification import explains
 
 Matrix = NDArray[Any]
 Positive = Annotated[float, Meta(gt=0)]
@@ -27,24 +27,24 @@ UNKNOWN = EgoMotion()
 STILL = EgoMotion(ok=True)
 
 _MIN_SIDE = 32
-_STATIC_PX = 0.05  # an overlay moves less
-_MOVED_PX = 1.0  # a scene behind an overlay moves more, or the mistake is small
+_STATIC_PX = 0.05  # overlays appear to move by less
+_MOVED_PX = 1.0  # a scene behind an overlay that moves by less causes only a small error
 
 
 class EgoMotionConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Settings of the ego-motion estimate. Lengths are px of the picture the flow runs on.
+    """Settings of the ego-motion estimate. Lengths are in px of the downscaled picture that optical flow runs on.
 
     Attributes:
-        enabled: False asserts that the camera stands still: identity, trusted, no work.
-        max_width: wider pictures are halved until they fit, for this estimate only; none to a side below 64 px.
-        inlier_px: largest distance of an inlier from the fitted motion.
-        min_inliers: points that must agree.
-        min_inlier_ratio: share of the tracked points that must agree.
-        max_residual_px: largest rms distance of the inliers.
-        max_scale: largest change of scale per frame, as abs(scale - 1).
-        max_rotation_deg: largest turn per frame.
-        max_shift: largest shift of the picture's centre per frame, as a share of its diagonal.
-        min_correlation: least correlation of the two pictures after alignment by ECC.
+        enabled: False asserts a static camera: the result is a trusted identity without any computation.
+        max_width: Wider pictures are halved until they fit, for this estimate only, but to no side below 64 px.
+        inlier_px: Largest distance of an inlier from the fitted motion.
+        min_inliers: Minimum number of inliers.
+        min_inlier_ratio: Minimum fraction of the tracked points that must be inliers.
+        max_residual_px: Largest rms distance of the inliers from the fitted motion.
+        max_scale: Largest change of scale per frame, as abs(scale - 1).
+        max_rotation_deg: Largest rotation per frame.
+        max_shift: Largest shift of the picture's centre per frame, as a fraction of the picture diagonal.
+        min_correlation: Minimum correlation of the two pictures after alignment by ECC.
     """
 
     enabled: bool = True
@@ -60,23 +60,23 @@ class EgoMotionConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class EgoMotionEstimator:
-    """Ego-motion along the pictures of one source, given in order."""
+    """Estimates the ego-motion between consecutive pictures of one source."""
 
     def __init__(self, config: EgoMotionConfig) -> None:
         self.config = config
         self._previous: Picture | None = None
 
     def estimate(self, picture: Picture) -> EgoMotion:
-        """Motion since the picture given before.
+        """Estimate the motion since the previous picture.
 
         Args:
             picture: (h, w) uint8 or uint16, any size.
 
         Returns:
-            The motion; unknown for the first picture and after a change of size or type.
+            The motion; ``UNKNOWN`` for the first picture and after a change of size or dtype.
 
         Raises:
-            ValueError: the picture has another type or shape.
+            ValueError: The picture is not two-dimensional or has another dtype.
         """
         _check(picture)
         if not self.config.enabled:
@@ -86,22 +86,26 @@ class EgoMotionEstimator:
 
 
 def fit(previous: Picture, current: Picture, config: EgoMotionConfig) -> EgoMotion:
-    """Motion between two pictures: flow first, ECC where too few points agree, else unknown.
+    """Estimate the motion between two pictures by optical flow, or by ECC where that is rejected.
 
     Args:
         previous: (h, w) uint8 or uint16.
-        current: the same; of another size or type it is not comparable.
-        config: what counts as trustworthy.
+        current: (h, w) uint8 or uint16.
+        config: Settings, including the limits of the quality gate.
+
+    Returns:
+        The motion from ``previous`` to ``current``; ``UNKNOWN`` if both methods fail, or if the pictures are too small
+        or differ in size or dtype.
 
     Raises:
-        ValueError: a picture has another type or shape.
+        ValueError: A picture is not two-dimensional or has another dtype.
     """
     _check(previous)
     _check(current)
     if previous.shape != current.shape or previous.dtype != current.dtype:
         return UNKNOWN
     wanted = math.ceil(math.log2(previous.shape[1] / config.max_width))
-    allowed = math.floor(math.log2(min(previous.shape) / (2 * _MIN_SIDE)))  # a strip is wide, and has little height
+    allowed = math.floor(math.log2(min(previous.shape) / (2 * _MIN_SIDE)))  # keeps both sides of narrow strips
     factor = 2 ** max(0, min(wanted, allowed))
     a, b = stretch(_shrink(previous, factor), _shrink(current, factor))
     if min(a.shape) < _MIN_SIDE:
@@ -114,9 +118,9 @@ def fit(previous: Picture, current: Picture, config: EgoMotionConfig) -> EgoMoti
 
 
 def _refine(previous: Picture, current: Picture, motion: EgoMotion) -> EgoMotion:
-    """The motion after one Gauss-Newton step over the pictures as they are; see ``Reference.register``.
+    """Refine the motion by one Gauss-Newton step on the full-size pictures, see ``Reference.register``.
 
-    Flow alone follows too little of a pan over soft clouds: its window sees mostly what does not change.
+    Optical flow alone underestimates a pan over soft clouds, because most of what its window sees does not change.
     """
     now, past = (smooth(picture.astype(np.float32)) for picture in (current, previous))
     found, _, _ = Reference(now).register(past, np.vstack([np.reshape(motion.matrix, (2, 3)), [0.0, 0.0, 1.0]]))
@@ -125,7 +129,7 @@ def _refine(previous: Picture, current: Picture, motion: EgoMotion) -> EgoMotion
 
 
 def _by_flow(a: Picture, b: Picture, config: EgoMotionConfig) -> EgoMotion | None:
-    """Similarity by sparse flow, None where the points do not agree."""
+    """Estimate a similarity from sparse optical flow; None if the points do not agree."""
     before, after = flow(a, b, corners(a))
     found, inliers = _similarity(before, after, a.shape, config)
     if found is None:
@@ -133,7 +137,7 @@ def _by_flow(a: Picture, b: Picture, config: EgoMotionConfig) -> EgoMotion | Non
     shift = np.linalg.norm(after - before, axis=1)
     if np.median(shift[inliers]) > _STATIC_PX:
         return found
-    # Points at exactly zero may be an overlay over a scene that moves: is there a second opinion?
+    # Points without motion may belong to an overlay on a moving scene, so fit the moving points separately.
     moved = shift > _MOVED_PX
     second, agreeing = _similarity(before[moved], after[moved], a.shape, config)
     if second is None or not explains(a, b, second.matrix):
@@ -145,7 +149,7 @@ def _by_flow(a: Picture, b: Picture, config: EgoMotionConfig) -> EgoMotion | Non
 
 
 def _similarity(before: Points, after: Points, shape: Shape, config: EgoMotionConfig) -> tuple[EgoMotion | None, Flags]:
-    """Shift, turn and scale by RANSAC with its inliers, None where it fails the quality gate."""
+    """Fit shift, rotation and scale by RANSAC. Return the motion, None if it fails the gate, and the inlier flags."""
     nothing = np.zeros(len(before), bool)
     if len(before) < config.min_inliers:
         return None, nothing
@@ -163,7 +167,7 @@ def _similarity(before: Points, after: Points, shape: Shape, config: EgoMotionCo
 
 
 def _by_ecc(a: Picture, b: Picture, config: EgoMotionConfig) -> EgoMotion | None:
-    """Shift and turn that maximise the correlation at half size (Evangelidis and Psarakis, PAMI 2008)."""
+    """Estimate shift and rotation by maximising the correlation at half size (Evangelidis and Psarakis, PAMI 2008)."""
     if min(a.shape) < 2 * _MIN_SIDE:
         return None
     small_a, small_b = _shrink(a, 2).astype(np.float32), _shrink(b, 2).astype(np.float32)
@@ -172,7 +176,7 @@ def _by_ecc(a: Picture, b: Picture, config: EgoMotionConfig) -> EgoMotion | None
     everywhere = np.full(small_b.shape, 255, np.uint8)
     try:
         correlation, warp = cv2.findTransformECC(small_a, small_b, start, cv2.MOTION_EUCLIDEAN, criteria, everywhere, 5)
-    except cv2.error:  # says that the iteration diverged
+    except cv2.error:  # raised when the iteration diverges
         return None
     matrix = np.asarray(warp, np.float64)
     if correlation < config.min_correlation or not _plausible(matrix, small_a.shape, config):
@@ -186,7 +190,7 @@ def _motion(matrix: Matrix, method: Literal["flow", "ecc"], inliers: int, residu
 
 
 def _plausible(matrix: Matrix, shape: Shape, config: EgoMotionConfig) -> bool:
-    """Finite, and within the limits of scale, turn and shift of the picture's centre."""
+    """Whether the transform is finite and within the limits of scale, rotation and shift of the picture's centre."""
     if not np.isfinite(matrix).all():
         return False
     centre = np.array([shape[1] - 1, shape[0] - 1]) / 2
@@ -201,12 +205,12 @@ def _plausible(matrix: Matrix, shape: Shape, config: EgoMotionConfig) -> bool:
 
 
 def _area(points: Points, shape: Shape) -> int:
-    """In how many cells of the grid the points lie."""
+    """Return the number of grid cells that contain points."""
     return len(np.unique(cell_of(points[:, 0], points[:, 1], shape)))
 
 
 def _shrink(picture: Picture, factor: int) -> Picture:
-    """The picture averaged over blocks of factor x factor px; rows and columns left over are cut off."""
+    """Average the picture over blocks of factor x factor px; leftover rows and columns are cut off."""
     if factor == 1:
         return picture
     height, width = (side // factor for side in picture.shape)
@@ -215,9 +219,9 @@ def _shrink(picture: Picture, factor: int) -> Picture:
 
 
 def _enlarge(motion: EgoMotion, factor: int) -> EgoMotion:
-    """A motion found on a shrunk picture, for the picture itself.
+    """Convert a motion estimated on a downscaled picture to the full-size picture.
 
-    The centre of the first small pixel lies at (f - 1) / 2 of the large picture.
+    The centre of the first downscaled pixel is at (factor - 1) / 2 in the full-size picture.
     """
     a, b, tx, c, d, ty = motion.matrix
     centre = (factor - 1) / 2

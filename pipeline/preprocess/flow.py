@@ -1,4 +1,4 @@
-"""Points that can be followed from one picture to the next, and where they went."""
+"""Corner detection and sparse optical flow between two pictures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Flags = NDArray[np.bool_]
 Shape = tuple[int, ...]
 
 CELLS = 8
-"""Features are spread over a grid of this many cells per side, so that no bright spot owns them all."""
+"""Number of grid cells per side. Features are selected per cell, so that no bright spot takes all of them."""
 _PER_CELL = 3
 _MIN_RESPONSE = 1e-6
 _WINDOW = (15, 15)
@@ -22,9 +22,9 @@ _LEVELS = 3
 
 
 def stretch(previous: Picture, current: Picture) -> tuple[Picture, Picture]:
-    """Both pictures as uint8 under one affine map, from the 1 % and 99 % quantiles of the first.
+    """Convert both pictures to uint8 by one affine map, given by the 1 % and 99 % percentiles of the first.
 
-    The flow needs 8 bits and equal brightness; nothing else ever sees these pictures.
+    Optical flow needs 8-bit pictures of equal brightness. The result is used for motion estimation only.
     """
     rows, columns = (max(1, side // 128) for side in previous.shape)
     low, high = np.percentile(previous[::rows, ::columns], [1, 99])
@@ -38,13 +38,16 @@ def stretch(previous: Picture, current: Picture) -> tuple[Picture, Picture]:
 
 
 def corners(picture: Picture) -> Points:
-    """Corners (n, 2) in px, the best few of every cell of a grid.
+    """Detect corners, the best few of every grid cell.
 
-    Shi and Tomasi's measure (CVPR 1994), ranked within each cell: ranked over the whole picture, burnt-in
-    text or one bright building would take all places.
+    The response is the minimum eigenvalue of Shi and Tomasi (CVPR 1994), ranked within each cell. Ranked over the whole
+    picture, burnt-in text or one bright building would take all corners.
 
     Args:
         picture: (h, w) uint8.
+
+    Returns:
+        (n, 2) float32 positions (x, y) in px.
     """
     response = cv2.cornerMinEigenVal(picture, 5)
     highest = (response >= cv2.dilate(response, np.ones((7, 7), np.uint8))) & (response > _MIN_RESPONSE)
@@ -58,7 +61,11 @@ def corners(picture: Picture) -> Points:
 
 
 def flow(previous: Picture, current: Picture, points: Points) -> tuple[Points, Points]:
-    """Points (n, 2) that Lucas-Kanade follows forth and back to within half a pixel, and where they went."""
+    """Track points (n, 2) by pyramidal Lucas-Kanade.
+
+    Returns:
+        The points whose forward-backward error is below half a pixel, and their positions in the current picture.
+    """
     if not len(points):
         return points, points
     there, found = _follow(previous, current, points)
@@ -76,6 +83,6 @@ def _follow(previous: Picture, current: Picture, points: Points) -> tuple[Points
 
 
 def cell_of(x: NDArray[Any], y: NDArray[Any], shape: Shape) -> NDArray[np.int64]:
-    """Number of the grid cell of every point."""
+    """Return the row-major index of the grid cell of every point."""
     row, column = (np.asarray(v, np.int64) * CELLS // side for v, side in ((y, shape[0]), (x, shape[1])))
     return np.asarray(row * CELLS + column)

@@ -1,4 +1,4 @@
-"""How bright a frame is: what turns its counts into network input, 8 or 16 bit alike."""
+"""Intensity statistics that normalise the counts of a frame to network input, for 8 and 16 bits alike."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pipeline.messages import Intensity
 
 
 def measure(picture: NDArray[np.uint8] | NDArray[np.uint16], normalisation: FrameZScore) -> Intensity:
-    """The affine map of a frame under the normalisation its network was trained with.
+    """Return the affine map that normalises a frame as in the training of the network.
 
     Args:
-        picture: (H, W) raw counts.
-        normalisation: from the weights' manifest.
+        picture: (H, W) uint8 or uint16, raw counts.
+        normalisation: Normalisation from the manifest of the weights.
     """
     mean, std = frame_statistics(picture)
     return Intensity(mean=mean, gain=normalisation.gain(std))

@@ -1,7 +1,8 @@
-"""Bring a past frame onto the present one more exactly than points followed by optical flow can.
+"""Register a past frame to the current one more accurately than sparse optical flow.
 
-Steps of a twentieth of a pixel add up to half a pixel in a second, and half a pixel at the edge of a cloud outshines
-any dim target. One Gauss-Newton step over all pixels keeps the sum right (Baker and Matthews 2004, section 3).
+Errors of 1/20 px per frame add up to half a pixel within a second, and the residual of an edge of a cloud displaced by
+half a pixel is stronger than any dim target. One Gauss-Newton step over the whole frame keeps the accumulated transform
+accurate (Baker and Matthews 2004, section 3).
 """
 
 from __future__ import annotations
@@ -14,25 +15,25 @@ Image = NDArray[np.float32]
 Matrix = NDArray[np.float64]
 
 SAMPLES = 6_000
-"""As many pixels are compared, at most, on a regular grid. Twice as many hold no more targets, and make matrices for
-which BLAS wakes threads, which then go on spinning on the network's cores."""
+"""Maximum number of pixels compared, on a regular grid. Twice as many do not improve detection, and make matrices so
+large that BLAS starts threads, which then keep spinning on the network's cores."""
 REACH_PX = 2.0
-"""Farther than this a linear model of the picture does not reach; such a correction is not taken."""
-_SMOOTH = 1.2
-_ROUNDS = 2
-_REGION = 11
+"""Largest accepted correction in px. The linear model of the picture is not valid beyond it."""
+_SMOOTH = 1.2  # px
+_ROUNDS = 2  # of iteratively reweighted least squares
+_REGION = 11  # samples, side of the window of the local residual
 
 
 def smooth(frame: Image) -> Image:
-    """A picture (H, W) that a line fits from pixel to pixel."""
+    """Smooth a frame (H, W) so that it is approximately linear between neighbouring pixels."""
     return np.asarray(cv2.GaussianBlur(frame, (0, 0), _SMOOTH), np.float32)
 
 
 class Reference:
-    """The present frame, prepared once for all the past ones that are brought onto it.
+    """The current frame, prepared once for the registration of any number of past frames to it.
 
     Args:
-        frame: (H, W), smoothed.
+        frame: (H, W) float32, smoothed by ``smooth``.
     """
 
     def __init__(self, frame: Image) -> None:
@@ -44,21 +45,22 @@ class Reference:
         self._value = frame[rows, columns]
         gx = (frame[rows, 3 : width - 1 : step] - frame[rows, 1 : width - 3 : step]) / 2
         gy = (frame[3 : height - 1 : step, columns] - frame[1 : height - 3 : step, columns]) / 2
-        # Turn and zoom are about the centre and in units of the width, so that all unknowns weigh alike.
+        # Rotation and zoom are about the centre and in units of the width, so that all unknowns have a similar scale.
         self._centre, self._unit = np.array([(width - 1) / 2, (height - 1) / 2]), float(width)
         u, v = (x - self._centre[0]) / self._unit, (y - self._centre[1]) / self._unit
-        self._steepness = np.stack([gx, gy, gx * u + gy * v, gy * u - gx * v], axis=-1)
+        self._steepest_descent = np.stack([gx, gy, gx * u + gy * v, gy * u - gx * v], axis=-1)
 
     def register(self, past: Image, to_now: Matrix) -> tuple[Matrix, float, float]:
-        """Correct where a past frame lies, and how bright it is.
+        """Refine the transform of a past frame, and estimate its gain and offset, by one Gauss-Newton step.
 
         Args:
-            past: (H, W), smoothed.
-            to_now: 3x3, from its pixels to those of the present frame.
+            past: (H, W) float32, smoothed by ``smooth``.
+            to_now: (3, 3) transform from pixels of the past frame to pixels of the current frame.
 
         Returns:
-            the matrix corrected by a similarity, and gain and offset that make the past frame as bright as this one.
-            The matrix is as it was where the frames hardly overlap or more than ``REACH_PX`` would be needed.
+            The transform corrected by a similarity, and the gain and offset that map the past frame to the brightness
+            of the current one. They are ``to_now``, 1 and 0 if less than a quarter of the samples overlaps, if the
+            correction exceeds ``REACH_PX``, or if the gain would differ from 1 by more than 0.5.
         """
         back = np.linalg.inv(to_now).astype(np.float32)
         x = back[0, 0] * self._x + back[0, 1] * self._y + back[0, 2]
@@ -70,7 +72,7 @@ class Reference:
         then, now = there[seen].astype(np.float64), self._value[seen].astype(np.float64)
         middle = then.mean()
         change = now - then
-        model = np.column_stack([-self._steepness[seen], np.ones(len(then)), then - middle])
+        model = np.column_stack([-self._steepest_descent[seen], np.ones(len(then)), then - middle])
         left = change - np.median(change)
         found = np.zeros(6)
         for _ in range(_ROUNDS):
@@ -91,15 +93,15 @@ class Reference:
 
 
 def _trust(left: NDArray[np.float64], seen: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Weights of samples by what is left of their change: less where the scene is not rigid (water), less for targets.
+    """Return weights (n,) of samples from their residuals: lower where the scene is not rigid (water) and for targets.
 
     Args:
-        left: (n,) change that is not explained.
-        seen: the grid of samples; n of them are true.
+        left: (n,) residuals.
+        seen: Grid of samples, of which n are True.
     """
     square = np.zeros(seen.shape)
     square[seen] = np.square(left)
     around = (_REGION, _REGION)
     local = cv2.blur(square, around) / np.maximum(cv2.blur(seen.astype(np.float64), around), 1e-9)
-    sigma = np.sqrt(np.maximum(local[seen], 0)) + 1e-3  # running sums of the filter may end just below 0
+    sigma = np.sqrt(np.maximum(local[seen], 0)) + 1e-3  # running sums of the filter may be slightly negative
     return np.asarray(1 / (sigma**2 * np.maximum(1.0, np.abs(left) / (2 * sigma))))

@@ -1,1 +1,1 @@
-"""Where results go: files, overlay video, window."""
+"""Outputs of the pipeline: result files, overlay video and display window."""

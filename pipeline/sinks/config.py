@@ -8,15 +8,15 @@ from msgspec import Meta, Struct
 
 
 class SinkConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is written and shown.
+    """Which results are written and displayed.
 
     Attributes:
         jsonl: write ``tracks.jsonl`` and ``detections.jsonl``.
         mot: write ``tracks.mot.txt``.
         overlay: write ``overlay.mp4``.
-        overlay_scale: how many times pictures are enlarged for people; none chooses by size.
+        overlay_scale: integer magnification of the overlay; None chooses it by the picture size.
         display: show the overlay in a window.
-        trail_s: seconds of the past drawn behind a track.
+        trail_s: length in seconds of the trail drawn behind a track.
     """
 
     jsonl: bool = True

@@ -12,14 +12,14 @@ from typing import TextIO
 from pipeline.errors import ConfigError
 
 LOCK = ".lock"
-"""Name of the file by which a run keeps others out of its folder. It stays: only its lock says anything."""
+"""Name of the lock file of an output folder. It is never deleted: only the lock on it matters, not its existence."""
 
 
 def claim(folder: Path) -> None:
-    """Create the folder, or make sure that it can be written to.
+    """Create the folder, or check that it is writable.
 
     Raises:
-        ConfigError: it cannot be.
+        ConfigError: it cannot be created or written to.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -32,10 +32,10 @@ def claim(folder: Path) -> None:
 
 @contextmanager
 def reserve(folder: Path) -> Iterator[None]:
-    """Claim the folder, and keep other runs out of it until this one ends, however it does.
+    """Create the folder and lock it against other runs until this one exits, even if it crashes.
 
     Raises:
-        ConfigError: it cannot be written to, or another run writes to it.
+        ConfigError: the folder cannot be written to, or another run is writing to it.
     """
     claim(folder)
     with ExitStack() as held:
@@ -53,7 +53,10 @@ def reserve(folder: Path) -> Iterator[None]:
 
 
 def _is_taken(lock: TextIO) -> bool:
-    """Whether another run has the lock, which is this one's from now on if not. Not all file systems know any."""
+    """Return whether another run holds the lock; if not, this run acquires it.
+
+    File systems without locks count as free.
+    """
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

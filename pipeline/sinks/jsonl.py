@@ -1,4 +1,4 @@
-"""Tracks and detections as JSON lines, one line per frame."""
+"""Tracks and detections as JSON Lines, one line per frame."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from pipeline.errors import StageError
 from pipeline.messages import TRACK_STATES, EgoMotion, FrameHeader, Table, Tracked
 
-# Decimals kept: of pixels a thousandth, of scores and ratios what a reader can use.
+# Number of decimals: 1/1000 px for positions, and a useful precision for scores and ratios.
 _DECIMALS = {
     "x": 3,
     "y": 3,
@@ -30,12 +30,12 @@ _encode = msgspec.json.Encoder().encode
 
 
 def tracks_line(message: Tracked) -> bytes:
-    """The line of ``tracks.jsonl`` of a frame.
+    """Return the line of ``tracks.jsonl`` for a frame.
 
-    ``restarts`` is there only after the tracker has died and begun anew: where the number rises, all tracks end.
+    ``restarts`` is present only after the tracker was restarted. All earlier tracks end where its value increases.
 
     Raises:
-        StageError: a number is not finite.
+        StageError: a value is not finite.
     """
     header = message.header
     rows = _rows(message.track_table(), header)
@@ -46,10 +46,10 @@ def tracks_line(message: Tracked) -> bytes:
 
 
 def detections_line(message: Tracked) -> bytes:
-    """The line of ``detections.jsonl`` of a frame.
+    """Return the line of ``detections.jsonl`` for a frame.
 
     Raises:
-        StageError: a number is not finite.
+        StageError: a value is not finite.
     """
     header = message.header
     return _line({**_key(header), "detections": _rows(message.detection_table(), header)})
@@ -69,14 +69,14 @@ def _ego(ego: EgoMotion, header: FrameHeader) -> dict[str, Any]:
 
 
 def _rows(table: Table, header: FrameHeader) -> list[dict[str, Any]]:
-    """Columns to rounded rows, the box as one list."""
+    """Convert a table to rounded rows, with the box as one list."""
     columns: dict[str, list[Any]] = {}
     for name in table.dtype.names or ():
         values = table[name]
         if name in _DECIMALS:
             if not np.isfinite(values).all():
                 raise _not_finite(name, header)
-            values = np.round(values, _DECIMALS[name]) + 0.0  # no minus zero
+            values = np.round(values, _DECIMALS[name]) + 0.0  # avoid -0.0
         columns[name] = values.tolist()
     box = zip(*(columns.pop(side) for side in ("bx", "by", "bw", "bh")), strict=True)
     columns["bbox"] = [list(sides) for sides in box]

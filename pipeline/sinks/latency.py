@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.link import LATENCY_BOUNDS_S, Latency, LatencyBuckets
+from pipeline.control_link import LATENCY_BOUNDS_S, Latency, LatencyBuckets
 
 _FIRST_NS = 1_000.0
 _RATIO = 1.02
-_BINS = 1100  # up to about 48 minutes
+_BINS = 1100  # covers up to about 48 minutes
 
 
 def _bin(duration_ns: float) -> int:
@@ -19,19 +19,22 @@ _BOUND_BINS = [_bin(bound * 1e9) for bound in LATENCY_BOUNDS_S]
 
 
 class LatencyHistogram:
-    """Durations in bins that grow by 2 %, so percentiles are within 1 % from a microsecond to half an hour."""
+    """Histogram of durations with bins that grow by 2 %.
+
+    Percentiles are accurate to 1 % from a microsecond to half an hour.
+    """
 
     def __init__(self) -> None:
         self._counts = np.zeros(_BINS, np.int64)
         self._sum_s = 0.0
 
     def add(self, duration_ns: int) -> None:
-        """Count one duration; those outside the range go to the outer bins."""
+        """Count one duration in ns; values out of range go to the first or last bin."""
         self._counts[_bin(duration_ns)] += 1
         self._sum_s += duration_ns / 1e9
 
     def summary(self) -> Latency:
-        """Number of samples, and percentiles in milliseconds (0 without samples)."""
+        """Return the number of samples and the percentiles in milliseconds (0 without samples)."""
         count = int(self._counts.sum())
         if count == 0:
             return Latency(count=0, p50=0.0, p95=0.0, p99=0.0)
@@ -41,7 +44,7 @@ class LatencyHistogram:
         return Latency(count=count, p50=p50, p95=p95, p99=p99)
 
     def buckets(self) -> LatencyBuckets:
-        """The same in the few bins that go to a monitor; their bounds are within 2 % as well."""
+        """Return the counts in the few buckets exported to monitoring; their bounds are accurate to 2 %."""
         cumulative = np.cumsum(self._counts)
         counts = tuple(cumulative[_BOUND_BINS].tolist())
         return LatencyBuckets(counts=counts, count=int(cumulative[-1]), sum_s=self._sum_s)

@@ -1,4 +1,4 @@
-"""A text file that is complete up to its last line at any moment."""
+"""Text files that contain only complete lines at any moment."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ _BLOCK = 65_536
 
 
 class LineFile:
-    """Writes whole lines straight to the operating system: what was written survives a crash of the process.
+    """Writes complete lines directly to the operating system, so that they survive a crash of the process.
 
     Args:
-        path: of the file.
-        resume: go on after the last complete line of the file; otherwise the file is replaced.
+        path: path of the file.
+        resume: continue after the last complete line of the file; otherwise the file is replaced.
 
     Attributes:
-        last: the last line of the file that was resumed, without its end; empty if there was none.
+        last: last line of the resumed file, without its line end; empty if there was none.
 
     Raises:
         ConfigError: the file cannot be created.
@@ -37,22 +37,22 @@ class LineFile:
             raise ConfigError(f"cannot write {path}: {error.strerror}") from None
 
     def write(self, lines: bytes) -> None:
-        """Append complete lines, all of them or none.
+        """Append complete lines, either all of them or none.
 
         Raises:
-            StageError: the disk is full or broken; earlier lines stay as they were.
+            StageError: the disk is full or broken; earlier lines are unchanged.
         """
         rest = memoryview(lines)
         try:
             while rest:
                 rest = rest[os.write(self._file, rest) :]
         except OSError as error:
-            self._cut()
+            self._truncate_partial()
             raise StageError(f"cannot write {self.path}: {error.strerror}") from None
         self._length += len(lines)
 
     def close(self) -> None:
-        """Put the file on disk for good.
+        """Flush the file to disk and close it.
 
         Raises:
             StageError: the disk is full or broken.
@@ -65,7 +65,7 @@ class LineFile:
             os.close(self._file)
 
     def _resume(self) -> None:
-        """Cut off a line that was never completed, and read the last one that was."""
+        """Truncate an incomplete last line, and read the last complete one."""
         start = os.fstat(self._file).st_size
         tail = b""
         while start and tail.count(b"\n") < 2:
@@ -76,8 +76,8 @@ class LineFile:
         self._length = start + len(whole)
         os.ftruncate(self._file, self._length)
 
-    def _cut(self) -> None:
+    def _truncate_partial(self) -> None:
         try:
             os.ftruncate(self._file, self._length)
         except OSError:
-            return  # a device, such as /dev/full, holds no partial line
+            return  # devices such as /dev/full cannot be truncated and hold no partial line

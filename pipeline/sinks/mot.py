@@ -1,4 +1,4 @@
-"""Tracks as MOTChallenge text."""
+"""Tracks in MOTChallenge text format."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from pipeline.messages import COASTING, CONFIRMED, Tracked
 
 
 def mot_lines(message: Tracked) -> bytes:
-    """Lines ``frame,id,left,top,width,height,confidence,-1,-1,-1`` of a frame's confirmed and coasting tracks.
+    """Return lines ``frame,id,left,top,width,height,confidence,-1,-1,-1`` for confirmed and coasting tracks of a frame.
 
-    Frames count from 1. Boxes are centred on the track; the format counts pixel edges, so the centre of
-    the top-left pixel, (0, 0) in a track, lies at (0.5, 0.5) here.
+    Frames count from 1. Boxes are centred on the track. The format measures from pixel edges, so the centre of the
+    top-left pixel, (0, 0) in a track, is at (0.5, 0.5) here.
     """
     lines = []
     for track in message.track_table():

@@ -1,7 +1,7 @@
-"""Fragmented MP4 (ISO/IEC 14496-12): a file that can be played up to its last fragment at any moment.
+"""Fragmented MP4 (ISO/IEC 14496-12): a file that is playable up to its last fragment at any moment.
 
-OpenCV's writer completes its index only when it is closed. So a second of video at a time is coded into a file of its
-own, taken apart here and appended as a fragment, which is what a live recorder does.
+OpenCV's writer completes the index of a file only when it is closed. So about one second of video at a time is
+encoded to a separate file, which is parsed here and appended as a fragment, as live recorders do.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 TIMESCALE = 90_000
-KEY, BETWEEN = 0x02000000, 0x01010000  # sample flags: depends on nothing; depends on others and is no sync sample
+KEY, NON_KEY = 0x02000000, 0x01010000  # sample flags: independent sync sample; dependent non-sync sample
 _UNITY = struct.pack(">9i", 0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000)
 _CONTAINERS = {b"moov", b"trak", b"mdia", b"minf", b"stbl"}
 
@@ -20,9 +20,9 @@ class Clip(NamedTuple):
     """The video samples of a complete MP4 file with one track.
 
     Attributes:
-        description: the ``stsd`` box: codec, size and decoder set-up.
-        samples: coded frames in order; none is reordered.
-        keys: indices of those that need no other.
+        description: the ``stsd`` box: codec, size and decoder configuration.
+        samples: encoded frames in order; frames are not reordered.
+        keys: indices of the key frames.
     """
 
     description: bytes
@@ -30,11 +30,11 @@ class Clip(NamedTuple):
     keys: frozenset[int]
 
 
-def take_apart(data: bytes) -> Clip:
-    """Read a complete MP4 file of one video track, as OpenCV writes it.
+def parse_clip(data: bytes) -> Clip:
+    """Parse a complete MP4 file with one video track, as written by OpenCV.
 
     Raises:
-        ValueError: it is not complete, or not such a file.
+        ValueError: the file is incomplete, or not of this kind.
     """
     found: dict[bytes, bytes] = {}
     for kind, box in _boxes(data):
@@ -59,13 +59,13 @@ def take_apart(data: bytes) -> Clip:
     return Clip(description, samples, frozenset(key - 1 for key in keys))
 
 
-def opening(description: bytes, width: int, height: int) -> bytes:
-    """The start of a fragmented file.
+def init_segment(description: bytes, width: int, height: int) -> bytes:
+    """Return the initialization segment, the start of a fragmented file.
 
     Args:
-        description: the ``stsd`` box of every clip to come.
-        width: pixels.
-        height: pixels.
+        description: ``stsd`` box shared by all clips to be appended.
+        width: width in px.
+        height: height in px.
     """
     times = struct.pack(">IIII", 0, 0, TIMESCALE, 0)
     reference = _full(b"dref", 0, 0, struct.pack(">I", 1), _full(b"url ", 0, 1))
@@ -83,19 +83,19 @@ def opening(description: bytes, width: int, height: int) -> bytes:
 
 
 def fragment(clip: Clip, number: int, start: int, durations: Sequence[int]) -> bytes:
-    """One fragment.
+    """Return a clip as one fragment.
 
     Args:
-        clip: its samples.
-        number: of the fragment, from 1.
-        start: when its first sample is shown, in 1/90,000 s.
-        durations: of every sample, in 1/90,000 s.
+        clip: clip with the samples of the fragment.
+        number: sequence number of the fragment, from 1.
+        start: presentation time of the first sample in 1/90,000 s.
+        durations: duration of every sample in 1/90,000 s.
     """
 
     def moof(offset: int) -> bytes:
         run = struct.pack(">Ii", len(clip.samples), offset)
         for k, (sample, duration) in enumerate(zip(clip.samples, durations, strict=True)):
-            run += struct.pack(">III", duration, len(sample), KEY if k in clip.keys else BETWEEN)
+            run += struct.pack(">III", duration, len(sample), KEY if k in clip.keys else NON_KEY)
         header = _full(b"tfhd", 0, 0x020000, struct.pack(">I", 1))
         time = _full(b"tfdt", 1, 0, struct.pack(">Q", start))
         track = _box(b"traf", header, time, _full(b"trun", 0, 0x000701, run))
@@ -105,7 +105,7 @@ def fragment(clip: Clip, number: int, start: int, durations: Sequence[int]) -> b
 
 
 def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """All boxes of a file, in order, with those inside the containers on the way to the sample table."""
+    """Yield type and bytes of all boxes in order, descending into the containers that lead to the sample table."""
     at = 0
     while at + 8 <= len(data):
         size, kind = struct.unpack_from(">I4s", data, at)

@@ -1,4 +1,4 @@
-"""Draws what the tracker says over the picture, for an operator: calm, legible, never over the target."""
+"""Draw tracks over the picture for an operator: unobtrusive, legible, and never covering the target."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pipeline.sinks.trails import Trails
 Canvas = NDArray[np.uint8]
 Colour = tuple[int, int, int]
 Vector = NDArray[np.float64]
-Segments = NDArray[np.float64]  # (n, 2, 2): first and last point, x before y
+Segments = NDArray[np.float64]  # (n, 2, 2): start and end point, each (x, y)
 
 LEGIBLE_WIDTH = 600
 STRIP = 24
@@ -38,7 +38,14 @@ _FONT, _FONT_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.45
 
 
 class Rectangle(NamedTuple):
-    """Where a text is: its lower left corner and its size, px."""
+    """Position of a text.
+
+    Attributes:
+        x: left edge in px.
+        y: lower edge in px.
+        width: width in px.
+        height: height in px.
+    """
 
     x: int
     y: int
@@ -46,18 +53,18 @@ class Rectangle(NamedTuple):
     height: int
 
     def meets(self, other: Rectangle) -> bool:
-        """They have a pixel in common, or nearly."""
+        """Return whether the rectangles overlap or nearly touch."""
         beside = self.x > other.x + other.width + 1 or other.x > self.x + self.width + 1
         return not beside and abs(self.y - other.y) <= max(self.height, other.height) + 1
 
 
 class Overlay:
-    """The overlay of one source.
+    """Draws the overlay of one source.
 
     Args:
-        scale: how many times the picture is enlarged; none enlarges small ones to ``LEGIBLE_WIDTH``.
-        trail_s: seconds of the past behind a track.
-        masked: polygons in which nothing is detected, px of the source frame.
+        scale: integer magnification; None enlarges small pictures to at least ``LEGIBLE_WIDTH``, at most 4 times.
+        trail_s: length in seconds of the trail behind a track.
+        masked: polygons excluded from detection, in px of the source frame.
     """
 
     def __init__(self, scale: int | None, trail_s: float, masked: Sequence[Polygon] = ()) -> None:
@@ -67,15 +74,15 @@ class Overlay:
         self._trails = Trails(trail_s)
 
     def draw(self, message: Tracked, picture: Picture, age_ms: float) -> Canvas:
-        """The picture of one frame with its tracks, and a strip of text below it.
+        """Draw the picture of one frame with its tracks, and a strip of text below it.
 
         Args:
-            message: tracks and ego-motion; frames of a source in order.
-            picture: (H, W), native counts.
-            age_ms: from capture until now.
+            message: tracks and ego-motion; frames of a source must be passed in order.
+            picture: (H, W) in native counts.
+            age_ms: time since capture in ms.
 
         Returns:
-            (H', W', 3) BGR, both sides even.
+            (H', W', 3) BGR image, both sides even.
         """
         header, tracks = message.header, message.track_table()
         scale = self._scale or min(4, -(-LEGIBLE_WIDTH // header.width))
@@ -84,7 +91,7 @@ class Overlay:
             gray = np.asarray(cv2.resize(gray, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC), np.uint8)
         clean = np.asarray(cv2.cvtColor(gray, cv2.COLOR_GRAY2BGR), np.uint8)
 
-        framed, canvas = _frame_of(clean)
+        framed, canvas = _add_strip(clean)
         for polygon in self._masked:
             corners = _on_canvas(polygon, scale)
             _strokes(canvas, np.stack([corners, np.roll(corners, -1, axis=0)], axis=1), MASKED)
@@ -95,7 +102,7 @@ class Overlay:
         for track in tracks[tracks["state"] != TENTATIVE]:
             taken.append(_label(canvas, track, scale, taken))
         for track in tracks:
-            _uncover(canvas, clean, track, scale)
+            _restore_target(canvas, clean, track, scale)
         _caption(framed, message, age_ms)
         return framed
 
@@ -112,18 +119,18 @@ def _mark(canvas: Canvas, track: np.void, trail: NDArray[np.float64], scale: int
 
 
 def _frame(track: np.void, scale: int) -> tuple[Vector, Vector]:
-    """Centre and half sides of a track's mark."""
+    """Return centre and half sides of the mark of a track, in canvas px."""
     centre = _on_canvas(np.array([track["x"], track["y"]]), scale)
     return centre, np.maximum(np.array([track["bw"], track["bh"]]) * scale / 2 + _CLEARANCE, _MIN_HALF)
 
 
 def _on_canvas(points: NDArray[np.float64], scale: int) -> NDArray[np.float64]:
-    """Pixel centres of the source frame to those of the enlarged picture."""
+    """Convert pixel coordinates of the source frame to those of the enlarged picture."""
     return (points + 0.5) * scale - 0.5
 
 
-def _uncover(canvas: Canvas, clean: Canvas, track: np.void, scale: int) -> None:
-    """Bring back the target's own pixels and a rim of one, whatever marks of its neighbours went over them."""
+def _restore_target(canvas: Canvas, clean: Canvas, track: np.void, scale: int) -> None:
+    """Restore the target's own pixels plus a margin of one, where marks of neighbouring tracks covered them."""
     centre, size = np.array([track["x"], track["y"]]), np.array([track["bw"], track["bh"]])
     first = np.floor(_on_canvas(centre - size / 2 - 0.5, scale)).clip(0, MAX_SIDE * scale).astype(int)
     last = np.ceil(_on_canvas(centre + size / 2 + 0.5, scale)).clip(-1, MAX_SIDE * scale).astype(int)
@@ -132,7 +139,7 @@ def _uncover(canvas: Canvas, clean: Canvas, track: np.void, scale: int) -> None:
 
 
 def _strokes(canvas: Canvas, segments: Segments, colour: Colour) -> None:
-    """Lines of one pixel, with a shadow that keeps them legible on bright ground."""
+    """Draw lines of one pixel width, with a shadow that keeps them legible on bright background."""
     ends = np.round(np.clip(segments, -1e4, 2e4) * 2**_SHIFT).astype(int)
     for shift, ink in ((2**_SHIFT, BLACK), (0, colour)):
         for first, second in (ends + shift).tolist():
@@ -140,7 +147,7 @@ def _strokes(canvas: Canvas, segments: Segments, colour: Colour) -> None:
 
 
 def _corners(centre: Vector, half: Vector) -> Segments:
-    """Two arms at each corner."""
+    """Return the segments of a mark with two arms at each corner."""
     arm = np.maximum(half * 0.45, 3.0)
     ends = [
         (corner, corner - reach * side)
@@ -162,7 +169,7 @@ def _dashed_box(centre: Vector, half: Vector) -> Segments:
 
 
 def _label(canvas: Canvas, track: np.void, scale: int, taken: Sequence[Rectangle]) -> Rectangle:
-    """A track's number beside its mark; returns where."""
+    """Draw a track's number beside its mark, and return its position."""
     text = str(int(track["id"]))
     (width, height), _ = cv2.getTextSize(text, _FONT, _FONT_SCALE, 1)
     place = label_place((width, height), *_frame(track, scale), (canvas.shape[1], canvas.shape[0]), taken)
@@ -173,14 +180,14 @@ def _label(canvas: Canvas, track: np.void, scale: int, taken: Sequence[Rectangle
 def label_place(
     size: tuple[int, int], centre: Vector, half: Vector, within: tuple[int, int], taken: Sequence[Rectangle]
 ) -> Rectangle:
-    """Beside the first corner of a mark, from the upper right on, where a text covers no other.
+    """Return a position for a text beside a mark that overlaps no other text, starting at the upper right corner.
 
     Args:
-        size: of the text, width and height, px.
-        centre: (2,) of the mark.
-        half: (2,) its half sides.
-        within: width and height of the picture, which the text stays in if it is no wider.
-        taken: places of the texts so far. Where they leave no corner, the first is taken again.
+        size: width and height of the text in px.
+        centre: (2,) centre of the mark.
+        half: (2,) half sides of the mark.
+        within: width and height of the picture. The text stays inside if it is not wider than the picture.
+        taken: positions of earlier texts. If they leave no free position, the first candidate is used.
     """
     width, height = size
     right, left = centre[0] + half[0] + 4, centre[0] - half[0] - 4 - width
@@ -195,13 +202,17 @@ def label_place(
 
 
 def _text(canvas: Canvas, text: str, x: int, y: int, colour: Colour) -> None:
-    # A shadow, not a thicker outline: the weight of a font may change its width.
+    # A shadow instead of a thicker outline, because the font weight may change the text width.
     cv2.putText(canvas, text, (x + 1, y + 1), _FONT, _FONT_SCALE, BLACK, 1, cv2.LINE_AA)
     cv2.putText(canvas, text, (x, y), _FONT, _FONT_SCALE, colour, 1, cv2.LINE_AA)
 
 
-def _frame_of(clean: Canvas) -> tuple[Canvas, Canvas]:
-    """A copy with a strip below, padded to even sides as video coders want them; and the picture's part of it."""
+def _add_strip(clean: Canvas) -> tuple[Canvas, Canvas]:
+    """Add a text strip below the picture, and pad to even sides as required by video encoders.
+
+    Returns:
+        The padded copy, and the view of its picture part.
+    """
     height, width = clean.shape[:2]
     framed = np.full((height + STRIP + height % 2, width + width % 2, 3), _STRIP_GREY, np.uint8)
     canvas = framed[:height, :width]
@@ -210,7 +221,7 @@ def _frame_of(clean: Canvas) -> tuple[Canvas, Canvas]:
 
 
 def _caption(framed: Canvas, message: Tracked, age_ms: float) -> None:
-    """Write what the operator should know of a frame into its strip."""
+    """Write the status of a frame into the strip below the picture."""
     header, states = message.header, message.track_table()["state"]
     confirmed, coasting = int((states == CONFIRMED).sum()), int((states == COASTING).sum())
     tracks = f"{confirmed} tracked" + (f", {coasting} coasting" if coasting else "")

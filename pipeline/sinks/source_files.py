@@ -1,4 +1,4 @@
-"""The files of one source."""
+"""The result files of one source."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ _RESULT = re.compile(
 
 
 class SourceFiles:
-    """All files of a source that are wanted.
+    """All enabled result files of a source.
 
-    Line files of an earlier life are gone on with, each after the last frame that it holds: the life may have
-    ended between two of them. The video of an earlier life cannot be gone on with; there is one per life. Files of an
-    earlier run are replaced or, where this one does not write them (yet), removed: they would pass for its own.
+    After a restart, line files are continued, each after the last frame it contains, since the process may have died
+    between two files. A video cannot be continued, so each restart begins a new one. Result files of an earlier run are
+    replaced or, if this run does not write them (yet), removed, so that they are not mistaken for its own.
 
     Args:
-        folder: of the source.
-        config: what is wanted.
-        life: 0, or times that the stage was started again with files of this run in the folder.
+        folder: folder of the source.
+        config: which files are written.
+        life: 0, or the number of restarts of the stage if the folder contains files of this run.
 
     Attributes:
-        video: the overlay, if wanted.
-        confirmed: tracks that were confirmed at the last frame of the earlier life, as far as the files say.
+        video: the overlay video, if enabled.
+        confirmed: ids of the tracks that were confirmed at the last frame before the restart, as far as the files tell.
 
     Raises:
-        ConfigError: a file cannot be created, or one of an earlier run not removed.
+        ConfigError: a file cannot be created, or one of an earlier run cannot be removed.
     """
 
     def __init__(self, folder: Path, config: SinkConfig, life: int = 0) -> None:
@@ -57,7 +57,7 @@ class SourceFiles:
         self.video = VideoFile(folder / video) if config.overlay else None
 
     def write(self, message: Tracked) -> None:
-        """Append the lines of a frame to every file that does not hold it yet.
+        """Append the lines of a frame to every file that does not contain it yet.
 
         Raises:
             StageError: a file cannot be written.
@@ -67,10 +67,10 @@ class SourceFiles:
                 file.write(render(message))
 
     def close(self) -> None:
-        """Complete all files; one that fails does not keep the others from it.
+        """Complete all files, even if one of them fails.
 
         Raises:
-            StageError: a file is not complete.
+            StageError: a file could not be completed.
         """
         with ExitStack() as each:
             for file, _ in self._lines:
@@ -80,7 +80,7 @@ class SourceFiles:
 
 
 def _clear(folder: Path, keep: set[str]) -> None:
-    """Remove the results of an earlier run, but no other file."""
+    """Remove the result files of an earlier run, and nothing else."""
     for path in folder.iterdir():
         if _RESULT.fullmatch(path.name) and path.name not in keep:
             try:
@@ -90,7 +90,7 @@ def _clear(folder: Path, keep: set[str]) -> None:
 
 
 def _frame(line: bytes) -> int:
-    """Frame of the last line of a JSONL or a MOT file, -1 if there is none."""
+    """Return the frame index from the last line of a JSONL or MOT file; -1 if there is none."""
     if not line:
         return -1
     if line.startswith(b"{"):

@@ -1,4 +1,4 @@
-"""The last stage: writes and shows what was found, and keeps the books of what was delivered."""
+"""The last stage: writes and displays results, and counts delivered frames."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.capture.source import Picture
+from pipeline.control_link import SourceReport
 from pipeline.detect.masks import Polygon, polygons_of
 from pipeline.errors import ConfigError
 from pipeline.journal import Journal
-from pipeline.link import SourceReport
 from pipeline.messages import EndOfSource, Packet, Tracked, source_of
-from pipeline.sinks.book import Book
 from pipeline.sinks.config import SinkConfig
+from pipeline.sinks.counters import Counters
 from pipeline.sinks.folder import claim
 from pipeline.sinks.overlay import Overlay
 from pipeline.sinks.source_files import SourceFiles
@@ -26,16 +26,16 @@ from pipeline.sinks.window import Window
 
 
 class SinkStage:
-    """Consumes ``Tracked`` and ``EndOfSource``; passes nothing on.
+    """Consumes ``Tracked`` and ``EndOfSource`` messages and produces none.
 
     Args:
-        config: what to write and show.
-        out: folder of the run, made if missing; none writes nothing.
-        on_quit: called when a person at the window wants to stop.
-        clock: monotonic time in ns.
-        attempt: times that the stage has died before.
-        journal: of the stage, where it may be started again: books and files then go on.
-        masks: of the detector, to be shown.
+        config: what to write and display.
+        out: output folder of the run, created if missing; None writes nothing.
+        on_quit: called when the user asks to stop in a window.
+        clock: returns monotonic time in ns.
+        attempt: number of times the stage has died before.
+        journal: journal of the stage, if it may be restarted; counters and files then continue.
+        masks: ignore masks of the detector to display, polygons by source.
     """
 
     batch_size = 1
@@ -55,14 +55,14 @@ class SinkStage:
         self._attempt, self._journal, self._masks = attempt, journal, masks
         self._window: Window | None = None
         self._files: dict[str, SourceFiles] = {}
-        self._books: dict[str, Book] = {}
+        self._counters: dict[str, Counters] = {}
         self._overlays: dict[str, Overlay] = {}
 
     def open(self) -> None:
-        """Make the output folder and look for a display.
+        """Create the output folder and check for a display if one is needed.
 
         Raises:
-            ConfigError: the folder cannot be made, or there is no display.
+            ConfigError: the folder cannot be created, or there is no display.
         """
         if self._out is not None:
             claim(self._out)
@@ -70,7 +70,7 @@ class SinkStage:
             self._window = Window(self._on_quit)
 
     def process(self, packets: Sequence[Packet]) -> Iterable[Packet]:
-        """Write and show.
+        """Write and display results.
 
         Raises:
             StageError: a file cannot be written.
@@ -78,14 +78,14 @@ class SinkStage:
         """
         for message, picture in packets:
             source = source_of(message)
-            book = self._book(source)
-            files = self._open_source(source, book)
+            counters = self._counters_of(source)
+            files = self._open_source(source, counters)
             if isinstance(message, EndOfSource):
-                book.end(message)
+                counters.end(message)
                 self._finish(source)
             elif isinstance(message, Tracked) and picture is not None:
-                if message.header.seq < book.next_seq:
-                    continue  # an earlier life has written it, but died before it could say so
+                if message.header.seq < counters.next_seq:
+                    continue  # written before a restart, but not yet acknowledged
                 now = self._clock()
                 if self._window is not None or (files is not None and files.video is not None):
                     canvas = self._draw(message, picture, now)
@@ -95,24 +95,24 @@ class SinkStage:
                         self._window.show(source, canvas)
                 if files is not None:
                     files.write(message)
-                book.count(message, now)
+                counters.count(message, now)
             else:
                 raise TypeError(f"the last stage cannot take a {type(message).__name__}")
         return ()
 
     def close(self) -> None:
-        """Complete all files, also those of sources that have not ended."""
-        with ExitStack() as each:  # one that fails does not keep the others from being completed
+        """Complete all files, including those of sources that have not ended."""
+        with ExitStack() as each:  # completes the others even if one fails
             for source in list(self._files):
                 each.callback(self._finish, source)
 
     def facts(self) -> Mapping[str, str]:
-        """Nothing worth a record."""
+        """Return no facts; this stage has none to record."""
         return {}
 
     def reports(self) -> Mapping[str, SourceReport]:
-        """What was delivered so far, by source."""
-        return {source: book.report() for source, book in self._books.items()}
+        """Return a report of the results so far, by source."""
+        return {source: counters.report() for source, counters in self._counters.items()}
 
     def _draw(self, message: Tracked, picture: Picture, now: int) -> NDArray[np.uint8]:
         source = message.header.source
@@ -122,12 +122,12 @@ class SinkStage:
         age_ms = max(0, now - message.header.capture_mono_ns) / 1e6
         return self._overlays[source].draw(message, picture, age_ms)
 
-    def _book(self, source: str) -> Book:
-        if source not in self._books:
-            self._books[source] = Book(self._journal.row(source) if self._journal is not None else None)
-        return self._books[source]
+    def _counters_of(self, source: str) -> Counters:
+        if source not in self._counters:
+            self._counters[source] = Counters(self._journal.row(source) if self._journal is not None else None)
+        return self._counters[source]
 
-    def _open_source(self, source: str, book: Book) -> SourceFiles | None:
+    def _open_source(self, source: str, counters: Counters) -> SourceFiles | None:
         if self._out is None:
             return None
         if source not in self._files:
@@ -135,9 +135,9 @@ class SinkStage:
             if folder.parent != self._out.resolve():
                 raise ConfigError(f"source {source} would be written outside {self._out}")
             claim(folder)
-            self._files[source] = SourceFiles(folder, self._config, self._attempt if book.opened else 0)
-            book.know(self._files[source].confirmed)
-            book.opened = True
+            self._files[source] = SourceFiles(folder, self._config, self._attempt if counters.opened else 0)
+            counters.add_confirmed(self._files[source].confirmed)
+            counters.opened = True
         return self._files[source]
 
     def _finish(self, source: str) -> None:

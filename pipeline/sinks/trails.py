@@ -1,4 +1,4 @@
-"""Where tracks have been, in the coordinates of the present frame."""
+"""Past track positions in the coordinates of the current frame."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pipeline.messages import TENTATIVE, Affine, Table
 
 
 class Trails:
-    """Past positions of the tracks in view, moved along with the camera so that they stick to the scene.
+    """Past positions of the current tracks, compensated for ego-motion so that they stay fixed to the scene.
 
     Args:
-        seconds: how far back trails reach.
+        seconds: length of the trails in seconds.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -22,11 +22,11 @@ class Trails:
         self._xy = np.zeros((0, 2))
 
     def update(self, tracks: Table, ego: Affine, pts: float) -> None:
-        """Move the past by the camera's motion, forget what is old or gone, add the present.
+        """Move past positions by the ego-motion, drop old ones and those of ended tracks, add the current ones.
 
         Args:
-            tracks: ``TRACK_DTYPE``; tentative ones leave no trail.
-            ego: maps the previous frame's coordinates to this frame's.
+            tracks: rows of ``TRACK_DTYPE``; tentative tracks leave no trail.
+            ego: affine transform from coordinates of the previous frame to those of this frame.
             pts: media time of the frame in seconds.
         """
         a, b, tx, c, d, ty = ego
@@ -38,5 +38,5 @@ class Trails:
         self._xy = np.concatenate([moved[keep], np.stack([tracks["x"], tracks["y"]], axis=1)])
 
     def of(self, track_id: int) -> NDArray[np.float64]:
-        """Positions (n, 2) of a track, oldest first, the present one last."""
+        """Return the positions (n, 2) of a track, oldest first, ending with the current one."""
         return np.asarray(self._xy[self._id == track_id])

@@ -1,4 +1,4 @@
-"""The overlay as an MP4 file that can be played while it is written, and after any crash."""
+"""The overlay as an MP4 file that is playable while it is being written, and after any crash."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from pipeline.messages import FrameHeader
 from pipeline.sinks import mp4
 
 FRAGMENT_S = 1.0
-MOST_FRAMES = 240  # of a fragment
+MOST_FRAMES = 240  # per fragment
 DEFAULT_DURATION_S = 1 / 25
 SHORTEST_S, LONGEST_S = 1e-4, 10.0
-LARGEST_SIDE = 4096  # the coder ends at 8191, many players earlier
-PROBE_BYTES = 4096  # more than the coder writes to begin with
-NOMINAL_FPS = 25.0  # what the coder shares its bits by; the frames' times are in the container
+LARGEST_SIDE = 4096  # the encoder supports up to 8191, many players less
+PROBE_BYTES = 4096  # more than the encoder writes at first
+NOMINAL_FPS = 25.0  # used by the encoder for rate control only; frame times are in the container
 
 
 class VideoFile:
-    """Writes one video frame per frame delivered, shown when the medium showed it.
+    """Writes one video frame per delivered frame, with the presentation times of the medium.
 
-    About a second of frames is coded into a file beside it and then appended as a fragment, so what is complete on
-    the disk can be played.
+    About one second of frames is encoded to a temporary file next to the video and then appended as a fragment, so that
+    everything complete on disk is playable.
 
     Args:
-        path: of the file; replaced if it exists.
+        path: path of the file; an existing file is replaced.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        # One name for all lives of the sinks: the next sweeps what the last one left.
+        # The name is the same after a restart, so that leftovers of the previous process are removed.
         self._part = path.with_name(f".{path.name.partition('.')[0]}.part.mp4")
         self._part.unlink(missing_ok=True)
         self._file: IO[bytes] | None = None
@@ -47,11 +47,18 @@ class VideoFile:
         self._duration = round(DEFAULT_DURATION_S * mp4.TIMESCALE)
 
     def write(self, header: FrameHeader, canvas: NDArray[np.uint8]) -> None:
-        """Append a frame (H, W, 3), BGR, shrunk to ``LARGEST_SIDE``; other sizes are fitted into the first frame's.
+        """Append a frame.
+
+        The first frame sets the size of the video, shrunk to at most ``LARGEST_SIDE``. Frames of other sizes are fitted
+        into it.
+
+        Args:
+            header: header of the frame, with its media time.
+            canvas: (H, W, 3) BGR image.
 
         Raises:
             ConfigError: the file cannot be created.
-            StageError: a fragment cannot be written, or the next one begun.
+            StageError: a fragment cannot be written, or the next one cannot be started.
         """
         if self._file is None:
             height, width = canvas.shape[:2]
@@ -72,7 +79,7 @@ class VideoFile:
         self._pts.append(header.pts)
 
     def close(self) -> None:
-        """Complete the file; without a frame there is none.
+        """Complete the file. If no frame was written, there is no file.
 
         Raises:
             StageError: the last fragment cannot be written.
@@ -83,7 +90,7 @@ class VideoFile:
             self._file.close()
 
     def _finish_fragment(self, next_pts: float | None) -> None:
-        """Move the coded frames to the file; the last of them is shown until ``next_pts``."""
+        """Append the encoded frames to the file; the last of them lasts until ``next_pts``."""
         assert self._file is not None
         assert self._coder is not None
         durations = self._durations(next_pts)
@@ -91,9 +98,9 @@ class VideoFile:
         self._coder = None
         self._pts.clear()
         try:
-            clip = mp4.take_apart(self._part.read_bytes())
+            clip = mp4.parse_clip(self._part.read_bytes())
             self._part.unlink()
-            start = b"" if self._fragments else mp4.opening(clip.description, *self._size)
+            start = b"" if self._fragments else mp4.init_segment(clip.description, *self._size)
             self._fragments += 1
             _append(self._file, start + mp4.fragment(clip, self._fragments, self._shown, durations))
         except (OSError, ValueError) as error:
@@ -103,7 +110,7 @@ class VideoFile:
         self._shown += sum(durations)
 
     def _refusal(self) -> ConfigError | StageError:
-        """Why the coder did not open, which it does not tell."""
+        """Return the error for an encoder that did not open, which OpenCV does not explain."""
         try:
             self._part.write_bytes(bytes(PROBE_BYTES))
         except OSError as error:
@@ -112,10 +119,13 @@ class VideoFile:
             with suppress(OSError):
                 self._part.unlink()
         width, height = self._size
-        return ConfigError(f"cannot write {self.path}: no video of {width}x{height} can be made here")
+        return ConfigError(f"cannot write {self.path}: a video of {width}x{height} px cannot be encoded here")
 
     def _durations(self, next_pts: float | None) -> list[int]:
-        """From every frame to the next, in 1/90,000 s; where the medium's time stands still or leaps, as before."""
+        """Return the duration of every frame in 1/90,000 s.
+
+        Where media time stands still, runs backwards or jumps, the previous duration is repeated.
+        """
         durations = []
         for before, after in zip(self._pts, [*self._pts[1:], next_pts], strict=True):
             if after is not None and 0 < after - before <= LONGEST_S:
@@ -124,7 +134,7 @@ class VideoFile:
         return durations
 
     def _fitted(self, canvas: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Shrink or enlarge to the size of the file, with black bars where the shape differs."""
+        """Scale to the size of the file, with black bars if the aspect ratio differs."""
         width, height = self._size
         if canvas.shape[:2] == (height, width):
             return canvas
@@ -138,7 +148,7 @@ class VideoFile:
 
 
 def _append(file: IO[bytes], data: bytes) -> None:
-    """Write all of it or, as far as the disk lets, nothing; raises OSError."""
+    """Write all of the data or, as far as the disk permits, none of it; raises OSError."""
     before, rest = file.tell(), memoryview(data)
     try:
         while rest:
@@ -149,5 +159,5 @@ def _append(file: IO[bytes], data: bytes) -> None:
 
 
 def _even(side: float) -> int:
-    """The even number of pixels below, at least 2, as the coder wants it."""
+    """Round down to an even number of pixels, at least 2, as required by the encoder."""
     return max(2, int(side) // 2 * 2)

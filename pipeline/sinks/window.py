@@ -1,4 +1,4 @@
-"""The overlay in a window, one per source."""
+"""Display of the overlay, one window per source."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-os.environ.setdefault("QT_LOGGING_RULES", "*.warning=false")  # the wheel ships no fonts and says so at every text
+os.environ.setdefault("QT_LOGGING_RULES", "*.warning=false")  # the OpenCV wheel ships no fonts and warns at every text
 
 import cv2
 import numpy as np
@@ -20,10 +20,10 @@ _PROBE = "import cv2; cv2.namedWindow('probe'); cv2.destroyAllWindows()"
 
 
 class Window:
-    """Shows overlays; q or Escape asks to stop.
+    """Shows overlays; the q or Escape key requests a stop.
 
     Args:
-        on_quit: called when a person wants to stop.
+        on_quit: called when the user requests a stop.
 
     Raises:
         ConfigError: there is no display, or no window can be opened on it.
@@ -33,22 +33,22 @@ class Window:
         self._on_quit = on_quit
         if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
             raise ConfigError("no display to open a window on (DISPLAY is not set); run without --display")
-        # Tried in another process, because a window system that cannot be reached ends the one that asks.
-        # -P: nothing is imported from the current folder, which may be anybody's.
+        # Tested in a separate process, because an unreachable window system terminates the calling process.
+        # -P prevents imports from the current folder, which may not be trustworthy.
         probe = subprocess.run([sys.executable, "-P", "-c", _PROBE], capture_output=True, check=False)
         if probe.returncode:
             raise ConfigError("no window can be opened on this display; run without --display")
 
     def show(self, source: str, canvas: NDArray[np.uint8]) -> None:
-        """Show a frame (H, W, 3), BGR."""
+        """Show a frame, an (H, W, 3) BGR image."""
         cv2.imshow(source, canvas)
         key = cv2.waitKey(1)
         if key & 0xFF in _QUIT_KEYS and key != -1:
             self._on_quit()
 
     def close(self, source: str) -> None:
-        """Take a source's window away."""
+        """Close the window of a source."""
         try:
             cv2.destroyWindow(source)
         except cv2.error:
-            return  # never shown, or closed by hand
+            return  # never shown, or closed by the user

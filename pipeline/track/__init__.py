@@ -1,1 +1,1 @@
-"""From detections to tracks: Kalman filter, gating, assignment, life cycle."""
+"""Multi-target tracking: Kalman filter, gating, assignment and track life cycle."""

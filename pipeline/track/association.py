@@ -1,4 +1,4 @@
-"""Which detection belongs to which track: the likeliest choice of pairs, misses and false detections at once."""
+"""Association of detections with tracks: the most likely joint choice of pairs, misses and false alarms."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial import cKDTree
 
-from pipeline.track import belief
-from pipeline.track.belief import Belief
+from pipeline.track import imm
+from pipeline.track.imm import IMMState
 from pipeline.track.kalman import Array
 
 Indices = NDArray[np.intp]
@@ -19,12 +19,14 @@ _ROUNDING = 1e-6
 
 
 class Pairs(NamedTuple):
-    """Tracks and detections that may belong together, ordered by track, then detection; all others may not.
+    """Candidate pairs of a track and a detection, ordered by track, then detection.
+
+    Pairs that are not listed are forbidden.
 
     Attributes:
-        rows: (k,) of tracks.
-        columns: (k,) of detections.
-        cost: (k,) without unit.
+        rows: (k,) indices of tracks.
+        columns: (k,) indices of detections.
+        cost: (k,) association costs, dimensionless.
     """
 
     rows: Indices
@@ -32,45 +34,47 @@ class Pairs(NamedTuple):
     cost: Array
 
     def only(self, kept: Flags) -> Pairs:
-        """Some of the pairs, (k,) True for each that stays."""
+        """Return the pairs selected by the mask ``kept`` (k,)."""
         return Pairs(self.rows[kept], self.columns[kept], self.cost[kept])
 
 
-def pairs(predicted: Belief, measured: Array, measurement_sigma: float, reach_px: float, gate: float) -> Pairs:
-    """Twice the negative log likelihood of every pair within reach, up to a constant.
+def pairs(predicted: IMMState, measured: Array, measurement_sigma: float, reach_px: float, gate: float) -> Pairs:
+    """Return twice the negative log-likelihood of every pair within reach, up to a constant.
 
-    It is d^2 + ln det S under each model of motion, d being the Mahalanobis distance. Without the determinant an
-    uncertain track would win every contested detection.
+    Under a single motion model the cost is d^2 + ln det S, where d is the Mahalanobis distance. Without the
+    determinant an uncertain track would win every contested detection.
 
     Args:
-        predicted: n tracks.
-        measured: (m, 2) px.
-        measurement_sigma: px.
-        reach_px: largest distance of a track and its detection.
-        gate: cost from which on pairs may be left out: most of those are so far apart that they need not be weighed.
+        predicted: predicted states of n tracks.
+        measured: (m, 2) detected positions in px.
+        measurement_sigma: rms measurement error along each axis in px.
+        reach_px: largest distance between a track and its detection in px.
+        gate: pairs with this cost or more may be left out. Most of them are rejected by distance alone, without
+            computing their cost.
     """
     if not len(predicted.weight) or not len(measured):
         nothing = np.empty(0, np.intp)
         return Pairs(nothing, nothing, np.empty(0))
-    within = np.minimum(belief.reach(predicted, measurement_sigma, gate) + _ROUNDING, reach_px)
+    within = np.minimum(imm.reach(predicted, measurement_sigma, gate) + _ROUNDING, reach_px)
     places = cKDTree(predicted.centre()[:, :2]), cKDTree(measured)
     near = places[0].sparse_distance_matrix(places[1], within.max(), output_type="ndarray")
     near = near[near["v"] <= within[near["i"]]]
     order = np.lexsort([near["j"], near["i"]])
     rows, columns = near["i"][order], near["j"][order]
-    return Pairs(rows, columns, belief.misfit(predicted.only(rows), measured[columns], measurement_sigma))
+    return Pairs(rows, columns, imm.twice_nll(predicted.only(rows), measured[columns], measurement_sigma))
 
 
 def assign(candidates: Pairs, gate: float) -> tuple[Indices, Indices]:
-    """One-to-one pairs that minimise the sum of ``cost - gate``; pairs from ``gate`` up are never made.
+    """Return the one-to-one pairs that minimise the sum of ``cost - gate``.
 
-    With costs from :func:`pairs` and gate = 2 ln(Pd / ((1 - Pd) 2 pi beta)), for detection probability
-    Pd and beta false detections per px^2, this is the likeliest explanation of the frame (Blackman and
-    Popoli, "Design and Analysis of Modern Tracking Systems", 1999, section 6.4).
+    Pairs with a cost of ``gate`` or more are never made. With costs from :func:`pairs` and
+    gate = 2 ln(Pd / ((1 - Pd) 2 pi beta)), for detection probability Pd and beta false alarms per px^2, the result is
+    the most likely explanation of the frame (Blackman and Popoli, "Design and Analysis of Modern Tracking Systems",
+    1999, section 6.4).
 
     Args:
-        candidates: pairs that are not forbidden.
-        gate: what a miss and a false detection cost together.
+        candidates: pairs that are allowed.
+        gate: joint cost of a missed track and a false alarm.
 
     Returns:
         rows and columns of the pairs, ordered by row.
@@ -82,7 +86,7 @@ def assign(candidates: Pairs, gate: float) -> tuple[Indices, Indices]:
     contested = ~lone
     row_names, row = np.unique(rows[contested], return_inverse=True)
     column_names, column = np.unique(columns[contested], return_inverse=True)
-    # What is no pair costs as much as none, so every full assignment is also a partial one.
+    # Forbidden pairs have zero gain, like no pair at all, so a full assignment also represents every partial one.
     gain = np.zeros((len(row_names), len(column_names)))
     gain[row, column] = cost[contested] - gate
     chosen_row, chosen_column = linear_sum_assignment(gain)

@@ -1,12 +1,12 @@
-"""What stands in the scene: where detections have been before, in coordinates that the camera's motion does not move.
+"""Map of stationary clutter: positions of earlier detections in scene coordinates, compensated for ego-motion.
 
-A lamp post is detected in every frame or in every tenth, and passes any M-of-N rule sooner or later. It differs from a
-target in that it was there before. So a place is *familiar* if something was detected there more than a while ago,
-and *new* if nothing was although the place was in view. The reference is the past itself, not a running mean: a mean
-would learn a slow target and lose it.
+A lamp post is detected in every frame, or in every tenth, and sooner or later passes any M-of-N rule. It differs from a
+target in that it was there before. So a place is *familiar* if something was detected there some time ago, and *new* if
+nothing was detected although the place was in view. The reference consists of the past detections themselves. A running
+mean would learn a slow target and lose it.
 
-What stands on the sensor, a dead pixel or burnt-in text, moves through the scene with the camera and would be new
-everywhere. It is told by having been at the very same pixel when the camera looked elsewhere.
+Artefacts of the sensor, such as a dead pixel or burnt-in text, move through the scene with the camera and would be new
+everywhere. They are recognised by earlier detections at the same pixel while the camera pointed elsewhere.
 """
 
 from __future__ import annotations
@@ -25,30 +25,31 @@ from pipeline.track.kalman import Array
 
 Positive = Annotated[float, Meta(gt=0)]
 Flags = NDArray[np.bool_]
-SNAPSHOT_S = 0.1
-SAME_PX = 1.0
+SNAPSHOT_S = 0.1  # duration of a snapshot, in which each place is stored once
+SAME_PX = 1.0  # detections within this distance are stored once per snapshot
 SENSOR_PX = 0.75
-"""Detections nearer than this are at the same pixel of the sensor: what moves with the scene hardly ever is."""
+"""Distance in px within which detections are at the same sensor pixel, which is rare for what moves with the scene."""
 SENSOR_HITS = 3
-"""As often must something have been at that pixel, in different tenths of a second, to stand on the sensor."""
+"""Earlier detections at a pixel, in different snapshots, from which it is taken for a sensor artefact."""
 MANY = 500
-"""Points and places that are worth a grid first."""
+"""Number of points and places from which a grid preselects neighbours."""
 GRID = 320
-"""Squares along each side of the picture, at most."""
+"""Largest number of grid cells along each side."""
 MAX_POINTS = 10_000
-"""Most detections that are remembered; in a picture full of them the memory is shorter, and what was before unknown."""
+"""Largest number of stored detections. If a picture is full of them, the memory reaches less far back."""
 
 
 class ClutterConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """When a track has shown that it is none of the things that stand in the scene.
+    """Conditions under which a track is not stationary clutter.
 
     Attributes:
-        enabled: False confirms whatever is seen M of N times, also what stands.
-        reach_px: detections nearer than this are at the same place.
+        enabled: if False, M of N hits confirm a track even at a familiar place.
+        reach_px: detections within this distance in px are at the same place.
         new_hits: hits at new places that a track needs to be confirmed.
-        few: as many tracks that have not had them are confirmed by M of N nonetheless, unless their place is familiar.
-        recent_s, old_s: from and to what age, in seconds, the two references are; the recent one serves where the
-            older one is not yet there or has not had the place in view.
+        few: while there are at most this many tentative tracks without these hits, those with no hit at a familiar
+            place are confirmed by M of N alone.
+        recent_s, old_s: (minimum, maximum) age in seconds of the two reference periods. The recent one is used where
+            the older one does not exist yet or did not have the place in view.
     """
 
     enabled: bool = True
@@ -65,11 +66,11 @@ class ClutterConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class ClutterMap:
-    """Detections of the last half minute, carried along with the scene.
+    """Positions of recent detections (by default of the last 30 s), in scene and in sensor coordinates.
 
     Args:
-        config: of the map.
-        shape: (height, width) of the pictures.
+        config: settings of the map.
+        shape: (height, width) of the pictures in px.
     """
 
     def __init__(self, config: ClutterConfig, shape: tuple[int, int]) -> None:
@@ -85,12 +86,12 @@ class ClutterMap:
         self._pixels: Array = np.empty((0, 2))
 
     def move(self, dt: float, matrix: Affine, trusted: bool) -> None:
-        """A frame has passed. Where the camera's motion is not known, the past cannot be compared with.
+        """Move the map into the coordinates of a new frame. Without trusted ego-motion the map is cleared.
 
         Args:
-            dt: seconds.
-            matrix: previous frame's coordinates to this frame's.
-            trusted: whether the matrix is.
+            dt: time since the previous frame in s.
+            matrix: affine transform from the previous frame's coordinates to this frame's.
+            trusted: whether the matrix can be trusted.
         """
         if not trusted:
             self._blind = len(self._pose_age) > 0 or self._blind
@@ -104,12 +105,12 @@ class ClutterMap:
         self._pixels = self._pixels[points]
 
     def forget(self, points: Array) -> None:
-        """What was detected at these places and at these pixels of the sensor, (n, 2) px, was no clutter."""
+        """Remove detections near these points (n, 2) in px, in the scene and on the sensor, since they are targets."""
         kept = ~(_near(points, self._places, self._config.reach_px) | _near(points, self._pixels, SENSOR_PX))
         self._age, self._places, self._pixels = self._age[kept], self._places[kept], self._pixels[kept]
 
     def add(self, points: Array) -> None:
-        """Remember where something was detected in this frame, (n, 2) px, once for each tenth of a second."""
+        """Store detections of this frame, (n, 2) in px; each place is stored once per snapshot."""
         begin = not len(self._pose_age) or bool(self._pose_age[-1] >= SNAPSHOT_S)
         if begin:
             self._pose_age = np.append(self._pose_age, 0.0)
@@ -120,15 +121,15 @@ class ClutterMap:
         self._places = np.concatenate([self._places, points])[-MAX_POINTS:]
         self._pixels = np.concatenate([self._pixels, points])[-MAX_POINTS:]
         self._age = np.concatenate([self._age, np.zeros(len(points))])[-MAX_POINTS:]
-        if full:  # of a time from which not all is remembered nobody can say that nothing was there
+        if full:  # an incomplete snapshot cannot show that a place was empty
             whole = self._pose_age < self._age[0]
             self._pose_age, self._to_now = self._pose_age[whole], self._to_now[whole]
 
     def compare(self, points: Array) -> tuple[Flags, Flags]:
-        """Whether each of the points (n, 2) is at a new place, and whether at a familiar one.
+        """Return whether each of the points (n, 2) is at a new place, and whether at a familiar one.
 
-        Before the first reference is old enough places are neither, as are those that were not in view. After the
-        camera's motion was lost all are new until there is a reference again.
+        A place is neither while no reference is old enough, or if it was not in view. After the ego-motion was lost,
+        all places except sensor artefacts are new until there is a reference again.
         """
         new, familiar = np.zeros((2, len(points)), bool)
         for low, high in (self._config.old_s, self._config.recent_s):
@@ -144,13 +145,13 @@ class ClutterMap:
         return (new | self._blind) & ~sensor, familiar | sensor
 
     def known(self) -> tuple[int, int]:
-        """How many places in the picture are known: that stand in the scene, and on the sensor; close ones are one."""
+        """Count places of stationary clutter in the picture, in the scene and on the sensor; near ones count once."""
         fixed = self._on_sensor(self._pixels)
         old = ~fixed & (self._age >= self._config.recent_s[0])
         return self._count(self._places[old]), self._count(self._pixels[fixed])
 
     def _count(self, places: Array) -> int:
-        """How many groups the places in the picture (n, 2) form on a grid of half the reach."""
+        """Count the connected groups that the places (n, 2) in the picture form on a grid of half the reach."""
         side = self._config.reach_px / 2
         height, width = (math.ceil(length / side) for length in self._shape)
         column, row = np.floor((places + 0.5) / side).T.astype(int)
@@ -160,7 +161,7 @@ class ClutterMap:
         return int(cv2.connectedComponents(taken, connectivity=8)[0]) - 1
 
     def _on_sensor(self, points: Array) -> Flags:
-        """Points at a pixel where something was detected while another part of the scene was there."""
+        """Return a mask of points at a pixel that had detections while another part of the scene was there."""
         moved = np.hypot(*(self._places - self._pixels).T) > 2 * self._config.reach_px
         if not len(points) or not moved.any():
             return np.zeros(len(points), bool)
@@ -179,7 +180,7 @@ class ClutterMap:
 
 
 def _near(places: Array, points: Array, reach_px: float) -> Flags:
-    """Whether each of the points (n, 2) is within reach of one of the places (m, 2)."""
+    """Return whether each of the points (n, 2) is within reach of one of the places (m, 2)."""
     near = np.zeros(len(points), bool)
     if not len(places) or not len(points):
         return near
@@ -189,7 +190,7 @@ def _near(places: Array, points: Array, reach_px: float) -> Flags:
         if not len(places):
             return near
         close = np.flatnonzero(_beside(places, points, reach_px))
-    # The tree is asked once and thrown away: what counts is how fast it is built.
+    # The tree is queried only once, so the time to build it matters most.
     tree = cKDTree(places, leafsize=64, balanced_tree=False, compact_nodes=False)
     distance, _ = tree.query(points[close], distance_upper_bound=np.nextafter(reach_px, np.inf))
     near[close] = distance <= reach_px
@@ -197,8 +198,8 @@ def _near(places: Array, points: Array, reach_px: float) -> Flags:
 
 
 def _beside(places: Array, points: Array, reach_px: float) -> Flags:
-    """Points (n, 2) in a square of a grid, or next to one, that holds a place: all near one, few others."""
-    # One column after the other: numpy takes many times as long for both at once.
+    """Return a mask of points (n, 2) in or next to a grid cell with a place: all within reach, and few others."""
+    # Column by column, since numpy takes many times as long for both at once.
     least = np.array([column.min() for column in points.T]) - 2 * reach_px
     most = np.array([column.max() for column in points.T]) + 2 * reach_px
     side = max(reach_px, float((most - least).max()) / GRID)

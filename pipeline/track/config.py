@@ -1,4 +1,4 @@
-"""What may be set about tracking, with the unit and the range of every value."""
+"""Settings of the tracker, with the unit and the range of every value."""
 
 from __future__ import annotations
 
@@ -19,34 +19,35 @@ class TrackConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """Settings of the tracker. Lengths are px of the source frame, times are seconds; no value is above 10,000.
 
     Attributes:
-        cruise_sigma, accel_sigma: rms change of velocity within one second of a target that flies straight, and of one
-            that manoeuvres, px/s. Each track weighs for itself which it does.
+        cruise_sigma, accel_sigma: process noise of the cruise and of the manoeuvre model: rms change of velocity within
+            one second, px/s. Each track estimates the probabilities of the two models.
         measurement_sigma: rms error of a detected centroid along each axis, px.
-        birth_speed_sigma: rms speed along each axis of a target seen once, px/s.
-        gate: largest d^2 + ln det S of a track and its detection, d being their Mahalanobis distance and S the
-            covariance of the innovation in px^2; 25 fits 90 % detection and 5 false ones per megapixel.
+        birth_speed_sigma: rms speed along each axis of a target detected once, px/s.
+        gate: largest d^2 + ln det S of a track and its detection, where d is the Mahalanobis distance and S the
+            innovation covariance in px^2. 25 fits a detection probability of 90 % and 5 false alarms per megapixel.
         max_gate_px: largest distance between a track and its detection, whatever the covariance.
-        ego_sigma: rms error of a trusted ego-motion estimate at a track's place, px per frame.
-        ego_sigma_lost: rms camera motion per frame while no estimate is trusted, px.
-        high_score: detections from here on may start tracks; none means the detector's threshold if one is set, else
-            what the weights' manifest says.
-        starts_per_min: so many tracks a minute may start for what the network finds in a source: the score needed
-            rises by itself where more would, never below ``high_score``. None keeps it there.
-        low_score: detections from here on may keep a confirmed track seen in the frame before, and where what changes
-            is noise a tentative one of M hits; lower ones are ignored. None takes all that the detector passes on.
-        confirm_hits, confirm_window: a track is confirmed at its M-th hit within N frames from its birth, and
-            dropped as soon as that cannot happen any more.
-        clear_snr: a hit of the network counts in full from this signal-to-noise ratio on, and in proportion below: a
-            track of half of it needs twice the hits. 0 counts all in full.
-        motion_evidence, moved_px: a track of detections that are due to motion must be so much likelier a target than
-            a chain of chance detections (logarithm, nats), and be so far from its birth in coordinates of the scene.
-        max_coast_s: a track without a hit for longer is dropped, also across a gap in the stream (where the frames of a
-            source are further apart, for longer than one and a half of their usual interval); one that has been
-            seen for less time than that, after that time and a frame.
-        remember_s: so long after its last detection, a target that is found and confirmed anew where it was to be
-            expected gets its old id again. Nothing is shown of it in between.
-        clutter: what a track must show beyond that: that it is none of the things that stand in the scene.
-        max_tracks: no births beyond this many live tracks; the best scores come first.
+        ego_sigma: rms error of a trusted ego-motion estimate at a track's position, px per frame.
+        ego_sigma_lost: rms camera motion while no estimate is trusted, px per frame.
+        high_score: lowest score of detections that may start tracks. None uses the detector's threshold if one is set,
+            else the value in the weights' manifest.
+        starts_per_min: limit per source for tracks per minute started by detections of the network. Where there would
+            be more, the required score rises above ``high_score``. None sets no limit.
+        low_score: lowest score of detections that may continue a confirmed track seen in the previous frame or, where
+            most changes in the picture are noise, a tentative track with M hits. Lower ones are ignored. None accepts
+            all detections.
+        confirm_hits, confirm_window: a track is confirmed at its M-th hit within N frames from its birth, and dropped
+            as soon as this is no longer possible.
+        clear_snr: signal-to-noise ratio from which a hit of the network counts in full. Below it counts in proportion,
+            so a track at half of it needs twice the hits. 0 counts all in full.
+        motion_evidence, moved_px: a track of motion detections must reach this log-likelihood ratio of target against
+            false alarms (nats), and be this far from its birth position in scene coordinates.
+        max_coast_s: a track without a hit for longer is dropped, also across a gap in the stream. For sources with a
+            longer frame interval the limit is 1.5 times the usual interval. A track that was seen for a shorter time
+            than the limit is dropped after that time plus one frame.
+        remember_s: time after its last detection within which a target that is confirmed anew at its predicted position
+            gets its old id back. It is not reported in between.
+        clutter: further conditions for confirmation that exclude stationary clutter.
+        max_tracks: largest number of live tracks; if there are too many, the best scores start tracks.
     """
 
     cruise_sigma: Positive = 5.0

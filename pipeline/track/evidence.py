@@ -1,8 +1,8 @@
-"""How much likelier a track is one target than a chain of chance detections: log likelihood ratios, in nats.
+"""Track score: log-likelihood ratio, in nats, of a track being one target or a sequence of false alarms.
 
 Every frame adds a term (Sittler 1964; Blackman and Popoli, "Design and Analysis of Modern Tracking Systems", 1999,
-section 6.2). A chain of chance detections fits its own predictions badly, and where there are many of them, a fit is
-worth little.
+section 6.2). A sequence of false alarms fits its own predictions badly, and where false alarms are dense, a good fit
+counts for little.
 """
 
 from __future__ import annotations
@@ -14,32 +14,32 @@ import numpy as np
 from pipeline.track.kalman import Array
 
 MISS = math.log(0.1)
-"""What a frame without a detection says of a target that is detected nine times in ten."""
+"""Log-likelihood ratio of a missed detection, for a target detected nine times in ten, nats."""
 RECENT_S, RECENT_FRAMES = 1.0, 10
-"""What was said longer ago than this, and that many frames ago, hardly counts for what is recent."""
+"""Time constant of ``recent`` in s, and its minimum in frames."""
 
 
-def hit(misfit: Array, density: Array) -> Array:
-    """What a detection says.
+def hit(twice_nll: Array, density: Array) -> Array:
+    """Return the log-likelihood ratio of detections that were associated with tracks.
 
     Args:
-        misfit: (n,) of each detection with its track, see ``belief.misfit``.
-        density: (n,) chance detections per px^2 where it is, above 0.
+        twice_nll: (n,) of each detection under its track, see ``imm.twice_nll``.
+        density: (n,) false alarms per px^2 and frame around each detection, above 0.
 
     Returns:
-        (n,) nats.
+        (n,) log-likelihood ratios in nats.
     """
-    likelihood: Array = -0.5 * misfit - math.log(2 * np.pi) - np.log(density)
+    likelihood: Array = -0.5 * twice_nll - math.log(2 * np.pi) - np.log(density)
     return likelihood
 
 
 def recent(before: Array, said: Array, dt: float) -> Array:
-    """What has been said of late, nats: a sum that forgets, so that no long past outweighs it.
+    """Return the exponentially decayed sum of evidence, so that a long history does not outweigh the present.
 
     Args:
-        before: (n,) this after the frame before.
-        said: (n,) by this frame.
-        dt: s between them.
+        before: (n,) sums after the previous frame in nats.
+        said: (n,) evidence of this frame in nats.
+        dt: time since the previous frame in s.
     """
     kept: Array = before * math.exp(-min(dt / RECENT_S, 1 / RECENT_FRAMES))
     return kept + said

@@ -1,7 +1,7 @@
-"""Constant-velocity Kalman filter over many targets at once: pure functions on stacked arrays.
+"""Constant-velocity Kalman filter for many targets at once: pure functions on stacked arrays.
 
 A state is [x, y, vx, vy] in px and px/s; n states are ``mean`` (n, 4) and ``cov`` (n, 4, 4), float64.
-Measured is the position alone. Notation and equations: Bar-Shalom, Li, Kirubarajan, "Estimation with
+Only the position is measured. Notation and equations: Bar-Shalom, Li, Kirubarajan, "Estimation with
 Applications to Tracking and Navigation" (2001), sections 5.2 (filter), 6.2 (motion model).
 """
 
@@ -15,19 +15,19 @@ from pipeline.messages import Affine
 Array = NDArray[np.float64]
 
 _I2 = np.eye(2)
-_X, _VX = [0, 1], [2, 3]  # places and velocities along both axes
+_X, _VX = [0, 1], [2, 3]  # indices of positions and velocities
 
 
 def initiate(position: Array, position_sigma: float, speed_sigma: float) -> tuple[Array, Array]:
-    """States of targets seen once: at rest on average, with an isotropic spread of speed.
+    """Return states of targets detected once, with zero mean velocity and an isotropic velocity variance.
 
     Args:
-        position: (n, 2) px.
-        position_sigma: rms error of a position along each axis, px.
-        speed_sigma: rms speed along each axis, px/s.
+        position: (n, 2) detected positions in px.
+        position_sigma: rms position error along each axis in px.
+        speed_sigma: rms speed along each axis in px/s.
 
     Returns:
-        mean (n, 4), cov (n, 4, 4).
+        mean (n, 4) and cov (n, 4, 4).
     """
     mean = np.concatenate([position, np.zeros_like(position)], axis=1)
     variance = np.square([position_sigma, position_sigma, speed_sigma, speed_sigma])
@@ -35,16 +35,16 @@ def initiate(position: Array, position_sigma: float, speed_sigma: float) -> tupl
 
 
 def predict(mean: Array, cov: Array, dt: float, accel_sigma: float) -> tuple[Array, Array]:
-    """Move states by ``dt`` seconds under continuous white-noise acceleration (6.2.2).
+    """Predict states by ``dt`` seconds under continuous white-noise acceleration (6.2.2).
 
-    Two steps equal one step of their summed time, so dropped frames change nothing.
+    Two steps equal one step of their total duration, so dropped frames change nothing.
 
     Args:
-        mean: (n, 4).
-        cov: (n, 4, 4).
-        dt: seconds, >= 0.
-        accel_sigma: rms change of velocity along each axis within one second, px/s; the square root of
-            the spectral density of the acceleration.
+        mean: (n, 4) means.
+        cov: (n, 4, 4) covariances.
+        dt: time step in seconds, >= 0.
+        accel_sigma: rms change of velocity along each axis within one second in px/s, which is the square root of
+            the power spectral density of the acceleration.
     """
     transition = np.eye(4)
     transition[_X, _VX] = dt
@@ -58,15 +58,15 @@ def predict(mean: Array, cov: Array, dt: float, accel_sigma: float) -> tuple[Arr
 
 
 def warp(mean: Array, cov: Array, matrix: Affine) -> tuple[Array, Array]:
-    """Carry states from the previous frame's coordinates into this frame's.
+    """Transform states from the previous frame's coordinates into this frame's.
 
-    Positions take the whole affine map, velocities and covariances its linear part, as in BoT-SORT
+    Positions are mapped by the whole affine transform, velocities and covariances by its linear part, as in BoT-SORT
     (Aharon et al. 2022, equation 5).
 
     Args:
-        mean: (n, 4).
-        cov: (n, 4, 4).
-        matrix: (a, b, tx, c, d, ty), x' = a x + b y + tx, y' = c x + d y + ty.
+        mean: (n, 4) means.
+        cov: (n, 4, 4) covariances.
+        matrix: (a, b, tx, c, d, ty) with x' = a x + b y + tx, y' = c x + d y + ty.
     """
     a, b, tx, c, d, ty = matrix
     linear = np.zeros((4, 4))
@@ -75,23 +75,26 @@ def warp(mean: Array, cov: Array, matrix: Affine) -> tuple[Array, Array]:
 
 
 def innovation(mean: Array, cov: Array, measured: Array, measurement_sigma: float | Array) -> tuple[Array, Array]:
-    """Innovation of each state with its own measurement, and its covariance.
+    """Return the innovation of each state with its own measurement, and its covariance.
 
     Args:
-        mean: (n, 4).
-        cov: (n, 4, 4).
-        measured: (n, 2) px, row i belongs to state i.
-        measurement_sigma: rms error of a measurement along each axis, px; of all, or (n,).
+        mean: (n, 4) means.
+        cov: (n, 4, 4) covariances.
+        measured: (n, 2) measured positions in px; row i belongs to state i.
+        measurement_sigma: rms measurement error along each axis in px, one value or (n,).
 
     Returns:
-        innovation (n, 2) in px and its covariance S (n, 2, 2) in px^2.
+        innovations (n, 2) in px and their covariances S (n, 2, 2) in px^2.
     """
     return measured - mean[:, :2], cov[:, :2, :2] + _noise(measurement_sigma)
 
 
-def misfit(residual: Array, spread: Array) -> Array:
-    """d^2 + ln det S (n,), d being the Mahalanobis length of innovations (n, 2) with covariances S (n, 2, 2)."""
-    # Written out: the general inverse costs many times as much as these few products.
+def twice_nll(residual: Array, spread: Array) -> Array:
+    """Return d^2 + ln det S (n,), twice the negative log-likelihood less 2 ln(2 pi).
+
+    Here d is the Mahalanobis length of the innovations ``residual`` (n, 2) with covariances S = ``spread`` (n, 2, 2).
+    """
+    # Written out because the general matrix inverse takes many times as long as these few products.
     x, y = residual[:, 0], residual[:, 1]
     xx, xy, yy = spread[:, 0, 0], spread[:, 0, 1], spread[:, 1, 1]
     determinant = xx * yy - xy * xy
@@ -101,13 +104,15 @@ def misfit(residual: Array, spread: Array) -> Array:
 
 
 def update(mean: Array, cov: Array, measured: Array, measurement_sigma: float | Array) -> tuple[Array, Array]:
-    """Correct each state by its own measurement; covariance in Joseph form (5.2.3-18), so it stays positive.
+    """Update each state with its own measurement.
+
+    The covariance is computed in Joseph form (5.2.3-18), so that it stays positive definite.
 
     Args:
-        mean: (n, 4).
-        cov: (n, 4, 4).
-        measured: (n, 2) px, row i belongs to state i.
-        measurement_sigma: rms error of a measurement along each axis, px; of all, or (n,).
+        mean: (n, 4) means.
+        cov: (n, 4, 4) covariances.
+        measured: (n, 2) measured positions in px; row i belongs to state i.
+        measurement_sigma: rms measurement error along each axis in px, one value or (n,).
     """
     gain = _times(cov[:, :, :2], _inverse(cov[:, :2, :2] + _noise(measurement_sigma)))
     mean = mean + _times(gain, (measured - mean[:, :2])[:, :, None])[:, :, 0]
@@ -118,23 +123,23 @@ def update(mean: Array, cov: Array, measured: Array, measurement_sigma: float | 
 
 
 def _carried(cov: Array, linear: Array) -> Array:
-    """``linear @ cov @ linear.T`` of covariances (n, 4, 4) as one product of matrices, not of n pairs of small ones."""
-    both = np.multiply.outer(linear, linear).swapaxes(1, 2).reshape(16, 16)  # their Kronecker product
+    """Return ``linear @ cov @ linear.T`` for covariances (n, 4, 4), as one matrix product instead of n small ones."""
+    both = np.multiply.outer(linear, linear).swapaxes(1, 2).reshape(16, 16)  # Kronecker product
     return np.asarray((cov.reshape(-1, 16) @ both.T).reshape(-1, 4, 4))
 
 
 def _times(left: Array, right: Array) -> Array:
-    """Products (n, k, m) of matrices (n, k, 2) and (n, 2, m), written out as in ``misfit``."""
+    """Return the products (n, k, m) of matrices (n, k, 2) and (n, 2, m), written out as in ``twice_nll``."""
     return np.asarray(left[:, :, :1] * right[:, :1] + left[:, :, 1:] * right[:, 1:])
 
 
 def _inverse(spread: Array) -> Array:
-    """Of positive symmetric matrices (n, 2, 2), written out as in ``misfit``."""
+    """Return the inverses of symmetric positive definite matrices (n, 2, 2), written out as in ``twice_nll``."""
     xx, xy, yy = spread[:, 0, 0], spread[:, 0, 1], spread[:, 1, 1]
     inverse = np.stack([yy, -xy, -xy, xx], axis=1) / (xx * yy - xy * xy)[:, None]
     return np.asarray(inverse.reshape(-1, 2, 2))
 
 
 def _noise(sigma: float | Array) -> Array:
-    """Covariance of measurements, (n, 2, 2), or (1, 2, 2) for all."""
+    """Return measurement covariances: (n, 2, 2), or (1, 2, 2) for a single sigma."""
     return np.asarray(np.multiply.outer(np.square(np.atleast_1d(sigma)), _I2))

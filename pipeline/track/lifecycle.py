@@ -1,4 +1,4 @@
-"""When a track is confirmed, coasts and is given up: pure functions on the table of the tracks' lives."""
+"""Track life cycle: rules to confirm, coast and drop tracks, as pure functions on a table of track histories."""
 
 from __future__ import annotations
 
@@ -10,62 +10,68 @@ from pipeline.track.config import TrackConfig
 
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
-STEADY_HITS = 25
-STEADY_SHARE = 0.8
-MOTION_SHARE = 0.75
-TRUST, DOUBT = 20.0, 10.0
-"""Recent evidence that a track is born with, and below which it is given up, nats. A hit is worth some eight."""
-SURE = 80.0
-"""Recent evidence that outweighs what came before: a chain of chance that a target has walked into is that target."""
-PATIENCE, ALONE = 3.0, 40.0
-"""Evidence that keeps a track waiting for its M-th hit, and that confirms it whatever its gaps, nats; where false peaks
-come by chance alone, since only there is chance what it is reckoned to be. Leaves and waves return to their places."""
-NOISY = 0.5
-"""So much of what changes must be noise."""
+STEADY_HITS = 25  # fewest hits of a steady track, see is_steady
+STEADY_SHARE = 0.8  # smallest fraction of frames with a hit of a steady track
+MOTION_SHARE = 0.75  # smallest fraction of frames with a hit for a motion track to be confirmed
+INITIAL_EVIDENCE, DOUBT = 20.0, 10.0
+"""Recent evidence of a new track, and the value below which a confirmed track is dropped, nats. A hit adds about 8."""
+STRONG_EVIDENCE = 80.0
+"""Recent evidence in nats that outweighs earlier gaps: a track that began with false alarms has picked up a target."""
+VIABLE_EVIDENCE, ALONE = 3.0, 40.0
+"""Evidence in nats that keeps a tentative track alive, and that replaces ``MOTION_SHARE``. Both apply only where most
+changes are noise, since only there do false alarms occur at random, as the model assumes. Leaves and waves return to
+their places."""
+MIN_NOISE_SHARE = 0.5
+"""Share of noise in the changes of a frame from which its false alarms are taken as random."""
 SMALL = 40.0
-"""Area in px below which a target is no wider than optics draw it, and sharp."""
+"""Area in px below which a target is no larger than the blur of the optics, so that it should look sharp."""
 LATE = 1.5
-"""Of the usual time between two frames, after which one is not merely late: the stream had a gap."""
+"""Multiple of the usual frame interval beyond which a frame is not merely late: the stream had a gap."""
 _ROUNDING = 1e-9
 
 LIFE_DTYPE = np.dtype(
     [
-        ("age", "<i8"),  # frames since birth, the birth included
-        ("hits", "<i8"),  # those with a detection
-        ("new_hits", "<i8"),  # those with one at a place that was empty before
-        ("known_hits", "<i8"),  # those with one at a place that was not
-        ("clear_hits", "<f8"),  # those with one of the network, each by its ``clearness``
-        ("moved", "<f8"),  # px from where it was born, in coordinates of the scene
-        ("lived_s", "<f8"),  # since its first detection
-        ("unseen_s", "<f8"),  # since its last, less the time behind another target
-        ("behind_s", "<f8"),  # that it has been behind another since its last
-        ("evidence", "<f8"),  # nats, that it is no chain of chance detections
-        ("recent", "<f8"),  # nats, the same of the last second or so
+        ("age", "<i8"),  # frames since birth, including the first
+        ("hits", "<i8"),  # frames with a detection
+        ("new_hits", "<i8"),  # hits at a place where nothing was detected before
+        ("known_hits", "<i8"),  # hits at a familiar place
+        ("clear_hits", "<f8"),  # hits of the network, each weighted by ``hit_weight``
+        ("moved", "<f8"),  # distance from the birth position in scene coordinates, px
+        ("lived_s", "<f8"),  # time since the first detection
+        ("unseen_s", "<f8"),  # time since the last detection, less the time occluded by another target
+        ("behind_s", "<f8"),  # time occluded by another target since the last detection
+        ("evidence", "<f8"),  # log-likelihood ratio of target against false alarms, nats
+        ("recent", "<f8"),  # the same over about the last second, nats
     ]
 )
-"""What is remembered of a track beside its state; one row per track, in the order of the tracks."""
+"""History of a track beside its state; one row per track, in the order of the tracks."""
 
 
-def next_state(state: Ints, life: Table, matched: Flags, config: TrackConfig, by_chance: bool = False) -> Ints:
-    """State after this frame: confirmed once seen often enough, coasting in frames without a hit.
+def next_state(state: Ints, life: Table, matched: Flags, config: TrackConfig, random_clutter: bool = False) -> Ints:
+    """Return the state of each track after this frame.
+
+    A tentative track is confirmed from its M-th hit on if it meets the clutter conditions of ``config`` and either its
+    weighted network hits reach M or its motion does. For motion, the track needs enough evidence, must have moved, and
+    must have been detected in most frames of its life or recently: changes by a video coder, waves or wind stay where
+    they are, and false alarms leave gaps. Confirmed tracks coast in frames without a hit.
 
     Args:
-        state: (n,) before this frame.
-        life: (n,) rows of ``LIFE_DTYPE``, this frame included.
-        matched: (n,) a detection came in this frame.
-        config: M is ``confirm_hits``; of what stands in the scene, only ``few`` are confirmed, and the waves or leaves
-            that motion finds at the start do not count against what the network has found. What has been found for
-            its motion has to move as well, and to be seen in most frames, of its life or of late: what a coder, a wave
-            or the wind changes stays where it is, and chance has gaps.
-        by_chance: what changes is noise. A dim target has gaps as well, so there evidence is asked for instead.
+        state: (n,) states before this frame.
+        life: (n,) rows of ``LIFE_DTYPE``, including this frame.
+        matched: (n,) True where a detection was associated in this frame.
+        config: M is ``confirm_hits``. Tracks without enough hits at new places are confirmed only while there are at
+            most ``few`` of them. Tracks found by motion alone, such as waves or leaves, do not count against those
+            found by the network.
+        random_clutter: most changes are noise. There evidence replaces the share of frames with a detection, since a
+            dim target leaves gaps as well.
     """
     known, tentative = np.where(matched, CONFIRMED, COASTING), state == TENTATIVE
     worthy = (life["new_hits"] >= config.clutter.new_hits) | (not config.clutter.enabled)
     rivals, clear = tentative & ~worthy, life["clear_hits"] > 0
     count = np.where(clear, np.count_nonzero(rivals & clear), np.count_nonzero(rivals))
     worthy |= (life["known_hits"] == 0) & (count <= config.clutter.few)
-    often = (life["hits"] >= MOTION_SHARE * life["age"]) | (life["recent"] >= SURE)
-    often |= by_chance & (life["evidence"] >= ALONE)
+    often = (life["hits"] >= MOTION_SHARE * life["age"]) | (life["recent"] >= STRONG_EVIDENCE)
+    often |= random_clutter & (life["evidence"] >= ALONE)
     moves = often & (life["moved"] >= config.moved_px)
     worthy &= (life["clear_hits"] >= config.confirm_hits - _ROUNDING) | (
         (life["evidence"] >= config.motion_evidence) & moves
@@ -73,15 +79,16 @@ def next_state(state: Ints, life: Table, matched: Flags, config: TrackConfig, by
     return np.where(~tentative | ((life["hits"] >= config.confirm_hits) & worthy), known, TENTATIVE)
 
 
-def clearness(detections: Table, clear_snr: float) -> NDArray[np.float64]:
-    """How much each detection of the network tells: 1 from ``clear_snr`` on, in proportion below; 0 of motion alone.
+def hit_weight(detections: Table, clear_snr: float) -> NDArray[np.float64]:
+    """Return the weight (n,) of each detection: 1 from ``clear_snr`` on, proportional below, 0 for motion detections.
 
-    A network is as sure of a tree top as of a target. What stands out of its surroundings less than targets do, or is
-    small and yet softer than what else changes, is asked for more hits, and clutter that flickers does not have them.
+    A network is as confident of a tree top as of a target. Detections of low contrast, and small ones that are softer
+    than other changes in the frame, therefore count less. Their tracks need more hits, which flickering clutter does
+    not get.
 
     Args:
         detections: (n,) rows of ``DETECTION_DTYPE``.
-        clear_snr: 0 takes all for clear.
+        clear_snr: signal-to-noise ratio of full weight; 0 gives all the same weight.
     """
     contrast = np.abs(detections["snr"])
     told = np.minimum(1.0, contrast / clear_snr) if clear_snr else np.ones_like(contrast)
@@ -89,44 +96,44 @@ def clearness(detections: Table, clear_snr: float) -> NDArray[np.float64]:
     return np.where(detections["motion"] == 0, told * np.exp(soft), 0.0)
 
 
-def hopeful(state: Ints, life: Table, config: TrackConfig, by_chance: bool = False) -> Flags:
-    """Tracks that are confirmed, have had M hits, or may still have them within the first N frames of their life.
+def is_viable(state: Ints, life: Table, config: TrackConfig, random_clutter: bool = False) -> Flags:
+    """Return a mask of tracks that are confirmed, have M hits, or can still get them within their first N frames.
 
     Args:
-        state: (n,) after this frame.
+        state: (n,) states after this frame.
         life: (n,) rows of ``LIFE_DTYPE``.
         config: M of N is ``confirm_hits`` of ``confirm_window``.
-        by_chance: what changes is noise, so that evidence tells whether to wait for longer.
+        random_clutter: most changes are noise, so that evidence may keep a track alive beyond N frames.
     """
     hits = life["hits"]
     within_reach: Flags = hits + (config.confirm_window - life["age"]) >= config.confirm_hits
-    within_reach |= by_chance & (life["evidence"] >= PATIENCE)
+    within_reach |= random_clutter & (life["evidence"] >= VIABLE_EVIDENCE)
     known: Flags = (state != TENTATIVE) | (hits >= config.confirm_hits)
     return within_reach | known
 
 
-def doubtful(state: Ints, recent: NDArray[np.float64]) -> Flags:
-    """Confirmed tracks that have long been fed by chance: the target is gone, and waves or twigs have taken its place.
+def fed_by_clutter(state: Ints, recent: NDArray[np.float64]) -> Flags:
+    """Return a mask of confirmed tracks that recently followed clutter such as waves or twigs instead of a target.
 
     Args:
-        state: (n,) after this frame.
-        recent: (n,) evidence of the last second or so, see ``evidence.recent``, nats.
+        state: (n,) states after this frame.
+        recent: (n,) evidence of about the last second in nats, see ``evidence.recent``.
     """
-    fed_by_chance: Flags = (state != TENTATIVE) & (recent < DOUBT)
-    return fed_by_chance
+    clutter_fed: Flags = (state != TENTATIVE) & (recent < DOUBT)
+    return clutter_fed
 
 
-def coast_s(life: Table, dt: float, usual_s: float, config: TrackConfig) -> NDArray[np.float64]:
-    """How long each track may go unseen, s: as long as it had been seen before, at most ``max_coast_s``.
+def coast_limit_s(life: Table, dt: float, usual_s: float, config: TrackConfig) -> NDArray[np.float64]:
+    """Return how long in s each track may coast: as long as it had been seen, at most ``max_coast_s``.
 
-    What flashed up for four frames is not shown for half a second after, nor waited for. Where frames are further apart
-    than ``max_coast_s``, a track is waited for until the next.
+    So a flash of four frames is not continued for half a second. If the frame interval is longer than ``max_coast_s``,
+    tracks are kept until the next frame.
 
     Args:
         life: (n,) rows of ``LIFE_DTYPE``.
-        dt: s between the frames; every track may miss one.
-        usual_s: between the frames of this source.
-        config: for ``max_coast_s``.
+        dt: time since the previous frame in s; every track may miss one frame.
+        usual_s: usual frame interval of this source in s.
+        config: provides ``max_coast_s``.
     """
     seen_s = life["lived_s"] - life["unseen_s"]
     longest_s = max(config.max_coast_s, LATE * usual_s)
@@ -135,10 +142,10 @@ def coast_s(life: Table, dt: float, usual_s: float, config: TrackConfig) -> NDAr
 
 
 def is_steady(state: Ints, life: Table) -> Flags:
-    """Confirmed tracks that have been seen for long and nearly always, as things that flicker are not.
+    """Return a mask of confirmed tracks with a long history and few misses, unlike flickering clutter.
 
     Args:
-        state: (n,) after this frame.
+        state: (n,) states after this frame.
         life: (n,) rows of ``LIFE_DTYPE``.
     """
     steady: Flags = (state == CONFIRMED) & (life["hits"] >= STEADY_HITS) & (life["hits"] >= STEADY_SHARE * life["age"])

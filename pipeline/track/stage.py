@@ -1,4 +1,4 @@
-"""The track stage: one tracker per source, stepped by media time."""
+"""Pipeline stage of tracking: one tracker per source, advanced by media time."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import nets
+from pipeline.control_link import SourceReport
 from pipeline.errors import BackendError
 from pipeline.journal import Journal
-from pipeline.link import SourceReport
 from pipeline.messages import Detected, EgoMotion, EndOfSource, Packet, Tracked
 from pipeline.track.config import TrackConfig
 from pipeline.track.tracker import Tracker
 
-IDS = 0
-"""Journal slot: track ids given so far."""
+LAST_ID = 0
+"""Journal slot of the last track id in use."""
 
 
 @dataclass
-class _Place:
-    """A source's tracker and where it stands."""
+class _SourceState:
+    """Tracker of a source, with the number, media time and picture shape of its latest frame."""
 
     tracker: Tracker
     seq: int | None
@@ -28,14 +28,14 @@ class _Place:
 
 
 class TrackStage:
-    """``Detected`` in, ``Tracked`` out; the picture passes untouched.
+    """Turn ``Detected`` messages into ``Tracked`` ones; pictures are passed on unchanged.
 
     Args:
-        config: of the trackers; there is one per source.
-        weights: name or path of the detector's weights, whose manifest says what may start a track.
-        threshold: of the detector, if it is not the manifest's.
-        restarts: times that the stage has died before; every message says so.
-        journal: of the stage, where it may be started again: ids then go on counting.
+        config: settings of the trackers.
+        weights: name or path of the detector's weights, whose manifest gives the score that starts a track.
+        threshold: threshold of the detector, where it overrides the manifest.
+        restarts: number of restarts of the stage so far, reported in every message.
+        journal: journal of a stage that may be restarted; track ids then continue after a restart.
     """
 
     batch_size = 1
@@ -51,13 +51,13 @@ class TrackStage:
     ) -> None:
         self._config, self._weights, self._threshold = config, weights, threshold
         self._restarts, self._journal = restarts, journal
-        self._places: dict[str, _Place] = {}
+        self._places: dict[str, _SourceState] = {}
 
     def open(self) -> None:
-        """Learn what may start a track.
+        """Read from the manifest which score starts a track, unless a threshold was given.
 
         Raises:
-            BackendError: there is no manifest, or it is malformed.
+            BackendError: the manifest is missing or malformed.
         """
         if self._threshold is None:
             try:
@@ -66,7 +66,7 @@ class TrackStage:
                 raise BackendError(str(error)) from None
 
     def process(self, packets: Sequence[Packet]) -> Iterator[Packet]:
-        """Step the tracker of each frame's source; a new picture size starts its tracks afresh."""
+        """Step the tracker of each frame's source; a change of picture size resets its tracks."""
         for packet in packets:
             message = packet.message
             if isinstance(message, EndOfSource):
@@ -78,18 +78,18 @@ class TrackStage:
             header, shape = message.header, (message.header.height, message.header.width)
             place = self._places.get(header.source)
             if place is None:
-                first_id = self._journal.row(header.source)[IDS] + 1 if self._journal is not None else 1
+                first_id = self._journal.row(header.source)[LAST_ID] + 1 if self._journal is not None else 1
                 assert self._threshold is not None
                 tracker = Tracker(self._config, self._threshold, shape, first_id)
-                place = self._places[header.source] = _Place(tracker, message.ego.since, header.pts, shape)
+                place = self._places[header.source] = _SourceState(tracker, message.ego.since, header.pts, shape)
             elif place.shape != shape:
                 place.tracker.reset(shape)
-            # From a frame that never came here the motion leads nowhere.
+            # Ego-motion relative to a frame that was not tracked is useless.
             ego = message.ego if message.ego.since in (None, place.seq) else EgoMotion()
             tracks = place.tracker.step(message.table(), header.pts - place.pts, ego, message.noisy)
             place.seq, place.pts, place.shape = header.seq, header.pts, shape
             if self._journal is not None:
-                self._journal.row(header.source)[IDS] = place.tracker.next_id - 1
+                self._journal.row(header.source)[LAST_ID] = place.tracker.next_id - 1
             tracked = Tracked(
                 header=header,
                 ego=ego,
@@ -100,12 +100,12 @@ class TrackStage:
             yield Packet(tracked, packet.picture)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: no resources are held."""
 
     def facts(self) -> Mapping[str, str]:
-        """Nothing to say."""
+        """Return no facts."""
         return {}
 
     def reports(self) -> Mapping[str, SourceReport]:
-        """The places that each source's tracker knows; all else is told by the last stage."""
+        """Return the number of clutter places per source; the last stage reports everything else."""
         return {source: SourceReport(places=place.tracker.places()) for source, place in self._places.items()}

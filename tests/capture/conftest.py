@@ -1,4 +1,4 @@
-"""Pictures and films that the capture tests read."""
+"""Pictures and videos read by the capture tests."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SIZE = "64x48"
 
 
 def film(path: Path, *options: str, frames: int = 20, size: str = SIZE) -> Path:
-    """A film of a moving test picture, 25 fps, made by ffmpeg with the given output options, or skip the test."""
+    """Create a 25 fps video of a moving test picture with ffmpeg and the given output options, or skip the test."""
     if FFMPEG is None:
         pytest.skip("the ffmpeg program is not installed")
     pattern = f"testsrc2=s={size}:r=25"
@@ -32,7 +32,7 @@ def film(path: Path, *options: str, frames: int = 20, size: str = SIZE) -> Path:
 
 
 def cut(path: Path, share: float) -> Path:
-    """A copy of a file that ends early."""
+    """Return a copy of a file that is truncated."""
     short = path.with_name(f"cut_{path.name}")
     data = path.read_bytes()
     short.write_bytes(data[: int(len(data) * share)])
@@ -40,7 +40,7 @@ def cut(path: Path, share: float) -> Path:
 
 
 def ramp(dtype: type, height: int = 40, width: int = 50, start: int = 0) -> np.ndarray:
-    """A picture in which every pixel tells its place."""
+    """Return a picture in which every pixel has a position-dependent value."""
     return (np.arange(height * width) + start).astype(dtype).reshape(height, width)
 
 
@@ -50,7 +50,7 @@ def write(path: Path, image: np.ndarray) -> Path:
 
 
 def read_all(source: Source) -> list[Grab]:
-    """Open a source, read it to its end, close it."""
+    """Open a source, read it to its end and close it."""
     source.open()
     grabs = []
     while (grab := source.grab()) is not None:
@@ -68,6 +68,6 @@ def context() -> Iterator[zmq.Context]:
 
 @pytest.fixture
 def read() -> Iterator[Read]:
-    """Starts reading a remote camera; closed after the test, however that ends."""
+    """Return a function that starts reading a remote camera; all readers are closed after the test."""
     with ExitStack() as sources:
         yield lambda url, config: sources.enter_context(reading(url, config))

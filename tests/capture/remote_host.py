@@ -1,4 +1,4 @@
-"""A camera host as a real process, and what tests read from it."""
+"""A camera host as a real process, and readers for its frames."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Read = Callable[[str, CaptureConfig], Reading]
 
 
 class Serving:
-    """``python -m pipeline.serve`` in a process of its own."""
+    """``python -m pipeline.serve`` in a separate process."""
 
     def __init__(self, *words: str, bind: str = "tcp://127.0.0.1:*") -> None:
         self.process = subprocess.Popen(
@@ -57,7 +57,7 @@ def serving(*words: str, **options: str) -> Iterator[Serving]:
 
 
 class Impostor:
-    """A ROUTER that answers whoever comes with the given parts, one message per connection."""
+    """A ROUTER socket that sends every peer the given message parts, one message per connection."""
 
     def __init__(self, context: zmq.Context, *answers: list[bytes]) -> None:
         self.socket = context.socket(zmq.ROUTER)

@@ -1,4 +1,4 @@
-"""Real servers on loopback for the network tests; each test is skipped where its server is not installed."""
+"""Real servers on loopback for the network tests; a test is skipped if its server is not installed."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ assert all(Gst.ElementFactory.find(name) for name in ("x264enc", "rtph264pay", "
 """
 SOURCE = ("-re", "-f", "lavfi", "-i", "testsrc2=s=160x128:r=25", "-pix_fmt", "yuv420p")
 ENCODER = ("-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-g", "10", "-f", "mpegts")
-# Runs a command again whenever it ends, for as long as the tests run.
+# Restarts a command whenever it exits, as long as the tests run.
 AGAIN = ("sh", "-c", 'while kill -0 $PPID; do "$@"; done', "again")
 
 
 def free_port(kind: int = socket.SOCK_STREAM) -> int:
-    """A port of the loopback that nobody uses."""
+    """Return an unused loopback port."""
     with socket.socket(socket.AF_INET, kind) as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 class Server:
-    """A server process, with its children, that can be killed, frozen and started again."""
+    """A server process, including its children, that can be killed, frozen and restarted."""
 
     def __init__(self, *command: str, ready: bool = False) -> None:
         self._command, self._ready = command, ready
@@ -53,7 +53,7 @@ class Server:
             assert self._process.stdout is not None
             assert self._process.stdout.readline() == b"ready\n"
         if self.listens_on is not None:
-            # Listening, or already past it: who waits for the server may be faster than this test.
+            # Listening or already connected: a waiting client may be faster than this test.
             entry = re.compile(f":{self.listens_on:04X} [0-9A-F]{{8}}:[0-9A-F]{{4}} (0A|01) ")
             wait_until(lambda: entry.search(Path("/proc/net/tcp").read_text()))
 
@@ -86,11 +86,11 @@ class Server:
 
 
 def ffmpeg_server(*output: str, again: bool = False) -> Server:
-    """ffmpeg sending a test picture, 160x128 px, 25 fps, in real time.
+    """Return an ffmpeg process that sends a test picture, 160x128 px, 25 fps, in real time.
 
     Args:
-        output: where to, with options.
-        again: ffmpeg is run again whenever it ends, because nobody answers or because it is cut off.
+        output: output URL with its options.
+        again: restart ffmpeg whenever it exits, because the connection was refused or lost.
     """
     if FFMPEG is None:
         pytest.skip("the ffmpeg program is not installed")
@@ -109,7 +109,7 @@ def _has_gstreamer() -> bool:
 
 
 def rtsp_server(port: int, *login: str) -> Server:
-    """GStreamer's RTSP server at rtsp://127.0.0.1:PORT/ir, 160x128 px, 25 fps."""
+    """Return GStreamer's RTSP server at rtsp://127.0.0.1:PORT/ir, 160x128 px, 25 fps."""
     if not _has_gstreamer():
         pytest.skip("GStreamer's RTSP server is not installed for the system's Python")
     return Server(GST_PYTHON, str(RTSP_SERVER), str(port), *login, ready=True)

@@ -1,4 +1,4 @@
-"""A network source read in a thread, and what may befall its server meanwhile."""
+"""A network source read in a thread, and failures of its server."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from pipeline.capture.factory import open_source
 from pipeline.errors import SourceError
 from tests.conftest import wait_until
 
-# Quick to see a loss; on a busy machine opening takes its time.
+# Detects a loss quickly, but allows for slow opening on a busy machine.
 QUICK = CaptureConfig(
     open_timeout_s=15, read_timeout_s=0.7, reconnect=ReconnectConfig(initial_s=0.05, max_s=0.2, give_up_s=60)
 )
-# What is done to a server: the blow, then the remedy.
+# Failures of a server: what breaks it, then what restores it.
 DIES = ("kill", "start")
 FREEZES = ("freeze", "thaw")
 FREEZES_AND_IS_RESTARTED = ("freeze", "kill", "start")
 
 
 class Reading:
-    """A source read in a thread of its own."""
+    """A source read in a separate thread."""
 
     def __init__(self, source):
         self.source, self.grabs, self.error = source, [], None
@@ -68,7 +68,7 @@ def error_of(url, config=QUICK):
 
 
 def check_grabs(it):
-    """Pictures of the test servers, numbered without gaps, in the order of time."""
+    """Check that frames of the test servers are numbered without gaps and ordered in time."""
     assert [grab.frame for grab in it.grabs] == list(range(len(it.grabs)))
     times = [grab.pts for grab in it.grabs]
     assert times[0] == 0
@@ -76,11 +76,11 @@ def check_grabs(it):
     assert all(grab.picture.shape == (128, 160) and grab.picture.dtype == np.uint8 for grab in it.grabs)
 
 
-def survives(server, url, blow, *remedy):
+def survives(server, url, inject, *remedy):
     """The source notices that its server is gone and reads on when it is back."""
     with server, reading(url) as it:
         it.wait_for(10)
-        getattr(server, blow)()
+        getattr(server, inject)()
         wait_until(lambda: it.source.state == "reconnecting")
         seen = len(it.grabs)
         for step in remedy:

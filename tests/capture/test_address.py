@@ -19,7 +19,7 @@ PLAIN = [
     "0",
     "12:30:05 INFO capture: 25 fps, sigma=0.3, ratio 3:4",
     "write to somebody@example.com",
-    "--set capture.remote.keys=keys (or capture.remote.insecure=true, open to anybody)",
+    "--set capture.remote.keys=keys (or capture.remote.insecure=true, which lets anybody in)",
     "--set, sinks.overlay=false, capture.remote.keys=/no/such: not a folder",
     "",
 ]
@@ -154,7 +154,7 @@ def test_a_name_that_no_file_can_have_is_refused():
         source_ids(["n" * 300])
 
 
-# No file has a name of more than 255 bytes, and a character has four at most.
+# File names have at most 255 bytes, and a character at most four.
 short = st.text(min_size=1, max_size=60).filter(lambda s: s.strip() and "://" not in s and "\0" not in s)
 
 

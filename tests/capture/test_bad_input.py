@@ -1,4 +1,4 @@
-"""What a user is told about a source that cannot be read: one line that names it and what is wrong."""
+"""Error messages for unreadable sources: one line that names the source and what is wrong."""
 
 from __future__ import annotations
 
@@ -60,17 +60,17 @@ CASES = [
     (lambda f: f / "none.png", "{}: no such file"),
     (lambda f: f / "none" / "a.mp4", "{}: no such file"),
     (empty, "{}: the file is empty"),
-    (text_as("text.mp4"), "{}: not a video that can be read"),
-    (text_as("text"), "{}: not a video that can be read"),
-    (text_as("text.png"), "{}: not an image that can be read"),
-    (text_as("text.tif"), "{}: not an image that can be read"),
-    (text_as("text.jpg"), "{}: not an image that can be read"),
+    (text_as("text.mp4"), "{}: not a readable video"),
+    (text_as("text"), "{}: not a readable video"),
+    (text_as("text.png"), "{}: not a readable image"),
+    (text_as("text.tif"), "{}: not a readable image"),
+    (text_as("text.jpg"), "{}: not a readable image"),
     (cut_index, "{}: the file is cut short, its last N bytes and the index are missing"),
     (cut_png, "{}: the image is damaged or cut short"),
     (flipped("a.png"), "{}: the image is damaged or cut short"),
     (lambda f: cut(write(f / "a.jpg", ramp(np.uint8)), 0.6), "{}: the image is damaged or cut short"),
-    (lambda f: cut(write(f / "a.tif", ramp(np.uint16)), 0.6), "{}: not an image that can be read"),
-    (flipped("a.tif"), "{}: not an image that can be read"),
+    (lambda f: cut(write(f / "a.tif", ramp(np.uint16)), 0.6), "{}: not a readable image"),
+    (flipped("a.tif"), "{}: not a readable image"),
     (no_images, "{}: no images in the folder (looked for .png .tif .tiff .bmp .jpg .jpeg)"),
     (lambda f: f / "*.png", "{}: no images match the pattern"),
     (lambda f: write(f / "a.png", ramp(np.uint8, 1, 1)), "{}: picture of 1x1 px is smaller than 32x32"),
@@ -149,7 +149,7 @@ def test_unreadable_file(tmp_path):
     ("spoil", "message"),
     [
         (lambda path: path.write_bytes(path.read_bytes()[:200]), "{}: the image is damaged or cut short"),
-        (lambda path: path.write_text("hello"), "{}: not an image that can be read"),
+        (lambda path: path.write_text("hello"), "{}: not a readable image"),
         (lambda path: path.write_bytes(b""), "{}: the file is empty"),
         (
             lambda path: write(path, ramp(np.uint16, 41, 50)),
@@ -175,7 +175,7 @@ def test_bad_image_in_the_middle_ends_the_sequence_after_the_good_ones(spoil, me
 
 
 def _first_error(address: str) -> str:
-    """The message of opening a source and reading one picture."""
+    """Return the error message of opening a source and reading one frame."""
     with pytest.raises(SourceError) as caught:
         source = open_source(address, CaptureConfig(open_timeout_s=2))
         try:

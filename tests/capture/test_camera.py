@@ -19,7 +19,7 @@ from pipeline.errors import SourceError
         (__file__, f"{__file__}: not a camera"),
     ],
 )
-def test_what_is_no_camera_is_named(device, message):
+def test_error_names_a_device_that_is_not_a_camera(device, message):
     with pytest.raises(SourceError) as caught:
         CameraFeed(device, CaptureConfig())
     assert str(caught.value) == message
@@ -47,7 +47,7 @@ def test_raw_16_bit_buffers_of_all_opencv_versions_become_pictures(shape):
     "buffer", [np.zeros((3, 4), np.uint8), np.zeros((3, 4, 3), np.uint8), np.zeros((3, 3), np.uint16)]
 )
 def test_a_buffer_of_another_size_is_refused(buffer):
-    with pytest.raises(SourceError, match=r"cam: .* bytes of Y16 video are no picture of 4x3 px"):
+    with pytest.raises(SourceError, match=r"cam: .* bytes of Y16 video do not make a picture of 4x3 px"):
         unpack(buffer, "Y16 ", 3, 4, "cam")
 
 

@@ -1,4 +1,4 @@
-"""Lengths that files declare, and files that lie about them."""
+"""Declared lengths of video files, and files that declare wrong ones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def box(kind: bytes, body: bytes = b"", length: int | None = None) -> bytes:
 
 
 def movie(ticks: int, timescale: int = 600, handler: bytes = b"vide") -> bytes:
-    """A moov box of one track, in version 0 of its boxes."""
+    """Return a moov box with one track, with version 0 boxes."""
     mvhd = box(b"mvhd", bytes(12) + timescale.to_bytes(4, "big") + bytes(84))
     tkhd = box(b"tkhd", bytes(20) + ticks.to_bytes(4, "big") + bytes(60))
     mdia = box(b"mdia", box(b"hdlr", bytes(8) + handler + bytes(13)))
@@ -68,7 +68,7 @@ def test_duration_is_that_of_the_video_track(data, seconds, tmp_path):
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
-def test_no_bytes_make_the_readers_fail(tmp_path, data):
+def test_random_bytes_never_raise(tmp_path, data):
     seed = data.draw(
         st.sampled_from([FTYP + movie(9), b"\x1a\x45\xdf\xa3\x80\x18\x53\x80\x67", b"II*\0", b"MM\0+", b""])
     )

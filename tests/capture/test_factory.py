@@ -31,7 +31,7 @@ from tests.capture.conftest import read_all
         ("zmq+tcp://127.0.0.1:1", False),
     ],
 )
-def test_what_is_live(address, live):
+def test_is_live(address, live):
     assert is_live(address) is live
     assert open_source(address, CaptureConfig()).live is live
 
@@ -54,7 +54,7 @@ def test_scene_gives_its_frames_with_media_time():
 def test_live_scene_keeps_its_frame_rate():
     start = time.monotonic()
     grabs = read_all(open_source("test://sky?frames=6&width=64&height=48&fps=20&live=1", CaptureConfig()))
-    # A lower bound only: five frame times must pass between the first and the sixth frame.
+    # Only a lower bound: five frame intervals must pass between the first and the sixth frame.
     assert time.monotonic() - start >= 5 / 20
     assert all(grab.mono_ns - grabs[0].mono_ns == round(grab.pts * 1e9) for grab in grabs), "pts is the time of arrival"
 
@@ -67,7 +67,7 @@ def test_closed_scene_ends():
     assert source.grab() is None
 
 
-def test_scene_that_loops_begins_again_and_goes_on_counting():
+def test_looping_scene_repeats_and_continues_counting():
     url = "test://sky?frames=3&width=64&height=48&fps=50&seed=3"
     source = open_source(f"{url}&loop=1", CaptureConfig())
     source.open()

@@ -19,7 +19,7 @@ def sequence(path, **config):
     return ImageSequence(str(path), CaptureConfig(**config))
 
 
-def test_folder_is_read_in_natural_order_at_the_rate_told(tmp_path):
+def test_folder_is_read_in_natural_order_at_the_configured_rate(tmp_path):
     for k in (10, 9, 1, 100, 2):
         write(tmp_path / f"frame{k}.png", ramp(np.uint8, start=k))
     (tmp_path / "notes.txt").write_text("not an image")
@@ -31,7 +31,7 @@ def test_folder_is_read_in_natural_order_at_the_rate_told(tmp_path):
     assert source.length == 5
 
 
-def test_hidden_files_of_a_folder_are_passed_over(tmp_path):
+def test_hidden_files_of_a_folder_are_skipped(tmp_path):
     write(tmp_path / "a.png", ramp(np.uint8))
     write(tmp_path / ".b.png", ramp(np.uint8))
     (tmp_path / "._a.png").write_bytes(b"\0\5\x16\7\0\2\0\0Mac OS X")
@@ -65,14 +65,14 @@ def test_8_bit_stays_8_bit(tmp_path):
 
 
 def stack(path, count=40):
-    """A stack of different pages, each of 4000 bytes, uncompressed."""
+    """Create a stack of different, uncompressed pages of 4000 bytes each."""
     pages = [ramp(np.uint16, start=1000 * k) for k in range(count)]
     assert cv2.imwritemulti(str(path), pages, [cv2.IMWRITE_TIFF_COMPRESSION, 1])
     return pages
 
 
 def first_pages(path):
-    """The pages that can be read, and the error after them."""
+    """Return the readable pages, and the error after them."""
     source = sequence(path)
     source.open()
     grabs = []
@@ -120,14 +120,14 @@ def test_damaged_page_is_named_after_the_good_ones(tmp_path):
     path.write_bytes(data)
     grabs, message = first_pages(path)
     assert [grab.picture[0, 0] for grab in grabs] == [page[0, 0] for page in pages[: len(grabs)]]
-    assert message == f"{path} page {len(grabs) + 1}: not an image that can be read"
+    assert message == f"{path} page {len(grabs) + 1}: not a readable image"
     assert 16 <= len(grabs) < 20
 
 
 @pytest.mark.parametrize("order", ["little", "big"])
 @pytest.mark.parametrize("big", [False, True])
 def test_pages_are_counted_along_the_chain(order, big, tmp_path):
-    """Three directories of two entries each, laid out by hand."""
+    """Three directories of two entries each, built by hand."""
     mark = b"II" if order == "little" else b"MM"
     counts, entry, offsets = (8, 20, 8) if big else (2, 12, 4)
     length = counts + 2 * entry + offsets
@@ -158,7 +158,7 @@ def test_bad_page_is_named(tmp_path):
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("channels", [3, 4])
-def test_gray_stored_as_colour_gives_its_very_values(dtype, channels):
+def test_gray_stored_as_colour_keeps_its_values(dtype, channels):
     gray = np.arange(np.iinfo(dtype).max + 1).astype(dtype).reshape(-1, 256).repeat(32 if dtype is np.uint8 else 1, 0)
     picture = as_picture(np.dstack([gray] * channels), "x")
     np.testing.assert_array_equal(picture, gray)
@@ -192,7 +192,7 @@ def test_close_ends_the_sequence(tmp_path):
 
 
 @given(st.lists(st.integers(0, 10**9), unique=True, min_size=2))
-def test_natural_order_counts(numbers):
+def test_natural_order_of_numbers(numbers):
     from pathlib import Path
 
     paths = [Path(f"run2/f{n}.png") for n in numbers]

@@ -1,4 +1,4 @@
-"""The waits between attempts, with connections whose fate the test decides."""
+"""Reconnection and back-off, with simulated connections."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PICTURE = np.zeros((32, 32), np.uint16)
 
 
 class Connection:
-    """Gives so many pictures, then is lost."""
+    """Delivers a given number of frames, then is lost."""
 
     frames, notice = 0, ""
 
@@ -29,7 +29,7 @@ class Connection:
 
 
 class Medium:
-    """Connections one after another; None is an attempt that fails."""
+    """A sequence of connections; None is a failed attempt."""
 
     def __init__(self, *pictures):
         self._plan, self.made = iter(pictures), []
@@ -43,7 +43,7 @@ class Medium:
 
 
 def live(medium, monkeypatch, seen=False, **reconnect):
-    """A source and the list of waits it asks for, which end at once."""
+    """Return a source and the list of its back-off waits, which return immediately."""
     config = CaptureConfig(reconnect=ReconnectConfig(**reconnect), bit_depth=14)
     source = LiveSource("cam", medium.connect, config, seen=seen)
     waits = []
@@ -52,7 +52,7 @@ def live(medium, monkeypatch, seen=False, **reconnect):
     return source, waits
 
 
-def test_waits_double_up_to_the_longest_and_start_anew_after_a_picture(monkeypatch):
+def test_back_off_doubles_up_to_the_maximum_and_resets_after_a_frame(monkeypatch):
     medium = Medium(1, None, None, None, None, 2, None, 1)
     source, waits = live(medium, monkeypatch, initial_s=1, max_s=5)
     assert [source.grab().frame for _ in range(4)] == [0, 1, 2, 3]
@@ -61,7 +61,7 @@ def test_waits_double_up_to_the_longest_and_start_anew_after_a_picture(monkeypat
     assert [connection.closed for connection in medium.made] == [True, True, False]
 
 
-def test_a_connection_without_a_picture_is_no_success(monkeypatch):
+def test_connection_without_a_frame_does_not_count_as_reconnected(monkeypatch):
     source, waits = live(Medium(1, 0, 0, 0, 1), monkeypatch, initial_s=1, max_s=60)
     assert source.grab().frame == 0
     assert source.grab().frame == 1
@@ -69,38 +69,38 @@ def test_a_connection_without_a_picture_is_no_success(monkeypatch):
     assert source.reconnects == 1
 
 
-def test_source_that_never_gives_a_picture(monkeypatch):
+def test_source_that_never_delivers_a_frame(monkeypatch):
     source, _ = live(Medium(0, 1), monkeypatch)
-    with pytest.raises(SourceError, match=r"^cam: opened, but gives no picture within 5 s \(read_timeout_s\)$"):
+    with pytest.raises(SourceError, match=r"^cam: opened, but delivers no frame within 5 s \(read_timeout_s\)$"):
         source.grab()
 
 
-def test_source_seen_before_is_lost_from_the_start_and_waited_for(monkeypatch):
+def test_source_seen_before_is_reconnected_from_the_start(monkeypatch):
     source, waits = live(Medium(None, 0, None, 1), monkeypatch, seen=True, initial_s=1, max_s=5)
     assert source.state == "reconnecting"
     assert source.grab().frame == 0
     assert (source.state, waits) == ("open", [1, 2, 4])
 
 
-def test_source_seen_before_is_given_up_like_any_other(monkeypatch):
+def test_source_seen_before_gives_up_after_give_up_s(monkeypatch):
     with pytest.raises(SourceError, match=r"^cam: no answer \(lost 0\.0 s ago, gave up\)$"):
         live(Medium(None), monkeypatch, seen=True, give_up_s=1e-9)
 
 
-def test_source_that_replays_must_be_there_although_it_was_seen_before():
+def test_replayable_source_seen_before_must_still_connect():
     source = LiveSource("cam", Medium(None).connect, CaptureConfig(), replays=True, seen=True)
     with pytest.raises(SourceError, match=r"^cam: no answer$"):
         source.open()
 
 
-def test_giving_up_tells_the_last_reason(monkeypatch):
+def test_giving_up_reports_the_last_reason(monkeypatch):
     source, _ = live(Medium(1), monkeypatch, give_up_s=1e-9)
     source.grab()
     with pytest.raises(SourceError, match=r"^cam: no answer \(lost 0\.0 s ago, gave up\)$"):
         source.grab()
 
 
-def test_close_lets_go_of_the_connection(monkeypatch):
+def test_close_releases_the_connection(monkeypatch):
     medium = Medium(5)
     source, _ = live(medium, monkeypatch)
     assert source.grab().bit_depth == 14

@@ -1,4 +1,4 @@
-"""What is common to all schemes: hosts that are not there, refuse or say nothing; and UDP."""
+"""Behaviour common to all schemes (hosts that are absent, refuse or stay silent), and UDP."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ def test_password_that_looks_like_a_host_is_not_shown():
 
 @contextmanager
 def silent_listener():
-    """A port that takes connections and never says a word."""
+    """Listen on a port that accepts connections and never sends anything."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield listener.getsockname()[1]
 
 
 @contextmanager
 def full_listener():
-    """A port that lets connections hang: its queue is full and nobody accepts."""
+    """Listen on a port where connections hang: its backlog is full and nothing accepts."""
     with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
         callers = []
         for _ in range(3):
@@ -67,20 +67,20 @@ def full_listener():
 
 
 @pytest.mark.parametrize("scheme", ["rtsp", "http"])
-def test_server_that_says_nothing_is_given_up(scheme):
+def test_silent_server_times_out(scheme):
     with silent_listener() as port:
         url = f"{scheme}://127.0.0.1:{port}/x"
         assert error_of(url, CaptureConfig(open_timeout_s=0.6)) == f"{url}: no video arrived within 0.6 s"
 
 
-def test_host_that_does_not_answer_is_given_up():
+def test_host_that_does_not_answer_times_out():
     with full_listener() as port:
         url = f"rtsp://127.0.0.1:{port}/x"
         message = f"{url}: no answer from port {port} of 127.0.0.1 within 0.5 s"
         assert error_of(url, CaptureConfig(open_timeout_s=0.5)) == message
 
 
-def test_close_ends_a_connection_being_made():
+def test_close_interrupts_connecting():
     with silent_listener() as port:
         source = open_source(f"rtsp://127.0.0.1:{port}/x", CaptureConfig(open_timeout_s=1))
         it = Reading(source)

@@ -1,4 +1,4 @@
-"""Cameras of other machines: a real server process, and this end of the line."""
+"""Cameras on other machines: a real server process and the local client."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.capture.streams import error_of
 from tests.conftest import speaks_ipv6, wait_until
 
 
-def test_pictures_arrive_as_they_were_with_number_time_and_depth_of_the_other_end() -> None:
+def test_frames_arrive_unchanged_with_number_time_and_depth_of_the_sender() -> None:
     scene = Scene(SceneSpec.from_url(SCENE))
     with serving(SCENE) as server:
         grabs = read_all(open_source(server.url, QUICK))
@@ -37,8 +37,8 @@ def test_pictures_arrive_as_they_were_with_number_time_and_depth_of_the_other_en
 
 
 @pytest.mark.parametrize("addresses", [["::1"], ["::1", "127.0.0.1"], ["127.0.0.1"]])
-def test_a_name_is_found_by_either_kind_of_address(addresses: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """This machine has no name of IPv6 alone to try, so the resolver is told one."""
+def test_host_name_resolves_to_ipv4_or_ipv6(addresses: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The resolver is patched, because this machine has no IPv6-only name to test with."""
     if "::1" in addresses and not speaks_ipv6():
         pytest.skip("no IPv6 on this machine")
     bind = "tcp://[::1]:*" if addresses == ["::1"] else "tcp://127.0.0.1:*"
@@ -54,7 +54,7 @@ def test_a_name_is_found_by_either_kind_of_address(addresses: list[str], monkeyp
         assert len(read_all(open_source(url, replace(QUICK, remote=RemoteConfig(insecure=True))))) == 8
 
 
-def test_server_that_is_killed_and_started_again_is_taken_up_again(read: Read) -> None:
+def test_reconnects_to_a_server_that_was_killed_and_restarted(read: Read) -> None:
     port = free_port()
     bind = f"tcp://127.0.0.1:{port}"
     with serving(ENDLESS, bind=bind) as first:
@@ -72,7 +72,7 @@ def test_server_that_is_killed_and_started_again_is_taken_up_again(read: Read) -
     assert (np.diff([grab.pts for grab in it.grabs]) > 0).all()
 
 
-def test_stopped_server_is_looked_for_again_and_its_viewer_has_all_it_sent(read: Read) -> None:
+def test_stopped_server_has_delivered_all_frames_and_is_reconnected(read: Read) -> None:
     with serving(ENDLESS, "--policy", "lossless") as server:
         it = read(server.url, QUICK)
         it.wait_for(3)
@@ -88,7 +88,7 @@ def test_one_viewer_at_a_time(read: Read) -> None:
     with serving(ENDLESS) as server:
         first = read(server.url, QUICK)
         first.wait_for(3)
-        assert error_of(server.url, QUICK) == f"{server.url}: over there: busy with another viewer"
+        assert error_of(server.url, QUICK) == f"{server.url}: remote error: busy with another viewer"
         seen = len(first.grabs)
         first.wait_for(seen + 3)
         first.close()
@@ -102,7 +102,7 @@ def test_one_viewer_at_a_time(read: Read) -> None:
     assert "captured" in out
 
 
-def test_what_the_viewer_does_not_take_is_dropped_at_the_camera() -> None:
+def test_frames_not_consumed_are_dropped_by_the_sender() -> None:
     with serving(ENDLESS, "--policy", "latest") as server:
         source = open_source(server.url, QUICK)
         source.open()
@@ -119,7 +119,7 @@ def test_what_the_viewer_does_not_take_is_dropped_at_the_camera() -> None:
     assert " superseded" in out
 
 
-def test_source_that_fails_over_there_ends_both(tmp_path: Path) -> None:
+def test_failing_remote_source_ends_both_sides(tmp_path: Path) -> None:
     gone = tmp_path / "gone.mp4"
     with serving(str(gone)) as server:
         code, _, errors = server.finish()

@@ -1,4 +1,4 @@
-"""Who meets whom over CURVE, with real processes on both sides."""
+"""Authentication with CURVE keys, with real processes on both sides."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.capture.streams import error_of
 
 
 class Machines:
-    """Folders of keys of a camera host, a viewer that it trusts, and a stranger."""
+    """Key folders of a camera host, a viewer it trusts, and a stranger."""
 
     def __init__(self, folder: Path) -> None:
         for name in ("camera", "viewer", "stranger"):
@@ -43,18 +43,18 @@ def trusting(folder: Path | None) -> CaptureConfig:
     return CaptureConfig(open_timeout_s=10, read_timeout_s=2, remote=remote)
 
 
-def test_only_those_who_know_each_other_meet(read: Read, machines: Machines) -> None:
+def test_only_mutually_trusted_keys_connect(read: Read, machines: Machines) -> None:
     with serving(SCENE, "--keys", str(machines.camera)) as server:
         url = server.url
         refused = f"{url}: does not know this machine: copy stranger.key to its folder trusted"
         assert error_of(url, trusting(machines.stranger)) == refused
         assert error_of(url, trusting(None)) == (
-            f"{url}: broke off: it wants keys (capture.remote.keys), or is no camera host"
+            f"{url}: connection closed: the server requires keys (capture.remote.keys), or is not a camera host"
         )
         trust(machines.viewer, machines.stranger)
         wrong = f"{url}?server=stranger"
         assert error_of(wrong, trusting(machines.viewer)) == (
-            f"{wrong}: broke off: it is not the owner of stranger.key, or uses no keys"
+            f"{wrong}: connection closed: the server does not own stranger.key, or uses no keys"
         )
         it = read(f"{url}?server=camera", trusting(machines.viewer))
         it.thread.join(30)
@@ -64,11 +64,11 @@ def test_only_those_who_know_each_other_meet(read: Read, machines: Machines) -> 
     stranger = keys.fingerprint(keys.identity(machines.stranger).public)
     assert errors.splitlines() == [
         f"serve: a client with the unknown key {stranger} is refused",
-        "serve: client viewer is let in",
+        "serve: client viewer is admitted",
     ]
 
 
-def test_a_key_taken_away_is_refused_at_the_next_knock(read: Read, machines: Machines) -> None:
+def test_removed_key_is_refused_at_the_next_connection(read: Read, machines: Machines) -> None:
     with serving(ENDLESS, "--keys", str(machines.camera)) as server:
         it = read(server.url, trusting(machines.viewer))
         it.wait_for(1)
@@ -77,10 +77,10 @@ def test_a_key_taken_away_is_refused_at_the_next_knock(read: Read, machines: Mac
         assert "does not know this machine" in error_of(server.url, trusting(machines.viewer))
 
 
-def test_server_without_keys_is_not_taken_for_one_with(machines: Machines, context: zmq.Context) -> None:
+def test_server_without_keys_is_refused(machines: Machines, context: zmq.Context) -> None:
     impostor = Impostor(context, [GOOD])
     assert error_of(impostor.url, trusting(machines.viewer)) == (
-        f"{impostor.url}: broke off: it is not the owner of camera.key, or uses no keys"
+        f"{impostor.url}: connection closed: the server does not own camera.key, or uses no keys"
     )
     impostor.socket.close()
 
@@ -115,9 +115,11 @@ def test_network_without_keys_is_refused_before_anything_is_sent() -> None:
     open_source("zmq+tcp://192.0.2.1:5", CaptureConfig(remote=RemoteConfig(insecure=True)))
 
 
-def test_which_camera_host_must_be_clear(machines: Machines) -> None:
+def test_ambiguous_camera_host_is_refused(machines: Machines) -> None:
     trust(machines.viewer, machines.stranger)
-    with pytest.raises(ConfigError, match=r"which of camera, stranger is it\? Say so with \?server=NAME"):
+    with pytest.raises(
+        ConfigError, match=r"several servers are trusted \(camera, stranger\), select one with \?server=NAME"
+    ):
         open_source("zmq+tcp://192.0.2.1:5", trusting(machines.viewer))
     with pytest.raises(ConfigError, match=r"no public key .*trusted/other\.key"):
         open_source("zmq+tcp://192.0.2.1:5?server=other", trusting(machines.viewer))

@@ -1,4 +1,4 @@
-"""What a camera host may say that is no picture, and addresses that are none: one line each."""
+"""Invalid messages from a camera host, and invalid addresses: one line of error each."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.conftest import wait_until
 from tests.messages import end, frame, frame_header
 
 
-def test_failure_over_there_is_told_here_in_one_clean_line(read: Read, context: zmq.Context) -> None:
+def test_remote_failure_is_reported_in_one_sanitised_line(read: Read, context: zmq.Context) -> None:
     sender = Sender(context, "tcp://127.0.0.1:*")
     sender.offer(frame(np.zeros((32, 32), np.uint16)))
     words = "rtsp://u:hunter2@cam/x\x1b[2J\nbroke " + "x" * 9000
@@ -30,7 +30,7 @@ def test_failure_over_there_is_told_here_in_one_clean_line(read: Read, context: 
     sender.close()
     assert len(it.grabs) == 1
     text = str(it.error)
-    assert text.startswith(f"{url}: over there: rtsp://***@cam/x?[2J broke xx")
+    assert text.startswith(f"{url}: remote error: rtsp://***@cam/x?[2J broke xx")
     assert len(text) < 300
 
 
@@ -56,7 +56,7 @@ def test_malformed_messages_are_one_line(read: Read, context: zmq.Context, parts
     assert says in str(it.error)
 
 
-def test_after_a_malformed_message_the_camera_is_asked_again(
+def test_reconnects_after_a_malformed_message(
     read: Read, context: zmq.Context, caplog: pytest.LogCaptureFixture
 ) -> None:
     impostor = Impostor(context, [GOOD, [b"nonsense", b""]], [bytes_of(frame(PICTURE, seq=1))])
@@ -72,7 +72,7 @@ def test_after_a_malformed_message_the_camera_is_asked_again(
     ]
 
 
-def test_port_that_is_no_camera_host() -> None:
+def test_port_of_another_service() -> None:
     port = free_port()
     url = f"zmq+tcp://127.0.0.1:{port}"
     assert error_of(url, QUICK) == f"{url}: connection refused by port {port} of 127.0.0.1"
@@ -80,10 +80,10 @@ def test_port_that_is_no_camera_host() -> None:
     assert "refused by port 1" in error_of(url, QUICK)
 
 
-def test_host_that_says_nothing(context: zmq.Context) -> None:
+def test_silent_host(context: zmq.Context) -> None:
     impostor = Impostor(context)
     config = CaptureConfig(open_timeout_s=0.3)
-    assert error_of(impostor.url, config) == f"{impostor.url}: no picture came within 0.3 s (open_timeout_s)"
+    assert error_of(impostor.url, config) == f"{impostor.url}: no frame arrived within 0.3 s (open_timeout_s)"
     impostor.socket.close()
 
 
@@ -93,19 +93,19 @@ def test_host_that_says_nothing(context: zmq.Context) -> None:
         ("zmq+tcp://127.0.0.1", "names no port"),
         ("zmq+tcp://:5", "names no host"),
         ("zmq+tcp://127.0.0.1:99999", "not a valid host and port"),
-        ("zmq+tcp://u:hunter2@127.0.0.1:5", "takes no user and password"),
+        ("zmq+tcp://u:hunter2@127.0.0.1:5", "user and password are not supported"),
         ("zmq+tcp://127.0.0.1:5/path", "expected zmq+tcp://host:port"),
         ("zmq+tcp://127.0.0.1:5?serer=x", "expected zmq+tcp://host:port"),
     ],
 )
-def test_addresses_that_are_none(url: str, says: str) -> None:
+def test_invalid_addresses(url: str, says: str) -> None:
     with pytest.raises(SourceError, match=says.replace("+", r"\+")) as caught:
         open_source(url, QUICK)
     assert "hunter2" not in str(caught.value)
 
 
-def test_timeline_by_hand() -> None:
-    """Numbers as sent; what comes twice is left out; a second session goes on where the first was lost."""
+def test_timeline_matches_expected_values() -> None:
+    """Numbers are kept as sent; duplicates are skipped; a second session continues where the first was lost."""
     timeline = Timeline()
     second = 1_000_000_000
 
@@ -146,5 +146,5 @@ def _with(header, session):
         ("127.0.0.1.evil.example", False),
     ],
 )
-def test_what_is_this_machine(host: str, loopback: bool) -> None:
+def test_is_loopback(host: str, loopback: bool) -> None:
     assert is_loopback(host) is loopback

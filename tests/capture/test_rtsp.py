@@ -1,4 +1,4 @@
-"""RTSP from a real server, over TCP and UDP, with and without a login."""
+"""RTSP from a real server, over TCP and UDP, with and without login."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_rtsp_wrong_path():
         assert error_of(f"rtsp://127.0.0.1:{port}/no").endswith("/no: the server answers 404 Not Found")
 
 
-def test_close_ends_the_wait_between_attempts():
+def test_close_interrupts_the_back_off():
     port = free_port()
     patient = CaptureConfig(open_timeout_s=5, read_timeout_s=0.5, reconnect=ReconnectConfig(initial_s=3600, max_s=3600))
     server = rtsp_server(port)
@@ -54,7 +54,7 @@ def test_close_ends_the_wait_between_attempts():
     assert it.source.grab() is None
 
 
-def test_source_that_stays_away_is_given_up():
+def test_gives_up_after_give_up_s():
     port = free_port()
     config = CaptureConfig(
         open_timeout_s=5, read_timeout_s=0.5, reconnect=ReconnectConfig(initial_s=0.05, max_s=0.1, give_up_s=0.3)

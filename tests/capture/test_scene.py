@@ -29,7 +29,7 @@ def test_same_spec_same_bytes_in_any_order(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_frames_are_16_bit_pictures_of_the_size_asked_for(name):
+def test_frames_are_16_bit_pictures_of_the_specified_size(name):
     made = scene(f"test://{name}?width=97&height=64&frames=12&dead=0")
     assert len(made) == 12
     for k in (0, 11):
@@ -49,7 +49,7 @@ def test_bit_depth_scales_the_counts():
 
 
 @pytest.mark.parametrize(("snr", "seed"), [(5, 0), (5, 1), (12, 2)])
-def test_snr_measured_on_many_frames_is_the_one_asked_for(snr, seed):
+def test_measured_snr_matches_the_spec(snr, seed):
     made = scene(f"test://sky?camera=still&targets=1&fpn=0&dead=0&snr={snr}&seed={seed}")
     fits, residuals = [], []
     for k in range(0, 300, 2):
@@ -68,11 +68,11 @@ def test_snr_measured_on_many_frames_is_the_one_asked_for(snr, seed):
         fits.append((noise * profile).sum() / (profile**2).sum())
         residuals.append(noise[profile < 1e-6])
     assert len(fits) > 50
-    # The fit's own error: one sigma over the root of frames times pixels under the profile.
+    # Standard error of the fit: one sigma over the root of frames times pixels under the profile.
     assert np.mean(fits) / np.concatenate(residuals).std() == pytest.approx(snr, abs=0.2 + 0.03 * snr)
 
 
-def test_noise_has_the_sigma_asked_for_at_reference_level():
+def test_noise_sigma_matches_the_spec_at_reference_level():
     made = scene("test://ground?camera=still&targets=0&fpn=0&dead=0&noise=40")
     stack = np.stack([made.frame(k) for k in range(60)]).astype(float)
     level = stack.mean(axis=0)
@@ -84,7 +84,7 @@ def test_noise_has_the_sigma_asked_for_at_reference_level():
 
 @pytest.mark.parametrize("name", ["sky", "sea", "crossing"])
 def test_truth_is_the_centroid_of_the_noiseless_target(name):
-    # One target, so that no other lies under it.
+    # A single target, so that no other overlaps it.
     made = scene(f"test://{name}?targets=1&{CLEAN}&snr=20&camera=jitter")
     checked = 0
     for k in range(0, 300, 12):
@@ -100,7 +100,7 @@ def test_truth_is_the_centroid_of_the_noiseless_target(name):
 
 @pytest.mark.parametrize("camera", ["pan", "jitter", "vibration", "handheld", "pan+handheld+jitter"])
 @pytest.mark.parametrize("name", ["sky", "crossing"])
-def test_ego_carries_the_background_from_frame_to_frame(name, camera):
+def test_ego_motion_registers_the_background(name, camera):
     made = scene(f"test://{name}?{CLEAN}&camera={camera}&width=160&height=128&frames=60")
     inner = np.s_[8:-8, 8:-8]
 

@@ -1,4 +1,4 @@
-"""Rendered scenes as a source: what ``loop`` and ``live`` do."""
+"""Rendered scenes as a source: effects of ``loop`` and ``live``."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def test_still_is_no_motion():
         ("test://sky?camera=pan&jitter_px=2", "jitter_px"),
     ],
 )
-def test_refused_in_one_line_that_names_it(url, named):
+def test_invalid_urls_are_refused_with_a_specific_message(url, named):
     with pytest.raises(ValueError) as caught:
         SceneSpec.from_url(url)
     message = str(caught.value)

@@ -8,7 +8,7 @@ from scipy.stats import norm
 
 from pipeline.capture.scene import SceneSpec
 from pipeline.capture.scene.camera import Camera
-from pipeline.capture.scene.targets import PSF_SIGMA, Body, Cast
+from pipeline.capture.scene.targets import PSF_SIGMA, Body, TargetSet
 
 
 def whole(body, x, y, shape=(64, 64)):
@@ -30,7 +30,7 @@ def test_point_is_the_gaussian_integrated_over_pixels():
         for at in (x, y)
     ]
     centred = norm.cdf(0.5, 0, PSF_SIGMA) - norm.cdf(-0.5, 0, PSF_SIGMA)
-    # The profile ends five sigma out.
+    # The profile is cut off at five sigma.
     np.testing.assert_allclose(whole(Body("point", 0), x, y), np.outer(line[1], line[0]) / centred**2, atol=2e-5)
 
 
@@ -57,7 +57,7 @@ def test_peak_is_one_on_a_pixel_centre(kind, size):
 
 def test_extent_is_the_width_at_half_maximum():
     body = Body("point", 0)
-    # Of the continuous profile: a Gaussian convolved with a unit pixel.
+    # For the continuous profile, a Gaussian convolved with a unit pixel.
     assert body.w == pytest.approx(2 * math.sqrt(2 * math.log(2)) * math.hypot(PSF_SIGMA, 12**-0.5), rel=1e-3)
     line = whole(Body("drone", 15), 32, 32)[32]
     assert np.count_nonzero(line > 0.25) == pytest.approx(Body("drone", 15).w, abs=1.5)
@@ -75,7 +75,7 @@ def test_cut_by_the_edge_is_the_whole_cut_off():
 
 def cast(url):
     spec = SceneSpec.from_url(url)
-    return Cast(spec, Camera(spec))
+    return TargetSet(spec, Camera(spec))
 
 
 @pytest.mark.parametrize("seed", range(4))

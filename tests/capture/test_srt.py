@@ -1,4 +1,4 @@
-"""SRT from a real sender, by way of the relay."""
+"""SRT from a real sender, received through the relay."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import private
+from pipeline import run_folder
 from pipeline.capture.config import CaptureConfig
 from pipeline.capture.srt import SrtRelay
 from tests.capture.servers import ffmpeg_server, free_port, needs_srt
 from tests.capture.streams import DIES, FREEZES_AND_IS_RESTARTED, error_of, reading, survives
 from tests.conftest import ROOT
 
-# In place of ffmpeg: as slow between binding its socket and listening on it as ffmpeg may be on a busy machine.
+# Replaces ffmpeg: waits between binding its socket and listening on it, as ffmpeg may on a busy machine.
 LATE = f"""#!{sys.executable}
 import socket, sys, time
 with socket.socket(socket.AF_UNIX) as late:
@@ -37,7 +37,7 @@ relay = SrtRelay("srt://127.0.0.1:9", "srt", CaptureConfig())
 
 
 def relays():
-    """Command lines of our own ffmpeg children that fetch SRT."""
+    """Return command lines of ffmpeg child processes of this process that receive SRT."""
     found = []
     for task in Path(f"/proc/{os.getpid()}/task").glob("*/children"):
         for child in task.read_text().split():
@@ -51,8 +51,8 @@ def relays():
 def test_srt(fate):
     needs_srt()
     port = free_port(socket.SOCK_DGRAM)
-    # A call lasts 3 s and is over for good when it is cut off; a relay that is slow to listen, or given up and
-    # followed by another, must be called again.
+    # The caller tries to connect for 3 s and does not reconnect, so it is restarted for a relay that listens late or
+    # replaces another one.
     server = ffmpeg_server(f"srt://127.0.0.1:{port}?mode=caller&passphrase=long-secret&pbkeylen=16", again=True)
     survives(server, f"srt://127.0.0.1:{port}?mode=listener&passphrase=long-secret", *fate)
     assert relays() == []
@@ -62,7 +62,7 @@ def test_srt_passphrase_is_not_shown_and_the_relay_leaves_nothing(tmp_path, monk
     needs_srt()
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     port = free_port(socket.SOCK_DGRAM)
-    # The listener starts late: the relay calls until it answers.
+    # The listener starts late: the relay retries until it answers.
     server = ffmpeg_server(f"srt://127.0.0.1:{port}?mode=listener&passphrase=long-secret")
     with server, reading(f"srt://127.0.0.1:{port}?passphrase=long-secret") as it:
         it.wait_for(3)
@@ -81,7 +81,7 @@ def late(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
 
 
-def test_what_a_killed_relay_leaves_is_swept_by_the_next_run(late, tmp_path_factory, monkeypatch):
+def test_leftovers_of_a_killed_relay_are_removed_by_the_next_run(late, tmp_path_factory, monkeypatch):
     runtime = tmp_path_factory.mktemp("rt")
     for variable in ("XDG_RUNTIME_DIR", "TMPDIR"):
         monkeypatch.setenv(variable, str(runtime))
@@ -90,7 +90,7 @@ def test_what_a_killed_relay_leaves_is_swept_by_the_next_run(late, tmp_path_fact
         os.kill(int(capture.stdout.readline()), signal.SIGKILL)
         capture.kill()
     assert len(list(runtime.iterdir())) == 1
-    with private.folder() as own:
+    with run_folder.folder() as own:
         assert list(runtime.iterdir()) == [own]
 
 

@@ -1,4 +1,4 @@
-"""The capture loop: pacing, policies, failures, and media that hang."""
+"""The capture loop: pacing, policies, failures, and hanging media."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import zmq
 
-from pipeline.account import Ledger
+from pipeline.accounting import Ledger
 from pipeline.capture.source import Grab
 from pipeline.capture.stage import ORIGIN, READ_AHEAD, CaptureLoop, resume
+from pipeline.control_link import Link, StageState, Stop, Switchboard
 from pipeline.errors import SourceError
 from pipeline.journal import SLOTS
-from pipeline.link import Link, StageState, Stop, Switchboard
 from pipeline.messages import EndOfSource, Frame
 from pipeline.queues import Policy, Sender
 from pipeline.receiver import Receiver
@@ -25,11 +25,11 @@ from tests.pipeline.queue_ends import seqs, take
 
 CREDITS = 2
 WALL_NS = 1_700_000_000_000_000_000  # 14 November 2023, 22:13:20 UTC
-Book = tuple[list[int], Ledger] | None
+Counters = tuple[list[int], Ledger] | None
 
 
 class Medium:
-    """Gives ``count`` pictures, then ends, fails, or hangs."""
+    """Delivers ``count`` frames, then ends, fails, or hangs."""
 
     name = "medium"
     length = None
@@ -66,15 +66,15 @@ class Medium:
 
 
 class Bench:
-    """A capture loop in a thread."""
+    """Runs a capture loop in a thread."""
 
-    def __init__(self, medium: Medium, policy: Policy, book: Book = None) -> None:
+    def __init__(self, medium: Medium, policy: Policy, counters: Counters = None) -> None:
         self.context = zmq.Context()
         self.board = Switchboard(self.context, ["inproc://control"])
         self.states: list[StageState] = []
 
         def work() -> None:
-            row, ledgers = (book[0], {"a": book[1]}) if book is not None else (None, {})
+            row, ledgers = (counters[0], {"a": counters[1]}) if counters is not None else (None, {})
             sender = Sender(self.context, "inproc://out", policies={"a": policy}, ledgers=ledgers)
             link = Link(self.context, "inproc://control", "capture.a")
             CaptureLoop("capture.a", medium, "a", SESSION, policy, sender, link, row).run()
@@ -105,16 +105,14 @@ def benches() -> Iterator[list[Bench]]:
 
 
 @pytest.mark.parametrize(("live", "begun"), [(True, {"begun": "2023-11-14T22:13:19.960Z"}), (False, {})])
-def test_what_befell_the_medium_and_when_its_time_began_is_told(
-    benches: list[Bench], live: bool, begun: dict[str, str]
-) -> None:
+def test_facts_report_reconnects_notice_and_start_time(benches: list[Bench], live: bool, begun: dict[str, str]) -> None:
     benches.append(bench := Bench(Medium(3, live=live), Policy.LOSSLESS))
     assert seqs(list(take(bench.receiver, {"a"})), "a") == [0, 1, 2]
     medium = {"address": "medium", "state": "open", "reconnects": "2", "notice": "8 of 12 bits"}
     assert bench.join().facts == medium | begun
 
 
-def test_all_frames_then_the_end(benches: list[Bench]) -> None:
+def test_all_frames_are_sent_before_the_end(benches: list[Bench]) -> None:
     benches.append(bench := Bench(Medium(20), Policy.LOSSLESS))
     got = list(take(bench.receiver, {"a"}))
     last = bench.join()
@@ -124,7 +122,7 @@ def test_all_frames_then_the_end(benches: list[Bench]) -> None:
     assert last.queues["a"].delivered == 20
 
 
-def test_failure_comes_after_the_frames_before_it(benches: list[Bench]) -> None:
+def test_failure_is_reported_after_the_earlier_frames(benches: list[Bench]) -> None:
     benches.append(bench := Bench(Medium(3, then="fail"), Policy.LOSSLESS))
     got = list(take(bench.receiver, {"a"}))
     last = bench.join()
@@ -146,10 +144,10 @@ def test_lossless_medium_is_read_only_as_fast_as_frames_are_taken(benches: list[
     bench.join()
 
 
-def test_latest_medium_is_drained_whoever_is_slow(benches: list[Bench]) -> None:
+def test_latest_policy_reads_on_while_the_receiver_is_slow(benches: list[Bench]) -> None:
     medium = Medium(200, then="hang", live=True)
     benches.append(bench := Bench(medium, Policy.LATEST))
-    wait_until(lambda: medium.grabs == 200)  # no credit came back, yet every picture is read
+    wait_until(lambda: medium.grabs == 200)  # no credit came back, yet every frame is read
     bench.stop(gentle=True)
     got = list(take(bench.receiver, {"a"}))
     last = bench.join()
@@ -194,7 +192,7 @@ def test_hanging_medium_does_not_hold_up_the_stop(benches: list[Bench], hang_in_
 
 
 def died(policy: Policy, medium: Medium) -> tuple[list[int], Ledger]:
-    """The journal of a capture that died: six frames in, three delivered, one dropped, two on their way."""
+    """Return the journal of a capture that died: six frames captured, three delivered, one dropped, two in flight."""
     row = [0] * SLOTS
     row[ORIGIN] = time.monotonic_ns() - 60_000_000_000
     ledger = Ledger(row)
@@ -243,8 +241,8 @@ def test_live_source_goes_on_counting_on_the_same_clock(benches: list[Bench]) ->
     assert [p.picture[0, 0] for p in got[:-1]] == [1, 2, 3, 4], "nothing of it is skipped"
 
 
-def test_what_a_life_before_has_captured_stays_captured(benches: list[Bench]) -> None:
-    """The next life may be told to leave before it has read anything again, because all has arrived."""
+def test_frames_captured_before_a_restart_stay_counted(benches: list[Bench]) -> None:
+    """A restarted stage may be stopped before it reads anything again, because everything was delivered."""
     medium = Medium(0, then="hang", hang_in_open=True)
     benches.append(bench := Bench(medium, Policy.LOSSLESS, died(Policy.LOSSLESS, medium)))
     bench.stop(gentle=False)
@@ -252,7 +250,7 @@ def test_what_a_life_before_has_captured_stays_captured(benches: list[Bench]) ->
     assert (account.entered, account.delivered, account.in_flight) == (6, 3, 3)
 
 
-def test_file_that_is_over_ends_at_once(benches: list[Bench]) -> None:
+def test_restart_at_the_end_of_a_file_ends_at_once(benches: list[Bench]) -> None:
     medium = Medium(2)
     benches.append(bench := Bench(medium, Policy.LOSSLESS, died(Policy.LOSSLESS, medium)))
     got = list(take(bench.receiver, {"a"}))

@@ -1,4 +1,4 @@
-"""Cameras through OpenCV's real V4L2 backend, in processes of their own: pixels, size, rate, refusals, loss."""
+"""Cameras through OpenCV's real V4L2 backend in separate processes: pixels, size, rate, errors, loss."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ np.save(sys.argv[2], [grab.picture for grab in grabs])
 
 
 def read(camera: Camera, folder: Path, address: str = DEVICE, pictures: int = 3) -> np.ndarray:
-    """Pictures that a process reads from the camera, or RuntimeError with what it writes on standard error."""
+    """Return frames that a process reads from the camera; RuntimeError with its standard error output if it fails."""
     kept = folder / "pictures.npy"
     command = [sys.executable, "-c", READ, address, str(kept), str(pictures)]
     environment = {**os.environ, **camera.environment}
@@ -62,7 +62,7 @@ def test_8_bit_luma_arrives_unchanged_where_it_is_not(tmp_path: Path, name: str)
     np.testing.assert_array_equal(pictures, [drawn(int(number)) >> 8 for number in numbers])
 
 
-def test_jpeg_camera_stays_one_and_its_damaged_pictures_are_passed_over(tmp_path: Path) -> None:
+def test_jpeg_camera_keeps_its_format_and_skips_damaged_frames(tmp_path: Path) -> None:
     camera = Camera(tmp_path, "MJPG", "YUYV")
     camera.control.damaged = 1
     good, jpeg = cv2.imencode(".jpg", (drawn(0) >> 8).astype(np.uint8))
@@ -81,10 +81,10 @@ def test_camera_keeps_its_size_and_rate_and_loses_nothing(tmp_path: Path) -> Non
     assert 1 in np.diff(pictures[:, 0, 0].astype(int) >> 8), "pictures that follow each other"
 
 
-def test_silent_camera_is_waited_for_as_long_as_is_said(tmp_path: Path) -> None:
+def test_silent_camera_times_out_after_read_timeout(tmp_path: Path) -> None:
     camera = Camera(tmp_path, "Y16")
     camera.control.silent = 1
-    with pytest.raises(RuntimeError, match=r"^/dev/video77: opened, but gives no picture within 0\.7 s"):
+    with pytest.raises(RuntimeError, match=r"^/dev/video77: opened, but delivers no frame within 0\.7 s"):
         read(camera, tmp_path)
     assert camera.control.patience_s == 1
 
@@ -93,10 +93,10 @@ def test_silent_camera_is_waited_for_as_long_as_is_said(tmp_path: Path) -> None:
     ("trouble", "message"),
     [
         ("busy", "the camera cannot be opened, it may be in use by another program"),
-        ("metadata", "this device of the camera gives no video, try another /dev/videoN"),
+        ("metadata", "this device node of the camera delivers no video, try another /dev/videoN"),
     ],
 )
-def test_camera_that_cannot_be_used_says_why(tmp_path: Path, trouble: str, message: str) -> None:
+def test_error_explains_why_a_camera_cannot_be_used(tmp_path: Path, trouble: str, message: str) -> None:
     camera = Camera(tmp_path, "Y16")
     setattr(camera.control, trouble, 1)
     with pytest.raises(RuntimeError) as caught:

@@ -1,4 +1,4 @@
-"""Films with known content, in the containers and pixel formats that recordings come in."""
+"""Videos with known content, in the containers and pixel formats used by recordings."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ H264 = ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-g", "10")
 
 
 def planes(path, pix_fmt, dtype):
-    """Frames as ffmpeg itself decodes them."""
+    """Return the frames as decoded by ffmpeg itself."""
     command = [FFMPEG, "-v", "error", "-i", str(path), "-f", "rawvideo", "-pix_fmt", pix_fmt, "-"]
     raw = subprocess.run(command, check=True, capture_output=True).stdout
     frame = {"yuv420p": 64 * 48 * 3 // 2, "yuvj420p": 64 * 48 * 3 // 2}.get(pix_fmt, 64 * 48)
@@ -66,7 +66,7 @@ def test_colour_without_a_luma_plane_becomes_luma(options, tmp_path):
         np.testing.assert_array_equal(grab.picture, cv2.cvtColor(capture.read()[1], cv2.COLOR_BGR2GRAY))
 
 
-def test_bit_depth_of_16_bit_video_can_be_told(tmp_path):
+def test_bit_depth_of_16_bit_video_is_configurable(tmp_path):
     path = film(tmp_path / "a.mkv", "-c:v", "ffv1", "-pix_fmt", "gray16le", frames=1)
     assert read_all(open_film(path, bit_depth=14))[0].bit_depth == 14
 
@@ -85,7 +85,7 @@ def test_bit_depth_does_not_concern_8_bit_video(tmp_path):
         ("a.mkv", "ffv1", "yuv420p10le", 10),
     ],
 )
-def test_pixels_that_opencv_cuts_to_8_bit_are_told(name, codec, pix_fmt, bits, tmp_path):
+def test_notice_reports_reduction_to_8_bit(name, codec, pix_fmt, bits, tmp_path):
     path = film(tmp_path / name, "-c:v", codec, "-pix_fmt", pix_fmt, frames=2)
     source = open_film(path)
     assert [grab.picture.dtype for grab in read_all(source)] == [np.uint8, np.uint8]
@@ -129,7 +129,7 @@ def test_complete_film_is_not_called_damaged(name, tmp_path):
 
 
 def test_film_trimmed_without_encoding_is_not_called_damaged(tmp_path):
-    """Such a file stores more frames than it shows: its count is no measure of its length."""
+    """Such a file stores more frames than it shows: its frame count does not tell its length."""
     whole = film(tmp_path / "a.mp4", "-c:v", "libx264", "-pix_fmt", "yuv420p", "-g", "50", frames=100)
     trimmed = tmp_path / "trimmed.mp4"
     subprocess.run([FFMPEG, "-v", "error", "-ss", "1.3", "-i", whole, "-c", "copy", trimmed], check=True)
@@ -155,7 +155,7 @@ def test_media_time_of_a_variable_frame_rate(tmp_path):
 
 
 def test_media_time_never_stands_still_or_runs_backwards(tmp_path):
-    # H.264 with reordered frames in AVI: its clock jumps to zero at the end.
+    # H.264 with reordered frames in AVI: its timestamps jump to zero at the end.
     path = film(tmp_path / "a.avi", "-c:v", "libx264", "-pix_fmt", "yuv420p", frames=50)
     times = [grab.pts for grab in read_all(open_film(path))]
     assert times[0] == 0
@@ -165,7 +165,7 @@ def test_media_time_never_stands_still_or_runs_backwards(tmp_path):
 def test_close_does_not_wait_for_the_picture_that_is_being_read(tmp_path):
     source = open_film(film(tmp_path / "a.mp4", frames=3))
     source.open()
-    with source._lock:  # as a grab holds it whose disk hangs
+    with source._lock:  # held like this by a grab whose disk hangs
         closer = threading.Thread(target=source.close, daemon=True)
         closer.start()
         closer.join(10)

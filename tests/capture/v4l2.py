@@ -1,4 +1,4 @@
-"""A Video4Linux camera without a device: system calls of real processes are answered by ``v4l2_camera.c``."""
+"""A simulated Video4Linux camera: ``v4l2_camera.c`` answers the system calls of real processes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DEVICE = "/dev/video77"
 
 
 class Control(ctypes.Structure):
-    """Shared with the camera; see ``struct control`` of its code."""
+    """Memory shared with the simulated camera; see ``struct control`` in its code."""
 
     _fields_ = [
         ("formats", ctypes.c_uint32 * 4),
@@ -32,13 +32,13 @@ class Control(ctypes.Structure):
 
 
 class Camera:
-    """A camera at ``DEVICE``, for all processes that have its ``environment``. Needs Linux and a C compiler.
+    """A simulated camera at ``DEVICE``, visible to processes with its ``environment``. Needs Linux and a C compiler.
 
     Args:
-        folder: for the compiled code and the orders.
-        formats: FOURCCs that it offers, the default first.
-        rate: pictures per second.
-        size: width and height.
+        folder: folder for the compiled code and the control file.
+        formats: FOURCCs offered by the camera, the default first.
+        rate: frames per second.
+        size: width and height in px.
     """
 
     def __init__(self, folder: Path, *formats: str, rate: int = 20, size: tuple[int, int] = (96, 64)) -> None:
@@ -55,16 +55,16 @@ class Camera:
         self.environment = {"LD_PRELOAD": str(library), "V4L2_CAMERA": DEVICE, "V4L2_CONTROL": str(orders)}
 
     def unplug(self) -> None:
-        """Pull its cable."""
+        """Disconnect the camera."""
         self.control.plugged = -self.control.plugged
 
     def plug(self) -> None:
-        """Plug it in again; it must be opened anew."""
+        """Reconnect the camera; it must be reopened."""
         self.control.plugged = 1 - self.control.plugged
 
 
 def build(library: Path) -> None:
-    """Compile the camera, or skip the test."""
+    """Compile the simulated camera, or skip the test."""
     if COMPILER is None or not Path("/usr/include/linux/videodev2.h").exists():
         pytest.skip("no C compiler, or no headers of Linux")
     options = ["-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
@@ -72,12 +72,12 @@ def build(library: Path) -> None:
 
 
 def target_x(number: int) -> int:
-    """Where the target of the picture of that number is; its y is 40."""
+    """Return the x position of the target in the given frame; its y is 40."""
     return 20 + min(number // 8, 60)
 
 
 def drawn(number: int, size: tuple[int, int] = (96, 64)) -> NDArray[np.uint16]:
-    """The picture of that number as the camera draws it; in 8-bit formats its upper byte is the luma."""
+    """Return the given frame as drawn by the camera; in 8-bit formats its upper byte is the luma."""
     width, height = size
     x, y = np.meshgrid(np.arange(width, dtype=np.uint32), np.arange(height, dtype=np.uint32))
     texture = ((x * np.uint32(73856093)) ^ (y * np.uint32(19349663))) * np.uint32(2654435761)

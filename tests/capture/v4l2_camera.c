@@ -1,8 +1,8 @@
-/* Preloaded into a process, gives it a Video4Linux camera that needs no kernel driver and no device.
+/* Simulates a Video4Linux camera for the process it is preloaded into, without kernel driver or device.
 
-   The camera lives at the path V4L2_CAMERA and takes its orders from the file V4L2_CONTROL (struct control), which
-   the test has mapped too. It answers system calls as the kernel's UVC driver does: a frame takes a whole period
-   to arrive, into the first buffer that is queued when it begins, and is lost if there is none. */
+   The camera is at the path V4L2_CAMERA and is controlled through the file V4L2_CONTROL (struct control), which the
+   test maps as well. It answers system calls like the kernel's UVC driver: a frame takes a whole period to arrive,
+   goes to the buffer that is first in the queue when the frame begins, and is lost if there is none. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -23,15 +23,15 @@
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
 
 struct control {
-    uint32_t formats[4];                   /* offered, the default first, ended by 0 */
-    uint32_t format;                       /* how it stands: format, size in px, frames/s */
+    uint32_t formats[4];                   /* offered formats, default first, ended by 0 */
+    uint32_t format;                       /* current format, size in px, frames/s */
     int32_t width, height, rate;
     int32_t highest_rate;
-    int32_t plugged;                       /* counts the times it was plugged in; negative: it is away */
-    int32_t silent, busy, metadata;        /* gives no frames; another program has it; gives no video */
-    int32_t damaged;                       /* every second MJPG picture is */
-    int32_t lost, missed, patience_s;      /* told: frames lost since the start, vain openings, longest wait asked */
-    uint32_t jpeg_bytes;                   /* of the picture that it gives as MJPG */
+    int32_t plugged;                       /* number of times it was plugged in; negative: unplugged */
+    int32_t silent, busy, metadata;        /* no frames; in use by another program; not a video node */
+    int32_t damaged;                       /* every second MJPG picture is damaged */
+    int32_t lost, missed, patience_s;      /* reported: frames lost, failed opens, longest requested wait */
+    uint32_t jpeg_bytes;                   /* size of the MJPG picture */
     uint8_t jpeg[8192];
 };
 

@@ -1,4 +1,4 @@
-"""A network whose maps are neither all black nor all white, without any training."""
+"""Random weights with useful maps: the probabilities are spread out, without any training."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="session")
 def change_weights(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The same of weights that are shown what has changed."""
+    """Path of random weights that also take change pictures as input."""
     return written(tmp_path_factory.mktemp("weights") / "lively.safetensors", FrameZScore(windows=(9,), change=True))
 
 
 def written(path: Path, norm: FrameZScore) -> str:
-    """Random weights and their manifest."""
+    """Write random weights and their manifest; return the path of the weights."""
     torch.manual_seed(0)
     options = {"in_channels": norm.channels}
     network = nets.build("mshnet", **options)
@@ -57,7 +57,7 @@ def written(path: Path, norm: FrameZScore) -> str:
 
 
 def described_artefact(weights: str, **fields: Any) -> Artefact:
-    """The manifest of an artefact made of these weights."""
+    """Return the manifest of an artefact made from these weights."""
     manifest = nets.read_manifest(weights)
     of_these = {"weights": manifest.name, "weights_sha256": manifest.sha256, "input": manifest.input}
     return Artefact(files={}, made_with={"torch": "2"}, **of_these, **fields)

@@ -18,7 +18,7 @@ ACCURACY = Accuracy(data="a", pictures=2, threshold=0.5, reference={"iou": 0.6},
 
 @pytest.fixture
 def made(weights, tmp_path):
-    """Path of the manifest of an artefact whose one file holds b"model"."""
+    """Path of the manifest of an artefact with a single file, which contains b"model"."""
     described = described_artefact(weights, format="onnx", precision="fp32", accuracy=ACCURACY)
     path = tmp_path / "lively-onnx.json"
     artefact.write(path, described, {"lively-onnx.onnx": b"model"})
@@ -31,7 +31,7 @@ def changed(path, **fields):
     return path
 
 
-def test_what_is_written_is_what_is_read(made, weights):
+def test_write_and_read_round_trip(made, weights):
     manifest = nets.read_manifest(weights)
     assert artefact.open_files(made, "onnx", "fp32", manifest) == [b"model"]
     found = artefact.read(made)
@@ -54,14 +54,14 @@ def test_what_is_written_is_what_is_read(made, weights):
         ({"precision": "fp7"}, "precision"),
     ],
 )
-def test_what_does_not_fit_is_refused_in_one_line(made, weights, fields, reason):
+def test_mismatched_artefact_raises_one_line_error(made, weights, fields, reason):
     with pytest.raises(BackendError, match=reason) as caught:
         artefact.open_files(changed(made, **fields), "onnx", "fp32", nets.read_manifest(weights))
     assert "detect.artefact: " in str(caught.value)
     assert "\n" not in one_line(caught.value)
 
 
-def test_another_normalisation_or_number_of_scales_is_another_network(made, weights):
+def test_artefact_for_other_network_input_is_rejected(made, weights):
     manifest = nets.read_manifest(weights)
     seen, replace = manifest.input, msgspec.structs.replace
     for other in (replace(seen, normalisation=replace(seen.normalisation, clip=9.0)), replace(seen, scales=2)):
@@ -69,20 +69,20 @@ def test_another_normalisation_or_number_of_scales_is_another_network(made, weig
             artefact.open_files(made, "onnx", "fp32", replace(manifest, input=other))
 
 
-def test_what_is_no_manifest_is_named(tmp_path):
+def test_invalid_or_missing_manifest_is_named(tmp_path):
     (tmp_path / "bad.json").write_text("{")
     for name in ("bad.json", "absent.json"):
         with pytest.raises(BackendError, match=rf"detect\.artefact: .*{name}"):
             artefact.read(tmp_path / name)
 
 
-def test_what_cannot_be_written_is_named(made):
+def test_write_error_names_the_file(made):
     with pytest.raises(ConfigError, match="lively-onnx"):
         artefact.write(made / "below" / "x.json", artefact.read(made), {"x": b""})
 
 
 @pytest.mark.parametrize("name", ["torch", "compiled"])
-def test_backends_that_run_the_weights_refuse_an_artefact(made, weights, name):
+def test_torch_backends_reject_an_artefact(made, weights, name):
     with pytest.raises(BackendError, match=f"detect.artefact: the {name} backend"):
         make_backend(DetectConfig(weights=weights, backend=name, artefact=str(made)))
 

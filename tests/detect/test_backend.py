@@ -51,7 +51,7 @@ def test_network_input_by_hand():
 
 
 def test_all_16_bits_reach_the_network():
-    # Two pictures that are one and the same after a division by 256.
+    # The two pictures are identical in their upper 8 bits.
     coarse = noise(1, 48, 64, dtype=np.uint16) // 256 * 256
     fine = coarse + np.random.default_rng(1).integers(0, 256, coarse.shape).astype(np.uint16)
     assert np.array_equal(coarse // 256, fine // 256)
@@ -60,17 +60,17 @@ def test_all_16_bits_reach_the_network():
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_live_maps_are_those_of_the_evaluation_bit_for_bit(weights, dtype):
+def test_live_and_evaluation_maps_are_bit_identical(weights, dtype):
     picture = noise(50, 70, dtype=dtype)
     network, manifest = nets.load(weights)
     runner = backend(weights)
     expected = probabilities(network, picture, manifest.input.normalisation, torch.device("cpu"))
-    assert 0.01 < (expected > 0.5).mean() < 0.9  # or the test says nothing
+    assert 0.01 < (expected > 0.5).mean() < 0.9  # otherwise the comparison is meaningless
     assert np.array_equal(infer(runner, picture[None])[0], expected)
 
 
 @pytest.mark.parametrize("name", BACKENDS)
-def test_maps_do_not_depend_on_the_batch_or_on_what_came_before(weights, name):
+def test_maps_do_not_depend_on_batch_or_earlier_pictures(weights, name):
     runner = backend(weights, backend=name, batch_size=4)
     pictures = noise(3, 48, 64)
     alone = [infer(runner, p[None])[0] for p in pictures]
@@ -81,7 +81,7 @@ def test_maps_do_not_depend_on_the_batch_or_on_what_came_before(weights, name):
 
 @needs_openvino
 def test_openvino_agrees_with_torch_at_any_size(weights):
-    # Random weights forgive less than trained ones.
+    # Random weights are more sensitive to errors than trained ones.
     reference, runner = backend(weights), backend(weights, backend="openvino")
     for shape in ((64, 64), (32, 33), (75, 130), (127, 49)):
         pictures = noise(1, *shape, dtype=np.uint16, seed=shape[0])
@@ -91,12 +91,12 @@ def test_openvino_agrees_with_torch_at_any_size(weights):
 
 
 @needs_openvino
-def test_openvino_runs_without_a_word(weights, capfd):
+def test_openvino_prints_nothing(weights, capfd):
     infer(backend(weights, backend="openvino"), noise(1, 40, 40))
     assert capfd.readouterr() == ("", "")
 
 
-def test_openvino_missing_says_what_to_install(weights, monkeypatch):
+def test_missing_openvino_error_says_what_to_install(weights, monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)
     monkeypatch.delitem(sys.modules, "pipeline.detect.backends.openvino_cpu", raising=False)
     with pytest.raises(BackendError, match=r"detect\.backend: openvino.*pip install openvino"):
@@ -105,7 +105,7 @@ def test_openvino_missing_says_what_to_install(weights, monkeypatch):
 
 @pytest.mark.parametrize("name", BACKENDS)
 @pytest.mark.parametrize("device", ["tpu9", "cuda:77", "mps:0:0"])
-def test_a_device_that_is_not_there_is_named(weights, name, device):
+def test_unavailable_device_is_named(weights, name, device):
     with pytest.raises(BackendError, match=rf"detect\.device: '{device}' cannot be used") as caught:
         backend(weights, backend=name, device=device)
     assert len(str(caught.value)) < 300
@@ -113,7 +113,7 @@ def test_a_device_that_is_not_there_is_named(weights, name, device):
 
 
 @pytest.mark.parametrize("name", BACKENDS)
-def test_weights_that_cannot_be_used_are_named(weights, name, tmp_path):
+def test_unusable_weights_are_named(weights, name, tmp_path):
     damaged = tmp_path / "damaged.safetensors"
     data = bytearray(Path(weights).read_bytes())
     data[-1] ^= 1
@@ -134,7 +134,7 @@ def test_weights_that_cannot_be_used_are_named(weights, name, tmp_path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="cores are given to processes on Linux")
-def test_as_many_threads_as_cores_that_may_be_used():
+def test_thread_count_follows_cpu_affinity():
     before = os.sched_getaffinity(0)
     try:
         os.sched_setaffinity(0, {min(before)})

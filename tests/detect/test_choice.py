@@ -35,9 +35,9 @@ def kinds(choices):
     return [(c.backend, c.precision) for c in choices]
 
 
-def test_a_backend_asked_for_by_name_is_taken(config):
+def test_backend_configured_by_name_is_used(config):
     backend, reason = select(msgspec.structs.replace(config, backend="torch"))
-    assert (backend.name, reason) == ("torch", "asked for")
+    assert (backend.name, reason) == ("torch", "configured")
 
 
 def test_without_optional_packages_auto_is_torch(config, monkeypatch):
@@ -48,7 +48,7 @@ def test_without_optional_packages_auto_is_torch(config, monkeypatch):
     assert reason == "the reference, nothing faster can be used"
 
 
-def test_auto_takes_the_fastest_that_agrees_and_says_so(config, monkeypatch):
+def test_auto_selects_fastest_agreeing_backend(config, monkeypatch):
     pytest.importorskip("openvino")
     without(monkeypatch, "onnxruntime")
     monkeypatch.setitem(choice.TOLERANCES, "fp32", Tolerance(max_logit=1e-2, components=0.99, iou=0.99))
@@ -59,7 +59,7 @@ def test_auto_takes_the_fastest_that_agrees_and_says_so(config, monkeypatch):
         assert "openvino bf16 is less exact than detect.precision fp32" in reason
 
 
-def test_auto_takes_torch_where_others_do_not_agree(config, monkeypatch):
+def test_auto_falls_back_to_torch_if_others_disagree(config, monkeypatch):
     pytest.importorskip("openvino")
     without(monkeypatch, "onnxruntime")
     monkeypatch.setitem(choice.TOLERANCES, "fp32", Tolerance(max_logit=-1, components=1, iou=1))
@@ -81,7 +81,7 @@ def int8(config, tmp_path, accuracy):
     ("after", "reason"),
     [(None, "has no measured accuracy"), (0.59, "loses 1.00 IoU points on irstd_1k, 0.3 allowed")],
 )
-def test_auto_passes_over_an_int8_artefact_that_is_not_known_to_be_good(config, tmp_path, monkeypatch, after, reason):
+def test_auto_skips_int8_artefact_without_proven_accuracy(config, tmp_path, monkeypatch, after, reason):
     pytest.importorskip("openvino")
     accuracy = after and Accuracy(
         data="irstd_1k", pictures=40, threshold=0.9, reference={"iou": 0.6}, artefact={"iou": after}
@@ -101,7 +101,7 @@ def test_auto_does_not_hide_a_broken_artefact(config, tmp_path):
         select(int8(config, tmp_path, good))
 
 
-def test_where_no_precision_is_asked_for_a_cpu_takes_an_artefact_beside_the_weights():
+def test_default_on_cpu_is_the_int8_artefact_next_to_the_weights():
     pytest.importorskip("openvino")
     shipped = DetectConfig(weights="edge", device="cpu", threads=1)
     backend, _ = select(shipped)
@@ -110,7 +110,7 @@ def test_where_no_precision_is_asked_for_a_cpu_takes_an_artefact_beside_the_weig
     assert make_backend(msgspec.structs.replace(shipped, backend="torch")).precision == "fp32"
 
 
-def test_an_artefact_of_other_weights_that_lies_beside_them_is_passed_over(config, tmp_path, monkeypatch):
+def test_auto_skips_artefact_of_other_weights(config, tmp_path, monkeypatch):
     pytest.importorskip("openvino")
     monkeypatch.setattr(choice, "_ON_CPU", (("openvino", "int8"), ("torch", "fp32")))
     good = Accuracy(data="a", pictures=40, threshold=0.9, reference={"iou": 0.6}, artefact={"iou": 0.6})
@@ -127,7 +127,7 @@ def test_an_artefact_of_other_weights_that_lies_beside_them_is_passed_over(confi
     assert "made from" in said
 
 
-def test_an_artefact_that_cannot_run_here_is_told(config, tmp_path, monkeypatch):
+def test_unusable_configured_artefact_is_reported(config, tmp_path, monkeypatch):
     without(monkeypatch, "openvino", "onnxruntime")
     backend, said = select(int8(config, tmp_path, None))
     assert backend.name == "torch"
@@ -144,7 +144,7 @@ def test_an_artefact_that_cannot_run_here_is_told(config, tmp_path, monkeypatch)
         ({"backend": "auto", "device": "tpu9"}, "detect.device: 'tpu9' cannot be used"),
     ],
 )
-def test_what_cannot_be_is_refused_in_one_line(config, settings, line):
+def test_impossible_settings_raise_one_line_error(config, settings, line):
     if settings["backend"] != "auto":
         pytest.importorskip({"onnx": "onnxruntime"}.get(settings["backend"], settings["backend"]))
     with pytest.raises(BackendError) as caught:
@@ -155,7 +155,7 @@ def test_what_cannot_be_is_refused_in_one_line(config, settings, line):
 @pytest.mark.parametrize(
     ("name", "package"), [("onnx", "onnxruntime"), ("openvino", "openvino"), ("tensorrt", "tensorrt")]
 )
-def test_a_missing_package_says_what_to_install(config, monkeypatch, name, package):
+def test_missing_package_error_says_what_to_install(config, monkeypatch, name, package):
     without(monkeypatch, package)
     with pytest.raises(BackendError, match=rf"detect\.backend: {name} cannot be loaded.*pip install {package}"):
         make_backend(msgspec.structs.replace(config, backend=name))

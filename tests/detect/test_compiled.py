@@ -17,7 +17,7 @@ from pipeline.detect.config import DetectConfig
 
 
 class Tiny(nn.Sequential):
-    """Two convolutions: a whole network takes minutes to compile on a CPU."""
+    """Network of two convolutions, since a real one takes minutes to compile on a CPU."""
 
     def __init__(self, in_channels: int = 1) -> None:
         layers = (nn.Conv2d(in_channels, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 1, 1))
@@ -48,7 +48,7 @@ def tiny(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_a_compiled_network_says_the_same(tiny, device):
+def test_compiled_network_agrees_with_torch(tiny, device):
     if device == "cpu" and shutil.which("g++") is None:
         pytest.skip("compiling on a CPU needs a C++ compiler")
     if device == "cuda" and not torch.cuda.is_available():

@@ -63,11 +63,11 @@ def test_targets_in_the_corners_are_measured(corner):
     probability[corner], picture[corner] = 0.8, 110
     (found,) = detections(probability, picture)
     assert (found["y"], found["x"]) == corner
-    assert found["snr"] == pytest.approx(10 / 0.5)  # a flat surrounding has the floor of half a count
+    assert found["snr"] == pytest.approx(10 / 0.5)  # sigma of a flat background is clipped to half a count
 
 
 def test_snr_of_a_known_checkerboard():
-    # Half of the ring 90, half 110: median 100, every deviation 10, sigma 14.826.
+    # Half of the ring is 90 and half 110: the median is 100, all deviations are 10, and sigma is 14.826.
     rows, columns = np.indices((32, 40))
     picture = np.where((rows + columns) % 2, 90, 110).astype(np.uint16)
     probability = empty()
@@ -133,7 +133,7 @@ def test_the_best_are_kept_and_ties_go_by_row_then_column():
     ]
 
 
-def test_weak_components_come_along_without_changing_the_strong():
+def test_weak_components_do_not_change_strong_ones():
     probability = empty()
     probability[5, 5:8] = 0.4, 0.9, 0.4
     probability[5, 9] = 0.4
@@ -143,11 +143,11 @@ def test_weak_components_come_along_without_changing_the_strong():
     assert both[:1].tolist() == strong.tolist()
     assert both["score"] == pytest.approx([0.9, 0.45, 0.4])
     assert both["area"].tolist() == [1, 3, 1]
-    # Within the gap it is of the strong one, that is as it was.
+    # Within the gap, the weak pixel belongs to the strong component, which does not change.
     assert detections(probability, low_threshold=0.25, gap=2)["area"].tolist() == [1, 3]
 
 
-def test_two_strong_targets_in_one_weak_cloud_stay_two():
+def test_strong_targets_within_one_weak_component_stay_separate():
     probability = empty()
     probability[10, 10:20] = 0.3
     probability[10, 11] = probability[10, 18] = 0.9
@@ -163,7 +163,7 @@ blobs = st.lists(
 
 @given(blobs, st.integers(-3, 3), st.integers(-3, 3), st.integers(0, 2**16))
 @settings(max_examples=50, deadline=None)
-def test_moving_the_picture_moves_the_detections(points, dy, dx, seed):
+def test_detections_are_translation_equivariant(points, dy, dx, seed):
     picture = np.random.default_rng(seed).integers(0, 60_000, (32, 40)).astype(np.uint16)
     probability = empty()
     for row, column, value in points:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.config import load
-from pipeline.detect.masks import check_names, draw, polygons_of, uncovered
+from pipeline.detect.masks import check_names, draw, outside_mask, polygons_of
 from pipeline.errors import ConfigError
 from pipeline.messages import DETECTION_DTYPE, EXCEEDING_DTYPE, Moving
 from tests.detect.test_backend import noise
@@ -29,7 +29,7 @@ def test_a_polygon_covers_the_pixels_in_it_and_on_its_edge():
     assert mask.sum() == 12
 
 
-def test_two_polygons_and_one_that_leaves_the_picture():
+def test_polygons_are_merged_and_clipped():
     mask = draw([SQUARE, [(6.0, 4.0), (20.0, 4.0), (20.0, 20.0), (6.0, 20.0)]], (6, 8))
     assert mask.sum() == 12 + 4
     assert mask[4:, 6:].all()
@@ -37,19 +37,19 @@ def test_two_polygons_and_one_that_leaves_the_picture():
 
 
 @given(st.floats(-0.49, 7.49), st.floats(-0.49, 5.49))
-def test_what_lies_in_a_mask_is_dropped_and_nothing_else(x, y):
+def test_only_detections_inside_mask_are_dropped(x, y):
     inside = 2 <= round(x) <= 5 and 1 <= round(y) <= 3
-    assert uncovered(detections((x, y)), draw([SQUARE], (6, 8))).tolist() == [not inside]
+    assert outside_mask(detections((x, y)), draw([SQUARE], (6, 8))).tolist() == [not inside]
 
 
-def test_a_source_has_its_own_masks_and_those_of_all():
+def test_polygons_of_source_include_those_for_all():
     masks = {"*": [SQUARE], "a": [SQUARE[:3]]}
     assert polygons_of(masks, "a") == [SQUARE, SQUARE[:3]]
     assert polygons_of(masks, "b") == [SQUARE]
     assert polygons_of({"a": [SQUARE]}, "b") == []
 
 
-def test_the_stage_drops_what_is_masked_for_that_source_only(weights):
+def test_stage_applies_masks_per_source(weights):
     half = [(-1.0, -1.0), (32.0, -1.0), (32.0, 48.0), (-1.0, 48.0)]
     plain, masking = opened(weights), opened(weights, masks={"a": [half]})
     for source in ("a", "b"):
@@ -62,8 +62,8 @@ def test_the_stage_drops_what_is_masked_for_that_source_only(weights):
     assert (everything["x"] < 32).any()
 
 
-def test_what_is_masked_takes_no_place_of_what_is_not(weights):
-    """The best three are chosen among what counts, of the network and of motion."""
+def test_masks_apply_before_detection_limit(weights):
+    """The best three detections are chosen among the unmasked ones, for the network and for motion."""
     half = [(-1.0, -1.0), (32.0, -1.0), (32.0, 48.0), (-1.0, 48.0)]
     exceeding = np.zeros(40, EXCEEDING_DTYPE)
     exceeding["at"] = [64 * y + x for y in range(2, 42, 10) for x in range(2, 62, 6)]
@@ -82,7 +82,7 @@ def test_what_is_masked_takes_no_place_of_what_is_not(weights):
         np.testing.assert_array_equal(kept, everything[:3])
 
 
-def test_masks_of_a_source_that_is_not_there_are_refused_by_name():
+def test_masks_of_unknown_sources_are_rejected():
     check_names({"*": [SQUARE], "a": [SQUARE]}, ["b", "a"])
     with pytest.raises(ConfigError, match=r"detect\.masks: no source is named c, d; there is a, b"):
         check_names({"d": [SQUARE], "a": [SQUARE], "c": [SQUARE]}, iter(["a", "b"]))
@@ -97,6 +97,6 @@ def test_masks_of_a_source_that_is_not_there_are_refused_by_name():
         ("[[0, 0]]", r"detect\.masks"),
     ],
 )
-def test_an_impossible_mask_is_refused_with_its_path(value, said):
+def test_invalid_mask_error_names_its_path(value, said):
     with pytest.raises(ConfigError, match=said):
         load(None, [f"detect.masks={value}"])

@@ -9,7 +9,7 @@ from pipeline.detect.backends.parity import TOLERANCES, Parity, Tolerance, compa
 from pipeline.detect.config import DetectConfig
 from tests.conftest import real_data
 
-# On the CPU; compiling the whole network takes minutes there and has a test of its own.
+# Candidates on the CPU. Compiling the whole network takes minutes there and has a test of its own.
 TRIED = [("openvino", "int8"), ("openvino", "fp32"), ("openvino", "bf16"), ("onnx", "fp32"), ("torch", "bf16")]
 
 
@@ -21,20 +21,20 @@ def maps(*points, value=5.0):
 
 
 def test_figures_by_hand():
-    # Frame 1: a pair of pixels against one of them (centroids half a pixel apart), and a target that is lost.
-    # Frame 2: a target that moved by two pixels.
+    # Frame 1: two pixels against one of them (centroids half a pixel apart), and a missing target.
+    # Frame 2: a target displaced by two pixels.
     first = maps((1, 1), (1, 2), (6, 9)), maps((1, 1))
     second = maps((3, 3)), maps((3, 5), value=7.0)
     found = parity([first, second], threshold=0.0)
     assert found == Parity(pictures=2, max_logit=12.0, components=2 / 5, iou=1 / 5)
 
 
-def test_how_surely_a_pixel_is_background_does_not_matter():
+def test_differences_of_certain_background_are_ignored():
     assert parity([(maps() - 5.0, maps() - 90.0)], 0.0).max_logit == 0
     assert parity([(maps() - 3.0, maps() - 90.0)], 0.0).max_logit == 2.0
 
 
-def test_nothing_found_by_either_is_agreement():
+def test_empty_masks_agree():
     assert parity([(maps(), maps())], 0.0) == Parity(pictures=1, max_logit=0.0, components=1.0, iou=1.0)
 
 
@@ -43,7 +43,7 @@ def test_pixels_that_touch_at_a_corner_are_one_component():
     assert parity([(maps((1, 1), (2, 2), (6, 6)), maps((1, 1), (2, 2)))], 0.0).components == 2 / 3
 
 
-def test_the_threshold_itself_counts_as_found():
+def test_threshold_is_inclusive():
     assert parity([(maps((1, 1), value=2.0), maps())], 2.0).iou == 0.0
     assert parity([(maps((1, 1), value=1.9), maps())], 2.0).iou == 1.0
 
@@ -58,7 +58,7 @@ def test_every_bound_counts(figures, expected):
     assert Tolerance(max_logit=0.1, components=0.9, iou=0.8).holds(found) is expected
 
 
-def test_what_is_no_number_is_out_of_tolerance():
+def test_nan_is_out_of_tolerance():
     broken = maps()
     broken[0, 0] = np.nan
     found = parity([(maps(), broken), (maps(), maps())], 0.0)
@@ -67,7 +67,7 @@ def test_what_is_no_number_is_out_of_tolerance():
 
 @pytest.fixture(scope="module", params=TRIED, ids=" ".join)
 def pair(request):
-    """The reference with the shipped weights, and another backend."""
+    """The reference backend with shipped weights, and another backend."""
     name, precision = request.param
     config = DetectConfig(weights="mshnet", backend="torch", device="cpu", threads=1)
     choices = [c for c in available(config) if (c.backend, c.precision) == (name, precision)]
@@ -95,10 +95,10 @@ def test_every_backend_agrees_on_real_frames(pair):
     within(pair, [cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)[:320, :320] for path in paths])
 
 
-def test_exact_backends_agree_on_a_picture_too_small_to_be_halved_as_it_is(pair):
+def test_exact_backends_agree_on_small_padded_picture(pair):
     reference, other = pair
     if other.precision != "fp32":
-        pytest.skip("what is surely background is not the same there")
+        pytest.skip("logits of certain background differ at lower precision")
     (picture, *_) = rendered((60, 80))
     intensities = [_intensity(reference, picture)]
     expected = reference.logits(picture[None], intensities)

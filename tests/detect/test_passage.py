@@ -1,4 +1,4 @@
-"""Batches on their way: what is filled up, what is halved, and on a GPU the way there and back."""
+"""Batches: padding, halving when out of memory, and the pipelined transfers of a GPU."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.detect.test_stage import prepared
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
 
-def test_every_batch_is_filled_up_with_its_first_picture():
+def test_batches_are_padded_with_their_first_picture():
     seen: list[tuple[list[int], list[float]]] = []
 
     def forward(planes: Tensor, facts: Tensor) -> Tensor:
@@ -39,8 +39,8 @@ def test_every_batch_is_filled_up_with_its_first_picture():
     assert maps[:, 1, 2].tolist() == [20, 40, 60, 80, 131_070]
 
 
-class Cramped(Backend):
-    """Has memory for so many pictures; its logits are the network's input."""
+class LimitedMemoryBackend(Backend):
+    """Backend with memory for ``room`` pictures at a time; its logits are the network's input."""
 
     name = "torch"
     precisions = ("fp32",)
@@ -57,29 +57,29 @@ class Cramped(Backend):
         return batch[:, :1]
 
 
-def test_a_batch_that_does_not_fit_is_halved_and_said(weights):
-    cramped = Cramped(weights, batch=12, room=4)
+def test_batch_is_halved_when_out_of_memory(weights):
+    cramped = LimitedMemoryBackend(weights, batch=12, room=4)
     pictures = noise(5, 40, 48)
-    expected = infer(Cramped(weights, batch=1, room=1), pictures)
+    expected = infer(LimitedMemoryBackend(weights, batch=1, room=1), pictures)
     assert np.array_equal(infer(cramped, pictures), expected)
     assert cramped.tried == [12, 6, 3, 3]
-    assert cramped.notice == "cpu has no memory for 6 pictures at once, goes on with 3"
+    assert cramped.notice == "cpu has no memory for 6 pictures at once, continuing with 3"
     infer(cramped, pictures)
     assert cramped.tried[4:] == [3, 3]
 
 
-def test_a_device_without_room_for_one_picture_cannot_be_used(weights):
+def test_no_memory_for_one_picture_raises(weights):
     with pytest.raises(BackendError, match=r"no memory for a single picture: CUDA out of memory$"):
-        infer(Cramped(weights, batch=2, room=0), noise(1, 40, 48))
+        infer(LimitedMemoryBackend(weights, batch=2, room=0), noise(1, 40, 48))
 
 
-def test_the_stage_says_what_went_otherwise(weights):
+def test_stage_reports_notice_of_backend(weights):
     stage = DetectStage(DetectConfig(weights=weights, backend="torch", device="cpu", threads=1))
     stage.open()
     assert "notice" not in stage.facts()
-    stage._backend = Cramped(weights, batch=2, room=1)
+    stage._backend = LimitedMemoryBackend(weights, batch=2, room=1)
     list(stage.process([prepared(noise(48, 64))]))
-    notice = "cpu has no memory for 2 pictures at once, goes on with 1"
+    notice = "cpu has no memory for 2 pictures at once, continuing with 1"
     assert stage.facts()["notice"] == notice
     stage.close()
     assert stage.facts()["notice"] == notice
@@ -87,10 +87,10 @@ def test_the_stage_says_what_went_otherwise(weights):
 
 @needs_cuda
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_maps_of_a_gpu_are_those_of_a_cpu(weights, dtype):
+def test_gpu_and_cpu_maps_agree(weights, dtype):
     runner = backend(weights, device="cuda", batch_size=4)
     for shape in ((48, 64), (75, 130), (48, 64)):
-        pictures = noise(9, *shape, dtype=dtype)  # two whole batches and a part: all of the way overlaps
+        pictures = noise(9, *shape, dtype=dtype)  # two full batches and a partial one, so that all transfers overlap
         expected = infer(backend(weights), pictures)
         assert np.ptp(expected) > 0.5
         assert np.abs(infer(runner, pictures) - expected).max() <= 1e-3
@@ -98,19 +98,19 @@ def test_maps_of_a_gpu_are_those_of_a_cpu(weights, dtype):
 
 @needs_cuda
 @pytest.mark.parametrize("name", ["torch", "compiled"])
-def test_maps_of_a_gpu_do_not_depend_on_the_batch_or_on_what_came_before(weights, name):
+def test_gpu_maps_do_not_depend_on_batch_or_earlier_pictures(weights, name):
     runner = backend(weights, backend=name, device="cuda", batch_size=4)
     pictures = noise(9, 48, 64)
     alone = [infer(runner, p[None])[0] for p in pictures]
     infer(runner, noise(1, 33, 47, seed=9))
     together = infer(runner, pictures)
-    infer(runner, noise(9, 48, 64, seed=5))  # must not write into maps that were given out
+    infer(runner, noise(9, 48, 64, seed=5))  # must not overwrite maps that were returned before
     assert np.array_equal(together, np.stack(alone))
     assert not np.array_equal(alone[0], alone[1])
 
 
 @needs_cuda
-def test_a_gpu_out_of_memory_goes_on_with_smaller_batches(weights):
+def test_gpu_out_of_memory_reduces_batch_size(weights):
     runner = backend(weights, device="cuda", batch_size=64)
     pictures = noise(64, 256, 256)
     few = [infer(runner, p[None])[0] for p in pictures[:2]]
@@ -121,11 +121,11 @@ def test_a_gpu_out_of_memory_goes_on_with_smaller_batches(weights):
         maps = infer(runner, pictures)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
-    assert "goes on with" in runner.notice
+    assert "continuing with" in runner.notice
     assert np.abs(maps[:2] - np.stack(few)).max() <= 1e-3
 
 
-def test_a_run_warns_once_of_what_went_otherwise(weights, tmp_path, monkeypatch):
+def test_run_warns_once_of_reduced_batch_size(weights, tmp_path, monkeypatch):
     run, tried = TorchBackend.run, []
 
     def cramped(self: TorchBackend, batch: Tensor) -> Tensor:
@@ -138,13 +138,13 @@ def test_a_run_warns_once_of_what_went_otherwise(weights, tmp_path, monkeypatch)
     monkeypatch.setattr(TorchBackend, "__init__", with_batches(TorchBackend.__init__, 2))
     warnings: list[str] = []
     detect = [f"detect.weights={weights}", "detect.device=cpu", "detect.backend=torch"]
-    config = load(None, [*detect, "placement.detect=thread", "sinks.overlay=false"])  # where the patch is seen
+    config = load(None, [*detect, "placement.detect=thread", "sinks.overlay=false"])  # so that the patch applies
     address = "test://demo?width=64&height=48&frames=3"
     with Supervisor(config, [("a", address)], tmp_path / "out", warnings.append) as supervisor:
         outcome = supervisor.run()
     assert not outcome.errors
     assert outcome.accounts["a"].delivered == 3
-    notice = "cpu has no memory for 2 pictures at once, goes on with 1"
+    notice = "cpu has no memory for 2 pictures at once, continuing with 1"
     assert warnings == [f"stage detect: {notice}"]
     assert run_record(config, {"a": address}, "1", outcome)["notice"] == notice
     assert tried == [2, 1, 1, 1]

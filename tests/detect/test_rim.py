@@ -1,4 +1,4 @@
-"""Lines at the rim that are no picture are told from whatever a scene ends with."""
+"""Non-image lines at the border of a frame are distinguished from the border of a scene."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 
 from pipeline.capture.scene import Scene, SceneSpec
 from pipeline.capture.scene.spec import NAMES
-from pipeline.detect.rim import MARGIN_PX, MOST, Rim, strange_lines
+from pipeline.detect.rim import MARGIN_PX, MOST, Rim, count_non_image_lines
 from pipeline.messages import DETECTION_DTYPE
 
 NONE = (0, 0, 0, 0)
 
 
 def picture(kind, seed=0):
-    """A smooth scene with a little noise, of counts that use a tenth of the range."""
+    """A smooth scene with a little noise, whose counts use about a tenth of the range."""
     y, x = np.mgrid[:120, :160]
     scene = np.sin(x / 17) + np.cos(y / 11) + (y > 80) * np.sin(x / 3)
     noise = np.random.default_rng(seed).normal(0, 0.05, scene.shape)
@@ -24,7 +24,7 @@ def picture(kind, seed=0):
 
 
 def with_telemetry(frame, lines, seed=0):
-    """Dots on black in the first lines."""
+    """Replace the first lines of a frame by bright dots on black."""
     dots = np.random.default_rng(seed).random((lines, frame.shape[1])) < 0.1
     return np.concatenate([np.where(dots, np.iinfo(frame.dtype).max, 0).astype(frame.dtype), frame[lines:]])
 
@@ -37,37 +37,37 @@ def at(*points):
 
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16])
 @pytest.mark.parametrize("lines", range(1, MOST + 1))
-def test_telemetry_is_found_on_the_side_where_it_is(kind, lines):
+def test_telemetry_is_found_on_every_side(kind, lines):
     frame = with_telemetry(picture(kind), lines)
-    assert strange_lines(frame) == (lines, 0, 0, 0)
-    assert strange_lines(frame[::-1]) == (0, lines, 0, 0)
-    assert strange_lines(frame.T) == (0, 0, lines, 0)
-    assert strange_lines(frame.T[:, ::-1]) == (0, 0, 0, lines)
+    assert count_non_image_lines(frame) == (lines, 0, 0, 0)
+    assert count_non_image_lines(frame[::-1]) == (0, lines, 0, 0)
+    assert count_non_image_lines(frame.T) == (0, 0, lines, 0)
+    assert count_non_image_lines(frame.T[:, ::-1]) == (0, 0, 0, lines)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_scenes_have_none(name):
+def test_rendered_scenes_have_no_non_image_lines(name):
     scene = Scene(SceneSpec(name=name, frames=60, seed=3, camera="pan+jitter"))
-    assert {strange_lines(scene.frame(k)) for k in range(0, 60, 6)} == {NONE}
+    assert {count_non_image_lines(scene.frame(k)) for k in range(0, 60, 6)} == {NONE}
 
 
 @given(seed=st.integers(0, 2**32 - 1), level=st.integers(0, 255), noise=st.sampled_from([0.0, 0.3, 20.0]))
-def test_what_has_nothing_in_it_has_none(seed, level, noise):
+def test_flat_or_noisy_pictures_have_no_non_image_lines(seed, level, noise):
     frame = np.random.default_rng(seed).normal(level, noise, (64, 80)).clip(0, 255).astype(np.uint8)
-    assert strange_lines(frame) == NONE
+    assert count_non_image_lines(frame) == NONE
 
 
-def test_a_roof_along_the_rim_is_none():
+def test_edge_along_border_is_no_non_image_line():
     frame = picture(np.uint8)
     frame[:3] += 60
-    assert strange_lines(frame) == NONE
+    assert count_non_image_lines(frame) == NONE
 
 
-def test_small_pictures_have_none():
-    assert strange_lines(with_telemetry(picture(np.uint8), 2)[:30]) == NONE
+def test_small_pictures_are_not_searched():
+    assert count_non_image_lines(with_telemetry(picture(np.uint8), 2)[:30]) == NONE
 
 
-def test_detections_on_and_beside_them_are_dropped_and_no_others():
+def test_only_detections_near_non_image_lines_are_dropped():
     frame = with_telemetry(picture(np.uint8), 2)
     close, clear, below = (30, 1 + MARGIN_PX), (90, 2 + MARGIN_PX), (40, 119)
     assert Rim(frame).inside(at((20, 0), close, clear, below)).tolist() == [False, False, True, True]

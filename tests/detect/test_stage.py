@@ -11,8 +11,8 @@ from pipeline.detect.stage import DetectStage
 from pipeline.detect.tiling import stitch, tiles
 from pipeline.errors import BackendError
 from pipeline.messages import Detected, EgoMotion, Packet, Prepared
+from pipeline.moving.change_detection import ChangeDetector
 from pipeline.moving.config import MovingConfig
-from pipeline.moving.evidence import MovingEvidence
 from pipeline.moving.handover import tell
 from pipeline.preprocess.intensity import measure
 from tests.detect.conftest import NORM
@@ -31,8 +31,8 @@ def prepared(picture, source="a", seq=0, ego=EGO, moving=None):
 
 
 def filmed(scene, source="a"):
-    """The frames of a scene, with what moves in them."""
-    moving = MovingEvidence(MovingConfig())
+    """Yield the motion evidence and the packet of each frame of a scene."""
+    moving = ChangeDetector(MovingConfig())
     for k in range(len(scene)):
         picture = scene.frame(k)
         evidence = moving.see(picture, STILL, frame_header(picture.shape, seq=k).pts)
@@ -52,7 +52,7 @@ def opened(weights, **settings):
     return stage
 
 
-def test_a_frame_passes_with_all_it_carried(stage):
+def test_header_ego_motion_and_picture_are_passed_on(stage):
     packet = prepared(noise(48, 64))
     (out,) = stage.process([packet])
     assert isinstance(out.message, Detected)
@@ -64,7 +64,7 @@ def test_a_frame_passes_with_all_it_carried(stage):
     assert (np.diff(table["score"]) <= 0).all()
 
 
-def test_packets_of_many_sources_sizes_and_depths_leave_as_they_came(stage):
+def test_mixed_batch_keeps_order_and_results(stage):
     packets = [
         prepared(noise(48, 64, seed=0), "a", 0),
         prepared(noise(40, 40, seed=1), "b", 0),
@@ -80,23 +80,23 @@ def test_packets_of_many_sources_sizes_and_depths_leave_as_they_came(stage):
     assert [out.message for out in together] == [out.message for out in one_by_one]
     assert [out.picture is packet.picture for out, packet in zip(together, packets, strict=True)] == [True] * 8
     found = [out.message.detections for out in together if isinstance(out.message, Detected)]
-    assert len(set(found)) == 5  # each frame has detections of its own
+    assert len(set(found)) == 5  # the detections of all frames differ
 
 
-def test_a_larger_picture_goes_through_in_tiles(weights):
-    # Both frames at once: their tiles travel in one batch and must not be mixed up.
+def test_large_pictures_are_tiled(weights):
+    # The tiles of both frames share a batch and must not be mixed up.
     stage = opened(weights, tile=64, tile_overlap=16, batch_size=2, threshold=0.6, low_ratio=1.0)
     pictures = [noise(100, 130, seed=seed) for seed in (1, 2)]
     outs = list(stage.process([prepared(p, seq=seq) for seq, p in enumerate(pictures)]))
     runner, layout = backend(weights), tiles(100, 130, 64, 16)
     assert len(layout) == 6
     for picture, out in zip(pictures, outs, strict=True):
-        intensity = measure(picture, NORM)  # of the whole frame, for all its tiles
+        intensity = measure(picture, NORM)  # statistics of the whole frame are used for all its tiles
         by_hand = stitch(layout, [runner.infer(tile.cut(picture)[None], [intensity])[0] for tile in layout])
         assert out.message.table()["area"].sum() == (by_hand >= 0.6).sum() > 0
 
 
-def test_the_threshold_is_that_of_the_weights_unless_another_is_set(weights):
+def test_default_threshold_is_that_of_the_weights(weights):
     packet = prepared(noise(48, 64))
     scores = {t: next(iter(opened(weights, threshold=t, low_ratio=0.5).process([packet]))) for t in (None, 0.5, 0.9)}
     assert scores[None].message == scores[0.5].message
@@ -104,7 +104,7 @@ def test_the_threshold_is_that_of_the_weights_unless_another_is_set(weights):
     assert scores[0.5].message.table()["score"].min() < 0.45
 
 
-def test_limits_of_the_configuration_hold(weights):
+def test_area_and_count_limits_are_applied(weights):
     packet = prepared(noise(96, 96))
     (out,) = opened(weights, min_area=2, max_area=9, max_detections=3).process([packet])
     table = out.message.table()
@@ -112,14 +112,14 @@ def test_limits_of_the_configuration_hold(weights):
     assert ((table["area"] >= 2) & (table["area"] <= 9)).all()
 
 
-def test_facts_name_what_ran(weights):
+def test_facts_describe_backend_and_weights(weights):
     assert opened(weights).facts() == {
         "weights": "lively",
         "sha256": backend(weights).manifest.sha256,
         "backend": "torch",
         "device": "cpu",
         "precision": "fp32",
-        "chosen": "asked for",
+        "chosen": "configured",
     }
 
 
@@ -129,7 +129,7 @@ def test_weights_that_are_not_there_end_the_start():
 
 
 @pytest.mark.parametrize("tile", [512, 96])
-def test_the_network_sees_what_has_changed(change_weights, tile):
+def test_network_receives_change_pictures(change_weights, tile):
     scene = Scene(SceneSpec.from_url("test://sky?width=160&height=128&snr=20&targets=20&camera=still&frames=14"))
     settings = {"threshold": 0.6, "low_ratio": 1.0, "max_area": 20_000, "max_detections": 10_000}
     stage = opened(change_weights, batch_size=8, tile=tile, tile_overlap=32, **settings)
@@ -155,7 +155,7 @@ def test_the_network_sees_what_has_changed(change_weights, tile):
     assert told
 
 
-def test_many_sources_are_shown_their_own_changes(change_weights):
+def test_change_pictures_of_sources_are_not_mixed_up(change_weights):
     url = "test://sky?width=96&height=96&snr=20&targets=20&camera=still&frames=10&seed={}"
     scenes = [Scene(SceneSpec.from_url(url.format(seed))) for seed in (1, 2)]
     frames = [

@@ -19,7 +19,7 @@ from tools.export import export
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_an_engine_agrees_with_torch_and_takes_its_own_size_only(tmp_path):
+def test_engine_agrees_with_torch_and_rejects_other_sizes(tmp_path):
     pytest.importorskip("tensorrt")
     path = export("mshnet", "tensorrt", tmp_path, size=(2, 128, 160))
     found = artefact.read(path).parity["rendered"]
@@ -27,14 +27,12 @@ def test_an_engine_agrees_with_torch_and_takes_its_own_size_only(tmp_path):
     engine = make_backend(DetectConfig(backend="tensorrt", precision="fp16", artefact=str(path)))
     assert engine.size == (128, 160)
     picture = np.random.default_rng(0).normal(100, 20, (1, 64, 64)).astype(np.uint8)
-    with pytest.raises(
-        BackendError, match="pictures of 160x128 in batches of 2, here are some of 64x64 in batches of 2"
-    ):
+    with pytest.raises(BackendError, match="pictures of 160x128 in batches of 2, not of 64x64 in batches of 2"):
         engine.infer(picture, [measure(picture[0], engine.manifest.input.normalisation)])
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-def test_without_a_gpu_it_says_so():
+def test_tensorrt_without_gpu_raises():
     pytest.importorskip("tensorrt")
     with pytest.raises(BackendError, match="the tensorrt backend runs on cuda"):
         make_backend(DetectConfig(backend="tensorrt", precision="fp16", device="cpu"))
@@ -42,13 +40,13 @@ def test_without_a_gpu_it_says_so():
 
 @pytest.fixture
 def full_engine(weights, monkeypatch):
-    """The backend without its library and GPU, with an engine for two pictures of 80x64 that gets no memory."""
+    """Backend without library and GPU, whose engine for two pictures of 80x64 always runs out of memory."""
     monkeypatch.setitem(sys.modules, "tensorrt", ModuleType("tensorrt"))
     monkeypatch.delitem(sys.modules, "pipeline.detect.backends.tensor_rt", raising=False)
     module = importlib.import_module("pipeline.detect.backends.tensor_rt")
-    del sys.modules[module.__name__]  # nobody else is to find it
+    del sys.modules[module.__name__]  # the fake must not be visible to other tests
 
-    class Full(module.TensorRtBackend):
+    class OutOfMemoryEngine(module.TensorRtBackend):
         def __init__(self):
             self._shape = (2, 2, 64, 80)
             Backend.__init__(self, DetectConfig(precision="fp16"), nets.read_manifest(weights), batch=2)
@@ -58,17 +56,17 @@ def full_engine(weights, monkeypatch):
                 raise torch.OutOfMemoryError("CUDA out of memory.")
             return super().run(batch)
 
-    return Full()
+    return OutOfMemoryEngine()
 
 
 @pytest.mark.parametrize(
     ("shape", "said"),
     [
         ((64, 80), "no memory for the engine's batch of 2; export a smaller one"),
-        ((48, 64), "takes pictures of 80x64 in batches of 2, here are some of 64x48 in batches of 2"),
+        ((48, 64), "takes pictures of 80x64 in batches of 2, not of 64x48 in batches of 2"),
     ],
 )
-def test_an_engine_is_of_one_batch_and_one_size(full_engine, shape, said):
+def test_engine_rejects_other_batch_and_picture_sizes(full_engine, shape, said):
     picture = np.random.default_rng(0).normal(100, 20, (1, *shape)).astype(np.uint8)
     with pytest.raises(BackendError, match=said):
         full_engine.infer(picture, [measure(picture[0], full_engine.manifest.input.normalisation)])

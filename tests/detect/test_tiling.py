@@ -20,7 +20,7 @@ def layouts(draw):
 
 
 def test_spans_by_hand():
-    # 100 px in tiles of 64 with 16 shared: two suffice, they share 28 px, and meet in the middle at 50.
+    # 100 px in tiles of 64 with an overlap of 16: two tiles suffice; they overlap by 28 px and meet at 50.
     assert spans(100, 64, 16) == [(0, 64, 0, 50), (36, 100, 50, 100)]
     assert spans(64, 64, 16) == [(0, 64, 0, 64)]
     assert len(spans(65, 64, 16)) == 2
@@ -30,7 +30,7 @@ def test_spans_by_hand():
 
 @given(layouts())
 @settings(deadline=None)
-def test_every_pixel_is_kept_once_from_a_tile_that_holds_it(layout):
+def test_every_pixel_is_kept_exactly_once(layout):
     height, width, tile, overlap = layout
     kept = np.zeros((height, width), int)
     for rows, columns in tiles(height, width, tile, overlap):
@@ -56,7 +56,7 @@ def test_inner_edges_keep_half_the_overlap_away(layout):
 
 @given(layouts(), st.integers(0, 2**32))
 @settings(deadline=None, max_examples=50)
-def test_cut_and_stitch_is_the_picture(layout, seed):
+def test_cut_and_stitch_round_trip(layout, seed):
     height, width, tile, overlap = layout
     picture = np.random.default_rng(seed).integers(0, 65_535, (height, width)).astype(np.uint16)
     layout = tiles(height, width, tile, overlap)
@@ -64,8 +64,8 @@ def test_cut_and_stitch_is_the_picture(layout, seed):
 
 
 @pytest.mark.parametrize("shape", [(200, 300), (64, 200), (65, 64), (129, 257)])
-def test_a_shift_equivariant_filter_leaves_no_seam(shape):
-    # A 9x9 filter sees 4 px to each side: an overlap of 8 hides every inner edge exactly.
+def test_local_filter_leaves_no_seam(shape):
+    # A 9x9 filter reaches 4 px to each side, so with an overlap of 8 inner edges have no effect.
     picture = np.random.default_rng(0).random(shape)
 
     def network(x):

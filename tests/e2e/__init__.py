@@ -1,1 +1,1 @@
-"""Runs of the real front door."""
+"""End-to-end tests that run ``run_stream.py``."""

@@ -1,4 +1,4 @@
-"""What end-to-end tests share."""
+"""Fixtures of the end-to-end tests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.e2e.harness import end_runs
 
 @pytest.fixture
 def runtime() -> Iterator[Path]:
-    """An empty folder for sockets, with a path short enough for them; no run in it outlives its test."""
+    """An empty folder with a path short enough for sockets. Runs that use it are ended after the test."""
     with tempfile.TemporaryDirectory(prefix="rt") as folder:
         yield Path(folder)
         end_runs()

@@ -1,4 +1,4 @@
-"""Starting the real front door, and looking at what it leaves behind."""
+"""Helpers to start ``run_stream.py`` and to check what it leaves behind."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _started: list[subprocess.Popen[str]] = []
 
 
 def run_environment(runtime: Path) -> dict[str, str]:
-    """The environment of a run whose sockets live below ``runtime``."""
+    """Return the environment of a run whose sockets are below ``runtime``."""
     return {**os.environ, "XDG_RUNTIME_DIR": str(runtime)}
 
 
-def front_door(*args: str, runtime: Path, **kwargs: Any) -> subprocess.CompletedProcess[str]:
-    """Run ``run_stream.py`` to its end; its sockets live below ``runtime``."""
+def run_program(*args: str, runtime: Path, **kwargs: Any) -> subprocess.CompletedProcess[str]:
+    """Run ``run_stream.py`` to its end, with its sockets below ``runtime``."""
     command = [sys.executable, str(ROOT / "run_stream.py"), *args]
     return subprocess.run(
         command, capture_output=True, text=True, env=run_environment(runtime), timeout=150, check=False, **kwargs
@@ -35,7 +35,7 @@ def front_door(*args: str, runtime: Path, **kwargs: Any) -> subprocess.Completed
 
 
 def start(*args: str, runtime: Path) -> subprocess.Popen[str]:
-    """Start ``run_stream.py`` in a process group of its own; ``end_runs`` ends it if the test does not."""
+    """Start ``run_stream.py`` in a process group of its own. ``end_runs`` ends it if the test does not."""
     run = subprocess.Popen(
         [sys.executable, str(ROOT / "run_stream.py"), *args],
         stdout=subprocess.PIPE,
@@ -49,7 +49,7 @@ def start(*args: str, runtime: Path) -> subprocess.Popen[str]:
 
 
 def end_runs() -> None:
-    """Kill what is still there of the runs started since the last call, the supervisor before its stages."""
+    """Kill what is left of the runs started since the last call, the supervisor before its stages."""
     while _started:
         with _started.pop() as run:
             run.kill()
@@ -59,20 +59,20 @@ def end_runs() -> None:
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
-    """All lines of a JSONL file, each parsed."""
+    """Return the parsed lines of a JSONL file."""
     text = path.read_text()
     assert text == "" or text.endswith("\n"), f"{path} ends in the middle of a line"
     return [json.loads(line) for line in text.splitlines()]
 
 
 def record(out: Path) -> dict[str, Any]:
-    """The ``run.json`` of a run."""
+    """Return the contents of ``run.json``."""
     loaded: dict[str, Any] = json.loads((out / "run.json").read_text())
     return loaded
 
 
 def workers_of(session: int) -> list[int]:
-    """Process ids whose command line shows a worker of this supervisor."""
+    """Return the ids of the processes whose command line shows a worker of this supervisor."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -86,7 +86,7 @@ def workers_of(session: int) -> list[int]:
 
 
 def worker_of(session: int, stage: str) -> int | None:
-    """Process id of the worker of a stage, if there is one at the moment."""
+    """Return the process id of the worker of a stage, if it is running."""
     for pid in workers_of(session):
         with contextlib.suppress(OSError):
             if stage.encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
@@ -95,7 +95,7 @@ def worker_of(session: int, stage: str) -> int | None:
 
 
 def assert_nothing_left(supervisor: int, runtime: Path) -> None:
-    """No process, no socket, no folder, no shared memory."""
+    """Check that no process, socket, folder or shared memory is left."""
     assert workers_of(supervisor) == []
     assert list(runtime.iterdir()) == []
     shm = Path("/dev/shm")

@@ -1,4 +1,4 @@
-"""Bad input at the front door: one line that names the thing, the promised exit code, and nothing lost."""
+"""Invalid input: an error of one line that names the cause, the documented exit code, and nothing lost."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ import pytest
 import nets
 from run_stream import main
 from tests.conftest import wait_until
-from tests.e2e.harness import FAST, LONG, PROCESSES, SMALL, front_door, lines, record, start
+from tests.e2e.harness import FAST, LONG, PROCESSES, SMALL, lines, record, run_program, start
 
 
 def images(folder: Path, count: int = 6, side: int = 48) -> Path:
-    """A folder of 16-bit pictures."""
+    """Create a folder of 16-bit pictures."""
     folder.mkdir()
     rng = np.random.default_rng(0)
     for k in range(count):
@@ -33,7 +33,7 @@ def images(folder: Path, count: int = 6, side: int = 48) -> Path:
 
 
 def video(path: Path, frames: int = 40) -> Path:
-    """A small mp4 whose index comes first, as streamed files have it."""
+    """Create a small mp4 with its index at the start, as in streamed files."""
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 25, (64, 64))
     rng = np.random.default_rng(0)
     for _ in range(frames):
@@ -119,7 +119,7 @@ def test_bad_source_is_named_and_the_good_one_beside_it_is_finished(
     assert len(errors) == 1, errors
     assert named in errors[0]
     assert "hunter2" not in errors[0]
-    if make is not unknown_scheme:  # an address that is none is wrong usage of the whole command: nothing starts
+    if make is not unknown_scheme:  # an invalid address is wrong usage: nothing is started
         run = record(out)
         assert run["drained"] is True
         assert all(source["account"]["closes"] for source in run["sources"].values())
@@ -207,7 +207,7 @@ def test_second_run_with_the_same_output_folder_is_refused(
     finally:
         run.kill()
         run.communicate(timeout=60)
-    assert main([SMALL, *FAST, "--out", str(tmp_path)]) == 0, "a run that was killed holds nothing"
+    assert main([SMALL, *FAST, "--out", str(tmp_path)]) == 0, "a killed run holds no lock"
 
 
 @pytest.mark.parametrize("variable", ["XDG_RUNTIME_DIR", "TMPDIR"])
@@ -303,7 +303,7 @@ def test_full_disk_is_named_and_earlier_lines_stay(tmp_path: Path, runtime: Path
         pytest.skip("mounting a small disk needs root")
     try:
         scene = "test://demo?width=96&height=64&frames=600"
-        done = front_door(scene, *FAST, "--out", str(disk / "out"), runtime=runtime)
+        done = run_program(scene, *FAST, "--out", str(disk / "out"), runtime=runtime)
         assert done.returncode == 5, done.stderr
         assert done.stderr.count("\n") == 1, done.stderr
         assert "No space left" in done.stderr
@@ -316,17 +316,17 @@ def test_full_disk_is_named_and_earlier_lines_stay(tmp_path: Path, runtime: Path
         shutil.rmtree(disk, ignore_errors=True)
 
 
-def test_source_that_fails_is_told_while_the_others_go_on(tmp_path: Path, runtime: Path) -> None:
+def test_failed_source_is_reported_while_the_others_continue(tmp_path: Path, runtime: Path) -> None:
     run = start(str(tmp_path / "gone.mp4"), LONG, *FAST, runtime=runtime)
     assert run.stderr is not None
     try:
         with selectors.DefaultSelector() as readable:
             readable.register(run.stderr, selectors.EVENT_READ)
-            assert readable.select(60), "nothing is said"
+            assert readable.select(60), "no error was printed"
         told = run.stderr.readline()
-        assert run.poll() is None, "the run waits for its other source"
+        assert run.poll() is None, "the run continues with its other source"
     finally:
         run.send_signal(signal.SIGINT)
         _, rest = run.communicate(timeout=60)
     assert told == f"run_stream.py: error: {tmp_path / 'gone.mp4'}: no such file\n"
-    assert (run.returncode, rest) == (130, ""), "nothing is said twice"
+    assert (run.returncode, rest) == (130, ""), "no error is printed twice"

@@ -1,4 +1,4 @@
-"""A camera at this machine through the whole graph: tracked, pulled out, plugged in again, silent, not there."""
+"""A local camera through the whole pipeline: tracking, unplugging, reconnecting, silence, missing device."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import pytest
 
 from tests.capture.v4l2 import DEVICE, Camera, target_x
 from tests.conftest import wait_until
-from tests.e2e.harness import FAST, assert_nothing_left, front_door, lines, record, start
+from tests.e2e.harness import FAST, assert_nothing_left, lines, record, run_program, start
 
 QUICK = ["--set=capture.reconnect.initial_s=0.1", "--set=capture.reconnect.max_s=0.3"]
 
 
 def plugged(folder: Path, monkeypatch: pytest.MonkeyPatch, *formats: str) -> Camera:
-    """A camera for all processes that the test starts from now on."""
+    """Provide a camera to all processes that the test starts from now on."""
     camera = Camera(folder, *formats)
     for name, value in camera.environment.items():
         monkeypatch.setenv(name, value)
@@ -27,7 +27,7 @@ def plugged(folder: Path, monkeypatch: pytest.MonkeyPatch, *formats: str) -> Cam
 
 
 def wait_for(run: subprocess.Popen[str], out: Path, count: int, what: bytes = b"\n") -> None:
-    """Until there are so many lines, or other things, in a file."""
+    """Wait until a file contains ``count`` lines, or other byte sequences."""
 
     def there() -> bool:
         assert run.poll() is None, run.communicate()
@@ -37,7 +37,7 @@ def wait_for(run: subprocess.Popen[str], out: Path, count: int, what: bytes = b"
 
 
 def interrupt(run: subprocess.Popen[str], runtime: Path, out: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Stop the run, which must leave nothing behind; its only source, and the lines of that one's tracks."""
+    """Stop the run and check that nothing is left. Return the record of its only source and its track lines."""
     os.kill(run.pid, signal.SIGINT)
     _, errors = run.communicate(timeout=60)
     assert run.returncode == 130, errors
@@ -52,11 +52,11 @@ def interrupt(run: subprocess.Popen[str], runtime: Path, out: Path) -> tuple[dic
     return source, tracks
 
 
-def test_target_before_a_16_bit_camera_is_tracked_until_it_is_pulled_out(
+def test_target_of_a_16_bit_camera_is_tracked_until_it_is_unplugged(
     tmp_path: Path, runtime: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     camera = plugged(tmp_path, monkeypatch, "YUYV", "Y16")
-    # A busy machine may take its time: it must not lose the track meanwhile.
+    # On a busy machine frames may be late, which must not end the track.
     patient = ["--set=track.max_coast_s=5", "--set=queue.staleness_s=5"]
     run = start(DEVICE, *FAST, *QUICK, *patient, "--out", str(tmp_path / "out"), runtime=runtime)
     wait_for(run, tmp_path / "out" / "video77" / "tracks.jsonl", 10, b'"confirmed"')
@@ -69,7 +69,7 @@ def test_target_before_a_16_bit_camera_is_tracked_until_it_is_pulled_out(
     assert len(confirmed) >= 10
     assert {track["id"] for _, track in confirmed} == {confirmed[0][1]["id"]}, "one target, one track"
     for frame, track in confirmed:
-        # OpenCV passes over the first picture of a camera.
+        # OpenCV skips the first picture of a camera.
         assert target_x(frame + 1) - 1 < track["x"] < target_x(frame + 1 + camera.control.lost) + 1
         assert track["y"] == pytest.approx(40, abs=1)
 
@@ -90,7 +90,7 @@ def test_8_bit_camera_by_index_is_lost_and_found_and_falls_silent(
     interrupt(run, runtime, tmp_path / "out")
 
 
-def test_no_such_camera_is_one_line(runtime: Path) -> None:
-    done = front_door("76", runtime=runtime)
+def test_missing_camera_is_reported_in_one_line(runtime: Path) -> None:
+    done = run_program("76", runtime=runtime)
     assert (done.returncode, done.stderr) == (3, "run_stream.py: error: /dev/video76: no such camera\n")
     assert_nothing_left(0, runtime)

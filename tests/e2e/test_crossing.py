@@ -1,4 +1,4 @@
-"""The shipped weights and the default settings on eight dim targets that cross, seen from a shaking camera."""
+"""Shipped weights and default settings on eight dim crossing targets, seen by a shaking camera."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tools.replay import detect, track
 SCENE = "test://crossing?seed=0&snr=5&jitter_px=2"
 
 
-def test_crossing_targets_are_held_and_only_with_ego_motion() -> None:
+def test_crossing_targets_are_tracked_only_with_ego_motion() -> None:
     config = load(None, ["detect.threads=1"])
     scene = Scene(SceneSpec.from_url(SCENE))
     messages = [message for (message,) in track(detect(SCENE, config, [None]), config, [None])]

@@ -1,4 +1,4 @@
-"""What the tests' own tools promise."""
+"""Tests of the test harness itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run tells of itself while things happen to it: over its Unix socket, over TCP, and on the command line."""
+"""The status of a run under failures: over its Unix socket, over TCP and on the command line."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from pathlib import Path
 import pytest
 import zmq
 
-from pipeline import private
+from pipeline import run_folder
 from pipeline.health import client
 from pipeline.health.status import RunStatus
 from tests.conftest import locked, wait_until
-from tests.e2e.harness import FAST, LONG, ROOT, assert_nothing_left, front_door, start, worker_of
+from tests.e2e.harness import FAST, LONG, ROOT, assert_nothing_left, run_program, start, worker_of
 
 FLOOD = "test://crossing?width=96&height=64&frames=20000&fps=900&live=1"
 
 
-class Asked:
-    """The status of a run, asked for again and again."""
+class StatusPoller:
+    """Polls the status of a run."""
 
     def __init__(self, runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
@@ -31,7 +31,7 @@ class Asked:
         self.status: RunStatus | None = None
 
     def doors(self) -> list[Path]:
-        return [door for door in private.status_doors() if self.runtime in door.parents]
+        return [door for door in run_folder.status_sockets() if self.runtime in door.parents]
 
     def door(self) -> Path:
         (door,) = self.doors()
@@ -51,7 +51,7 @@ class Asked:
 
 
 def tell(*words: str, runtime: Path, temporary: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """What ``tools.status`` says; runs of others in the machine's temporary folder do not count."""
+    """Run ``tools.status``; other runs in the temporary folder of the machine are excluded."""
     return subprocess.run(
         [sys.executable, "-m", "tools.status", *words],
         capture_output=True, text=True, cwd=ROOT, timeout=60, check=False,
@@ -66,8 +66,8 @@ def finish(run: subprocess.Popen[str], runtime: Path) -> None:
     assert_nothing_left(run.pid, runtime)
 
 
-def test_what_happens_to_a_run_can_be_seen(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = Asked(runtime, monkeypatch)
+def test_status_follows_the_events_of_a_run(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = StatusPoller(runtime, monkeypatch)
     settings = ["--set", "placement.detect=process", "--set", "health.port=0", "--set", "supervisor.slow_share=0"]
     run = start(LONG, FLOOD, *FAST, *settings, "--set=detect.backend=torch", runtime=runtime)
     try:
@@ -79,7 +79,7 @@ def test_what_happens_to_a_run_can_be_seen(runtime: Path, monkeypatch: pytest.Mo
         assert seen.stages["detect"].rss_bytes
         assert seen.stages["detect"].pid == worker_of(run.pid, "detect")
 
-        # What the sinks report of frames comes a beat after their count.
+        # The report of the sinks on frames arrives one heartbeat after their count.
         asked.until(lambda s: all(source.ego_ok for source in s.sources.values()))
         seen = asked.until(lambda s: sum(s.sources["crossing"].dropped.values()) > 0)
         for source in seen.sources.values():
@@ -117,10 +117,8 @@ def test_what_happens_to_a_run_can_be_seen(runtime: Path, monkeypatch: pytest.Mo
         finish(run, runtime)
 
 
-def test_a_camera_is_not_started_before_its_frames_can_be_looked_at(
-    runtime: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked, seen = Asked(runtime, monkeypatch), list[RunStatus]()
+def test_camera_starts_only_when_the_stages_are_ready(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, seen = StatusPoller(runtime, monkeypatch), list[RunStatus]()
     run = start(FLOOD, *FAST, "--set=placement.detect=process", runtime=runtime)
     try:
         asked.until(lambda s: seen.append(s) or s.state == "running")
@@ -131,17 +129,15 @@ def test_a_camera_is_not_started_before_its_frames_can_be_looked_at(
         finish(run, runtime)
 
 
-def test_a_source_that_gives_nothing_makes_the_run_degraded_and_is_named(
-    runtime: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with socket.socket() as held:  # a port that takes connections and says nothing
+def test_silent_source_makes_the_run_degraded_and_is_named(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as held:  # a port that accepts connections and sends nothing
         held.bind(("127.0.0.1", 0))
         held.listen()
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         mute = f"http://user:hunter2@127.0.0.1:{held.getsockname()[1]}/live.ts"
-        asked = Asked(runtime, monkeypatch)
+        asked = StatusPoller(runtime, monkeypatch)
         settings = ["--set", f"health.port={port}", "--set", "health.max_age_s=1"]
         run = start(LONG, mute, *FAST, *settings, runtime=runtime)
         try:
@@ -157,13 +153,11 @@ def test_a_source_that_gives_nothing_makes_the_run_degraded_and_is_named(
             finish(run, runtime)
 
 
-def test_a_stage_that_cannot_keep_up_is_called_slow_until_it_can(
-    runtime: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_stage_that_cannot_keep_up_is_slow_until_it_can(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calm = "test://demo?width=64&height=64&frames=20000&fps=2&live=1"
     flood = "test://crossing?width=96&height=64&fps=900&live=1&loop=1"
-    asked = Asked(runtime, monkeypatch)
-    slow = ("--set", "detect.weights=mshnet", "--set", "detect.backend=torch")  # much slower than what feeds it
+    asked = StatusPoller(runtime, monkeypatch)
+    slow = ("--set", "detect.weights=mshnet", "--set", "detect.backend=torch")  # much slower than its input
     run = start(calm, flood, *FAST, *slow, "--set", "supervisor.slow_s=3", runtime=runtime)
     try:
         seen = asked.until(lambda s: s.stages["detect"].slow)
@@ -195,20 +189,20 @@ def test_a_stage_that_cannot_keep_up_is_called_slow_until_it_can(
         finish(run, runtime)
 
 
-def test_a_thread_that_hangs_is_not_passed_over_in_silence(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = Asked(runtime, monkeypatch)
+def test_hanging_thread_is_reported(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = StatusPoller(runtime, monkeypatch)
     run = start(LONG, *FAST, "--set", "supervisor.stuck_s.detect=0.01", runtime=runtime)  # every frame takes longer
     try:
-        # Frames that wait for as long are told of as well, when a word has just come.
-        seen = asked.until(lambda s: "stage detect is stuck: no word for 0.01 s" in s.troubles)
+        # If a heartbeat has just arrived, the frames that wait for as long are reported instead.
+        seen = asked.until(lambda s: "stage detect is stuck: no heartbeat for 0.01 s" in s.troubles)
         assert (seen.stages["detect"].state, seen.state) == ("stuck", "degraded")
         asked.until(lambda s: s.stages["detect"].state == "running")
     finally:
         finish(run, runtime)
 
 
-def test_a_supervisor_that_is_held_up_is_not_healthy(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = Asked(runtime, monkeypatch)
+def test_blocked_supervisor_is_not_healthy(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = StatusPoller(runtime, monkeypatch)
     run = start(LONG, *FAST, "--set=placement.track=process", runtime=runtime)
     try:
         asked.until(lambda s: s.state == "running")
@@ -219,7 +213,7 @@ def test_a_supervisor_that_is_held_up_is_not_healthy(runtime: Path, monkeypatch:
         os.close(full)
         victim = worker_of(run.pid, "track")
         assert victim is not None
-        os.kill(victim, signal.SIGKILL)  # it wants to tell of that, and waits for whoever reads
+        os.kill(victim, signal.SIGKILL)  # the supervisor prints a warning and blocks on its reader
         deaf = (503, b"the supervisor does not answer\n")
         wait_until(lambda: client.ask(asked.door(), "/healthz") == deaf, 60)
         assert client.ask(asked.door(), "/readyz") == deaf
@@ -237,14 +231,14 @@ def test_a_port_that_is_taken_is_named_and_nothing_is_left(tmp_path: Path, runti
         held.bind(("127.0.0.1", 0))
         held.listen()
         port = held.getsockname()[1]
-        done = front_door(LONG, "--set", f"health.port={port}", "--out", str(tmp_path), runtime=runtime)
+        done = run_program(LONG, "--set", f"health.port={port}", "--out", str(tmp_path), runtime=runtime)
     assert (tmp_path / "run.json").read_text() == "of an earlier run"
     assert done.returncode == 2
     assert done.stderr == f"run_stream.py: error: health: 127.0.0.1:{port}: Address already in use\n"
     assert list(runtime.iterdir()) == []
 
 
-def test_nobody_there_is_said_in_a_line(runtime: Path) -> None:
+def test_absence_of_runs_is_reported_in_one_line(runtime: Path) -> None:
     nowhere = ("127.0.0.1:1", "127.0.0.1:abc", "host with:80", "a..b:80", "[::1:80")
     for words, said in (
         ([], "no run of this user on this machine"),
@@ -257,14 +251,14 @@ def test_nobody_there_is_said_in_a_line(runtime: Path) -> None:
 
 
 def refusing(folder: Path) -> Path:
-    """A folder of a run in which a socket lies that nobody listens at."""
+    """The folder of a run with a socket on which no process listens."""
     folder.mkdir()
     with socket.socket(socket.AF_UNIX) as left:
-        left.bind(str(folder / private.STATUS))
+        left.bind(str(folder / run_folder.STATUS))
     return folder
 
 
-def test_every_run_is_asked_whatever_became_of_the_others_and_wherever_it_lies(
+def test_all_runs_are_queried_despite_dead_ones_and_in_all_folders(
     runtime: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session, temporary = runtime / "s", runtime / "t"
@@ -277,12 +271,12 @@ def test_every_run_is_asked_whatever_became_of_the_others_and_wherever_it_lies(
         assert (told.returncode, told.stdout) == (3, "")
         run = start(LONG, *FAST, runtime=temporary)
         try:
-            Asked(temporary, monkeypatch).until(lambda s: s.state == "running")
+            StatusPoller(temporary, monkeypatch).until(lambda s: s.state == "running")
             told = tell(runtime=session, temporary=temporary)
             assert f"run {run.pid}: running" in told.stdout
-            assert told.stderr.startswith(f"status: {mute / private.STATUS}: no answer")
+            assert told.stderr.startswith(f"status: {mute / run_folder.STATUS}: no answer")
             assert (told.returncode, told.stderr.count("\n")) == (1, 1)
-            (mute / private.STATUS).unlink()
+            (mute / run_folder.STATUS).unlink()
             told = tell(runtime=session, temporary=temporary)
             assert (told.returncode, told.stderr) == (0, "")
         finally:

@@ -1,4 +1,4 @@
-"""Live sources through the whole graph: a real server that dies and returns, and media that hang."""
+"""Live sources through the whole pipeline: a real server that dies and returns, and sources that hang."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ QUICK = [
 
 @pytest.fixture
 def silent_server() -> Iterator[int]:
-    """Port of a server that accepts and never says a word."""
+    """Port of a server that accepts connections and never sends anything."""
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         server.listen(8)
@@ -43,7 +43,7 @@ def test_hanging_source_blocks_neither_the_others_nor_the_stop(
     hanging = f"rtsp://operator:hunter2@127.0.0.1:{silent_server}/ir"
     run = start(hanging, SMALL, *FAST, "--set=capture.open_timeout_s=120", "--out", str(tmp_path), runtime=runtime)
     wait_until(lambda: delivered(tmp_path, "demo") == 12, 60)
-    assert run.poll() is None, "the run waits for its other source"
+    assert run.poll() is None, "the run continues with its other source"
     os.kill(run.pid, signal.SIGTERM)
     _, errors = run.communicate(timeout=60)
     assert run.returncode == 130, errors
@@ -55,7 +55,7 @@ def test_hanging_source_blocks_neither_the_others_nor_the_stop(
     assert "hunter2" not in (tmp_path / "run.json").read_text()
 
 
-def test_camera_that_dies_and_returns_is_taken_up_again(tmp_path: Path, runtime: Path) -> None:
+def test_camera_that_dies_and_returns_is_reconnected(tmp_path: Path, runtime: Path) -> None:
     port = free_port()
     server = rtsp_server(port)
     with server:
@@ -96,7 +96,7 @@ def test_capture_that_dies_while_its_camera_is_away_waits_for_it(tmp_path: Path,
         assert run.poll() is None, run.communicate()
         victim = worker_of(run.pid, f"capture.{source}")
         assert victim is not None
-        os.kill(victim, signal.SIGSTOP)  # its last life must not see the camera go
+        os.kill(victim, signal.SIGSTOP)  # so that the capture does not notice that the camera disappears
         server.kill()
         os.kill(victim, signal.SIGKILL)
         assert run.stderr is not None

@@ -1,4 +1,4 @@
-"""A camera on another machine, through the whole graph: real server, real keys, real run."""
+"""A remote camera through the whole pipeline, with a real server and real keys."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.capture.remote_host import serving
 from tests.capture.test_remote_keys import Machines
-from tests.e2e.harness import FAST, assert_nothing_left, front_door, lines, record, start
+from tests.e2e.harness import FAST, assert_nothing_left, lines, record, run_program, start
 
 SCENE = "test://crossing?width=96&height=96&frames=15&seed=3&snr=40"
 
@@ -14,7 +14,7 @@ SCENE = "test://crossing?width=96&height=96&frames=15&seed=3&snr=40"
 def test_tracks_of_a_remote_camera_are_those_of_the_camera(tmp_path: Path, runtime: Path) -> None:
     machines = Machines(tmp_path)
     near, far = tmp_path / "near", tmp_path / "far"
-    assert front_door(SCENE, *FAST, "--out", str(near), runtime=runtime).returncode == 0
+    assert run_program(SCENE, *FAST, "--out", str(near), runtime=runtime).returncode == 0
     with serving(SCENE, "--keys", str(machines.camera)) as server:
         trust = f"capture.remote.keys={machines.viewer}"
         run = start(server.url, *FAST, "--set", trust, "--out", str(far), runtime=runtime)

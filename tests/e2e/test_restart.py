@@ -1,4 +1,4 @@
-"""Stages that are killed, stopped or die at once: what is lost is counted, nothing comes twice, nothing survives."""
+"""Stages that are killed, stopped or die at once: losses are counted, no duplicates, no leftovers."""
 
 from __future__ import annotations
 
@@ -41,18 +41,18 @@ def wait_for_lines(out: Path, count: int, run: subprocess.Popen[str]) -> None:
 
 
 def finish(run: subprocess.Popen[str]) -> str:
-    """Standard error of the run, which ends by itself."""
+    """Wait until the run ends by itself; return its standard error."""
     _, errors = run.communicate(timeout=200)
     return errors
 
 
-def check_books(out: Path, captured: int | None = FRAMES) -> dict[str, Any]:
-    """What holds after every run with deaths: the account closes over them, and the files agree with it."""
+def check_accounts(out: Path, captured: int | None = FRAMES) -> dict[str, Any]:
+    """Check that the account closes in spite of deaths and that the files agree with it; return the record."""
     done = record(out)
     account = done["sources"]["demo"]["account"]
     frames = [line["frame"] for line in lines(out / "demo" / "tracks.jsonl")]
     assert frames == [line["frame"] for line in lines(out / "demo" / "detections.jsonl")]
-    assert frames == sorted(set(frames)), "in order, and none twice"
+    assert frames == sorted(set(frames)), "in order and without duplicates"
     assert done["drained"] is True
     assert account["closes"]
     assert account["in_flight"] == 0
@@ -76,14 +76,14 @@ def kill(run: subprocess.Popen[str], stage: str) -> None:
 def kill_in_turn(
     run: subprocess.Popen[str], stages: Sequence[str], out: Path, runtime: Path
 ) -> tuple[str, dict[str, Any]]:
-    """Kill one stage after the other, ten frames apart; what the run said, and its record at the end."""
+    """Kill one stage after the other, ten frames apart; return standard error and the record of the run."""
     for i, stage in enumerate(stages):
         wait_for_lines(out, 10 * i + 5, run)
         kill(run, stage)
     errors = finish(run)
     assert run.returncode == 0, errors
     assert_nothing_left(run.pid, runtime)
-    done = check_books(out)
+    done = check_accounts(out)
     assert set(done["restarts"]) == set(map(named, stages))
     return errors, done
 
@@ -98,9 +98,9 @@ def test_killed_stage_is_replaced_and_no_frame_is_missing(tmp_path: Path, runtim
     assert errors.count("\n") == 1, errors
     assert f"warning: stage {named(stage)} died (killed by SIGKILL)" in errors
     assert_nothing_left(run.pid, runtime)
-    done = check_books(tmp_path)
+    done = check_accounts(tmp_path)
     assert done["restarts"] == {named(stage): ["killed by SIGKILL"]}
-    assert done["sources"]["demo"]["account"]["lost"] == {}, "whatever one stage had, another had as well"
+    assert done["sources"]["demo"]["account"]["lost"] == {}, "every frame was also held by another stage"
     assert done["sources"]["demo"]["end"] == "finished"
     noted = [line.get("restarts", 0) for line in lines(tmp_path / "demo" / "tracks.jsonl")]
     assert noted == sorted(noted)
@@ -117,14 +117,14 @@ def test_all_stages_killed_in_turn_over_tcp(tmp_path: Path, runtime: Path) -> No
     assert video.get(cv2.CAP_PROP_FRAME_COUNT) > 0
 
 
-def test_deaths_lose_nothing_that_lies_in_shared_memory(tmp_path: Path, runtime: Path) -> None:
-    large = f"test://demo?width=512&height=256&frames={FRAMES}"  # 16 bit, so just large enough
+def test_deaths_lose_no_picture_in_shared_memory(tmp_path: Path, runtime: Path) -> None:
+    large = f"test://demo?width=512&height=256&frames={FRAMES}"  # 16 bit: just large enough
     run = start(large, *FAST, "--set=detect.weights=edge", *PROCESSES, *QUICK, "--out", str(tmp_path), runtime=runtime)
     _, done = kill_in_turn(run, ("detect", "preprocess", "capture"), tmp_path, runtime)
     assert done["sources"]["demo"]["account"]["lost"] == {}
 
 
-def test_two_neighbours_killed_at_once_cost_at_most_what_was_between_them(tmp_path: Path, runtime: Path) -> None:
+def test_two_neighbours_killed_at_once_lose_at_most_the_frames_between_them(tmp_path: Path, runtime: Path) -> None:
     pair = ("detect", "track")
     run = start(SCENE, *FAST, *PROCESSES, *QUICK, "--out", str(tmp_path), runtime=runtime)
     wait_for_lines(tmp_path, 5, run)
@@ -133,7 +133,7 @@ def test_two_neighbours_killed_at_once_cost_at_most_what_was_between_them(tmp_pa
     errors = finish(run)
     assert run.returncode == 0, errors
     assert_nothing_left(run.pid, runtime)
-    done = check_books(tmp_path)
+    done = check_accounts(tmp_path)
     assert set(done["restarts"]) == set(map(named, pair))
     assert sum(done["sources"]["demo"]["account"]["lost"].values()) <= 2 * CREDITS
 
@@ -141,7 +141,7 @@ def test_two_neighbours_killed_at_once_cost_at_most_what_was_between_them(tmp_pa
 def test_stage_killed_at_the_very_end_does_not_hold_up_the_run(tmp_path: Path, runtime: Path) -> None:
     run = start(SCENE, *FAST, *PROCESSES, *QUICK, "--out", str(tmp_path), runtime=runtime)
     wait_until(lambda: written(tmp_path) == FRAMES, 120, lambda: None)
-    for stage in STAGES[:4]:  # some of them have left by now
+    for stage in STAGES[:4]:  # some of them may have exited by now
         victim = worker_of(run.pid, named(stage))
         if victim is not None:
             with contextlib.suppress(ProcessLookupError):
@@ -149,17 +149,17 @@ def test_stage_killed_at_the_very_end_does_not_hold_up_the_run(tmp_path: Path, r
     errors = finish(run)
     assert run.returncode == 0, errors
     assert_nothing_left(run.pid, runtime)
-    assert check_books(tmp_path)["sources"]["demo"]["account"]["lost"] == {}
+    assert check_accounts(tmp_path)["sources"]["demo"]["account"]["lost"] == {}
 
 
 def asked_to_leave(pid: int) -> bool:
-    """SIGTERM waits for a process that is stopped."""
+    """Whether SIGTERM is pending for a process that is stopped."""
     (mask,) = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("ShdPnd:")]
     return bool(int(mask.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
 
 
 @pytest.mark.parametrize("stage", ["capture", "sinks"])
-def test_stage_that_is_merely_slow_leaves_in_order_and_comes_back(tmp_path: Path, runtime: Path, stage: str) -> None:
+def test_stuck_stage_that_resumes_exits_cleanly_and_is_restarted(tmp_path: Path, runtime: Path, stage: str) -> None:
     settings = ["--set", f"supervisor.stuck_s.{stage}=3", "--set", "supervisor.term_s=100"]
     video = ["--set", "sinks.overlay=true"]
     run = start(SCENE, *FAST, *video, *PROCESSES, *QUICK, *settings, "--out", str(tmp_path), runtime=runtime)
@@ -171,14 +171,14 @@ def test_stage_that_is_merely_slow_leaves_in_order_and_comes_back(tmp_path: Path
     os.kill(victim, signal.SIGCONT)
     errors = finish(run)
     assert run.returncode == 0, errors
-    assert f"stage {named(stage)} died (no word for 3 s, killed by SIGTERM)" in errors
+    assert f"stage {named(stage)} died (no heartbeat for 3 s, killed by SIGTERM)" in errors
     assert_nothing_left(run.pid, runtime)
-    done = check_books(tmp_path)
-    assert done["restarts"][named(stage)][0] == "no word for 3 s, killed by SIGTERM"
+    done = check_accounts(tmp_path)
+    assert done["restarts"][named(stage)][0] == "no heartbeat for 3 s, killed by SIGTERM"
     assert done["sources"]["demo"]["account"]["lost"] == {}
     videos = [cv2.VideoCapture(str(path)) for path in (tmp_path / "demo").glob("overlay*.mp4")]
     assert len(videos) == len(done["restarts"].get("sinks", ())) + 1
-    assert sum(video.get(cv2.CAP_PROP_FRAME_COUNT) for video in videos) == FRAMES, "each was completed"
+    assert sum(video.get(cv2.CAP_PROP_FRAME_COUNT) for video in videos) == FRAMES, "every file was completed"
 
 
 def test_stopped_stage_is_noticed_and_replaced(tmp_path: Path, runtime: Path) -> None:
@@ -190,10 +190,10 @@ def test_stopped_stage_is_noticed_and_replaced(tmp_path: Path, runtime: Path) ->
     os.kill(victim, signal.SIGSTOP)
     errors = finish(run)
     assert run.returncode == 0, errors
-    assert "stage track died (no word for 3 s, killed by SIGKILL)" in errors
+    assert "stage track died (no heartbeat for 3 s, killed by SIGKILL)" in errors
     assert_nothing_left(run.pid, runtime)
-    done = check_books(tmp_path)
-    assert done["restarts"]["track"][0] == "no word for 3 s, killed by SIGKILL"
+    done = check_accounts(tmp_path)
+    assert done["restarts"]["track"][0] == "no heartbeat for 3 s, killed by SIGKILL"
     assert done["sources"]["demo"]["account"]["lost"] == {}
 
 
@@ -225,7 +225,7 @@ def test_stage_that_dies_every_time_ends_the_run(tmp_path: Path, runtime: Path) 
     assert done["restarts"] == {"detect": ["killed by SIGKILL"] * 2}
 
 
-def test_stage_that_fails_in_good_order_is_not_started_again(tmp_path: Path, runtime: Path) -> None:
+def test_stage_that_reports_an_error_is_not_restarted(tmp_path: Path, runtime: Path) -> None:
     settings = ["--set", "detect.weights=no-such-weights"]
     run = start(SCENE, *FAST, *PROCESSES, *settings, "--out", str(tmp_path), runtime=runtime)
     errors = finish(run)
@@ -236,7 +236,7 @@ def test_stage_that_fails_in_good_order_is_not_started_again(tmp_path: Path, run
 
 
 @pytest.mark.parametrize("stage", ["capture", "preprocess"])
-def test_live_source_goes_on_after_a_death(tmp_path: Path, runtime: Path, stage: str) -> None:
+def test_live_source_continues_after_a_death(tmp_path: Path, runtime: Path, stage: str) -> None:
     scene = "test://demo?width=64&height=64&frames=20000&fps=25&live=1"
     settings = ["--set", "queue.staleness_s=2"]
     run = start(scene, *FAST, *PROCESSES, *QUICK, *settings, "--out", str(tmp_path), runtime=runtime)
@@ -248,9 +248,9 @@ def test_live_source_goes_on_after_a_death(tmp_path: Path, runtime: Path, stage:
     errors = finish(run)
     assert run.returncode == 130, errors
     assert_nothing_left(run.pid, runtime)
-    done = check_books(tmp_path, None)
+    done = check_accounts(tmp_path, None)
     assert set(done["restarts"]) == {named(stage)}
     times = [line["pts"] for line in lines(tmp_path / "demo" / "tracks.jsonl")]
     assert times == sorted(times)
     if stage == "capture":
-        assert max(b - a for a, b in pairwise(times)) > 1, "the gap is seen in the timestamps"
+        assert max(b - a for a, b in pairwise(times)) > 1, "the timestamps show the gap"

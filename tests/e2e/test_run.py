@@ -1,4 +1,4 @@
-"""A run from the command line to the files: schema, accounts, and exactness whatever the placement."""
+"""A run from the command line to the files: schema, accounts, and the same results for every placement."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from tests.conftest import real_data
-from tests.e2e.harness import FAST, PROCESSES, SMALL, assert_nothing_left, front_door, lines, record
+from tests.e2e.harness import FAST, PROCESSES, SMALL, assert_nothing_left, lines, record, run_program
 
 
-def test_one_run_writes_everything_that_is_promised(tmp_path: Path, runtime: Path) -> None:
-    done = front_door(SMALL, "--out", str(tmp_path), runtime=runtime)
+def test_run_writes_all_documented_outputs(tmp_path: Path, runtime: Path) -> None:
+    done = run_program(SMALL, "--out", str(tmp_path), runtime=runtime)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert "demo" in done.stdout
@@ -54,9 +54,9 @@ def test_one_run_writes_everything_that_is_promised(tmp_path: Path, runtime: Pat
 def test_nothing_is_detected_under_a_mask(tmp_path: Path, runtime: Path) -> None:
     scene = "test://crossing?width=160&height=128&frames=12&seed=3&snr=25"
     left = "{crossing: [[[-1, -1], [60, -1], [60, 128], [-1, 128]]]}"
-    assert front_door(scene, *FAST, "--out", str(tmp_path / "free"), runtime=runtime).returncode == 0
+    assert run_program(scene, *FAST, "--out", str(tmp_path / "free"), runtime=runtime).returncode == 0
     masked = ["--set", f"detect.masks={left}", "--set", "placement.detect=process"]
-    assert front_door(scene, *FAST, *masked, "--out", str(tmp_path / "masked"), runtime=runtime).returncode == 0
+    assert run_program(scene, *FAST, *masked, "--out", str(tmp_path / "masked"), runtime=runtime).returncode == 0
     free, kept = (
         [row["x"] for line in lines(tmp_path / run / "crossing/detections.jsonl") for row in line["detections"]]
         for run in ("free", "masked")
@@ -65,7 +65,7 @@ def test_nothing_is_detected_under_a_mask(tmp_path: Path, runtime: Path) -> None
     assert 0 < len(kept) < len(free)
 
 
-def test_tracks_are_identical_over_runs_placements_and_company(tmp_path: Path, runtime: Path) -> None:
+def test_tracks_do_not_depend_on_placement_or_other_sources(tmp_path: Path, runtime: Path) -> None:
     other = "test://sea?width=64&height=64&frames=9"
     runs = {
         "threads": [SMALL, *FAST],
@@ -76,7 +76,7 @@ def test_tracks_are_identical_over_runs_placements_and_company(tmp_path: Path, r
     }
     files = {}
     for name, args in runs.items():
-        done = front_door(*args, "--out", str(tmp_path / name), runtime=runtime)
+        done = run_program(*args, "--out", str(tmp_path / name), runtime=runtime)
         assert done.returncode == 0, (name, done.stderr)
         run = record(tmp_path / name)
         assert run["drained"] is True
@@ -90,11 +90,11 @@ def test_tracks_are_identical_over_runs_placements_and_company(tmp_path: Path, r
 
 
 def test_tracks_are_identical_when_pictures_lie_in_shared_memory(tmp_path: Path, runtime: Path) -> None:
-    large = "test://demo?width=512&height=256&frames=12"  # 16 bit, so just large enough
+    large = "test://demo?width=512&height=256&frames=12"  # 16 bit: just large enough
     files = []
     for name, placement in (("threads", []), ("processes", PROCESSES)):
         args = [large, *FAST, "--set=detect.weights=edge", *placement, "--out", str(tmp_path / name)]
-        assert front_door(*args, runtime=runtime).returncode == 0
+        assert run_program(*args, runtime=runtime).returncode == 0
         assert record(tmp_path / name)["drained"] is True
         files.append([(tmp_path / name / "demo" / f).read_bytes() for f in ("tracks.jsonl", "detections.jsonl")])
     assert files[0] == files[1]
@@ -107,7 +107,7 @@ def test_rendered_16_bit_folder_gives_the_tracks_of_the_scene_itself(tmp_path: P
     images = next(path.parent for path in sorted((tmp_path / "frames").rglob("*.png")))
     outs = {"scene": SMALL, "folder": str(images)}
     for name, address in outs.items():
-        done = front_door(address, *FAST, "--out", str(tmp_path / name), runtime=runtime)
+        done = run_program(address, *FAST, "--out", str(tmp_path / name), runtime=runtime)
         assert done.returncode == 0, done.stderr
         assert record(tmp_path / name)["drained"] is True
     scene = lines(tmp_path / "scene" / "demo" / "tracks.jsonl")
@@ -117,10 +117,10 @@ def test_rendered_16_bit_folder_gives_the_tracks_of_the_scene_itself(tmp_path: P
 
 
 @pytest.mark.parametrize("policy", ["latest", "bounded"])
-def test_lossy_policies_lose_only_what_they_count(tmp_path: Path, runtime: Path, policy: str) -> None:
-    scene = "test://demo?width=160&height=128&frames=300&fps=900"  # played faster than anybody can look at it
+def test_lossy_policies_count_every_dropped_frame(tmp_path: Path, runtime: Path, policy: str) -> None:
+    scene = "test://demo?width=160&height=128&frames=300&fps=900"  # played faster than it can be processed
     args = ["--policy", policy, "--set", "queue.staleness_s=0.05", *FAST, "--out", str(tmp_path)]
-    done = front_door(scene, *args, runtime=runtime)
+    done = run_program(scene, *args, runtime=runtime)
     assert done.returncode == 0, done.stderr
     run = record(tmp_path)
     account = run["sources"]["demo"]["account"]
@@ -139,17 +139,17 @@ def test_recording_under_a_lossy_policy_is_played_like_a_camera(tmp_path: Path, 
     for k in range(8):
         cv2.imwrite(str(folder / f"{k}.png"), np.full((64, 64), 1000 + k, np.uint16))
     args = ["--policy", "latest", "--set", "capture.image_fps=2", *FAST, "--out", str(tmp_path / "out")]
-    done = front_door(str(folder), *args, runtime=runtime)
+    done = run_program(str(folder), *args, runtime=runtime)
     assert done.returncode == 0, done.stderr
     frames = [line["frame"] for line in lines(tmp_path / "out" / "cam" / "tracks.jsonl")]
-    assert (frames[0], frames[-1]) == (0, 7), "it begins when it can be looked at"
-    assert len(frames) >= 4, "half a second for each"
+    assert (frames[0], frames[-1]) == (0, 7), "it starts when the stages are ready"
+    assert len(frames) >= 4, "half a second per frame"
     assert record(tmp_path / "out")["config"]["queue"]["policy"] == "latest"
 
 
 def test_real_video_gives_a_line_per_frame(tmp_path: Path, runtime: Path) -> None:
     video = min(real_data("video", "drone_ir").glob("IR_DRONE_*.mp4"))
-    done = front_door(str(video), *FAST, "--out", str(tmp_path), runtime=runtime)
+    done = run_program(str(video), *FAST, "--out", str(tmp_path), runtime=runtime)
     assert done.returncode == 0, done.stderr
     run = record(tmp_path)
     (folder,) = [path.parent for path in tmp_path.glob("*/tracks.jsonl")]
@@ -161,14 +161,14 @@ def test_real_video_gives_a_line_per_frame(tmp_path: Path, runtime: Path) -> Non
 
 
 def test_usage_is_explained(runtime: Path) -> None:
-    assert front_door("--help", runtime=runtime).returncode == 0
-    wrong = front_door("--polisy", "latest", runtime=runtime)
+    assert run_program("--help", runtime=runtime).returncode == 0
+    wrong = run_program("--polisy", "latest", runtime=runtime)
     assert wrong.returncode == 2
     assert "--polisy" in wrong.stderr
 
 
-def test_scene_parameter_that_is_none_is_refused(runtime: Path) -> None:
-    done = front_door("test://demo?colour=red", runtime=runtime)
+def test_unknown_scene_parameter_is_refused(runtime: Path) -> None:
+    done = run_program("test://demo?colour=red", runtime=runtime)
     assert done.returncode == 3
     assert done.stderr.count("\n") == 1
     assert "colour" in done.stderr

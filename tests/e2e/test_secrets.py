@@ -1,4 +1,4 @@
-"""Passwords in addresses show nowhere: not on the terminal, not in a file, whatever the environment asks for."""
+"""Passwords in addresses appear neither on the terminal nor in files, whatever the environment says."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class _NotFound(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def web_port() -> Iterator[int]:
-    """Port of a web server that has nothing."""
+    """Port of a web server that answers every request with 404."""
     server = HTTPServer(("127.0.0.1", 0), _NotFound)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server.server_port
@@ -93,7 +93,7 @@ def test_the_folder_of_keys_is_no_secret(capsys: pytest.CaptureFixture[str], wor
 
 
 @pytest.mark.parametrize("program", ["run_stream", "serve"])
-def test_words_that_are_no_usage_show_no_password(capsys: pytest.CaptureFixture[str], program: str) -> None:
+def test_invalid_arguments_show_no_password(capsys: pytest.CaptureFixture[str], program: str) -> None:
     from pipeline import serve
     from run_stream import parse
 

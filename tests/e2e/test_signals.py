@@ -1,4 +1,4 @@
-"""Signals and sudden deaths: what was captured is finished, files are whole, nothing survives."""
+"""Signals and sudden deaths: captured frames are finished, files are complete, nothing is left."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pipeline import private
+from pipeline import run_folder
 from pipeline.health import client
 from pipeline.health.status import RunStatus
 from tests.conftest import wait_until
@@ -34,17 +34,17 @@ PLACEMENTS = {"threads": [], "processes": PROCESSES}
 
 
 def wait_for_lines(out: Path, count: int, run: subprocess.Popen[str], limit_s: float = 60) -> None:
-    """Until the run has written that many track lines."""
+    """Wait until the run has written ``count`` track lines."""
     limit = time.monotonic() + limit_s
     path = out / "demo" / "tracks.jsonl"
     while not path.exists() or path.read_bytes().count(b"\n") < count:
         assert run.poll() is None, run.communicate()
-        assert time.monotonic() < limit, "no tracks came"
+        assert time.monotonic() < limit, "no track lines in time"
         time.sleep(0.05)
 
 
 def record_of_stopped(run: subprocess.Popen[str], out: Path, runtime: Path) -> dict[str, Any]:
-    """What a run that was told to stop says of itself; it has complained of nothing, and nothing is left of it."""
+    """Wait for a stopped run, check that it printed no error and left nothing; return its record."""
     _, errors = run.communicate(timeout=60)
     assert run.returncode == 130, errors
     assert errors == ""
@@ -59,7 +59,7 @@ def record_of_stopped(run: subprocess.Popen[str], out: Path, runtime: Path) -> d
 def test_signal_drains_and_leaves_nothing(
     tmp_path: Path, runtime: Path, placement: str, number: signal.Signals
 ) -> None:
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests themselves may run under nohup
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may themselves run under nohup
     try:
         run = start(LONG, *FAST, *PLACEMENTS[placement], "--out", str(tmp_path), runtime=runtime)
     finally:
@@ -75,8 +75,8 @@ def test_signal_drains_and_leaves_nothing(
     assert done["sources"]["demo"]["end"] == "stopped"
 
 
-def test_hang_up_that_is_ignored_ends_nothing(tmp_path: Path, runtime: Path) -> None:
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does; the run inherits it
+def test_ignored_hang_up_does_not_end_the_run(tmp_path: Path, runtime: Path) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as set by nohup; inherited by the run
     try:
         run = start(LONG, *FAST, "--out", str(tmp_path), runtime=runtime)
     finally:
@@ -100,13 +100,13 @@ def test_interrupted_while_it_still_imports(tmp_path: Path, module: str) -> None
 
 
 @pytest.mark.parametrize("placement", ["thread", "process"])
-def test_reader_that_hangs_holds_up_no_end(tmp_path: Path, runtime: Path, placement: str) -> None:
-    os.mkfifo(tmp_path / "hung.mp4")  # whoever opens it waits for a writer
+def test_hanging_reader_does_not_delay_the_end(tmp_path: Path, runtime: Path, placement: str) -> None:
+    os.mkfifo(tmp_path / "hung.mp4")  # opening it blocks until there is a writer
     run = start(str(tmp_path / "hung.mp4"), *FAST, f"--set=placement.capture={placement}", runtime=runtime)
     asked: list[RunStatus] = []
 
     def waits() -> bool:
-        doors = list(runtime.glob(f"*/{private.STATUS}"))
+        doors = list(runtime.glob(f"*/{run_folder.STATUS}"))
         if doors and client.ask(doors[0], "/healthz")[0] == 200:
             asked.append(client.status(doors[0]))
         return bool(asked) and asked[-1].stages["capture.hung"].state == "running"
@@ -119,7 +119,7 @@ def test_reader_that_hangs_holds_up_no_end(tmp_path: Path, runtime: Path, placem
 
 
 def start_and_hold_up(out: Path, runtime: Path, *settings: str) -> tuple[subprocess.Popen[str], int]:
-    """A run whose detect stage is stopped, so that it cannot drain; and that stage's process."""
+    """Start a run whose detect stage is stopped, so that it cannot drain; return it and the process id of the stage."""
     run = start(LONG, *FAST, *PROCESSES, *settings, "--out", str(out), runtime=runtime)
     wait_for_lines(out, 5, run)
     held = worker_of(run.pid, "detect")
@@ -129,28 +129,28 @@ def start_and_hold_up(out: Path, runtime: Path, *settings: str) -> tuple[subproc
 
 
 def check_forced_stop(run: subprocess.Popen[str], out: Path, runtime: Path) -> None:
-    """The run ends without having drained, and every frame is accounted for all the same."""
+    """Check that the run ends without draining and that every frame is accounted for."""
     done = record_of_stopped(run, out, runtime)
     account = done["sources"]["demo"]["account"]
     assert (done["drained"], done["restarts"], account["in_flight"]) == (False, {}, 0)
-    assert list(account["lost"]) == ["not drained"], "a stage that is held up has frames in hand"
+    assert list(account["lost"]) == ["not drained"], "the stopped stage has unfinished frames"
     rest = sum(account["dropped"].values()) + sum(account["lost"].values())
     assert account["captured"] == account["delivered"] + rest
     assert account["delivered"] == len(lines(out / "demo" / "tracks.jsonl"))
 
 
-def test_second_signal_orders_every_stage_to_leave(tmp_path: Path, runtime: Path) -> None:
+def test_second_signal_orders_every_stage_to_exit(tmp_path: Path, runtime: Path) -> None:
     run, held = start_and_hold_up(tmp_path, runtime, "--set=queue.drain_s=600", "--set=supervisor.term_s=600")
     os.kill(run.pid, signal.SIGTERM)
-    (door,) = runtime.glob(f"*/{private.STATUS}")
+    (door,) = runtime.glob(f"*/{run_folder.STATUS}")
     wait_until(lambda: client.status(door).state == "draining", 60)
     os.kill(run.pid, signal.SIGTERM)
     wait_until(lambda: workers_of(run.pid) == [held], 60)
-    os.kill(held, signal.SIGCONT)  # nobody has to be killed: it leaves because it was asked to
+    os.kill(held, signal.SIGCONT)  # no kill needed: it exits because it was ordered to
     check_forced_stop(run, tmp_path, runtime)
 
 
-def test_what_does_not_drain_and_does_not_leave_is_killed(tmp_path: Path, runtime: Path) -> None:
+def test_stage_that_neither_drains_nor_exits_is_killed(tmp_path: Path, runtime: Path) -> None:
     run, _ = start_and_hold_up(tmp_path, runtime, "--set=queue.drain_s=1", "--set=supervisor.term_s=0.5")
     os.kill(run.pid, signal.SIGTERM)
     check_forced_stop(run, tmp_path, runtime)
@@ -175,7 +175,7 @@ def test_killed_stage_without_restarts_ends_the_run_with_its_name(tmp_path: Path
     assert len(lines(tmp_path / "demo" / "tracks.jsonl")) == account["delivered"]
 
 
-def test_killed_supervisor_takes_its_stages_along(tmp_path: Path, runtime: Path) -> None:
+def test_stages_die_with_a_killed_supervisor(tmp_path: Path, runtime: Path) -> None:
     run = start(LONG, *FAST, *PROCESSES, "--out", str(tmp_path), runtime=runtime)
     wait_for_lines(tmp_path, 5, run)
     assert len(workers_of(run.pid)) == 5
@@ -188,4 +188,4 @@ def test_killed_supervisor_takes_its_stages_along(tmp_path: Path, runtime: Path)
     again = start("test://demo?width=64&height=64&frames=2", *FAST, runtime=runtime)
     assert again.wait(60) == 0
     again.communicate()
-    assert list(runtime.iterdir()) == [], "the next run sweeps what the killed one left"
+    assert list(runtime.iterdir()) == [], "the next run removes the folder of the killed one"

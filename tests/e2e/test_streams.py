@@ -1,4 +1,4 @@
-"""Standard streams that cannot be written to: they neither end a run nor change what it says of itself."""
+"""Standard streams that cannot be written to neither end a run nor change its exit code and record."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ STREAMS = {"full disk": ">/dev/full 2>&1", "closed": "<&- >&- 2>&-", "reader gon
 
 
 @pytest.mark.parametrize("streams", STREAMS.values(), ids=STREAMS)
-def test_run_goes_on_whatever_becomes_of_its_streams(tmp_path: Path, runtime: Path, streams: str) -> None:
+def test_run_continues_without_its_standard_streams(tmp_path: Path, runtime: Path, streams: str) -> None:
     words = [sys.executable, str(ROOT / "run_stream.py"), SMALL, str(tmp_path / "gone.mp4"), *FAST, "--out", "out"]
     shell = ["bash", "-c", f'set -o pipefail; "$@" {streams}', "bash", *words]
     done = subprocess.run(

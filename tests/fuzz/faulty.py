@@ -1,4 +1,4 @@
-"""Readers that go wrong in every way that the fuzzer must notice; their inputs say how."""
+"""A reader that fails in every way the fuzzer must detect; the input selects the failure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tools.fuzz.engine import Target
 
 
 def misbehave(data: bytes) -> None:
-    """Does what the first byte says."""
+    """Fail in the way selected by the first byte."""
     match data[:1]:
         case b"R":
             raise ValueError("refused")
@@ -29,7 +29,7 @@ def misbehave(data: bytes) -> None:
 
 
 def unchanged(rng: object, data: bytes, pool: object) -> bytes:
-    """No mutation at all."""
+    """Return the input unchanged."""
     return data
 
 

@@ -1,4 +1,4 @@
-"""The fuzzer notices what it is there to notice, and says so with its exit code."""
+"""The fuzzer detects all kinds of failures and reports them by its exit code."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_sound_reader_has_no_findings_and_every_job_does_its_share():
     assert 0 < result.accepted < 101
 
 
-def test_findings_are_saved_with_their_story(tmp_path):
+def test_findings_are_saved_with_their_details(tmp_path):
     (path,) = save(run(b"K"), tmp_path)
     assert path.read_bytes() == b"K"
     assert "never declared" in path.with_suffix(".txt").read_text()

@@ -1,4 +1,4 @@
-"""Every reader of foreign bytes: good inputs are accepted, broken ones refused with one line, nothing else happens."""
+"""Every reader of untrusted bytes accepts valid inputs and rejects broken ones with an error of one line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every figure of the status has its place in ``/metrics``, and moves there when it moves."""
+"""Every field of the status has a metric in ``/metrics`` that changes with it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import pytest
 from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
+from pipeline.control_link import LATENCY_BOUNDS_S, LatencyBuckets
 from pipeline.health.metrics import render
 from pipeline.health.status import RunStatus, SourceStatus, StageStatus
-from pipeline.link import LATENCY_BOUNDS_S, LatencyBuckets
 
 STAGE = StageStatus(
     where="process", pid=7, state="running", beat_age_s=0.1, restarts=0, causes=[], backlog=0, rate=None,
@@ -30,7 +30,7 @@ def status(stage: StageStatus = STAGE, source: SourceStatus = SOURCE, **fields: 
 
 
 def samples(of: RunStatus) -> dict[tuple[str, ...], float]:
-    """Value by name and label values, as Prometheus itself reads the text."""
+    """Return the values by name and label values, parsed with Prometheus's own parser."""
     return {
         (sample.name, *sample.labels.values()): sample.value
         for family in text_string_to_metric_families(render(of).decode())
@@ -59,9 +59,7 @@ def samples(of: RunStatus) -> dict[tuple[str, ...], float]:
         ("places", {"sensor": 3}, ("irst_clutter_places", "cam", "sensor"), 3),
     ],
 )
-def test_every_figure_of_a_source_moves_its_sample(
-    field: str, value: object, sample: tuple[str, ...], expected: float
-) -> None:
+def test_every_source_field_has_its_metric(field: str, value: object, sample: tuple[str, ...], expected: float) -> None:
     before, after = samples(status()), samples(status(source=replace(SOURCE, **{field: value})))
     found = {key: number for key, number in after.items() if set(key) == set(sample)}
     assert list(found.values()) == [expected]
@@ -84,13 +82,13 @@ def test_every_figure_of_a_source_moves_its_sample(
         ("rss_bytes", 123, "irst_memory_bytes", 123),
     ],
 )
-def test_every_figure_of_a_stage_moves_its_sample(field: str, value: object, name: str, expected: float) -> None:
+def test_every_stage_field_has_its_metric(field: str, value: object, name: str, expected: float) -> None:
     assert samples(status()).get((name, "detect")) != expected
     assert samples(status(replace(STAGE, **{field: value})))[name, "detect"] == expected
 
 
-def test_no_field_is_forgotten() -> None:
-    """What is told elsewhere: words as states, pids; percentiles, since monitors make their own of the buckets."""
+def test_all_status_fields_are_covered() -> None:
+    """Fields without a metric: texts, pids, and percentiles, which monitoring computes from the buckets."""
     tested = {
         "captured",
         "delivered",
@@ -111,7 +109,7 @@ def test_no_field_is_forgotten() -> None:
     assert {field.name for field in msgspec.structs.fields(StageStatus)} - tested == {"where", "pid", "causes"}
 
 
-def test_run_as_a_whole() -> None:
+def test_metrics_of_the_run() -> None:
     degraded = samples(status(state="degraded", troubles=["one", "two"]))
     assert degraded["irst_state", "degraded"] == 1
     assert degraded["irst_state", "running"] == 0

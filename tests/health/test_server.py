@@ -1,4 +1,4 @@
-"""Clients that misbehave at the door of a run."""
+"""Health server: addresses, misbehaving clients, and lack of file descriptors."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from pipeline.supervisor import Supervisor
 from tests.conftest import speaks_ipv6, wait_until
 
 
-def test_clients_that_hang_up_are_no_error_of_the_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_disconnecting_clients_cause_no_errors(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     door = tmp_path / "door"
     before = threading.active_count()
     with Health(HealthConfig()) as health:
-        health.open_door(door)
+        health.serve_unix_socket(door)
         for question in (b"GET /status HTTP/1.0\r\n\r\n", b"no request\r\n", b"\xff\0" * 5000, b""):
             for _ in range(5):
                 with socket.socket(socket.AF_UNIX) as caller:
@@ -37,7 +37,7 @@ def test_clients_that_hang_up_are_no_error_of_the_run(tmp_path: Path, capfd: pyt
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "0.0.0.0", "::"])
-def test_answers_by_either_kind_of_address(host: str) -> None:
+def test_serves_ipv4_and_ipv6(host: str) -> None:
     if ":" in host and not speaks_ipv6():
         pytest.skip("no IPv6 on this machine")
     with Health(HealthConfig(host=host, port=0)) as health:
@@ -46,12 +46,12 @@ def test_answers_by_either_kind_of_address(host: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["a..b", "256.0.0.1", "no such host"])
-def test_a_host_that_is_none_is_named(host: str) -> None:
+def test_invalid_host_is_named(host: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(f"health: {host}:0: ")):
         Health(HealthConfig(host=host, port=0))
 
 
-def knock(door: Path, question: bytes = b"") -> socket.socket:
+def connect_client(door: Path, question: bytes = b"") -> socket.socket:
     caller = socket.socket(socket.AF_UNIX)
     caller.settimeout(20)
     caller.connect(str(door))
@@ -59,35 +59,35 @@ def knock(door: Path, question: bytes = b"") -> socket.socket:
     return caller
 
 
-def test_only_so_many_are_let_in_and_the_next_as_soon_as_one_has_left(tmp_path: Path) -> None:
+def test_connection_limit_and_release(tmp_path: Path) -> None:
     door = tmp_path / "door"
     with Health(HealthConfig()) as health, contextlib.ExitStack() as callers:
-        health.open_door(door)
-        silent = [callers.enter_context(knock(door)) for _ in range(server.MAX_CLIENTS)]
-        assert callers.enter_context(knock(door)).recv(1) == b""
+        health.serve_unix_socket(door)
+        silent = [callers.enter_context(connect_client(door)) for _ in range(server.MAX_CLIENTS)]
+        assert callers.enter_context(connect_client(door)).recv(1) == b""
         silent[0].close()
 
         def heard() -> bool:
-            with contextlib.suppress(ConnectionError), knock(door, b"GET /healthz HTTP/1.0\r\n\r\n") as caller:
+            with contextlib.suppress(ConnectionError), connect_client(door, b"GET /healthz HTTP/1.0\r\n\r\n") as caller:
                 return caller.recv(100).startswith(b"HTTP/1.0 503")
             return False
 
         wait_until(heard)
 
 
-def test_a_client_that_keeps_talking_and_never_asks_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "CLIENT_S", 0.3)
+def test_slow_client_is_disconnected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "CLIENT_TIMEOUT_S", 0.3)
     door = tmp_path / "door"
     before = threading.active_count()
     with Health(HealthConfig()) as health:
-        health.open_door(door)
-        with knock(door, b"GET /healthz HTTP/1.0\r\n") as caller:
+        health.serve_unix_socket(door)
+        with connect_client(door, b"GET /healthz HTTP/1.0\r\n") as caller:
             with pytest.raises(BrokenPipeError):
                 wait_until(lambda: caller.sendall(b"X"))
             wait_until(lambda: threading.active_count() <= before + 1)
 
 
-def test_without_a_descriptor_left_the_last_status_stays(tmp_path: Path) -> None:
+def test_last_status_is_kept_without_file_descriptors(tmp_path: Path) -> None:
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)
     with Supervisor(Config(), [("demo", "test://demo")], None) as supervisor, Health(HealthConfig()) as health:
         health.update(supervisor)

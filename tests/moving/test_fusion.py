@@ -1,4 +1,4 @@
-"""What the network and motion have found, as one table."""
+"""Fusion of the detections of the network and of motion."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from pipeline.messages import DETECTION_DTYPE, MENDED_DTYPE
-from pipeline.moving.evidence import Evidence
-from pipeline.moving.fusion import STRONG, WEAK, believed, join, judge, moving
+from pipeline.moving.change_detection import Evidence
+from pipeline.moving.fusion import KEEP_MARGIN, START_MARGIN, join, judge, moving, network_llr
 from pipeline.moving.handover import exceeding
 from pipeline.moving.peaks import find_peaks
 from pipeline.moving.prominence import prominence
@@ -31,27 +31,31 @@ def detect(evidence, sure=0.99, low=0.4):
     return moving(exceeding(evidence), PICTURE, sure=sure, low=low, max_area=100, limit=10)
 
 
-def test_scores_are_log_odds_about_the_threshold():
-    table = detect(peaks((10, 10, 5.0), (30, 20, 5.2), (40, 30, 4.9), (20, 35, 5 - WEAK - 0.01)), sure=0.9999, low=0.4)
+def test_log_odds_are_linear_in_the_excess_over_the_threshold():
+    table = detect(
+        peaks((10, 10, 5.0), (30, 20, 5.2), (40, 30, 4.9), (20, 35, 5 - KEEP_MARGIN - 0.01)), sure=0.9999, low=0.4
+    )
     odds = [math.log(score / (1 - score)) for score in table["score"]]
-    slope = (math.log(9999) - math.log(0.4 / 0.6)) / (STRONG + WEAK)
-    assert odds == pytest.approx([math.log(9999) + slope * (over - STRONG) for over in (0.2, 0.0, -0.1)], abs=0.01)
+    slope = (math.log(9999) - math.log(0.4 / 0.6)) / (START_MARGIN + KEEP_MARGIN)
+    assert odds == pytest.approx(
+        [math.log(9999) + slope * (over - START_MARGIN) for over in (0.2, 0.0, -0.1)], abs=0.01
+    )
     assert table["motion"] == pytest.approx([5.2, 5.0, 4.9])
     assert [(row["x"], row["y"]) for row in table] == [(30, 20), (10, 10), (40, 30)]
 
 
-@pytest.mark.parametrize("over", [STRONG - 0.01, STRONG + 0.01])
+@pytest.mark.parametrize("over", [START_MARGIN - 0.01, START_MARGIN + 0.01])
 def test_only_a_peak_well_over_the_threshold_may_start_a_track(over):
     (row,) = detect(peaks((10, 10, 5 + over)), sure=0.99)
-    assert (row["score"] >= 0.99) == (over > STRONG)
+    assert (row["score"] >= 0.99) == (over > START_MARGIN)
 
 
-def test_where_no_weak_detections_are_wanted_there_are_none():
-    table = detect(peaks((10, 10, 5.0 + STRONG), (30, 20, 4.9 + STRONG)), sure=0.9, low=0.9)
+def test_low_equal_to_sure_gives_no_weak_detections():
+    table = detect(peaks((10, 10, 5.0 + START_MARGIN), (30, 20, 4.9 + START_MARGIN)), sure=0.9, low=0.9)
     assert [(row["x"], row["y"]) for row in table] == [(10, 10)]
 
 
-def test_an_endless_threshold_lets_nothing_through_and_a_huge_peak_stays_below_one():
+def test_an_infinite_threshold_passes_nothing_and_a_huge_peak_scores_below_one():
     assert len(detect(peaks((10, 10, 9.0))._replace(threshold=np.full((40, 50), math.inf, np.float32)))) == 0
     (row,) = detect(peaks((10, 10, 500.0)))
     assert 0.999 < row["score"] < 1
@@ -68,19 +72,19 @@ def joined(network, motion, **options):
     return [(row["x"], row["y"], row["score"], row["motion"]) for row in table]
 
 
-def test_a_thing_that_both_have_found_is_one_and_of_the_better_score():
+def test_an_object_found_by_both_is_merged_with_the_better_score():
     motion = [box(16, 10, 0.995, 7.0)]
     assert joined([box(10, 10, 0.6)], motion) == [(10, 10, 0.995, 7.0)]
-    assert joined([box(10, 10, 0.992)], motion) == [(10, 10, 0.992, 0.0)]  # the network is sure by itself
+    assert joined([box(10, 10, 0.992)], motion) == [(10, 10, 0.992, 0.0)]  # the network alone may start a track
     assert joined([box(10, 10, 0.98)], [box(16, 10, 0.5, 4.5)]) == [(10, 10, 0.98, 0.0)]
 
 
-def test_whoever_has_found_a_thing_it_is_as_sharp_as_it_is_and_what_moves_stands_out_as_well():
+def test_appearance_is_sharpness_plus_prominence_for_motion_detections():
     seen = peaks((10, 10, 5.2), (30, 20, 5.0), (40, 30, 4.9), (20, 35, 4.0))
     found = rows(DETECTION_DTYPE, box(10, 10, 0.6), box(30, 20, 0.995, 5.0), box(20, 20, 0.9, 4.9))
     found["snr"] = 0.5, 0.5, -4.0
     told = judge(found, seen.sharpness, None)["appearance"]
-    # Of four changes one is sharp: two of five counted, all of five for the others.
+    # One of four references is sharp. Counting the object itself, 2 of 5 are as sharp as it, and 5 of 5 for the others.
     sharp = np.log([0.1 * 0.4**-0.9, 0.1, 0.1])
     assert told - sharp == pytest.approx([0, *prominence(found["snr"][1:])])
     doubted = judge(found, seen.sharpness._replace(weight=0.25), None)["appearance"]
@@ -89,18 +93,18 @@ def test_whoever_has_found_a_thing_it_is_as_sharp_as_it_is_and_what_moves_stands
     assert len(judge(found[:0], seen.sharpness, None)) == 0
 
 
-def test_a_network_that_has_seen_the_change_says_how_far_it_believes_it():
-    assert believed(np.array([0.0, 1 / (1 + math.e**9), 1 / (1 + math.e**7), 0.5, 0.99, 1.0])) == pytest.approx(
+def test_a_network_with_change_input_adds_its_log_likelihood_ratio():
+    assert network_llr(np.array([0.0, 1 / (1 + math.e**9), 1 / (1 + math.e**7), 0.5, 0.99, 1.0])) == pytest.approx(
         [-1.5, -0.6, 0, 2.1, 3, 3]
     )
     seen, probability = peaks((10, 10, 5.2), (30, 20, 5.0)), np.zeros(PICTURE.shape, np.float32)
     found = rows(DETECTION_DTYPE, box(10, 10, 0.6), box(30, 20, 0.995, 5.0))
-    probability[11, 9] = 0.5  # the most of the box counts
+    probability[11, 9] = 0.5  # the maximum within the box counts
     told, before = (judge(found, seen.sharpness, map_)["appearance"] for map_ in (probability, None))
     assert told - before == pytest.approx([2.1, -1.5], abs=1e-6)
 
 
-def test_things_apart_stay_two_best_first_and_no_more_than_the_limit():
+def test_separate_objects_stay_separate_sorted_and_limited():
     network, motion = [box(10, 10, 0.97)], [box(18, 10, 0.995, 7.0), box(10, 30, 0.5, 4.6)]
     both = [(18, 10, 0.995, 7.0), (10, 10, 0.97, 0.0), (10, 30, 0.5, 4.6)]
     assert joined(network, motion) == both
@@ -109,7 +113,7 @@ def test_things_apart_stay_two_best_first_and_no_more_than_the_limit():
     assert joined([], motion) == [both[0], both[2]]
 
 
-def test_the_network_s_table_is_not_written_to():
+def test_the_network_table_is_not_modified():
     network = rows(DETECTION_DTYPE, box(10, 10, 0.6))
     network.flags.writeable = False
     join(network, rows(DETECTION_DTYPE, box(11, 10, 0.999, 8.0)), sure=0.99, limit=5)

@@ -1,4 +1,4 @@
-"""What moves survives the way from one stage to the next."""
+"""Motion evidence survives the transfer between stages."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import pytest
 
 from nets.normalisation import change_picture
 from pipeline.messages import MAX_OBJECTS, MENDED_DTYPE, Packet, Prepared
+from pipeline.moving.change_detection import ChangeDetector, Evidence
 from pipeline.moving.config import MovingConfig
-from pipeline.moving.evidence import Evidence, MovingEvidence
-from pipeline.moving.fusion import WEAK
+from pipeline.moving.fusion import KEEP_MARGIN
 from pipeline.moving.handover import change, exceeding, sharpness, tell
 from pipeline.moving.sharpness import Sharpness
 from pipeline.preprocess.ego_motion import STILL
@@ -21,7 +21,7 @@ DULL = Sharpness(np.zeros(SHAPE, np.float32), np.zeros(0, np.float32), 0.0)
 
 
 def filmed(count=30):
-    """A texture that shakes, a spot that flies, and a stuck pixel; 8 bits."""
+    """Yield 8-bit pictures of a shifting texture with a moving spot and a stuck pixel."""
     rng = np.random.default_rng(0)
     texture = rng.integers(60, 120, SHAPE)
     for k in range(count):
@@ -31,10 +31,10 @@ def filmed(count=30):
         yield picture.clip(0, 255).astype(np.uint8)
 
 
-def test_what_arrives_is_what_was_seen():
-    seer, told = MovingEvidence(MovingConfig()), 0
+def test_evidence_survives_encoding_and_decoding():
+    detector, told = ChangeDetector(MovingConfig()), 0
     for k, picture in enumerate(filmed()):
-        evidence = seer.see(picture, STILL, k / 25)
+        evidence = detector.see(picture, STILL, k / 25)
         header = frame_header(SHAPE, seq=k)
         sent = Prepared(header=header, intensity={"mean": 0.0, "gain": 1.0}, ego=STILL, moving=tell(evidence))
         got = decode([bytes(part) for part in encode(Packet(sent, picture))], SESSION).message.moving
@@ -52,7 +52,7 @@ def test_what_arrives_is_what_was_seen():
     assert [5 * SHAPE[1] + 70] == got.mended_table()["at"].tolist()
 
 
-def test_nothing_known_is_no_change():
+def test_no_evidence_is_an_empty_change_picture():
     assert tell(None) is None
     assert not change(None, np.ones(SHAPE, np.uint16)).any()
 
@@ -61,17 +61,17 @@ def seen(significance, threshold):
     return Evidence(significance, np.full(SHAPE, threshold, np.float32), DULL, np.zeros(0, MENDED_DTYPE))
 
 
-def test_pixels_just_below_their_threshold_are_told_and_no_others():
+def test_pixels_down_to_the_keep_margin_are_included():
     found = np.zeros(SHAPE, np.float32)
-    found[3, 4], found[3, 5], found[50, 60] = 5 - WEAK + 0.01, 5 - WEAK - 0.01, 9
+    found[3, 4], found[3, 5], found[50, 60] = 5 - KEEP_MARGIN + 0.01, 5 - KEEP_MARGIN - 0.01, 9
     table = exceeding(seen(found, 5.0))
     assert table["at"].tolist() == [3 * 80 + 4, 50 * 80 + 60]
-    assert table["over"] == pytest.approx([-WEAK + 0.01, 4], abs=1e-5)
-    assert table["significance"] == pytest.approx([5 - WEAK + 0.01, 9])
+    assert table["over"] == pytest.approx([-KEEP_MARGIN + 0.01, 4], abs=1e-5)
+    assert table["significance"] == pytest.approx([5 - KEEP_MARGIN + 0.01, 9])
     assert len(exceeding(seen(found, np.inf))) == 0
 
 
-def test_of_too_many_those_that_exceed_the_most_are_told():
+def test_too_many_pixels_are_limited_to_the_largest_excess():
     shape = (128, 160)
     found = np.random.default_rng(0).permutation(128 * 160).astype(np.float32).reshape(shape)
     evidence = Evidence(found, np.zeros(shape, np.float32), DULL, np.zeros(0, MENDED_DTYPE))

@@ -1,4 +1,4 @@
-"""What contrast says of what has changed."""
+"""Log-likelihood ratio of the contrast of changes."""
 
 import math
 
@@ -19,13 +19,13 @@ def test_by_hand():
 
 
 @given(st.floats(-1e6, 1e6))
-def test_dark_or_bright_it_is_the_same_and_bounded(snr):
+def test_the_sign_of_contrast_does_not_matter_and_the_result_is_bounded(snr):
     (dark,), (bright,) = prominence(np.array([-abs(snr)])), prominence(np.array([abs(snr)]))
     assert dark == bright
     assert LEAST <= dark <= 0
 
 
-def test_what_shows_nothing_speaks_against_a_target():
+def test_low_contrast_counts_against_a_target():
     said = prominence(np.array([0.0, 0.3, 0.6, 1.0, 2.0, 10.0, 50.0]))
     assert said[0] == LEAST
     assert (np.diff(said[:5]) > 0).all()
@@ -33,7 +33,7 @@ def test_what_shows_nothing_speaks_against_a_target():
     assert (said[4:] == 0).all()
 
 
-def test_it_costs_targets_little_beside_all_else():
+def test_the_cost_for_targets_is_small_compared_with_other_changes():
     rng = np.random.default_rng(5)
     median, deviation = TARGETS
     target = prominence(median * np.exp(deviation * rng.standard_normal(20_000))).mean()

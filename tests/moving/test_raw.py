@@ -1,4 +1,4 @@
-"""Thresholds of raw pictures: noise, glitter in its place, and targets that do not raise their own."""
+"""Thresholds of uncompressed pictures: noise, localised glitter, and targets that do not raise their own thresholds."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import pytest
 
 from pipeline.messages import IDENTITY, EgoMotion
 from pipeline.moving.peaks import Peaks, find_peaks
-from pipeline.moving.raw import FINE, FRAMES, RawThresholds
+from pipeline.moving.raw import FINE_CELL, FRAMES, RawThresholds
 
 SHAPE = (256, 320)
 STILL = EgoMotion(matrix=IDENTITY, inliers=50, ok=True, method="flow")
 RATES = (0.2, 4.0)
 STRIP = slice(80, 102)
-"""Columns that glitter, less than half of a cell of 64 px."""
+"""Columns with glitter, narrower than half a cell of 64 px."""
 
 
 def noise(rng):
-    """As it is where a target is matched: smooth over a pixel or two."""
+    """Noise as in the matched-filter output: correlated over one or two pixels."""
     smooth = cv2.GaussianBlur(rng.normal(size=SHAPE), (0, 0), 1.0)
     return np.abs(smooth / smooth.std()).astype(np.float32)
 
@@ -36,12 +36,12 @@ def glitter(rng):
 
 
 def follow(pictures):
-    """Thresholds after each, and what said them."""
+    """Return the thresholds after each picture, and the estimator."""
     raw = RawThresholds()
     return [raw.see(find_peaks(picture), SHAPE, STILL, 3, RATES) for picture in pictures], raw
 
 
-def test_noise_passes_at_most_twice_as_often_as_each_threshold_lets_it():
+def test_noise_passes_at_most_at_twice_the_rate_of_each_threshold():
     rng = np.random.default_rng(0)
     pictures = [noise(rng) for _ in range(60)]
     thresholds, raw = follow(pictures)
@@ -50,16 +50,16 @@ def test_noise_passes_at_most_twice_as_often_as_each_threshold_lets_it():
     assert 0.5 * RATES[1] < np.mean(counts[20:]) < 2 * RATES[1]
 
 
-def test_glitter_is_held_against_where_it_is_and_calm_water_beside_it_is_not():
+def test_glitter_raises_thresholds_only_where_it_occurs():
     rng = np.random.default_rng(1)
     (*_, last), _ = follow([glitter(rng) for _ in range(40)])
-    calm = np.delete(np.arange(SHAPE[1]), np.s_[STRIP.start - FINE : STRIP.stop + FINE])
+    calm = np.delete(np.arange(SHAPE[1]), np.s_[STRIP.start - FINE_CELL : STRIP.stop + FINE_CELL])
     (*_, even), _ = follow([noise(rng) for _ in range(40)])
     assert last[:, STRIP].min() > 1.5 * last[:, calm].max()
     assert np.median(last[:, calm]) == pytest.approx(np.median(even[:, calm]), rel=0.25)
 
 
-def test_glitter_stays_in_its_place_in_the_scene_while_the_camera_pans():
+def test_glitter_thresholds_follow_the_scene_while_the_camera_pans():
     rng = np.random.default_rng(2)
     pan = EgoMotion(matrix=(1, 0, 2, 0, 1, 0), inliers=50, ok=True, method="flow")
     world = [np.pad(glitter(rng), ((0, 0), (2 * k, 0)))[:, : SHAPE[1]] for k in range(FRAMES)]
@@ -85,7 +85,7 @@ def test_targets_do_not_raise_their_own_thresholds_for_long():
     assert np.median(crowded) < 1.15 * np.median(bare)
 
 
-def test_a_frame_of_few_peaks_asks_for_nothing():
+def test_a_frame_with_few_peaks_does_not_change_thresholds():
     none = Peaks(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
     raw = RawThresholds()
     assert np.isinf(raw.see(none, SHAPE, STILL, 3, RATES)).all()
@@ -94,7 +94,7 @@ def test_a_frame_of_few_peaks_asks_for_nothing():
     np.testing.assert_allclose(raw.see(none, SHAPE, STILL, 3, RATES), before, rtol=0.1)
 
 
-def test_what_is_usual_begins_anew_when_it_is_compared_with_more_frames():
+def test_running_means_are_reset_when_the_number_of_past_frames_changes():
     rng = np.random.default_rng(5)
     raw = RawThresholds()
     for _ in range(20):

@@ -1,4 +1,4 @@
-"""What it says for a target that it is sharper than what else has changed."""
+"""Log-likelihood ratio of sharpness relative to other changes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.moving.peaks import Peaks
-from pipeline.moving.sharpness import LEAST_COUNT, SHARE, Sharpness, sharpest, sharpness
+from pipeline.moving.sharpness import MIN_COUNT, SHARE, Sharpness, sharpness, sharpness_map
 
 FLAT = np.zeros((20, 30), np.float32)
 
@@ -24,7 +24,7 @@ def test_a_pixel_alone_is_as_sharp_as_it_is_high_and_so_is_a_dark_one():
     for height in (10.0, -10.0):
         picture = FLAT + 100
         picture[10, 15] += height
-        sharp = sharpest(picture)
+        sharp = sharpness_map(picture)
         assert (sharp[9:12, 14:17] == 10).all()
         assert sharp[10, 17] == 2.5
         assert sharp[10, 18] == 0
@@ -36,16 +36,16 @@ def test_the_wider_a_spot_the_less_sharp_and_a_slope_is_not_sharp_at_all():
     told = []
     for sigma in (0.5, 1.0, 2.0, 4.0):
         spot = cv2.GaussianBlur(pixel, (0, 0), sigma)
-        told.append(sharpest(spot / spot.max()).max())
+        told.append(sharpness_map(spot / spot.max()).max())
     assert told == sorted(told, reverse=True)
     assert told[0] > 0.8
     assert told[-1] < 0.1
     slope = np.tile(np.arange(30, dtype=np.float32), (20, 1))
-    assert sharpest(slope)[:, 2:-2].max() == 0
+    assert sharpness_map(slope)[:, 2:-2].max() == 0
 
 
 def test_likelihoods_worked_by_hand():
-    # One of three is as sharp, and itself: a half. Beta(0.1, 1) has 0.1 u^-0.9.
+    # One of three is as sharp; counting the value itself, half are. The density of Beta(0.1, 1) is 0.1 u^-0.9.
     assert of(1, 2, 3).says(np.array([2.5])) == pytest.approx(math.log(0.1 * 0.5**-0.9))
     assert of(1, 2, 3).says(np.array([0.0, 3.0, 9.0])) == pytest.approx(
         np.log([0.1, 0.1 * 0.5**-0.9, 0.1 * 0.25**-0.9])
@@ -57,7 +57,7 @@ def test_likelihoods_worked_by_hand():
 @given(
     st.lists(st.floats(0, 1e4, width=32), max_size=60), st.lists(st.floats(0, 1e4, width=32), min_size=2, max_size=20)
 )
-def test_who_is_sharper_is_never_the_less_likely_target(others, asked):
+def test_log_likelihood_ratio_increases_with_sharpness(others, asked):
     says = of(*sorted(others)).says(np.sort(np.array(asked)))
     assert np.isfinite(says).all()
     assert (np.diff(says) >= 0).all()
@@ -70,7 +70,7 @@ def test_chance_is_no_evidence():
     assert np.mean(drawn) < -1
 
 
-def test_only_the_greatest_changes_are_what_a_thing_is_held_against():
+def test_only_the_greatest_changes_are_references():
     rng = np.random.default_rng(1)
     y, x = np.divmod(np.arange(0, 10_000, 10), 100)
     y *= 3
@@ -81,5 +81,5 @@ def test_only_the_greatest_changes_are_what_a_thing_is_held_against():
     picture[y[greatest], x[greatest]] = 7
     assert (sharpness(picture, peaks, 1.0).others >= 5).all()
     first = np.arange(len(x))
-    assert len(sharpness(picture, peaks.only(first < 70), 1.0).others) == LEAST_COUNT
+    assert len(sharpness(picture, peaks.only(first < 70), 1.0).others) == MIN_COUNT
     assert len(sharpness(picture, peaks.only(first < 0), 1.0).others) == 0

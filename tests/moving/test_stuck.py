@@ -1,4 +1,4 @@
-"""Stuck pixels are learned and mended; the scene is left as it is."""
+"""Stuck pixels are learned and replaced; the scene stays unchanged."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_target_that_flies_by_is_left_alone():
             assert passed[20, k - 15] == picture[20, k - 15]
 
 
-def test_frames_of_a_coder_without_noise_mend_nothing():
+def test_noise_free_compressed_frames_are_left_unchanged():
     stuck, picture = StuckPixels(), np.full((H, W), 90, np.float32)
     for _ in range(5):
         assert np.array_equal(stuck.mend(picture)[0], picture)

@@ -1,4 +1,4 @@
-"""The threshold that follows from a frame's own peaks."""
+"""Thresholds estimated from the peaks of a frame."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import pytest
 from pipeline.moving.peaks import find_peaks
 from pipeline.moving.threshold import (
     CELL,
-    POWERS,
     RANKS,
+    TAIL_EXPONENTS,
     grid,
+    median_tail_exponent,
     noisiness,
     ranked_peaks,
     smoothed,
     spread,
-    tail_power,
-    tail_powers,
+    tail_exponents,
     thresholds,
 )
 
@@ -26,7 +26,7 @@ CELLS, PEAKS = 20, 120
 
 
 def ranked(heights):
-    """Those of (cells, peaks)."""
+    """Return the heights at ``RANKS`` of peaks (cells, peaks)."""
     return -np.sort(-heights, axis=1)[:, [rank - 1 for rank in RANKS]][None]
 
 
@@ -37,7 +37,7 @@ def weibull(rng, power, scale=1.0):
 @pytest.mark.parametrize("rate", [0.5, 2.0, 20.0])
 @pytest.mark.parametrize("power", [0.8, 1.0, 2.0])
 @pytest.mark.parametrize("scale", [0.3, 2.0])
-def test_peaks_pass_at_the_wanted_rate_whatever_their_law(rate, power, scale):
+def test_peaks_pass_at_the_wanted_rate_whatever_their_distribution(rate, power, scale):
     rng = np.random.default_rng(0)
     passed = []
     for _ in range(200):
@@ -48,49 +48,49 @@ def test_peaks_pass_at_the_wanted_rate_whatever_their_law(rate, power, scale):
 
 
 @pytest.mark.parametrize("power", [0.8, 1.0, 1.5, 2.0])
-def test_the_law_is_read_off_the_peaks(power):
+def test_the_tail_exponent_is_estimated_from_the_peaks(power):
     rng = np.random.default_rng(1)
-    told = [tail_power(tail_powers(ranked(weibull(rng, power)))) for _ in range(200)]
+    told = [median_tail_exponent(tail_exponents(ranked(weibull(rng, power)))) for _ in range(200)]
     assert np.mean(told) == pytest.approx(power, rel=0.12)
 
 
-def test_the_law_of_three_heights_worked_by_hand():
-    # Squares of heights fall by equal amounts for each logarithm of rank: a power of 2.
+def test_exponent_and_threshold_of_three_heights_worked_by_hand():
+    # Squared heights fall linearly with the logarithm of rank, so the exponent is 2.
     heights = np.sqrt(30 - 4 * np.log(np.array(RANKS)))
-    assert tail_power(tail_powers(heights[None, None])) == pytest.approx(2.0)
+    assert median_tail_exponent(tail_exponents(heights[None, None])) == pytest.approx(2.0)
     (threshold,) = thresholds(heights[None, None], 0.5, 2.0).ravel()
     assert threshold == pytest.approx(np.sqrt(30 - 4 * np.log(0.5)))
 
 
-def test_tails_beyond_all_laws_have_the_nearest():
+def test_exponents_outside_the_candidates_are_clipped():
     flat, steep = np.array([[[9.0, 9.0, 1.0]]]), np.array([[[90.0, 9.0, 8.9]]])
-    assert tail_power(tail_powers(flat)) == POWERS[-1]
-    assert tail_power(tail_powers(steep)) == POWERS[0]
+    assert median_tail_exponent(tail_exponents(flat)) == TAIL_EXPONENTS[-1]
+    assert median_tail_exponent(tail_exponents(steep)) == TAIL_EXPONENTS[0]
 
 
-def test_targets_in_half_of_the_cells_change_neither_law_nor_thresholds_by_much():
+def test_targets_in_half_of_the_cells_change_neither_exponent_nor_thresholds_by_much():
     rng = np.random.default_rng(2)
     heights = weibull(rng, 2.0)
     crowded = heights.copy()
     crowded[: CELLS // 2, :2] = 40
     before, after = ranked(heights), ranked(crowded)
-    assert tail_power(tail_powers(after)) > tail_power(tail_powers(before)) - 0.4
-    raised = thresholds(after, 2.0, tail_power(tail_powers(after))) - thresholds(
-        before, 2.0, tail_power(tail_powers(before))
+    assert median_tail_exponent(tail_exponents(after)) > median_tail_exponent(tail_exponents(before)) - 0.4
+    raised = thresholds(after, 2.0, median_tail_exponent(tail_exponents(after))) - thresholds(
+        before, 2.0, median_tail_exponent(tail_exponents(before))
     )
     assert raised.max() < 0.6
 
 
-def test_a_cell_has_the_law_of_its_neighbourhood():
+def test_smoothed_exponents_are_the_median_of_the_neighbourhood():
     powers = np.array([[1.0, 1.0, 2.0, 2.0], [1.0, 9.0, 2.0, np.nan], [1.0, 1.0, 2.0, 2.0]])
     around = smoothed(powers)
-    assert around[1].tolist() == [1.0, 1.0, 2.0, 2.0], "one odd cell, and one that tells nothing"
+    assert around[1].tolist() == [1.0, 1.0, 2.0, 2.0], "one odd cell, and one without an estimate"
     assert around[0].tolist() == [1.0, 1.5, 2.0, 2.0], "the middle of six: 1, 1, 1, 2, 2 and 9"
     assert np.isnan(smoothed(np.full((2, 3), np.nan))).all()
     assert smoothed(np.array([[np.nan, 1.2]])).tolist() == [[1.2, 1.2]]
 
 
-def test_every_cell_passes_as_often_with_a_law_of_its_own():
+def test_every_cell_passes_at_the_same_rate_with_its_own_exponent():
     rng = np.random.default_rng(6)
     power = np.where(np.arange(CELLS) < CELLS // 2, 1.0, 2.0)
     passed = []
@@ -114,12 +114,12 @@ def test_fast_tails_are_noise_and_slow_ones_clutter():
     assert noisiness(math.nan) == 0
 
 
-def test_a_rate_above_that_of_the_ranks_ends_at_them():
+def test_a_rate_above_the_second_rank_gives_the_height_at_that_rank():
     told = ranked(weibull(np.random.default_rng(4), 1.0))
     assert (thresholds(told, 1e6, 1.0) == told[..., 1]).all()
 
 
-def test_too_few_peaks_tell_nothing():
+def test_cells_with_too_few_peaks_have_no_threshold():
     picture = np.zeros((64, 128), np.float32)
     picture[4:60:8, 4:60:8] = np.random.default_rng(5).uniform(1, 2, (7, 7))
     picture[4:20:8, 68:124:8] = 1.0
@@ -130,7 +130,7 @@ def test_too_few_peaks_tell_nothing():
     assert list(np.isinf(thresholds(told, 1.0, 1.0))[0]) == [False, True]
 
 
-def test_each_cell_has_its_own():
+def test_each_cell_has_its_own_threshold():
     rng = np.random.default_rng(3)
     picture = np.abs(rng.normal(size=(128, 256))).astype(np.float32)
     picture[:, 128:] *= 3
@@ -152,8 +152,8 @@ def test_every_pixel_has_a_cell_in_frames_of_any_size():
         assert counts.max() <= (1.5 * CELL) ** 2
 
 
-def test_a_flat_picture_has_no_law_and_no_threshold():
+def test_a_flat_picture_has_no_exponent_and_no_threshold():
     flat = np.zeros((64, 64), np.float32)
     told = ranked_peaks(find_peaks(flat), flat.shape)
-    assert math.isnan(tail_power(tail_powers(told)))
+    assert math.isnan(median_tail_exponent(tail_exponents(told)))
     assert np.isinf(thresholds(told, 1.0, math.nan)).all()

@@ -1,4 +1,4 @@
-"""A clock that is moved by hand, and a stage that was started and is none."""
+"""Test doubles: a clock that is set by hand, and a child that stands in for a started stage."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Clock:
 
 
 class Child:
-    """A child that does not listen, and dies when it is killed."""
+    """A child that ignores SIGTERM and dies when it is killed."""
 
     def __init__(self) -> None:
         self.running, self.how = True, "killed by SIGSEGV"

@@ -1,4 +1,4 @@
-"""Both ends of a queue, as the tests of queues and loops use them."""
+"""Helpers to send and receive at both ends of a queue, for tests of queues and stage loops."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from tests.conftest import wait_until
 
 
 def frame(source: str, seq: int, born_ns: int | None = None) -> Packet:
-    """A frame of 32x32 px, 16 bit, that says its number in every pixel; born now unless said otherwise."""
+    """A frame of 32x32 px, 16 bit, with its number in every pixel, captured now unless stated otherwise."""
     picture = np.full((32, 32), seq, np.uint16)
     return messages.frame(picture, source, seq, capture_mono_ns=time.monotonic_ns() if born_ns is None else born_ns)
 
 
 def take(receiver: Receiver, sources: set[str], pause_s: float = 0.0) -> Iterator[Packet]:
-    """Packets until every source has ended; credits go back as from a stage."""
+    """Yield packets until every source has ended, reporting each as done like a stage does."""
     open_sources = set(sources)
     while open_sources:
         packet = receiver.receive(0.05)
@@ -38,7 +38,7 @@ def take(receiver: Receiver, sources: set[str], pause_s: float = 0.0) -> Iterato
 
 @contextmanager
 def taking(receiver: Receiver, sources: set[str], pause_s: float = 0.0) -> Iterator[list[Packet]]:
-    """What a thread takes during the block, complete after it."""
+    """Receive packets in a thread during the block; the list is complete after it."""
     got: list[Packet] = []
     thread = threading.Thread(target=lambda: got.extend(take(receiver, sources, pause_s)), daemon=True)
     thread.start()
@@ -48,7 +48,7 @@ def taking(receiver: Receiver, sources: set[str], pause_s: float = 0.0) -> Itera
 
 
 def finish(sender: Sender, sources: set[str]) -> None:
-    """End the sources and wait until all is done; the account closes all the while."""
+    """End the sources and wait until everything is done, checking that the accounts close at all times."""
     for source in sorted(sources):
         sender.offer(messages.end(source))
 
@@ -60,10 +60,10 @@ def finish(sender: Sender, sources: set[str]) -> None:
 
 
 def pump_until(sender: Sender, condition: Callable[[], object]) -> None:
-    """Serve the receiver until something has come about."""
+    """Pump the sender until a condition holds."""
     wait_until(condition, 30, lambda: sender.pump(0.05))
 
 
 def seqs(got: list[Packet], source: str) -> list[int]:
-    """Numbers of the frames of one source."""
+    """Return the sequence numbers of the frames of one source."""
     return [p.message.header.seq for p in got if isinstance(p.message, Frame) and p.message.header.source == source]

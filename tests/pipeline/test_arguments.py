@@ -12,7 +12,7 @@ from pipeline import arguments
         (arguments.probability, {"0.5": 0.5, "1e-3": 0.001}, ["0", "1", "-0.1", "nan", "half"]),
     ],
 )
-def test_what_is_taken_and_what_is_refused(kind, good, bad):
+def test_valid_numbers_are_accepted_and_others_refused(kind, good, bad):
     assert {text: kind(text) for text in good} == good
     for text in bad:
         with pytest.raises(ValueError):

@@ -1,4 +1,4 @@
-"""A stage in a process of its own, from outside: whose SIGTERM it hears, and what is left when it is gone."""
+"""A stage in a child process: whose SIGTERM it obeys, and that nothing is left after its end."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 import zmq
 
-from pipeline.account import CLOSED, Ledger
+from pipeline.accounting import CLOSED, Ledger
 from pipeline.capture.factory import open_source
 from pipeline.capture.stage import resume
 from pipeline.child import ProcessChild
 from pipeline.config import Config
+from pipeline.control_link import StageState, Switchboard
 from pipeline.graph import StagePlan
 from pipeline.journal import Journal
-from pipeline.link import StageState, Switchboard
 from pipeline.queues import Policy
 from tests.conftest import wait_until
 
@@ -26,7 +26,7 @@ ADDRESS = "test://demo?width=64&height=64&frames=50"
 
 
 class Bench:
-    """A capture in a process of its own, and the end of its line."""
+    """A capture stage in a process of its own, and the supervisor's end of its control link."""
 
     def __init__(self, folder: Path) -> None:
         self.context = zmq.Context()
@@ -43,8 +43,8 @@ class Bench:
     def until(self, condition: Callable[[], object]) -> None:
         wait_until(condition, 60, lambda: self.heard.extend(self.board.hear(0.05)))
 
-    def until_it_waits(self) -> None:
-        """Its first frames wait for somebody to take them."""
+    def until_frames_wait(self) -> None:
+        """Wait until the first frames wait for a receiver."""
         self.until(lambda: self.heard and self.heard[-1].queues["a"].in_flight)
 
     def close(self) -> None:
@@ -61,8 +61,8 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     bench.close()
 
 
-def test_only_the_supervisor_can_end_it_and_it_leaves_in_order(bench: Bench) -> None:
-    bench.until_it_waits()
+def test_only_the_supervisor_can_terminate_a_stage(bench: Bench) -> None:
+    bench.until_frames_wait()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
         os.kill(bench.child.pid, number)
     before = len(bench.heard)
@@ -77,28 +77,28 @@ def test_only_the_supervisor_can_end_it_and_it_leaves_in_order(bench: Bench) -> 
 
     row = Journal(bench.journal, ["a"]).row("a")
     waiting = Ledger(row).account()
-    assert waiting.lost == {CLOSED: waiting.entered}, "it has closed its queue"
+    assert waiting.lost == {CLOSED: waiting.entered}, "the stage has closed its queue"
     ledger = Ledger(row)
     resume(ledger, open_source(ADDRESS, Config().capture), Policy.LOSSLESS)
-    assert ledger.account().in_flight == waiting.entered, "and nothing is lost by that"
+    assert ledger.account().in_flight == waiting.entered, "which loses nothing"
     assert ledger.account().lost == {}
 
 
-def test_stopped_one_is_killed_with_all_that_it_has_started(bench: Bench) -> None:
-    bench.until_it_waits()
+def test_kill_ends_a_stopped_stage_and_its_process_group(bench: Bench) -> None:
+    bench.until_frames_wait()
     helper = subprocess.Popen(["sleep", "600"], process_group=bench.child.pid)
     os.kill(bench.child.pid, signal.SIGSTOP)
     bench.child.terminate()
     bench.child.join(0.5)
-    assert bench.child.running, "it cannot hear"
+    assert bench.child.running, "a stopped process does not handle SIGTERM"
     bench.child.kill()
     bench.child.join(60)
     assert bench.child.how == "killed by SIGKILL"
     assert helper.wait(10) == -signal.SIGKILL
 
 
-def test_what_a_dead_one_has_started_goes_with_it(bench: Bench) -> None:
-    bench.until_it_waits()
+def test_process_group_of_a_dead_stage_is_killed(bench: Bench) -> None:
+    bench.until_frames_wait()
     helper = subprocess.Popen(["sleep", "600"], process_group=bench.child.pid)
     os.kill(bench.child.pid, signal.SIGSEGV)
     bench.until(lambda: not bench.child.running)

@@ -1,4 +1,4 @@
-"""The configuration: one schema, refused with the path of what is wrong."""
+"""The configuration: defaults, precedence, and errors that name the path of the invalid setting."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_shipped_presets_load(path: Path) -> None:
     load(path)
 
 
-def test_later_settings_win_over_file_and_file_over_base(tmp_path: Path) -> None:
+def test_settings_override_file_and_file_overrides_base(tmp_path: Path) -> None:
     (tmp_path / "base.yaml").write_text("track: {gate: 9.0, confirm_hits: 2}\nqueue: {policy: latest}\n")
     (tmp_path / "own.yaml").write_text("extends: base.yaml\ntrack: {gate: 16.0}\n")
     config = load(tmp_path / "own.yaml", ["track.max_coast_s=2.5", "track.max_coast_s=3", "queue.policy=null"])
@@ -34,7 +34,7 @@ def test_later_settings_win_over_file_and_file_over_base(tmp_path: Path) -> None
     assert load(tmp_path / "own.yaml").queue.policy is Policy.LATEST
 
 
-def test_a_setting_of_several_keys_leaves_the_others(tmp_path: Path) -> None:
+def test_setting_of_a_mapping_keeps_other_keys(tmp_path: Path) -> None:
     (tmp_path / "own.yaml").write_text("track: {gate: 16.0, confirm_hits: 2}\n")
     config = load(tmp_path / "own.yaml", ["track={gate: 9.0}"])
     assert (config.track.gate, config.track.confirm_hits) == (9.0, 2)
@@ -55,7 +55,7 @@ def test_a_setting_of_several_keys_leaves_the_others(tmp_path: Path) -> None:
         ("placement: {detect: cloud}", "placement.detect"),
         ("capture: {reconnect: {max_s: -1}}", "capture.reconnect.max_s"),
         ("- a\n- b", "expected keys and values"),
-        ("a: [1,", "no valid YAML"),
+        ("a: [1,", "not valid YAML"),
         ("extends: 3", "extends: expected a file name"),
         ("extends: nowhere.yaml", "nowhere.yaml"),
         ("extends: own.yaml", "extends itself"),

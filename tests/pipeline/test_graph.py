@@ -12,7 +12,7 @@ from pipeline.graph import free_ports, plan
 from pipeline.supervisor import Supervisor
 
 
-def test_ports_are_different() -> None:
+def test_free_ports_are_distinct() -> None:
     for _ in range(20):
         assert len(set(free_ports(50))) == 50
 
@@ -27,7 +27,7 @@ def test_ports_are_different() -> None:
         (["test://sea?live=1"], ["queue.credits=3"], 3),
     ],
 )
-def test_frames_wait_before_stages_only_where_none_is_dropped(
+def test_second_credit_only_if_all_sources_are_lossless(
     addresses: list[str], settings: list[str], credits: int
 ) -> None:
     sources = list(zip("ab", addresses, strict=False))
@@ -47,7 +47,7 @@ def test_frames_wait_before_stages_only_where_none_is_dropped(
         (["test://sea?live=1"] * 2, ["queue.credits=3"], 3, 3),
     ],
 )
-def test_a_batch_is_filled_by_one_source_only_where_no_frame_is_dropped(
+def test_one_source_may_fill_a_batch_only_if_all_are_lossless(
     addresses: list[str], settings: list[str], credits: int, per_source: int | None
 ) -> None:
     sources = list(zip("abcdefghi", addresses, strict=False))
@@ -58,7 +58,7 @@ def test_a_batch_is_filled_by_one_source_only_where_no_frame_is_dropped(
 
 
 @pytest.mark.parametrize(("address", "most"), [("a.mp4", 46), ("test://sea?live=1", 76)])
-def test_more_sources_than_files_may_be_open_are_refused(address: str, most: int) -> None:
+def test_too_many_sources_for_the_open_file_limit_are_refused(address: str, most: int) -> None:
     def laid_out(count: int) -> int:
         sources = [(f"s{i}", address) for i in range(count)]
         return len(plan(Config(), sources, None, "s", Path("/tmp/x"), {"thread": "t", "process": "p"}))
@@ -73,7 +73,7 @@ def test_more_sources_than_files_may_be_open_are_refused(address: str, most: int
         resource.setrlimit(resource.RLIMIT_NOFILE, limit)
 
 
-def test_sockets_are_as_many_as_files_may_be_open() -> None:
+def test_socket_limit_is_raised_to_the_open_file_limit() -> None:
     if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < 1400:
         pytest.skip("no more than 1400 files may be open")
     with Supervisor(Config(), [("a", "a.mp4")], None) as supervisor:

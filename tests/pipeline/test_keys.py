@@ -1,4 +1,4 @@
-"""Key files: for their user alone, never overwritten, refused when others could have touched them."""
+"""Key files: accessible to their user only, never overwritten, refused if other users could have changed them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "keys"
 
 
-def test_keys_are_made_for_their_user_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_keys_are_accessible_to_their_user_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "deep" / "keys"
     before = os.umask(0)
     try:
@@ -55,7 +55,7 @@ def test_keys_are_never_overwritten(folder: Path, capsys: pytest.CaptureFixture[
     assert capsys.readouterr().err.count("not overwritten") == 1
     assert keys.identity(folder) == before
     (folder / "camera1.key_secret").unlink()
-    with pytest.raises(ConfigError, match=r"camera1\.key: is there already"):
+    with pytest.raises(ConfigError, match=r"camera1\.key: already exists"):
         keys.create(folder, "camera1")
 
 
@@ -67,21 +67,21 @@ def test_names_stay_in_the_folder(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("bits", [0o640, 0o604, 0o620, 0o644])
-def test_secret_key_that_others_can_touch_is_refused(folder: Path, bits: int) -> None:
+def test_secret_key_accessible_to_others_is_refused(folder: Path, bits: int) -> None:
     secret = folder / "camera1.key_secret"
     secret.chmod(bits)
     with pytest.raises(ConfigError, match=rf"{secret}: others can .*chmod 600 {secret}$"):
         keys.identity(folder)
 
 
-def test_folder_that_others_can_enter_takes_no_key(tmp_path: Path) -> None:
+def test_no_key_is_created_in_a_folder_accessible_to_others(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     with pytest.raises(ConfigError, match="chmod 700"):
         keys.create(tmp_path, "camera1")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_allow_list_that_others_can_write_to_is_refused(folder: Path, tmp_path: Path) -> None:
+def test_trusted_keys_writable_by_others_are_refused(folder: Path, tmp_path: Path) -> None:
     friend = keys.create(tmp_path / "friend", "friend")
     (folder / "trusted" / "friend.key").write_bytes(friend.read_bytes())
     (folder / "trusted" / "friend.key").chmod(0o644)
@@ -99,7 +99,7 @@ def test_allow_list_that_others_can_write_to_is_refused(folder: Path, tmp_path: 
     "text",
     ["", "nonsense", 'public-key = "short"', 'public-key = "' + "x" * 41 + '"', 'public-key = "' + "\u00e9" * 20 + '"'],
 )
-def test_file_that_is_no_key_is_named(folder: Path, text: str) -> None:
+def test_invalid_key_file_is_named(folder: Path, text: str) -> None:
     path = folder / "trusted" / "friend.key"
     path.write_text(text)
     path.chmod(0o600)
@@ -115,21 +115,21 @@ def test_missing_and_ambiguous_keys_say_what_to_do(folder: Path, tmp_path: Path)
         keys.identity(folder)
     (folder / "second.key_secret").unlink()
     (folder / "camera1.key_secret").write_bytes((folder / "camera1.key").read_bytes())
-    with pytest.raises(ConfigError, match="holds no secret key"):
+    with pytest.raises(ConfigError, match="contains no secret key"):
         keys.identity(folder)
 
 
-def test_nobody_is_trusted_by_default(folder: Path) -> None:
+def test_no_client_is_trusted_by_default(folder: Path) -> None:
     with (
         zmq.Context() as context,
-        pytest.raises(ConfigError, match="nobody could connect"),
-        keys.doorkeeper(context, folder),
+        pytest.raises(ConfigError, match="no client could connect"),
+        keys.authenticator(context, folder),
     ):
         pass
 
 
-def test_secured_server_without_doorkeeper_lets_nobody_in(folder: Path, tmp_path: Path) -> None:
-    """Should the doorkeeper ever be missing, the door is shut, not open."""
+def test_secured_server_without_authenticator_admits_no_client(folder: Path, tmp_path: Path) -> None:
+    """Without its authenticator, a server must refuse all clients instead of admitting all."""
     keys.create(tmp_path / "viewer", "viewer")
     with zmq.Context() as context:
         server, client = context.socket(zmq.ROUTER), context.socket(zmq.DEALER)
@@ -144,7 +144,7 @@ def test_secured_server_without_doorkeeper_lets_nobody_in(folder: Path, tmp_path
         client.close()
 
 
-def test_a_key_is_told_by_its_fingerprint_which_no_redactor_takes_for_a_password(tmp_path, capsys):
+def test_fingerprint_identifies_a_key_and_is_not_redacted(tmp_path, capsys):
     assert main([str(tmp_path / "keys"), "--name", "camera1"]) == 0
     mark = keys.fingerprint(keys.identity(tmp_path / "keys").public)
     assert f"camera1 has the key {mark}" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""Nothing that is read is executed: what every module that can be reached imports and calls."""
+"""Data is never executed: checks the imports and calls of every reachable module."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OWN = ("pipeline", "nets", "training", "tools", "run_stream")
 
 
 def imports(tree: ast.AST, package: str) -> Iterator[str]:
-    """Full names of all that a module imports, wherever in it."""
+    """Yield the full names of everything that a module imports anywhere."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -33,8 +33,8 @@ def imports(tree: ast.AST, package: str) -> Iterator[str]:
             yield from (f"{base}.{alias.name}" for alias in node.names)
 
 
-def guilty(tree: ast.AST, package: str = "") -> list[str]:
-    """What in a module could execute what it reads."""
+def unsafe_names(tree: ast.AST, package: str = "") -> list[str]:
+    """Return the imports and calls of a module that could execute data."""
     names = list(imports(tree, package))
     found = [name for name in names if name.split(".")[0] in EXECUTES or name in CALLS]
     for node in ast.walk(tree):
@@ -51,7 +51,7 @@ def file_of(module: str) -> Path | None:
 
 
 def reachable() -> dict[str, Path]:
-    """Every module of pipeline, nets and run_stream.py, and all of this project that they import in turn."""
+    """Return the modules of pipeline, nets and run_stream.py and all modules of this project that they import."""
     starts = [p for part in ("pipeline", "nets") for p in (ROOT / part).rglob("*.py")] + [ROOT / "run_stream.py"]
     todo = [".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for p in starts]
     seen: dict[str, Path] = {}
@@ -68,11 +68,11 @@ def reachable() -> dict[str, Path]:
     return seen
 
 
-def test_nothing_that_runs_can_execute_what_it_reads() -> None:
+def test_no_reachable_module_can_execute_data() -> None:
     modules = reachable()
     assert {"run_stream", "pipeline.wire", "pipeline.serve", "nets.manifest", "nets"} <= modules.keys()
     assert len(modules) > 80
-    found = {name: guilty(ast.parse(path.read_text())) for name, path in modules.items()}
+    found = {name: unsafe_names(ast.parse(path.read_text())) for name, path in modules.items()}
     assert {name: what for name, what in found.items() if what} == {}
 
 
@@ -91,8 +91,8 @@ def test_nothing_that_runs_can_execute_what_it_reads() -> None:
         "import multiprocessing.pool",
     ],
 )
-def test_the_search_would_find_it(code: str) -> None:
-    assert guilty(ast.parse(code))
+def test_unsafe_code_is_found(code: str) -> None:
+    assert unsafe_names(ast.parse(code))
 
 
 def test_relative_imports_are_followed() -> None:

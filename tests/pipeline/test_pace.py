@@ -1,4 +1,4 @@
-"""Rates over a sliding window, what they are compared with, and which stage is called slow."""
+"""Rates over a sliding window, expected rates, and the stage that is reported as slow."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.account import Account
+from pipeline.accounting import Account
 from pipeline.config import Config
+from pipeline.control_link import StageState
 from pipeline.graph import plan
-from pipeline.link import StageState
-from pipeline.pace import Meter, Paces
+from pipeline.pace import Meter, PaceMonitor
 from pipeline.restart import Rates, SupervisorConfig
-from pipeline.watch import Watch
+from pipeline.watchdog import Watchdog
 from tests.pipeline.children import Child, Clock
 
 STEP_S = 0.1
@@ -20,7 +20,7 @@ FILE, CAMERA = "test://demo", "test://demo?live=1"
 STAGES = ("preprocess", "detect", "track", "sinks")
 
 
-def test_meter_is_the_mean_growth_over_the_last_seconds() -> None:
+def test_meter_measures_the_mean_rate_over_its_window() -> None:
     clock = Clock()
     meter = Meter(10, clock)
     assert (meter.rate, meter.seconds) == (None, 0)
@@ -34,7 +34,7 @@ def test_meter_is_the_mean_growth_over_the_last_seconds() -> None:
     for i in range(50):
         clock.now += STEP_S
         meter.read(6 + i)
-    assert meter.rate == pytest.approx(5, rel=0.05), "half of the window at 10 a second"
+    assert meter.rate == pytest.approx(5, rel=0.05), "half of the window at 10 per second"
     for i in range(100):
         clock.now += STEP_S
         meter.read(56 + i)
@@ -42,7 +42,7 @@ def test_meter_is_the_mean_growth_over_the_last_seconds() -> None:
     assert 10 <= meter.seconds < 10.5
 
 
-def test_meter_begins_anew_with_a_count_that_has_fallen() -> None:
+def test_meter_restarts_when_the_count_falls() -> None:
     clock = Clock()
     meter = Meter(10, clock)
     for count in (100, 110, 2, 4):
@@ -51,12 +51,12 @@ def test_meter_begins_anew_with_a_count_that_has_fallen() -> None:
     assert (meter.rate, meter.seconds) == (2, 1)
 
 
-class Line:
-    """A chain of stages under watch, each of which does so many frames of every source in a second.
+class StageChain:
+    """A chain of simulated stages with given frame rates, and their watchdogs.
 
     Args:
-        addresses: of the sources.
-        table: what is expected.
+        addresses: addresses of the sources.
+        table: settings of the supervisor.
     """
 
     def __init__(self, *addresses: str, **table: object) -> None:
@@ -64,19 +64,19 @@ class Line:
         sources = [(f"s{i}", address) for i, address in enumerate(addresses)]
         plans = plan(Config(), sources, None, "s", Path("/nowhere"), {"thread": "", "process": ""})
         config = SupervisorConfig(slow_s=4, **table)  # type: ignore[arg-type]
-        self.watches = {each.name: Watch(each, config, self.clock) for each in plans}
+        self.watches = {each.name: Watchdog(each, config, self.clock) for each in plans}
         for watch in self.watches.values():
             watch.start(lambda _: Child())
-        self.paces = Paces(config, [id_ for id_, address in sources if address == CAMERA], self.clock)
+        self.paces = PaceMonitor(config, [id_ for id_, address in sources if address == CAMERA], self.clock)
 
-    def go_on(self, seconds: float, came: dict[str, float], idle: dict[str, float], done: dict[str, float]) -> None:
-        """Let time pass.
+    def advance(self, seconds: float, came: dict[str, float], idle: dict[str, float], done: dict[str, float]) -> None:
+        """Advance the time.
 
         Args:
-            seconds: how many.
-            came: frames/s by source.
-            idle: share by stage.
-            done: frames/s of every stage but captures, by source.
+            seconds: number of seconds.
+            came: frames/s captured, by source.
+            idle: idle fraction, by stage.
+            done: frames/s processed by every stage except captures, by source.
         """
         for _ in range(round(seconds / STEP_S)):
             self.clock.now += STEP_S
@@ -103,77 +103,77 @@ class Line:
 BUSY = {"preprocess": 0.6, "detect": 0.02, "track": 0.8, "sinks": 0.9}
 
 
-def test_the_least_idle_stage_is_slow_as_long_as_the_camera_gives_more() -> None:
-    line = Line(CAMERA)
-    line.go_on(3.9, {"s0": 25}, BUSY, {"s0": 10})
+def test_least_idle_stage_is_slow_while_the_camera_is_faster() -> None:
+    line = StageChain(CAMERA)
+    line.advance(3.9, {"s0": 25}, BUSY, {"s0": 10})
     assert line.slow == [], "not long enough"
-    line.go_on(0.5, {"s0": 25}, BUSY, {"s0": 10})
+    line.advance(0.5, {"s0": 25}, BUSY, {"s0": 10})
     assert line.slow == ["detect"]
     pace = line.paces.now["detect"]
     assert (pace.rate, pace.expected) == (pytest.approx(10, rel=0.1), pytest.approx(25, rel=0.1))
     assert pace.idle == pytest.approx(0.02)
-    line.go_on(5, {"s0": 25}, BUSY | {"detect": 0.5, "track": 0.1}, {"s0": 10})
+    line.advance(5, {"s0": 25}, BUSY | {"detect": 0.5, "track": 0.1}, {"s0": 10})
     assert line.slow == ["track"]
-    line.go_on(5, {"s0": 10}, BUSY, {"s0": 10})
-    assert line.slow == [], "the camera gives what is done"
+    line.advance(5, {"s0": 10}, BUSY, {"s0": 10})
+    assert line.slow == [], "the camera is no faster than the stages"
     assert line.paces.now["capture.s0"].expected is None
     assert line.paces.now["capture.s0"].rate == pytest.approx(10, rel=0.1)
 
 
-def test_what_is_near_enough_or_chance_is_not_slow() -> None:
+def test_small_or_chance_deviations_are_not_slow() -> None:
     for came, done, slow in ((25, 21, []), (25, 19, ["detect"]), (0.5, 0.25, [])):
-        line = Line(CAMERA)
-        line.go_on(8, {"s0": came}, BUSY, {"s0": done})
+        line = StageChain(CAMERA)
+        line.advance(8, {"s0": came}, BUSY, {"s0": done})
         assert line.slow == slow, (came, done)
 
 
-def test_nothing_is_expected_where_files_alone_come() -> None:
-    line = Line(FILE)
-    line.go_on(8, {"s0": 5}, BUSY, {"s0": 5})
+def test_no_expected_rate_if_all_sources_are_files() -> None:
+    line = StageChain(FILE)
+    line.advance(8, {"s0": 5}, BUSY, {"s0": 5})
     assert [line.paces.now[name].expected for name in STAGES] == [None] * 4
     assert line.paces.now["sinks"].rate == pytest.approx(5, rel=0.1)
     assert line.slow == []
 
 
-def test_of_files_beside_cameras_nothing_is_expected() -> None:
-    line = Line(CAMERA, FILE, CAMERA)
-    line.go_on(8, {"s0": 10, "s1": 40, "s2": 20}, BUSY, {"s0": 5, "s1": 40, "s2": 5})
+def test_files_beside_cameras_do_not_count() -> None:
+    line = StageChain(CAMERA, FILE, CAMERA)
+    line.advance(8, {"s0": 10, "s1": 40, "s2": 20}, BUSY, {"s0": 5, "s1": 40, "s2": 5})
     pace = line.paces.now["detect"]
     assert (pace.rate, pace.expected) == (pytest.approx(10, rel=0.1), pytest.approx(30, rel=0.1))
     assert line.slow == ["detect"]
 
 
-def test_the_table_may_say_what_is_expected() -> None:
-    line = Line(FILE, rate=Rates(track=12))
-    line.go_on(8, {"s0": 5}, BUSY, {"s0": 5})
+def test_expected_rate_can_be_configured() -> None:
+    line = StageChain(FILE, rate=Rates(track=12))
+    line.advance(8, {"s0": 5}, BUSY, {"s0": 5})
     assert line.slow == ["track"]
-    line = Line(CAMERA, rate=Rates(capture=25, detect=4))
-    line.go_on(8, {"s0": 10}, BUSY, {"s0": 10})
+    line = StageChain(CAMERA, rate=Rates(capture=25, detect=4))
+    line.advance(8, {"s0": 10}, BUSY, {"s0": 10})
     assert line.paces.now["detect"].expected == 4
-    assert line.slow == ["capture.s0"], "a camera that gives less than it should"
+    assert line.slow == ["capture.s0"], "a camera below its expected rate"
 
 
-def test_no_share_calls_none_slow() -> None:
-    line = Line(CAMERA, slow_share=0)
-    line.go_on(8, {"s0": 25}, BUSY, {"s0": 1})
+def test_zero_slow_share_disables_the_check() -> None:
+    line = StageChain(CAMERA, slow_share=0)
+    line.advance(8, {"s0": 25}, BUSY, {"s0": 1})
     assert line.slow == []
 
 
-def test_a_stage_that_is_started_again_begins_anew() -> None:
-    line = Line(CAMERA)
-    line.go_on(8, {"s0": 25}, BUSY, {"s0": 10})
+def test_measuring_restarts_with_a_stage() -> None:
+    line = StageChain(CAMERA)
+    line.advance(8, {"s0": 25}, BUSY, {"s0": 10})
     assert line.slow == ["detect"]
     line.watches["track"].hear(StageState(stage="track", state="starting"))
     line.paces.look(line.watches, judge=True)
     assert line.slow == []
-    line.go_on(3, {"s0": 25}, BUSY, {"s0": 10})
+    line.advance(3, {"s0": 25}, BUSY, {"s0": 10})
     assert line.slow == []
-    line.go_on(2, {"s0": 25}, BUSY, {"s0": 10})
+    line.advance(2, {"s0": 25}, BUSY, {"s0": 10})
     assert line.slow == ["detect"]
 
 
-def test_a_run_that_ends_is_not_judged() -> None:
-    line = Line(CAMERA)
-    line.go_on(8, {"s0": 25}, BUSY, {"s0": 10})
+def test_ending_run_is_not_judged() -> None:
+    line = StageChain(CAMERA)
+    line.advance(8, {"s0": 25}, BUSY, {"s0": 10})
     line.paces.look(line.watches, judge=False)
     assert line.slow == []

@@ -1,4 +1,4 @@
-"""Queues over all three transports: order, policies, credits, and an account that always closes."""
+"""Queues over all three transports: order, drop policies, credits, and accounts that always close."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import zmq
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.account import total
+from pipeline.accounting import total
 from pipeline.messages import Frame, Packet, key_of
 from pipeline.queues import Policy, Sender
 from pipeline.receiver import Receiver
@@ -47,7 +47,7 @@ def test_account_closes_with_several_sources_and_a_slow_receiver(
         assert account.entered == 60
         assert account.in_flight == 0
         assert account.delivered == len(numbers)
-        assert numbers == sorted(set(numbers)), "order is kept and nothing comes twice"
+        assert numbers == sorted(set(numbers)), "in order and without duplicates"
         causes = {"lossless": set(), "latest": {"superseded"}, "bounded": {"stale", "overflow"}}[policy]
         assert set(account.dropped) <= causes
         assert not account.lost
@@ -77,7 +77,7 @@ def test_latest_without_any_receiver_keeps_one_frame(context: zmq.Context, endpo
     assert (dict(account.lost), account.in_flight) == ({"closed": 1}, 0)
 
 
-def test_bounded_drops_what_is_older_than_the_budget(context: zmq.Context) -> None:
+def test_bounded_drops_frames_older_than_the_budget(context: zmq.Context) -> None:
     now = [1_000_000_000]
     sender = Sender(
         context, "inproc://b", policies={"a": Policy.BOUNDED}, staleness_s=0.5, clock=lambda: now[0]
@@ -97,12 +97,12 @@ def test_bounded_drops_what_is_older_than_the_budget(context: zmq.Context) -> No
     sender.close()
 
 
-def test_bounded_reckons_with_the_way_to_the_next_stage(context: zmq.Context) -> None:
+def test_bounded_accounts_for_the_transit_time_to_the_next_stage(context: zmq.Context) -> None:
     now, ms = [1_000_000_000], 1_000_000
     in_hand: list[Packet] = []
     sender = Sender(context, "inproc://w", policies={"a": Policy.BOUNDED}, staleness_s=0.5, clock=lambda: now[0])
     receiver = Receiver(context, "inproc://w", SESSION, credits=1)
-    for seq in range(5):  # each is 200 ms on its way
+    for seq in range(5):  # each has a transit time of 200 ms
         sender.offer(frame("a", seq, born_ns=now[0]))
         pump_until(sender, lambda: in_hand or in_hand.extend(filter(None, [receiver.receive()])))
         now[0] += 200 * ms
@@ -112,10 +112,10 @@ def test_bounded_reckons_with_the_way_to_the_next_stage(context: zmq.Context) ->
         sender.offer(frame("a", seq, born_ns=now[0]))
     now[0] += 300 * ms
     sender.pump()
-    assert sender.waiting("a") == 2, "there at 500 ms"
+    assert sender.waiting("a") == 2, "would arrive at exactly 500 ms"
     now[0] += 1
     sender.pump()
-    assert sender.waiting("a") == 1, "the older would come too late; the newest may try"
+    assert sender.waiting("a") == 1, "the older one would arrive too late; the newest is kept"
     now[0] += 200 * ms
     sender.pump()
     assert dict(sender.account("a").dropped) == {"stale": 2}
@@ -123,7 +123,7 @@ def test_bounded_reckons_with_the_way_to_the_next_stage(context: zmq.Context) ->
     receiver.close()
 
 
-def test_no_source_holds_more_than_its_part_of_the_credits(context: zmq.Context, endpoint: str) -> None:
+def test_credits_of_one_source_are_limited(context: zmq.Context, endpoint: str) -> None:
     sender = Sender(context, endpoint, per_source=1)
     receiver = Receiver(context, sender.endpoint, SESSION, credits=3)
     for seq in range(3):
@@ -132,7 +132,7 @@ def test_no_source_holds_more_than_its_part_of_the_credits(context: zmq.Context,
     pump_until(sender, lambda: sender.waiting() == 2)
     got = [receiver.receive(1.0) for _ in range(2)]
     assert {key_of(packet.message) for packet in got if packet} == {("a", 0), ("b", 0)}
-    assert receiver.receive(0.1) is None, "there is a credit left, but not for this source"
+    assert receiver.receive(0.1) is None, "a credit is left, but not for this source"
     assert got[0] is not None
     receiver.release(got[0])
     pump_until(sender, lambda: sender.waiting() == 1)
@@ -142,7 +142,7 @@ def test_no_source_holds_more_than_its_part_of_the_credits(context: zmq.Context,
     receiver.close()
 
 
-def test_credits_bound_what_is_under_way(context: zmq.Context, endpoint: str) -> None:
+def test_credits_limit_outstanding_messages(context: zmq.Context, endpoint: str) -> None:
     sender = Sender(context, endpoint)
     receiver = Receiver(context, sender.endpoint, SESSION, credits=3)
     for seq in range(10):
@@ -179,7 +179,7 @@ context.term()
 
 
 @pytest.mark.parametrize("transport", ["ipc", "tcp"])
-def test_last_words_of_a_receiver_that_leaves_at_once_count(
+def test_final_control_messages_of_a_leaving_receiver_count(
     context: zmq.Context, tmp_path: Path, transport: str
 ) -> None:
     sender = Sender(context, f"ipc://{tmp_path}/q" if transport == "ipc" else "tcp://127.0.0.1:*")
@@ -189,7 +189,7 @@ def test_last_words_of_a_receiver_that_leaves_at_once_count(
     with subprocess.Popen([sys.executable, "-c", LEAVES_AT_ONCE, sender.endpoint], cwd=ROOT) as child:
         pump_until(sender, lambda: not sender.waiting())
         assert child.wait(30) == 0
-        time.sleep(0.2)  # the news that the connection is closed is there before the credits are read
+        time.sleep(0.2)  # the disconnect event arrives before the credits are read
     pump_until(sender, lambda: sender.idle)
     account = sender.account("a")
     assert account.closes
@@ -197,7 +197,7 @@ def test_last_words_of_a_receiver_that_leaves_at_once_count(
     sender.close()
 
 
-def test_nonsense_on_the_control_side_is_counted_and_harmless(context: zmq.Context, endpoint: str) -> None:
+def test_invalid_control_messages_are_counted_and_harmless(context: zmq.Context, endpoint: str) -> None:
     sender = Sender(context, endpoint)
     stranger = context.socket(zmq.DEALER)
     stranger.connect(sender.endpoint)
@@ -219,8 +219,8 @@ def test_nonsense_on_the_control_side_is_counted_and_harmless(context: zmq.Conte
     steps=st.lists(st.sampled_from(["offer a", "offer b", "take", "done", "leave", "wait"]), max_size=60),
     policy=st.sampled_from(list(Policy)),
 )
-def test_account_closes_whatever_happens(steps: list[str], policy: Policy) -> None:
-    """Random interleavings of offers, credits, time and receivers that come and go."""
+def test_account_closes_under_random_interleavings(steps: list[str], policy: Policy) -> None:
+    """Random interleavings of offers, credits, time steps and receivers that connect and leave."""
     context = zmq.Context()
     now = [0]
     sender = Sender(context, "inproc://p", policies={"a": policy, "b": policy}, staleness_s=1.0, clock=lambda: now[0])
@@ -238,10 +238,10 @@ def test_account_closes_whatever_happens(steps: list[str], policy: Policy) -> No
                 taken += [packet] if packet is not None else []
             elif step == "done" and taken:
                 packet = taken.pop(0)
-                assert key_of(packet.message) not in passed, "finished with it twice"
+                assert key_of(packet.message) not in passed, "a message was finished twice"
                 passed.add(key_of(packet.message))
                 receiver.done(packet)
-                sender.pump(0.01)  # a receiver that leaves at once takes what it said along
+                sender.pump(0.01)  # if the receiver left at once, its last message would be lost
             elif step == "leave":
                 receiver.close()
                 receiver, taken = Receiver(context, "inproc://p", SESSION, credits=2), []
@@ -261,7 +261,7 @@ def test_account_closes_whatever_happens(steps: list[str], policy: Policy) -> No
         context.destroy(0)
 
 
-def test_a_receiver_of_another_run_does_not_take_the_queue_over(context: zmq.Context, endpoint: str) -> None:
+def test_receiver_of_another_run_cannot_take_over_the_queue(context: zmq.Context, endpoint: str) -> None:
     sender = Sender(context, endpoint, session=SESSION)
     receiver = Receiver(context, sender.endpoint, SESSION)
     with taking(receiver, {"a"}) as got:

@@ -1,4 +1,4 @@
-"""Queues whose ends die: lossless frames come again, once, and those nobody can vouch for are counted."""
+"""Queues whose ends die: lossless frames are redelivered once, and frames that may be lost are counted."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ time.sleep(60)
 """
 
 
-def kill_one_that_holds_two(sender: Sender) -> None:
+def kill_receiver_holding_two(sender: Sender) -> None:
     with subprocess.Popen([sys.executable, "-c", HOLDS, sender.endpoint], stdout=subprocess.PIPE, cwd=ROOT) as child:
         before = sender.waiting()
         pump_until(sender, lambda: sender.waiting() == before - 2)
@@ -56,11 +56,11 @@ def kill_one_that_holds_two(sender: Sender) -> None:
     pump_until(sender, lambda: sender._identity == b"")
 
 
-def test_killed_receiver_costs_nothing_the_first_time(context: zmq.Context, way: Way) -> None:
+def test_frames_survive_the_first_death_of_a_receiver(context: zmq.Context, way: Way) -> None:
     sender = way.sender(context)
     for seq in range(5):
         sender.offer(frame("a", seq))
-    kill_one_that_holds_two(sender)
+    kill_receiver_holding_two(sender)
     account = sender.account("a")
     assert account.closes
     assert (account.in_flight, dict(account.lost)) == (5, {})
@@ -73,13 +73,13 @@ def test_killed_receiver_costs_nothing_the_first_time(context: zmq.Context, way:
     sender.close()
 
 
-def test_frames_that_were_there_at_two_deaths_are_given_up(context: zmq.Context, way: Way) -> None:
+def test_frames_outstanding_at_two_deaths_are_lost(context: zmq.Context, way: Way) -> None:
     sender = way.sender(context)
     packets = [frame("a", seq) for seq in range(5)]
     for packet in packets:
         sender.offer(packet)
     for _ in range(MAX_CRASHES):
-        kill_one_that_holds_two(sender)
+        kill_receiver_holding_two(sender)
     account = sender.account("a")
     assert account.closes
     assert (account.in_flight, dict(account.lost)) == (3, {"crash": 2})
@@ -93,7 +93,7 @@ def test_frames_that_were_there_at_two_deaths_are_given_up(context: zmq.Context,
 
 
 @pytest.mark.parametrize("policy", [Policy.LATEST, Policy.BOUNDED])
-def test_live_sources_do_not_look_back(context: zmq.Context, way: Way, policy: Policy) -> None:
+def test_outstanding_frames_of_live_sources_are_lost(context: zmq.Context, way: Way, policy: Policy) -> None:
     sender = way.sender(context, policies={"a": policy}, staleness_s=60)
     receiver = Receiver(context, sender.endpoint, SESSION, credits=2)
     pump_until(sender, lambda: sender._credits == 2)
@@ -114,7 +114,7 @@ def test_live_sources_do_not_look_back(context: zmq.Context, way: Way, policy: P
     sender.close()
 
 
-def test_end_of_a_source_always_comes_again(context: zmq.Context, way: Way) -> None:
+def test_end_of_a_source_is_always_redelivered(context: zmq.Context, way: Way) -> None:
     sender = way.sender(context, policies={"a": Policy.LATEST})
     sender.offer(end("a"))
     for _ in range(MAX_CRASHES + 1):
@@ -126,8 +126,8 @@ def test_end_of_a_source_always_comes_again(context: zmq.Context, way: Way) -> N
     sender.close()
 
 
-def bound_again(context: zmq.Context, way: Way) -> Sender:
-    """ZeroMQ lets go of an address a moment after the socket is closed; a process that dies does so at once."""
+def rebind(context: zmq.Context, way: Way) -> Sender:
+    """Retry to bind: ZeroMQ releases an address shortly after the socket is closed, unlike a process that dies."""
     deadline = time.monotonic() + 20
     while True:
         try:
@@ -138,7 +138,7 @@ def bound_again(context: zmq.Context, way: Way) -> Sender:
             time.sleep(0.01)
 
 
-def test_receiver_finds_the_next_sender_and_takes_nothing_twice(context: zmq.Context, way: Way) -> None:
+def test_receiver_reconnects_to_a_new_sender_and_ignores_duplicates(context: zmq.Context, way: Way) -> None:
     first = way.sender(context)
     address = first.endpoint
     receiver = Receiver(context, address, SESSION, credits=3)
@@ -157,20 +157,20 @@ def test_receiver_finds_the_next_sender_and_takes_nothing_twice(context: zmq.Con
     pump_until(first, lambda: first.account("a").delivered == 1)
     first.close()
 
-    second = bound_again(context, way._replace(endpoint=address))  # knows of frame 0 only that it is done
+    second = rebind(context, way._replace(endpoint=address))  # starts at frame 1, since frame 0 is done
     for seq in range(1, 6):
         second.offer(frame("a", seq))
     fresh = []
 
-    def go_on() -> bool:
+    def advance() -> bool:
         second.pump()
         packet = receiver.receive(0.05)
         fresh.extend([packet] if packet is not None else [])
         return receiver.duplicates == 2 and len(fresh) == 1
 
-    wait_until(go_on)
+    wait_until(advance)
     assert fresh[0].message.header.seq == 3
-    assert second.account("a").delivered == 0, "what is in hand is not done"
+    assert second.account("a").delivered == 0, "received is not done"
     for packet in (*held[1:], *fresh):
         receiver.done(packet)
     with taking(receiver, {"a"}) as got:
@@ -183,7 +183,7 @@ def test_receiver_finds_the_next_sender_and_takes_nothing_twice(context: zmq.Con
     second.close()
 
 
-def test_a_duplicate_of_what_is_done_is_done_at_once(context: zmq.Context) -> None:
+def test_duplicate_of_a_finished_message_is_done_at_once(context: zmq.Context) -> None:
     sender = Sender(context, "inproc://d")
     receiver = Receiver(context, "inproc://d", SESSION)
     with taking(receiver, {"b"}) as got:
@@ -198,7 +198,7 @@ def test_a_duplicate_of_what_is_done_is_done_at_once(context: zmq.Context) -> No
     sender.close()
 
 
-def test_sender_knows_what_the_receiver_has_in_hand(context: zmq.Context) -> None:
+def test_sender_knows_which_messages_were_received(context: zmq.Context) -> None:
     sender = Sender(context, "inproc://h")
     receiver = Receiver(context, "inproc://h", SESSION, credits=2)
     packets = [frame("a", seq) for seq in range(3)]
@@ -214,7 +214,7 @@ def test_sender_knows_what_the_receiver_has_in_hand(context: zmq.Context) -> Non
     sender.close()
 
 
-def test_credit_comes_back_before_the_message_may_be_forgotten(context: zmq.Context) -> None:
+def test_credit_is_returned_before_a_message_is_done(context: zmq.Context) -> None:
     sender = Sender(context, "inproc://c")
     receiver = Receiver(context, "inproc://c", SESSION, credits=1)
     for seq in range(3):
@@ -229,7 +229,7 @@ def test_credit_comes_back_before_the_message_may_be_forgotten(context: zmq.Cont
     assert sender.account("a").in_flight == 3
     receiver.done(held[0])
     pump_until(sender, lambda: sender.account("a").delivered == 1)
-    for _ in range(MAX_CRASHES):  # it was not they that killed the receivers
+    for _ in range(MAX_CRASHES):  # processed messages are not the cause of the deaths
         receiver.close()
         pump_until(sender, lambda: sender.waiting() == 2)
         receiver = Receiver(context, "inproc://c", SESSION, credits=1)
@@ -238,21 +238,21 @@ def test_credit_comes_back_before_the_message_may_be_forgotten(context: zmq.Cont
             packet = receiver.receive(1.0)
             assert packet is not None
             receiver.release(packet)
-        pump_until(sender, lambda: len(sender._worked_off) == 2)
+        pump_until(sender, lambda: len(sender._processed) == 2)
     account = sender.account("a")
     assert (account.in_flight, dict(account.lost)) == (2, {})
     receiver.close()
     sender.close()
 
 
-def test_account_goes_on_after_the_sender_was_killed(tmp_path: Path) -> None:
-    """Counts in a journal are exact to the frame, whenever the process is killed."""
-    from pipeline.account import Ledger
+def test_account_survives_a_killed_sender(tmp_path: Path) -> None:
+    """The counts in a journal are exact to the frame whenever the process is killed."""
+    from pipeline.accounting import Ledger
     from pipeline.journal import Journal
 
     code = (
         "import sys; from pathlib import Path\n"
-        "from pipeline.account import Ledger; from pipeline.journal import Journal\n"
+        "from pipeline.accounting import Ledger; from pipeline.journal import Journal\n"
         "ledger = Ledger(Journal(Path(sys.argv[1]), ['a', 'b']).row('b'))\n"
         "for i in range(10**9):\n    ledger.enter(); ledger.drop('stale') if i % 2 else ledger.deliver()\n"
         "    if i == 1000: print('far', flush=True)\n"

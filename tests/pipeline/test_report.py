@@ -1,4 +1,4 @@
-"""What a run says of itself: nothing secret, and an account that can be checked by hand."""
+"""The record and the summary table of a run: no secrets, and accounts that add up."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.account import Account
+from pipeline.accounting import Account
 from pipeline.config import load
+from pipeline.control_link import Latency, SourceReport
 from pipeline.errors import ConfigError
-from pipeline.link import Latency, SourceReport
 from pipeline.outcome import Outcome
 from pipeline.report import run_record, table, write_record
 
@@ -44,7 +44,7 @@ def outcome() -> Outcome:
     )  # fmt: skip
 
 
-def test_record_holds_no_secret_and_every_frame(tmp_path: Path) -> None:
+def test_record_contains_no_secret_and_every_frame(tmp_path: Path) -> None:
     config = load(None, [f"detect.weights={SECRET}"])
     record = run_record(config, {"cam": SECRET, "file": "a.mp4"}, "1.0", outcome())
     write_record(tmp_path / "run.json", record)
@@ -64,7 +64,7 @@ def test_record_holds_no_secret_and_every_frame(tmp_path: Path) -> None:
     assert (read["drained"], read["exit_code"], read["state"]) == (True, 3, "ended")
 
 
-def test_record_of_a_running_run_claims_nothing() -> None:
+def test_record_of_an_unfinished_run() -> None:
     record = run_record(load(None), {"cam": SECRET}, "1.0", None)
     assert (record["drained"], record["exit_code"], record["state"]) == (False, None, "running")
     begun = datetime.fromisoformat(record["begun"])

@@ -1,4 +1,4 @@
-"""The table of restarts: budget, back-off, and what the watch over one stage makes of silence, leaving and death."""
+"""Restart budget and back-off, and how the watchdog of a stage handles silence, exits and deaths."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import pytest
 from msgspec.structs import replace
 
 from pipeline.config import Config, load
+from pipeline.control_link import StageState
 from pipeline.errors import ConfigError
 from pipeline.graph import StagePlan
-from pipeline.link import StageState
-from pipeline.restart import Budget, StuckLimits, SupervisorConfig
-from pipeline.watch import LAST_WORD_S, Watch
+from pipeline.restart import RestartBudget, StuckLimits, SupervisorConfig
+from pipeline.watchdog import EXIT_GRACE_S, Watchdog
 from tests.pipeline.children import Child, Clock
 
 TABLE = SupervisorConfig(
@@ -21,14 +21,14 @@ PLAN = StagePlan(
 )
 
 
-def test_pauses_double_up_to_the_longest_and_the_budget_ends() -> None:
-    budget = Budget(TABLE, Clock())
+def test_backoff_doubles_up_to_its_maximum_until_the_budget_is_used_up() -> None:
+    budget = RestartBudget(TABLE, Clock())
     assert [budget.died() for _ in range(4)] == [1, 2, 3, None]
 
 
-def test_deaths_long_ago_do_not_count() -> None:
+def test_deaths_outside_the_window_do_not_count() -> None:
     clock = Clock()
-    budget = Budget(TABLE, clock)
+    budget = RestartBudget(TABLE, clock)
     assert [budget.died() for _ in range(3)] == [1, 2, 3]
     clock.now += 60.5
     assert budget.recent == 0
@@ -36,26 +36,26 @@ def test_deaths_long_ago_do_not_count() -> None:
 
 
 def test_no_restarts_at_all() -> None:
-    assert Budget(replace(TABLE, restarts=0), Clock()).died() is None
+    assert RestartBudget(replace(TABLE, restarts=0), Clock()).died() is None
 
 
-def begin(clock: Clock, child: Child, **plan: object) -> Watch:
-    watch = Watch(replace(PLAN, **plan), TABLE, clock)
+def begin(clock: Clock, child: Child, **plan: object) -> Watchdog:
+    watch = Watchdog(replace(PLAN, **plan), TABLE, clock)
     assert watch.due
     watch.start(lambda plan: child)
     assert not watch.due
     return watch
 
 
-def test_a_death_is_a_death_only_after_time_for_a_last_word() -> None:
+def test_death_is_reported_after_the_grace_period() -> None:
     clock, child = Clock(), Child()
     watch = begin(clock, child)
     assert watch.look() == ""
     child.running = False
     assert watch.look() == ""
-    clock.now += LAST_WORD_S
+    clock.now += EXIT_GRACE_S
     assert watch.look() == "killed by SIGSEGV"
-    assert watch.bury("killed by SIGSEGV")
+    assert watch.schedule_restart("killed by SIGSEGV")
     assert not watch.due
     clock.now += 1
     assert watch.due
@@ -63,28 +63,28 @@ def test_a_death_is_a_death_only_after_time_for_a_last_word() -> None:
     assert watch.causes == ["killed by SIGSEGV"]
 
 
-def test_the_next_life_does_not_run_on_the_word_of_the_last() -> None:
+def test_state_is_reset_on_restart() -> None:
     clock, child = Clock(), Child()
     watch = begin(clock, child)
     watch.hear(StageState(stage="track", state="running", lost={"a": {"x": 1}}))
-    assert watch.bury("killed by SIGSEGV")
+    assert watch.schedule_restart("killed by SIGSEGV")
     watch.start(lambda plan: Child())
     assert watch.state is not None
     assert (watch.state.state, watch.state.lost) == ("starting", {"a": {"x": 1}})
 
 
-def test_a_stage_that_said_its_last_word_is_not_dead() -> None:
+def test_stage_that_reported_its_end_has_not_died() -> None:
     clock, child = Clock(), Child()
     watch = begin(clock, child)
     child.running = False
     watch.look()
     watch.hear(StageState(stage="track", state="failed", error="disk is full", exit_code=5))
-    clock.now += LAST_WORD_S
+    clock.now += EXIT_GRACE_S
     assert watch.look() == ""
-    assert watch.gone_for() == LAST_WORD_S
+    assert watch.exited_for_s() == EXIT_GRACE_S
 
 
-def test_silence_may_be_longer_at_the_start_and_ends_at_a_deadline() -> None:
+def test_silent_stage_is_killed_with_a_longer_limit_during_start() -> None:
     clock, child = Clock(), Child()
     watch = begin(clock, child)
     watch.hear(StageState(stage="track", state="starting"))
@@ -97,15 +97,15 @@ def test_silence_may_be_longer_at_the_start_and_ends_at_a_deadline() -> None:
     clock.now += 0.1
     for said in (["terminate"], ["terminate"], ["terminate", "kill"]):
         watch.look()
-        assert (child.said, watch.stuck) == (said, "no word for 10 s")
+        assert (child.said, watch.stuck) == (said, "no heartbeat for 10 s")
         clock.now += 2.1
     watch.look()
-    clock.now += LAST_WORD_S
-    assert watch.look() == "no word for 10 s, killed by SIGKILL"
+    clock.now += EXIT_GRACE_S
+    assert watch.look() == "no heartbeat for 10 s, killed by SIGKILL"
 
 
-def leave(word: str) -> Watch:
-    """A stage that was stuck, speaks again when it has been asked to leave, and is gone."""
+def leave(word: str) -> Watchdog:
+    """A stage that was stuck, sends a last state after it was asked to exit, and exits."""
     clock, child = Clock(), Child()
     watch = begin(clock, child)
     watch.hear(StageState(stage="track", state="running"))
@@ -115,24 +115,24 @@ def leave(word: str) -> Watch:
     watch.hear(StageState(stage="track", state=word))  # type: ignore[arg-type]
     child.running, child.how = False, "killed by SIGTERM"
     watch.look()
-    clock.now += LAST_WORD_S
+    clock.now += EXIT_GRACE_S
     return watch
 
 
-def test_a_stuck_stage_that_leaves_when_asked_has_died() -> None:
+def test_stuck_stage_that_exits_when_asked_has_died() -> None:
     watch = leave("aborted")
     assert not watch.final
-    assert watch.look() == "no word for 10 s, killed by SIGTERM"
+    assert watch.look() == "no heartbeat for 10 s, killed by SIGTERM"
 
 
 @pytest.mark.parametrize("word", ["drained", "failed"])
-def test_a_stuck_stage_that_came_to_its_end_after_all_has_not(word: str) -> None:
+def test_stuck_stage_that_finishes_after_all_has_not_died(word: str) -> None:
     watch = leave(word)
     assert watch.final
     assert watch.look() == ""
 
 
-def test_a_stage_that_leaves_because_the_run_ends_has_not_died() -> None:
+def test_stage_that_exits_because_the_run_ends_has_not_died() -> None:
     clock, child = Clock(), Child()
     watch = begin(clock, child)
     watch.hear(StageState(stage="track", state="running"))
@@ -142,32 +142,32 @@ def test_a_stage_that_leaves_because_the_run_ends_has_not_died() -> None:
     watch.hear(StageState(stage="track", state="aborted"))
     assert watch.final
     watch.terminate()
-    assert child.said == ["terminate"], "nobody is there to be asked"
+    assert child.said == ["terminate"], "the stage has already ended"
     watch.clear(clock.now)
-    assert child.said == ["terminate", "kill"], "it does not go"
+    assert child.said == ["terminate", "kill"], "it does not exit"
 
 
-def test_time_in_which_nobody_listened_moves_the_deadline() -> None:
+def test_extending_deadlines_moves_the_kill_deadline() -> None:
     clock, child = Clock(), Child()
     watch = begin(clock, child)
     watch.terminate()
     clock.now += 50
-    watch.excuse(49)
+    watch.extend_deadlines(49)
     watch.look()
     assert child.said == ["terminate"]
 
 
-def test_time_in_which_nobody_listened_is_nobodys_silence() -> None:
+def test_extending_deadlines_excuses_silence() -> None:
     clock, child = Clock(), Child()
     watch = begin(clock, child)
     watch.hear(StageState(stage="track", state="running"))
     clock.now += 500
-    watch.excuse(499)
+    watch.extend_deadlines(499)
     watch.look()
     assert child.said == []
 
 
-def test_a_stage_that_speaks_but_does_nothing_for_the_frames_that_wait_is_killed() -> None:
+def test_stage_with_heartbeat_but_without_progress_is_killed() -> None:
     clock, child = Clock(), Child()
     watch = begin(clock, child)
 
@@ -180,33 +180,33 @@ def test_a_stage_that_speaks_but_does_nothing_for_the_frames_that_wait_is_killed
         return child.said
 
     assert seconds(50, waiting=0) == [], "nothing to do"
-    assert seconds(50, held_up=True) == [], "its own frames wait further down"
+    assert seconds(50, held_up=True) == [], "its output waits downstream"
     assert seconds(9) == [], "not long enough"
     assert seconds(9, done=8) == [], "one done"
     assert seconds(3, done=8) == ["terminate"]
     assert seconds(5, done=9) == ["terminate", "kill"], "too late"
     watch.look()
-    clock.now += LAST_WORD_S
-    assert watch.look() == "frames wait, none done for 10 s, killed by SIGKILL"
-    assert watch.bury("")
+    clock.now += EXIT_GRACE_S
+    assert watch.look() == "frames waiting, none processed for 10 s, killed by SIGKILL"
+    assert watch.schedule_restart("")
     child = Child()
     watch.start(lambda plan: child)
-    assert seconds(5) == [], "time begins anew"
+    assert seconds(5) == [], "the time starts again"
 
 
-def test_threads_are_neither_killed_nor_started_again_but_seen_to_hang() -> None:
+def test_hanging_thread_is_detected_but_not_restarted() -> None:
     clock, child = Clock(), Child()
     watch = begin(clock, child, where="thread")
     clock.now += 1e6
     watch.look()
-    assert (child.said, watch.stuck) == ([], "no word for 100 s")
+    assert (child.said, watch.stuck) == ([], "no heartbeat for 100 s")
     watch.hear(StageState(stage="track", state="running"))
     watch.look()
-    assert watch.stuck == "", "it goes on"
-    assert not watch.bury("thread ended")
+    assert watch.stuck == "", "it works again"
+    assert not watch.schedule_restart("thread ended")
 
 
-def test_the_table_is_checked() -> None:
+def test_supervisor_settings_are_validated() -> None:
     config = load(None, ["supervisor.stuck_s.detect=7.5", "supervisor.restarts=0"])
     assert (config.supervisor.stuck_s.detect, config.supervisor.restarts) == (7.5, 0)
     with pytest.raises(ConfigError, match="stuck_s"):

@@ -1,4 +1,4 @@
-"""Folders: what a run writes stays in its own, and what is private is nobody else's."""
+"""Folders: a run writes to its output folder only, and its private folder is protected from other users."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline import private
+from pipeline import run_folder
 from pipeline.capture.address import source_ids
 from pipeline.config import Config
 from pipeline.errors import ConfigError, SourceError
@@ -49,8 +49,8 @@ def test_ids_cannot_leave_the_output_folder(addresses: list[str]) -> None:
 
 
 @pytest.mark.parametrize("source", ["..", "../x", "a/b", ".", "", "/etc/x", "a/../../x"])
-def test_sinks_write_nowhere_else_whatever_a_message_is_called(tmp_path: Path, source: str) -> None:
-    """A message made in this process is not checked by the wire."""
+def test_sinks_refuse_sources_outside_the_output_folder(tmp_path: Path, source: str) -> None:
+    """A message created in this process has not been checked by ``wire.decode``."""
     out = tmp_path / "deep" / "out"
     stage = SinkStage(SinkConfig(), out)
     stage.open()
@@ -65,7 +65,7 @@ def test_the_folder_of_unix_sockets_is_private(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     before = os.umask(0)
     try:
-        with private.folder() as folder:
+        with run_folder.folder() as folder:
             assert folder.parent == tmp_path
             assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     finally:
@@ -73,42 +73,40 @@ def test_the_folder_of_unix_sockets_is_private(tmp_path: Path, monkeypatch: pyte
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_is_a_live_run_s_as_long_as_it_is_locked_whatever_its_process_id_says(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_lock_and_not_process_id_shows_that_a_folder_is_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     with subprocess.Popen(["true"]) as gone:
         pass
     live, stale = tmp_path / f"irst-{gone.pid}-live", tmp_path / f"irst-{os.getpid()}-stale"
     for folder in (live, stale):
         folder.mkdir()
-        (folder / private.STATUS).touch()
-    with locked(live), private.folder() as own:
+        (folder / run_folder.STATUS).touch()
+    with locked(live), run_folder.folder() as own:
         assert set(tmp_path.iterdir()) == {live, own}
         stale.mkdir()
-        (stale / private.STATUS).touch()
-        assert [door for door in private.status_doors() if tmp_path in door.parents] == [live / private.STATUS]
-    with private.folder() as own:
+        (stale / run_folder.STATUS).touch()
+        assert [door for door in run_folder.status_sockets() if tmp_path in door.parents] == [live / run_folder.STATUS]
+    with run_folder.folder() as own:
         assert list(tmp_path.iterdir()) == [own]
 
 
-def test_a_run_that_cannot_be_made_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_start_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    with pytest.raises(FileNotFoundError):  # an id that can be no part of a file's name
+    with pytest.raises(FileNotFoundError):  # the id is not a valid file name
         Supervisor(Config(), [("no/such", "test://demo")], None)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_only_own_folders_are_looked_into_for_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folders_of_other_users_are_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     own, foreign = (tmp_path / f"irst-{os.getpid()}-{name}" for name in ("own", "foreign"))
     for folder in (own, foreign):
         folder.mkdir()
-        (folder / private.STATUS).touch()
+        (folder / run_folder.STATUS).touch()
     (tmp_path / f"irst-{os.getpid()}-link").symlink_to(own)
     with locked(own), locked(foreign):
         if os.getuid() == 0:
             os.chown(foreign, 65534, 65534)
         else:
             foreign.rename(tmp_path / "elsewhere")
-        assert [door for door in private.status_doors() if tmp_path in door.parents] == [own / private.STATUS]
+        assert [door for door in run_folder.status_sockets() if tmp_path in door.parents] == [own / run_folder.STATUS]

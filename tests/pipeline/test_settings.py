@@ -1,4 +1,4 @@
-"""Reading, overriding and checking settings, apart from any schema of the project."""
+"""Reading, overriding and checking settings, independent of the schemas of the project."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ def said(function: Any, *args: Any) -> str:
 @pytest.mark.parametrize(
     ("text", "holds"), [("", None), ("- 1\n- a", [1, "a"]), ("a: {b: 2.5e-1}", {"a": {"b": 0.25}})]
 )
-def test_a_file_gives_what_it_holds(tmp_path: Path, text: str, holds: object) -> None:
+def test_yaml_file_is_read(tmp_path: Path, text: str, holds: object) -> None:
     (tmp_path / "a.yaml").write_text(text)
     assert read_yaml(tmp_path / "a.yaml") == holds
 
 
-def test_a_file_that_cannot_be_read_is_named_in_one_line(tmp_path: Path) -> None:
+def test_unreadable_file_is_named_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "a.yaml"
     assert said(read_yaml, path) == f"{path}: No such file or directory"
     for content in (b"a: [", b"\xff\xfe\xfa", b"a: b: c"):
         path.write_bytes(content)
         message = said(read_yaml, path)
-        assert message.startswith(f"{path}: no valid YAML: ")
+        assert message.startswith(f"{path}: not valid YAML: ")
         assert "\n" not in message
 
 
@@ -54,14 +54,14 @@ def test_a_file_that_cannot_be_read_is_named_in_one_line(tmp_path: Path) -> None
         ({"a": 1}, " a =text = text", {"a": "text = text"}),
     ],
 )
-def test_a_setting_lies_over_a_copy(tree: dict[str, Any], setting: str, changed: dict[str, Any]) -> None:
+def test_setting_is_applied_to_a_copy(tree: dict[str, Any], setting: str, changed: dict[str, Any]) -> None:
     before = repr(tree)
     assert with_setting(tree, setting) == changed
     assert repr(tree) == before
 
 
-def test_a_setting_below_a_shared_node_changes_that_place_alone() -> None:
-    shared = {"x": 1}  # as a YAML alias gives
+def test_setting_below_a_shared_node_changes_one_place_only() -> None:
+    shared = {"x": 1}  # as created by a YAML alias
     assert with_setting({"a": shared, "b": shared}, "a.x=2") == {"a": {"x": 2}, "b": {"x": 1}}
 
 
@@ -71,8 +71,8 @@ def test_a_setting_below_a_shared_node_changes_that_place_alone() -> None:
         ("a", "expected key.path=value"),
         ("=3", "expected key.path=value"),
         ("a..b=3", "expected key.path=value"),
-        ("a.b.c=3", "b holds no keys"),
-        ("a.b=[", "no valid YAML value: "),
+        ("a.b.c=3", "b is not a section"),
+        ("a.b=[", "not a valid YAML value: "),
     ],
 )
 def test_a_bad_setting_is_named_in_one_line(setting: str, says: str) -> None:
@@ -102,5 +102,5 @@ def test_values_are_checked_with_origin_and_path() -> None:
         ("1e", "1e"),
     ],
 )
-def test_numbers_are_what_people_take_them_for(text: str, value: object) -> None:
+def test_exponents_are_read_as_numbers(text: str, value: object) -> None:
     assert with_setting({}, f"lr={text}") == {"lr": value}

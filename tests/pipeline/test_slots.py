@@ -1,4 +1,4 @@
-"""Pictures through shared memory: what arrives is what was sent, and nothing that is said of memory is believed."""
+"""Pictures through shared memory: they arrive unchanged, and invalid offers and positions are refused."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipeline import slots
 from pipeline.messages import Frame, Packet
 from pipeline.queues import Sender
 from pipeline.receiver import Receiver
-from pipeline.slots import Offer, Place, Shelf, Window
+from pipeline.slots import Offer, Place, SlotPool, Window
 from pipeline.wire import WireError, encode, encode_struct
 from tests import messages
 from tests.conftest import ROOT
@@ -58,7 +58,7 @@ def check(got: list[Packet], count: int) -> None:
 
 
 def carry(sender: Sender, receiver: Receiver, packets: list[Packet]) -> list[Packet]:
-    """What arrives of some frames of source a, one after the other, up to its end."""
+    """Send frames of source a one after the other, then its end; return what arrives."""
     with taking(receiver, {"a"}) as got:
         for packet in packets:
             sender.offer(packet)
@@ -67,20 +67,20 @@ def carry(sender: Sender, receiver: Receiver, packets: list[Packet]) -> list[Pac
     return got
 
 
-def test_large_pictures_go_through_slots_and_stay_as_they_were(queue: tuple[Sender, Receiver]) -> None:
+def test_large_pictures_use_slots_and_stay_intact(queue: tuple[Sender, Receiver]) -> None:
     sender, receiver = queue
     packets = [large(seq) for seq in range(40)]
-    check(carry(sender, receiver, packets), 40)  # all kept to the end, long after their slots were used again
-    assert sender._shelf.placed >= 30
+    check(carry(sender, receiver, packets), 40)  # all are kept to the end, although their slots are reused
+    assert sender._slot_pool.placed >= 30
     assert receiver.duplicates == 0
 
 
-def test_small_pictures_and_other_transports_keep_to_the_socket(context: zmq.Context, tmp_path: Path) -> None:
+def test_small_pictures_and_other_transports_use_the_socket(context: zmq.Context, tmp_path: Path) -> None:
     for endpoint, packets in ((f"ipc://{tmp_path}/q", small), ("tcp://127.0.0.1:*", large), ("inproc://q", large)):
         sender = Sender(context, endpoint)
         receiver = Receiver(context, sender.endpoint, SESSION)
         check(carry(sender, receiver, [packets(seq) for seq in range(5)]), 5)
-        assert sender._shelf.placed == 0
+        assert sender._slot_pool.placed == 0
         receiver.close()
         sender.close()
 
@@ -91,7 +91,7 @@ def test_pictures_of_many_sizes_share_a_queue(queue: tuple[Sender, Receiver]) ->
     got = carry(sender, receiver, [large(seq, side) for seq, side in enumerate(sides)])
     check(got, len(sides))
     assert [p.picture.shape[0] for p in got if p.picture is not None] == sides
-    assert sender._shelf.placed > 0
+    assert sender._slot_pool.placed > 0
 
 
 TAKES = """
@@ -118,7 +118,7 @@ def test_another_process_reads_the_same_pictures(context: zmq.Context, tmp_path:
         assert child.stdout is not None
         said = child.stdout.read().split("\n")
     assert said[:-1] == [f"{seq} {seq} {seq}" for seq in range(20)]
-    assert sender._shelf.placed >= 10
+    assert sender._slot_pool.placed >= 10
     sender.close()
 
 
@@ -137,14 +137,14 @@ def test_nothing_is_left_open(context: zmq.Context, tmp_path: Path) -> None:
                 sender.offer(large(seq, source=source))
                 sender.pump(0.02)
             finish(sender, {source})
-        assert blocks() == 5  # the sender's descriptor, and at each end a map with its own
+        assert blocks() == 5  # the descriptor of the sender, and a mapping with a descriptor at each end
         receiver.close()
     sender.close()
     assert blocks() == 0
 
 
 @pytest.mark.parametrize("call", ["memfd_create", "posix_fallocate"])
-def test_without_memory_pictures_take_the_socket(
+def test_pictures_use_the_socket_without_shared_memory(
     queue: tuple[Sender, Receiver], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, call: str
 ) -> None:
     def full(*_: object) -> None:
@@ -153,53 +153,53 @@ def test_without_memory_pictures_take_the_socket(
     monkeypatch.setattr(os, call, full)
     sender, receiver = queue
     check(carry(sender, receiver, [large(seq) for seq in range(5)]), 5)
-    assert sender._shelf.placed == 0
+    assert sender._slot_pool.placed == 0
     assert caplog.text.count("no shared memory") == 1
 
 
-def test_a_receiver_that_cannot_map_gets_pictures_all_the_same(
+def test_receiver_that_cannot_map_gets_pictures_through_the_socket(
     queue: tuple[Sender, Receiver], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(slots.os, "getpid", lambda: 2**31 - 1)  # nobody has it open there
+    monkeypatch.setattr(slots.os, "getpid", lambda: 2**31 - 1)  # a process that does not exist
     sender, receiver = queue
     check(carry(sender, receiver, [large(seq) for seq in range(8)]), 8)
-    assert sender._shelf.placed == 0
+    assert sender._slot_pool.placed == 0
 
 
-def test_a_slot_is_used_again_only_when_its_message_has_come() -> None:
-    shelf, told = Shelf(local=True), []
+def test_slot_is_reused_only_after_its_message_was_confirmed() -> None:
+    slot_pool, told = SlotPool(local=True), []
     window = Window(told.append)
-    shelf.serve(2)
-    first = shelf.put(("a", 0), encode(large(0)))
-    assert len(first) == 4  # the picture itself, and an offer
+    slot_pool.serve(2)
+    first = slot_pool.put(("a", 0), encode(large(0)))
+    assert len(first) == 4  # the picture itself and an offer
     window.take(first)
-    shelf.mapped(told[0])
-    one, two = (shelf.put(("a", seq), encode(large(seq))) for seq in (1, 2))
+    slot_pool.mapped(told[0])
+    one, two = (slot_pool.put(("a", seq), encode(large(seq))) for seq in (1, 2))
     assert [memoryview(parts[2]).nbytes for parts in (one, two)] == [0, 0]
-    assert shelf.put(("a", 1), encode(large(1))) == one  # asked again, the same slot
-    three = shelf.put(("a", 3), encode(large(3)))
+    assert slot_pool.put(("a", 1), encode(large(1))) == one  # the same message gets the same slot
+    three = slot_pool.put(("a", 3), encode(large(3)))
     assert len(three) == 3, "no slot is free: through the socket"
     assert np.frombuffer(window.take(one)[2], np.uint16).max() == 1
-    shelf.free(("a", 1))
-    four = shelf.put(("a", 4), encode(large(4)))
+    slot_pool.free(("a", 1))
+    four = slot_pool.put(("a", 4), encode(large(4)))
     assert four[3] == one[3]
     assert np.frombuffer(window.take(two)[2], np.uint16).max() == 2
     assert np.frombuffer(window.take(four)[2], np.uint16).min() == 4
     window.close()
-    shelf.serve(0)
+    slot_pool.serve(0)
 
 
 @pytest.fixture
 def window() -> Iterator[Window]:
-    """One that has mapped a block of one slot."""
-    shelf, told = Shelf(local=True), []
+    """A window that has mapped a block with one slot."""
+    slot_pool, told = SlotPool(local=True), []
     opened = Window(told.append)
-    shelf.serve(1)
-    opened.take(shelf.put(KEY, encode(large(0))))
+    slot_pool.serve(1)
+    opened.take(slot_pool.put(KEY, encode(large(0))))
     assert told
     yield opened
     opened.close()
-    shelf.serve(0)
+    slot_pool.serve(0)
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ def window() -> Iterator[Window]:
         (b"", says(Place(0, 0, 1 << 40)), "not mapped"),
     ],
 )
-def test_nonsense_is_refused(window: Window, picture: bytes, said: bytes | str | None, why: str) -> None:
+def test_invalid_positions_are_refused(window: Window, picture: bytes, said: bytes | str | None, why: str) -> None:
     if said is None:
         said = says(Place(window._block, 0, 16))
     elif said == "beyond":
@@ -235,21 +235,21 @@ def test_only_sealed_memory_is_mapped(tmp_path: Path) -> None:
     assert told == []
 
 
-def test_a_block_smaller_than_said_is_not_mapped() -> None:
+def test_block_smaller_than_declared_is_not_mapped() -> None:
     told: list[int] = []
-    shelf, window = Shelf(local=True), Window(told.append)
-    shelf.serve(1)
-    offer = slots._decoder.decode(bytes(shelf.put(KEY, encode(large(0)))[3]))
+    slot_pool, window = SlotPool(local=True), Window(told.append)
+    slot_pool.serve(1)
+    offer = slots._decoder.decode(bytes(slot_pool.put(KEY, encode(large(0)))[3]))
     assert isinstance(offer, Offer)
     window.take([b"", b"", b"", says(Offer(offer.pid, offer.fd, offer.block, offer.size + 4096))])
     assert told == []
     window.take([b"", b"", b"", says(offer)])
     assert told == [offer.block]
     window.close()
-    shelf.serve(0)
+    slot_pool.serve(0)
 
 
-def test_frames_of_a_receiver_that_leaves_come_again(queue: tuple[Sender, Receiver], context: zmq.Context) -> None:
+def test_frames_of_a_leaving_receiver_are_redelivered(queue: tuple[Sender, Receiver], context: zmq.Context) -> None:
     sender, first = queue
     for seq in range(6):
         sender.offer(large(seq))

@@ -1,4 +1,4 @@
-"""The stage loop: between real queues, in threads, with stages that work, batch, fail and are told to leave."""
+"""The stage loop between real queues, in threads, with stages that work, batch, fail and are aborted."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import pytest
 import zmq
 
+from pipeline.control_link import Link, SourceReport, StageState, Stop, Switchboard
 from pipeline.errors import StageError
-from pipeline.link import Link, SourceReport, StageState, Stop, Switchboard
 from pipeline.messages import EndOfSource, Packet
 from pipeline.queues import Sender
 from pipeline.receiver import Receiver
@@ -20,8 +20,8 @@ from tests.messages import SESSION, end
 from tests.pipeline.queue_ends import frame, seqs, taking
 
 
-class Toy:
-    """Passes frames on, each after ``work_s``; fails at the ``fail_at``-th message."""
+class ToyStage:
+    """Stage that passes every frame on after ``work_s`` and fails at the ``fail_at``-th message."""
 
     def __init__(
         self, batch_size: int = 1, fail_at: int | None = None, work_s: float = 0.0, window_s: float = 0.0
@@ -53,9 +53,9 @@ class Toy:
 
 
 class Bench:
-    """One stage in a thread between a sender and a receiver of the test's own."""
+    """One stage in a thread, between a sender and a receiver of the test."""
 
-    def __init__(self, stage: Toy, sources: set[str], credits: int = 2) -> None:
+    def __init__(self, stage: ToyStage, sources: set[str], credits: int = 2) -> None:
         self.context = zmq.Context()
         self.board = Switchboard(self.context, ["inproc://control"])
         self.source = Sender(self.context, "inproc://in")
@@ -92,7 +92,7 @@ class Bench:
         self.context.destroy(0)
 
 
-def run_to_end(stage: Toy, count: int = 10) -> tuple[Bench, list[Packet]]:
+def run_to_end(stage: ToyStage, count: int = 10) -> tuple[Bench, list[Packet]]:
     bench = Bench(stage, {"a", "b"}, credits=max(2, stage.batch_size))
     with taking(bench.sink, {"a", "b"}) as got:
         for seq in range(count):
@@ -104,7 +104,7 @@ def run_to_end(stage: Toy, count: int = 10) -> tuple[Bench, list[Packet]]:
 
 @pytest.mark.parametrize("batch_size", [1, 4])
 def test_everything_passes_in_order_with_stamps(batch_size: int) -> None:
-    stage = Toy(batch_size)
+    stage = ToyStage(batch_size)
     bench, got = run_to_end(stage)
     try:
         assert seqs(got, "a") == seqs(got, "b") == list(range(10))
@@ -123,8 +123,8 @@ def test_everything_passes_in_order_with_stamps(batch_size: int) -> None:
         bench.close()
 
 
-def test_a_batch_waits_its_window_for_another_source_and_no_longer_than_it_is_full() -> None:
-    stage = Toy(batch_size=2, window_s=3600)
+def test_batch_waits_for_other_sources_until_it_is_full() -> None:
+    stage = ToyStage(batch_size=2, window_s=3600)
     bench = Bench(stage, {"a", "b"})
 
     def push_and_wait(packet: Packet) -> None:
@@ -134,12 +134,12 @@ def test_a_batch_waits_its_window_for_another_source_and_no_longer_than_it_is_fu
     try:
         with taking(bench.sink, {"a", "b"}) as got:
             push_and_wait(frame("a", 0))
-            push_and_wait(frame("b", 0))  # later: the first one waits
+            push_and_wait(frame("b", 0))  # arrives later: the first one waits for it
             for seq in (1, 2):
                 push_and_wait(frame("a", seq))  # full without the other source
             push_and_wait(end("b"))
             push_and_wait(frame("a", 3))
-            push_and_wait(end("a"))  # the only source left: nobody to wait for
+            push_and_wait(end("a"))  # the only source left, so there is nothing to wait for
             bench.drain()
         assert stage.batches == [2, 2, 2, 1]
         assert seqs(got, "a") == [0, 1, 2, 3]
@@ -148,8 +148,8 @@ def test_a_batch_waits_its_window_for_another_source_and_no_longer_than_it_is_fu
         bench.close()
 
 
-def test_a_batch_that_does_not_fill_up_goes_on_after_its_window() -> None:
-    stage = Toy(batch_size=2, window_s=0.2)
+def test_incomplete_batch_is_processed_after_the_window() -> None:
+    stage = ToyStage(batch_size=2, window_s=0.2)
     bench = Bench(stage, {"a", "b"})
     try:
         with taking(bench.sink, {"a", "b"}) as got:
@@ -168,7 +168,7 @@ def test_a_batch_that_does_not_fill_up_goes_on_after_its_window() -> None:
 def test_failing_stage_ends_sources_downstream_drains_upstream_and_counts_the_loss(
     fail_at: int, batch_size: int
 ) -> None:
-    stage = Toy(batch_size, fail_at)
+    stage = ToyStage(batch_size, fail_at)
     bench, got = run_to_end(stage)
     try:
         last = bench.states[-1]
@@ -179,7 +179,7 @@ def test_failing_stage_ends_sources_downstream_drains_upstream_and_counts_the_lo
         for source in "ab":
             passed = len(seqs(got, source))
             lost = sum(last.lost.get(source, {}).values())
-            assert passed + lost == 10, "every frame taken in went on or is counted as lost"
+            assert passed + lost == 10, "every received frame is passed on or counted as lost"
             assert bench.source.account(source).delivered == 10
         assert len(seqs(got, "a")) + len(seqs(got, "b")) == min(fail_at - 1, 20)
         assert stage.closed == 1
@@ -187,11 +187,11 @@ def test_failing_stage_ends_sources_downstream_drains_upstream_and_counts_the_lo
         bench.close()
 
 
-def test_stage_told_to_leave_leaves_although_nobody_takes_its_output() -> None:
-    stage = Toy()
+def test_abort_works_while_the_output_is_blocked() -> None:
+    stage = ToyStage()
     bench = Bench(stage, {"a"})
     try:
-        bench.push(*(frame("a", seq) for seq in range(8)))  # the sink gives no credit back
+        bench.push(*(frame("a", seq) for seq in range(8)))  # the sink returns no credits
         wait_until(lambda: stage.calls >= 2, pause=lambda: bench.source.pump(0.02))
         bench.board.hear(0.1)
         bench.board.order("toy", Stop(gentle=False))
@@ -200,13 +200,13 @@ def test_stage_told_to_leave_leaves_although_nobody_takes_its_output() -> None:
         assert stage.closed == 1
         account = bench.source.account("a")
         assert account.closes
-        assert account.in_flight == 8, "nothing is done that nobody else has"
+        assert account.in_flight == 8, "no frame is done before the next stage has its result"
     finally:
         bench.close()
 
 
-def test_time_to_spare_is_told_apart_from_work() -> None:
-    begin, stage = time.monotonic(), Toy(work_s=0.2)
+def test_idle_time_excludes_work() -> None:
+    begin, stage = time.monotonic(), ToyStage(work_s=0.2)
     bench = Bench(stage, {"a"})
 
     def until(condition: Callable[[StageState], object]) -> None:
@@ -217,11 +217,11 @@ def test_time_to_spare_is_told_apart_from_work() -> None:
         wait_until(lambda: bench.states and condition(bench.states[-1]), pause=pause)
 
     try:
-        until(lambda state: state.idle_s > 0.3)  # nothing has come
-        bench.push(*(frame("a", seq) for seq in range(8)))  # the sink gives no credit back
+        until(lambda state: state.idle_s > 0.3)  # no input
+        bench.push(*(frame("a", seq) for seq in range(8)))  # the sink returns no credits
         until(lambda state: state.queues.get("a") and state.queues["a"].entered == 3)
         before = bench.states[-1].idle_s
-        until(lambda state: state.idle_s > before + 0.3)  # the next stage does not take what there is
+        until(lambda state: state.idle_s > before + 0.3)  # the next stage accepts no output
         assert bench.states[-1].idle_s <= time.monotonic() - begin - 3 * 0.2, "work is not idle"
         bench.board.order("toy", Stop(gentle=False))
         bench.drain()
@@ -229,8 +229,8 @@ def test_time_to_spare_is_told_apart_from_work() -> None:
         bench.close()
 
 
-def test_what_comes_twice_and_what_makes_no_sense_is_counted_and_told() -> None:
-    bench = Bench(Toy(), {"a"})
+def test_duplicates_and_invalid_messages_are_counted_and_reported() -> None:
+    bench = Bench(ToyStage(), {"a"})
     stranger = bench.context.socket(zmq.DEALER)
     try:
         with taking(bench.sink, {"a"}) as got:

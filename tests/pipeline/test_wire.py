@@ -1,4 +1,4 @@
-"""The wire: what is sent arrives, and whatever else comes is refused with ``WireError`` alone."""
+"""Encoding and decoding: messages survive the round trip, and anything else raises ``WireError`` only."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def as_bytes(packet: Packet) -> list[bytes]:
 
 @settings(deadline=None)
 @given(packets())
-def test_what_is_sent_arrives(packet: Packet) -> None:
+def test_packets_survive_the_round_trip(packet: Packet) -> None:
     got = decode(as_bytes(packet), SESSION)
     assert got.message == packet.message
     if packet.picture is None:
@@ -184,6 +184,6 @@ def header(**changes: object) -> dict[str, object]:
         (moves(weight=1.5), "weight"),
     ],
 )
-def test_each_rule_is_enforced_and_named(parts: list[bytes], says: str) -> None:
+def test_invalid_message_is_refused_with_its_reason(parts: list[bytes], says: str) -> None:
     with pytest.raises(WireError, match=says.replace("(", r"\(")):
         decode(parts, SESSION)

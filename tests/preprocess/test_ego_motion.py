@@ -1,4 +1,4 @@
-"""Ego-motion against known motion, and its silence where nothing can be known."""
+"""Ego-motion estimates match known motion, and are unknown where it cannot be estimated."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from pipeline.capture.scene import Scene, SceneSpec
 from pipeline.messages import IDENTITY, EgoMotion
-from pipeline.preprocess.doubt import explains
 from pipeline.preprocess.ego_motion import (
     STILL,
     UNKNOWN,
@@ -24,6 +23,7 @@ from pipeline.preprocess.ego_motion import (
     fit,
 )
 from pipeline.preprocess.flow import corners, flow, stretch
+from pipeline.preprocess.verification import explains
 from tests.conftest import real_data
 
 CONFIG = EgoMotionConfig()
@@ -31,14 +31,14 @@ WIDTH, HEIGHT = 240, 192
 
 
 def affine(dx=0.0, dy=0.0, turn_deg=0.0, scale=1.0, size=(WIDTH, HEIGHT)):
-    """Turn and scale about the picture's centre, then shift; (2, 3)."""
+    """Return the (2, 3) transform that rotates and scales about the picture's centre, then shifts."""
     cx, cy = (size[0] - 1) / 2, (size[1] - 1) / 2
     c, s = scale * math.cos(math.radians(turn_deg)), scale * math.sin(math.radians(turn_deg))
     return np.array([[c, -s, cx - c * cx + s * cy + dx], [s, c, cy - s * cx - c * cy + dy]])
 
 
 def scene(matrix=None, seed=0, size=(WIDTH, HEIGHT), noise=3.0, wavelength=(6.0, 60.0)):
-    """A sum of waves, evaluated exactly where ``matrix`` takes it; 16-bit around 8000 counts."""
+    """Return a sum of waves, transformed exactly by ``matrix``, as 16-bit picture around 8000 counts."""
     rng = np.random.default_rng(seed)
     matrix = affine() if matrix is None else matrix
     y, x = np.mgrid[: size[1], : size[0]].astype(np.float64)
@@ -53,7 +53,7 @@ def scene(matrix=None, seed=0, size=(WIDTH, HEIGHT), noise=3.0, wavelength=(6.0,
 
 
 def error_px(ego, matrix, size=(WIDTH, HEIGHT)):
-    """Largest distance between two motions over the corners of the picture."""
+    """Return the largest distance in px between two motions at the corners of the picture."""
     ends = np.array([[0, 0, 1], [size[0] - 1, 0, 1], [0, size[1] - 1, 1], [size[0] - 1, size[1] - 1, 1]])
     return np.linalg.norm(ends @ (np.reshape(ego.matrix, (2, 3)) - matrix).T, axis=1).max()
 
@@ -86,7 +86,7 @@ def test_8_bit_pictures_and_dim_16_bit_ones_work_alike():
 
 
 def test_a_pan_over_clouds_adds_up():
-    """Optical flow alone sees a sixth of this pan too little, which a map of the scene would not survive."""
+    """Optical flow alone underestimates this pan by a sixth, too much for a map of the scene."""
     scene = Scene(SceneSpec.from_url("test://sky?snr=5"))
     estimator, frames = EgoMotionEstimator(CONFIG), 30
     summed, true = np.eye(3), np.eye(3)
@@ -119,7 +119,7 @@ def test_a_shrunk_picture_gives_the_motion_of_the_whole_one(max_width):
 
 
 def test_low_contrast_without_corners_is_rescued_by_correlation():
-    # Soft clouds under heavy noise: corners are noise and do not agree, the picture as a whole does.
+    # Soft clouds under heavy noise: corners are noise and do not agree, but the whole pictures correlate.
     matrix = affine(3.0, 2.0)
     a, b = (scene(m, noise=250.0, wavelength=(60.0, 200.0)) for m in (None, matrix))
     ego = fit(a, b, CONFIG)
@@ -128,12 +128,12 @@ def test_low_contrast_without_corners_is_rescued_by_correlation():
 
 
 @pytest.mark.parametrize("level", [0, 8000, 65535])
-def test_a_flat_picture_tells_nothing(level):
+def test_a_flat_picture_gives_unknown_motion(level):
     flat = np.full((HEIGHT, WIDTH), level, np.uint16)
     assert fit(flat, flat, CONFIG) == UNKNOWN
 
 
-def test_noise_alone_tells_nothing():
+def test_noise_alone_gives_unknown_motion():
     rng = np.random.default_rng(1)
     for _ in range(5):
         a, b = rng.normal(8000, 20, (2, HEIGHT, WIDTH)).astype(np.uint16)
@@ -141,7 +141,7 @@ def test_noise_alone_tells_nothing():
 
 
 @pytest.mark.parametrize("seed", range(1, 6))
-def test_a_cut_to_another_scene_tells_nothing(seed):
+def test_a_cut_to_another_scene_gives_unknown_motion(seed):
     assert fit(scene(), scene(seed=seed), CONFIG) == UNKNOWN
 
 
@@ -165,8 +165,8 @@ def test_burnt_in_text_does_not_capture_the_motion(shift):
     assert ego.ok and error_px(ego, matrix) < 0.2
 
 
-def test_a_scene_with_few_corners_behind_text_wins_or_leaves_doubt():
-    """Flat sky over a strip of scene: most corners are text, and text says that nothing moved."""
+def test_a_scene_with_few_corners_behind_text_is_estimated_right_or_not_trusted():
+    """Flat sky over a strip of scene: most corners belong to text, which suggests zero motion."""
     matrix = affine(5.0, 0.0)
     for strip in (96, 64, 40):
         pictures = [scene(m) for m in (None, matrix)]
@@ -221,7 +221,7 @@ def test_a_motion_explains_pictures_that_it_brings_together():
     assert not explains(a, b, (1, 0, -4.0, 0, 1, -2.0))
     assert not explains(a, a, (1, 0, 4.0, 0, 1, 2.0))
     assert not explains(a, b, (1, 0, 400.0, 0, 1, 2.0))
-    assert explains(a, b, (1, 0, 0.4, 0, 1, 0.0))  # too little to tell
+    assert explains(a, b, (1, 0, 0.4, 0, 1, 0.0))  # too small to be rejected
 
 
 @pytest.mark.parametrize("factor", [1, 2, 4])
@@ -258,7 +258,7 @@ def test_any_small_picture_gives_a_finite_answer(height, width, dtype, seed):
     assert ego.ok or ego == UNKNOWN
 
 
-def test_first_picture_and_change_of_size_or_type_start_anew():
+def test_the_first_picture_and_a_change_of_size_or_type_give_unknown_motion():
     estimator = EgoMotionEstimator(CONFIG)
     picture = scene()
     assert estimator.estimate(picture) == UNKNOWN
@@ -310,7 +310,7 @@ def test_real_cloud_scene_never_gives_a_wild_transform_that_is_trusted():
     trusted = [m for m in motions if m.ok]
     assert len(trusted) > len(files) // 2
     still = affine(size=(320, 240))
-    # The scene is known to move by up to 20 px from frame to frame, with hardly any turn.
+    # The scene is known to move by up to 20 px from frame to frame, with hardly any rotation.
     assert max(error_px(m, still, (320, 240)) for m in trusted) < 40
 
 

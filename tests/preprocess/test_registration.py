@@ -1,4 +1,4 @@
-"""The correction of where a past frame lies, against motions that are known."""
+"""Registration of past frames, compared with known motions."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def scene(seed=0, size=(160, 200)):
     return cv2.GaussianBlur(rng.normal(0, 400, size).astype(np.float32), (0, 0), 4) + 1000
 
 
-def looked_at(matrix, canvas=None):
-    """The picture of a camera whose pixels ``matrix`` takes from a first look at the same canvas."""
+def camera_view(matrix, canvas=None):
+    """Return the view of the canvas after the camera moved: ``matrix`` maps pixels of the first view to this one."""
     to_canvas = np.array([[1, 0, 30.0], [0, 1, 30], [0, 0, 1]]) @ np.linalg.inv(matrix)
     flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
     return cv2.warpAffine(scene() if canvas is None else canvas, to_canvas[:2], (W, H), flags=flags)
@@ -30,7 +30,7 @@ def similarity(dx=0.0, dy=0.0, zoom=1.0, degrees=0.0):
 
 
 def error(found, true):
-    """Largest distance, px, between where two matrices take the corners."""
+    """Return the largest distance in px between the corners as mapped by two matrices."""
     corners = np.array([[0, W - 1, 0, W - 1], [0, 0, H - 1, H - 1], [1, 1, 1, 1.0]])
     return np.abs((found @ corners - true @ corners)[:2]).max()
 
@@ -48,36 +48,36 @@ def register(past, now, guess):
         (similarity(3.2, 0.1, 1.01, 0.5), similarity(3, 0, 1.008, 0.3)),
     ],
 )
-def test_a_motion_known_in_the_rough_becomes_exact(true, guess):
-    past, now = looked_at(np.eye(3)), looked_at(true)
+def test_an_approximate_transform_is_refined(true, guess):
+    past, now = camera_view(np.eye(3)), camera_view(true)
     found, gain, offset = register(past, now, guess)
     assert error(found, true) < 0.3 * error(guess, true)
     for _ in range(2):
         found, gain, offset = register(past, now, found)
-    assert error(found, true) < 0.1  # OpenCV looks pictures up at steps of 1/32 px
+    assert error(found, true) < 0.1  # OpenCV interpolates at steps of 1/32 px
     assert gain == pytest.approx(1, abs=0.01)
     assert offset + (gain - 1) * 1000 == pytest.approx(0, abs=1)
 
 
-def test_another_gain_is_told_from_motion():
+def test_gain_and_offset_are_separated_from_motion():
     true = similarity(0.3, 0.2)
-    found, gain, offset = register(looked_at(np.eye(3)), 1.2 * looked_at(true) - 150, np.eye(3))
+    found, gain, offset = register(camera_view(np.eye(3)), 1.2 * camera_view(true) - 150, np.eye(3))
     assert error(found, true) < 0.06
     assert gain == pytest.approx(1.2, abs=0.01)
     assert offset == pytest.approx(-150, abs=10)
 
 
 def test_a_bright_target_that_flies_does_not_pull_the_frame_along():
-    true, past = similarity(0.2, 0.0), looked_at(np.eye(3))
-    now = looked_at(true)
+    true, past = similarity(0.2, 0.0), camera_view(np.eye(3))
+    now = camera_view(true)
     past[40:44, 40:44] += 2000
     now[40:44, 43:47] += 2000
     assert error(register(past, now, np.eye(3))[0], true) < 0.15
 
 
 def test_water_below_the_horizon_does_not_pull_the_frame_along():
-    true, past = similarity(0.3, -0.2), looked_at(np.eye(3))
-    now, found = looked_at(true), np.eye(3)
+    true, past = similarity(0.3, -0.2), camera_view(np.eye(3))
+    now, found = camera_view(true), np.eye(3)
     waves = [cv2.GaussianBlur(scene(seed), (0, 0), 2)[:H, :W] for seed in (1, 2)]
     drift = 0.7 * waves[0] + 0.3 * waves[1]
     past[H // 2 :] = waves[0][H // 2 :]
@@ -88,8 +88,8 @@ def test_water_below_the_horizon_does_not_pull_the_frame_along():
 
 
 @pytest.mark.parametrize("guess", [similarity(REACH_PX + 3.0, 0), similarity(200, 0)])
-def test_what_is_out_of_reach_is_left_alone(guess):
-    picture = looked_at(np.eye(3))
+def test_corrections_beyond_reach_are_not_applied(guess):
+    picture = camera_view(np.eye(3))
     found, gain, offset = register(picture, picture, guess)
     assert np.array_equal(found, guess)
     assert (gain, offset) == (1.0, 0.0)

@@ -7,8 +7,8 @@ import nets
 from pipeline.capture.scene import Scene, SceneSpec
 from pipeline.errors import BackendError
 from pipeline.messages import EndOfSource, Packet, Prepared
+from pipeline.moving.change_detection import ChangeDetector
 from pipeline.moving.config import MovingConfig
-from pipeline.moving.evidence import MovingEvidence
 from pipeline.moving.handover import tell
 from pipeline.preprocess.ego_motion import UNKNOWN, EgoMotionConfig
 from pipeline.preprocess.intensity import measure
@@ -19,7 +19,7 @@ WORLD = np.random.default_rng(0).integers(0, 60, (200, 260)).astype(np.float32).
 
 
 def view(dx, dy, dtype=np.uint8):
-    """What a camera sees whose picture moves by (dx, dy) px."""
+    """Return the view of a camera whose picture has moved by (dx, dy) px."""
     return np.ascontiguousarray(WORLD[300 - dy : 420 - dy, 400 - dx : 560 - dx]).astype(dtype)
 
 
@@ -44,7 +44,7 @@ def test_a_frame_passes_with_its_picture(stage):
     assert out.picture is packet.picture
 
 
-def test_each_source_has_a_camera_of_its_own(stage):
+def test_ego_motion_is_estimated_per_source(stage):
     outs = []
     for i in range(4):
         outs += prepared(stage, frame(view(3 * i, 0), "a", i), frame(view(0, -2 * i), "b", i))
@@ -54,7 +54,7 @@ def test_each_source_has_a_camera_of_its_own(stage):
         assert (out.ego.matrix[2], out.ego.matrix[5]) == pytest.approx(expected, abs=0.1)
 
 
-def test_the_end_of_a_source_passes_after_its_frames_and_ends_its_memory(stage):
+def test_the_end_of_a_source_passes_after_its_frames_and_drops_its_state(stage):
     outs = prepared(stage, frame(view(0, 0)), frame(view(2, 0), seq=1), end("a"), frame(view(4, 0)))
     assert [type(out) for out in outs] == [Prepared, Prepared, EndOfSource, Prepared]
     assert outs[1].ego.ok
@@ -69,7 +69,7 @@ def test_a_motion_names_the_frame_it_starts_from(stage):
     assert [out.ego.since for out in prepared(still, *(frame(view(0, 0), "a", seq) for seq in (3, 4)))] == [None, None]
 
 
-def test_sources_side_by_side_give_what_they_give_one_by_one(stage):
+def test_concurrent_sources_give_the_same_results_as_sequential_ones(stage):
     together = PreprocessStage("mshnet", EgoMotionConfig(), MovingConfig(), threads=3)
     together.open()
     batches = [
@@ -82,10 +82,10 @@ def test_sources_side_by_side_give_what_they_give_one_by_one(stage):
     together.close()
 
 
-def test_what_moves_is_told_of_each_source_from_its_own_past(stage):
+def test_motion_evidence_is_kept_per_source(stage):
     url = "test://sky?width=96&height=96&snr=20&targets=9&camera=still&frames=12&seed={}"
     scenes = {name: Scene(SceneSpec.from_url(url.format(seed))) for name, seed in (("a", 1), ("b", 2))}
-    alone = {name: MovingEvidence(MovingConfig()) for name in scenes}
+    alone = {name: ChangeDetector(MovingConfig()) for name in scenes}
     told = 0
     for k in range(12):
         packets = [frame(scene.frame(k), name, k) for name, scene in scenes.items()]
@@ -96,7 +96,7 @@ def test_what_moves_is_told_of_each_source_from_its_own_past(stage):
     assert told > 10
 
 
-def test_where_what_moves_is_not_asked_for_nothing_is_told():
+def test_disabled_motion_detection_gives_no_evidence():
     stage = PreprocessStage("mshnet", EgoMotionConfig(), MovingConfig(enabled=False))
     stage.open()
     scene = Scene(SceneSpec.from_url("test://sky?width=96&height=96&camera=still&frames=12"))

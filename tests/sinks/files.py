@@ -1,4 +1,4 @@
-"""What lies on the disk, and which files this process holds."""
+"""Helpers to read written files and to list open file descriptors."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import cv2
 
 
 def descriptors():
-    """Paths of the files this process has open, by descriptor."""
+    """Return the paths of the open files of this process, by descriptor."""
     return {int(link.name): str(link.resolve()) for link in Path("/proc/self/fd").iterdir()}
 
 
 def read_video(path):
-    """All frames of a video, and its frame rate."""
+    """Return all frames of a video, and its frame rate."""
     video = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
     frames = []
     while (got := video.read())[0]:

@@ -32,7 +32,7 @@ TRACK = {
 OBJECT = {name: TRACK[name] for name in TRACK if name not in ("id", "state", "vx", "vy")}
 
 
-def test_a_line_of_tracks_by_hand():
+def test_tracks_line_matches_expected_json():
     ego = EgoMotion(matrix=(1.0, 0.00000004, 2.5, -0.001, 1.0, -1.23456789), inliers=42, residual=0.2, ok=True)
     line = tracks_line(tracked([TRACK], seq=3, ego=ego))
     assert line.endswith(b"}\n")
@@ -60,7 +60,7 @@ def test_a_line_of_tracks_by_hand():
     assert b"-0.0," not in line
 
 
-def test_a_line_of_detections_by_hand():
+def test_detections_line_matches_expected_json():
     looks = {"x": 10.0, "y": 20.25, "score": 0.8765, "area": 4.0, "bbox": [9.0, 19.0, 3.0, 2.0], "snr": 5.43}
     moving = {**OBJECT, "motion": 6.7812, "appearance": -1.2345}
     assert json.loads(detections_line(tracked([TRACK], [moving], seq=3))) == {
@@ -71,19 +71,19 @@ def test_a_line_of_detections_by_hand():
     }
 
 
-def test_a_frame_with_nothing_has_a_line_too():
+def test_empty_frame_has_a_line():
     assert json.loads(tracks_line(tracked(seq=9)))["tracks"] == []
     assert json.loads(detections_line(tracked(seq=9)))["detections"] == []
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("column", ["x", "vy", "snr", "bw"])
-def test_no_number_that_json_does_not_have(column, value):
+def test_non_finite_values_are_refused(column, value):
     with pytest.raises(StageError, match=r"source a frame 5: \w+ is not a finite number"):
         tracks_line(tracked([TRACK, TRACK | {column: value}], seq=5))
 
 
-def test_an_ego_motion_that_is_not_finite_is_refused():
+def test_non_finite_ego_motion_is_refused():
     with pytest.raises(StageError, match="ego matrix"):
         tracks_line(tracked(ego=EgoMotion(matrix=(1.0, 0.0, math.nan, 0.0, 1.0, 0.0))))
 
@@ -93,7 +93,7 @@ numbers = st.floats(-1e5, 1e5)
 
 @given(st.lists(st.tuples(numbers, numbers, numbers, st.floats(0, 1)), max_size=20))
 @settings(max_examples=50, deadline=None)
-def test_values_read_back_to_the_rounding_stated(values):
+def test_values_read_back_within_rounding(values):
     tracks = [
         {"id": i, "state": TENTATIVE, "x": x, "y": y, "vx": v, "score": s} for i, (x, y, v, s) in enumerate(values)
     ]

@@ -13,7 +13,7 @@ from tests.conftest import ROOT
 from tests.sinks.files import descriptors
 
 
-def test_lines_are_on_file_at_once(tmp_path):
+def test_lines_are_written_immediately(tmp_path):
     path = tmp_path / "x.jsonl"
     path.write_text("from an earlier run\n")
     file = LineFile(path)
@@ -41,8 +41,8 @@ def test_lines_survive_a_kill(tmp_path):
     assert path.read_text().split() == [str(i) for i in range(100)]
 
 
-def test_a_line_that_does_not_fit_any_more_leaves_no_trace(tmp_path):
-    # A limit on the size of files ends a write in the middle of a line, as a full disk does.
+def test_line_exceeding_the_file_size_limit_is_removed(tmp_path):
+    # A file size limit interrupts a write in the middle of a line, like a full disk.
     path = tmp_path / "x.jsonl"
     done = python(
         "import resource, sys; from pathlib import Path; from pipeline.sinks.lines import LineFile\n"
@@ -58,7 +58,7 @@ def test_a_line_that_does_not_fit_any_more_leaves_no_trace(tmp_path):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
-def test_a_full_disk_is_one_line_that_names_the_file():
+def test_full_disk_error_names_the_file():
     file = LineFile(Path("/dev/full"))
     with pytest.raises(StageError, match=r"^cannot write /dev/full: No space left on device$"):
         file.write(b"line\n")
@@ -71,7 +71,7 @@ def test_a_file_that_cannot_be_made_is_named(tmp_path, name, reason):
         LineFile(tmp_path / name)
 
 
-def test_no_descriptor_is_left_behind(tmp_path):
+def test_close_releases_the_descriptor(tmp_path):
     before = len(descriptors())
     for _ in range(20):
         LineFile(tmp_path / "x").close()
@@ -80,7 +80,7 @@ def test_no_descriptor_is_left_behind(tmp_path):
 
 @pytest.mark.parametrize("size", [3, 70_000, 140_000])
 @pytest.mark.parametrize("torn", [b"", b"torn in the mid", b"t" * 70_000])
-def test_a_file_gone_on_with_loses_only_a_torn_line(tmp_path, size, torn):
+def test_resume_drops_only_an_incomplete_last_line(tmp_path, size, torn):
     path = tmp_path / "x.jsonl"
     path.write_bytes(b"first\n" + b"l" * size + b"\n" + torn)
     file = LineFile(path, resume=True)
@@ -91,7 +91,7 @@ def test_a_file_gone_on_with_loses_only_a_torn_line(tmp_path, size, torn):
 
 
 @pytest.mark.parametrize("content", [None, b"", b"torn"])
-def test_a_file_without_a_line_is_gone_on_with_from_its_start(tmp_path, content):
+def test_resume_of_a_file_without_complete_lines_starts_over(tmp_path, content):
     path = tmp_path / "x.jsonl"
     if content is not None:
         path.write_bytes(content)

@@ -6,7 +6,7 @@ from pipeline.sinks import mp4
 
 
 def picture(i):
-    """A pattern that moves a little from frame to frame, so that the coder uses differences."""
+    """Return a pattern that moves slightly from frame to frame, so that the encoder uses differences."""
     pattern = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 255, (64, 80, 3)).astype(np.uint8), (0, 0), 4)
     return np.roll(pattern, 2 * i, axis=1)
 
@@ -21,10 +21,10 @@ def coded(tmp_path_factory):
     return path.read_bytes()
 
 
-def test_a_clip_comes_apart_into_its_frames(coded):
-    clip = mp4.take_apart(coded)
+def test_clip_is_parsed_into_its_frames(coded):
+    clip = mp4.parse_clip(coded)
     assert len(clip.samples) == 30
-    assert clip.keys == {0, 12, 24}  # the coder's group of pictures
+    assert clip.keys == {0, 12, 24}  # the encoder's group of pictures
     assert clip.description[4:8] == b"stsd"
     assert b"".join(clip.samples) in coded
     assert all(sample.startswith(b"\0\0\1") for sample in clip.samples)
@@ -33,12 +33,12 @@ def test_a_clip_comes_apart_into_its_frames(coded):
 @pytest.mark.parametrize("cut", [0, 7, 40, 300, -1, -400])
 def test_an_incomplete_clip_is_refused(coded, cut):
     with pytest.raises(ValueError, match=r"no complete MP4|bytes of video"):
-        mp4.take_apart(coded[:cut])
+        mp4.parse_clip(coded[:cut])
 
 
 def test_fragments_play_in_order_at_their_times(coded, tmp_path):
-    clip = mp4.take_apart(coded)
-    parts = [mp4.opening(clip.description, 80, 64)]
+    clip = mp4.parse_clip(coded)
+    parts = [mp4.init_segment(clip.description, 80, 64)]
     for k in range(3):
         parts.append(mp4.fragment(clip, k + 1, k * 30 * 1800, [1800] * 30))
     (tmp_path / "film.mp4").write_bytes(b"".join(parts))

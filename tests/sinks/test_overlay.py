@@ -25,7 +25,7 @@ def draw(tracks, picture=None, scale=4, **options):
 
 
 def coloured(canvas):
-    """Pixels that are not gray, above the strip."""
+    """Return the mask of non-gray pixels above the strip."""
     picture = canvas[: -STRIP - 1].astype(int)
     return np.ptp(picture, axis=2) > 20
 
@@ -78,12 +78,14 @@ def test_each_state_has_its_colour_and_only_real_tracks_a_label():
     assert areas[COASTING] > 0
 
 
-@example([(0.0, 473.0), (0.0, 463.0)], (9, 10))  # in a corner of the picture both rows of a mark are close
+@example(
+    [(0.0, 473.0), (0.0, 463.0)], (9, 10)
+)  # in a corner of the picture, the label rows above and below a mark are close
 @given(
     st.lists(st.tuples(st.floats(0, 640), st.floats(0, 480)), min_size=2, max_size=2),
     st.sampled_from([(9, 10), (18, 10), (45, 10)]),
 )
-def test_numbers_of_two_tracks_never_cover_each_other(centres, size):
+def test_labels_of_two_tracks_never_overlap(centres, size):
     half, taken = np.array([9.0, 12.0]), []
     for centre in centres:
         place = label_place(size, np.array(centre), half, (640, 480), taken)
@@ -93,7 +95,7 @@ def test_numbers_of_two_tracks_never_cover_each_other(centres, size):
     assert left.x + left.width < right.x or abs(left.y - right.y) > left.height
 
 
-def test_numbers_of_tracks_that_meet_take_one_corner_each():
+def test_labels_of_coinciding_tracks_take_different_corners():
     centre, half, taken = np.array([100.0, 100.0]), np.array([9.0, 9.0]), []
     for _ in range(9):
         taken.append(label_place((18, 10), centre, half, (640, 480), taken))
@@ -112,7 +114,7 @@ def test_labels_stay_in_the_picture():
 
 
 @pytest.mark.parametrize(("height", "width", "scale"), [(33, 35, 1), (33, 35, 3), (96, 131, None), (41, 2001, None)])
-def test_sides_are_even_and_the_picture_is_whole(height, width, scale):
+def test_sides_are_even_and_the_picture_is_complete(height, width, scale):
     picture = scene(height, width)
     canvas = draw([track(10.0, 10.0)], picture, scale)
     factor = scale or (1 if width >= LEGIBLE_WIDTH else 4)
@@ -121,12 +123,12 @@ def test_sides_are_even_and_the_picture_is_whole(height, width, scale):
     assert 0 <= canvas.shape[0] - height * factor - STRIP <= 1
 
 
-def test_16_bits_are_shown_as_such():
+def test_16_bit_pictures_are_stretched():
     canvas = draw([], scene(dtype=np.uint16))[:-STRIP]
     assert canvas.std() > 20
 
 
-def test_a_lost_camera_motion_is_said():
+def test_unknown_camera_motion_is_shown():
     known, unknown = (draw([], ego=EgoMotion(ok=ok))[-STRIP:].astype(int) for ok in (True, False))
     assert (np.ptp(known, axis=2) > 20).sum() == 0
     assert (np.ptp(unknown, axis=2) > 20).sum() > 50
@@ -152,7 +154,7 @@ def test_tracks_anywhere_can_be_drawn(values):
 
 
 def test_video_coding_keeps_marks_and_target_visible(tmp_path):
-    # What an operator gets is the coded video, not the canvas.
+    # The operator sees the encoded video, not the canvas.
     from pipeline.sinks.video_file import VideoFile
 
     picture = np.full((128, 160), 60, np.uint8)

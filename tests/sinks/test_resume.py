@@ -1,4 +1,4 @@
-"""The last stage in its second life: nothing is written twice, nothing is left out, the books go on."""
+"""The last stage after a restart: nothing is written twice, nothing is left out, and counters continue."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 from pipeline.errors import ConfigError
 from pipeline.journal import Journal
 from pipeline.messages import CONFIRMED, TENTATIVE
-from pipeline.sinks.book import Book
 from pipeline.sinks.config import SinkConfig
+from pipeline.sinks.counters import Counters
 from pipeline.sinks.stage import SinkStage
 from tests.messages import end, tracked, tracked_packet
 from tests.sinks.files import read_video
@@ -30,11 +30,11 @@ def packet(seq):
     return tracked_packet([{"id": 1, "state": CONFIRMED if seq else TENTATIVE}], [{"x": 5.0}], seq=seq)
 
 
-def test_second_life_goes_on_after_what_the_first_has_written(tmp_path):
+def test_restart_continues_after_the_lines_already_written(tmp_path):
     first = life(tmp_path, 0)
     for seq in range(8):
         first.process([packet(seq)])
-    # It dies here, without a word: nothing is closed, and the last frames come again.
+    # It dies here: nothing is closed, and the last frames are delivered again.
     second = life(tmp_path, 1)
     for seq in range(6, 16):
         second.process([packet(seq)])
@@ -50,7 +50,7 @@ def test_second_life_goes_on_after_what_the_first_has_written(tmp_path):
 
 
 @pytest.mark.parametrize("written", [1, 2, 3])
-def test_death_between_two_files_of_one_frame(tmp_path, written):
+def test_crash_between_two_files_of_one_frame(tmp_path, written):
     first = life(tmp_path, 0, overlay=False)
     for seq in range(3):
         first.process([packet(seq)])
@@ -67,7 +67,7 @@ def test_death_between_two_files_of_one_frame(tmp_path, written):
     assert second.reports()["a"].delivered == 5
 
 
-def test_files_of_an_earlier_run_are_replaced_by_whichever_life_comes_to_it(tmp_path):
+def test_files_of_an_earlier_run_are_replaced_before_or_after_a_restart(tmp_path):
     (tmp_path / "out" / "a").mkdir(parents=True)
     (tmp_path / "out" / "a" / "tracks.jsonl").write_text("from an earlier run\n")
     stage = life(tmp_path, 3, overlay=False)
@@ -88,7 +88,7 @@ FOREIGN = ["overlay.best.mp4", "overlay.1.mp4", "overlay.02.mp4", "notes.txt", "
         ({"overlay": False, "jsonl": False}, {"tracks.mot.txt"}),
     ],
 )
-def test_results_of_an_earlier_run_do_not_stay_beside_new_ones(tmp_path, config, written):
+def test_results_of_an_earlier_run_are_removed(tmp_path, config, written):
     folder = tmp_path / "out" / "a"
     folder.mkdir(parents=True)
     for name in (*OLD, ".overlay.part.mp4", *FOREIGN):
@@ -100,13 +100,13 @@ def test_results_of_an_earlier_run_do_not_stay_beside_new_ones(tmp_path, config,
     assert [(folder / name).stat().st_size for name in written] == [0] * len(written)
 
 
-def test_a_result_of_an_earlier_run_that_cannot_be_removed_is_named(tmp_path):
+def test_error_names_an_earlier_result_that_cannot_be_removed(tmp_path):
     (tmp_path / "out" / "a" / "overlay.3.mp4").mkdir(parents=True)
     with pytest.raises(ConfigError, match=r"cannot remove .*overlay\.3\.mp4: Is a directory"):
         life(tmp_path, 0).process([end("a")])
 
 
-def test_later_lives_keep_the_videos_of_those_before(tmp_path):
+def test_restarts_keep_the_videos_written_before(tmp_path):
     for attempt in range(3):
         stage = life(tmp_path, attempt)
         stage.process([packet(attempt)])
@@ -116,7 +116,7 @@ def test_later_lives_keep_the_videos_of_those_before(tmp_path):
     assert frames(tmp_path, "tracks.jsonl") == [0, 1, 2]
 
 
-def test_lines_tell_that_the_tracker_began_anew(tmp_path):
+def test_lines_report_tracker_restarts(tmp_path):
     stage = life(tmp_path, 0, overlay=False)
     stage.process([tracked_packet(seq=0), tracked_packet(seq=1, restarts=2)])
     stage.close()
@@ -124,8 +124,8 @@ def test_lines_tell_that_the_tracker_began_anew(tmp_path):
     assert [json.loads(line).get("restarts") for line in lines] == [None, 2]
 
 
-class Mortal:
-    """A journal's row that refuses after some writes, as if the process were killed there."""
+class InterruptedRow:
+    """A journal row that raises after a given number of writes, as if the process were killed there."""
 
     def __init__(self, row, left):
         self.row, self.left = row, left
@@ -141,13 +141,13 @@ class Mortal:
 
 
 @pytest.mark.parametrize("writes", range(8))
-def test_the_books_are_right_wherever_writing_them_ends(writes):
+def test_counters_are_consistent_wherever_a_crash_interrupts_them(writes):
     row = [0] * 16
     for seq in range(3):
-        Book(row).count(tracked([{"id": 1}], seq=seq), 10)
+        Counters(row).count(tracked([{"id": 1}], seq=seq), 10)
     try:
-        Book(Mortal(row, writes)).count(tracked([{"id": 1}], seq=5), 20)
+        Counters(InterruptedRow(row, writes)).count(tracked([{"id": 1}], seq=5), 20)
     except InterruptedError:
-        assert (Book(row).delivered, Book(row).next_seq) == (3, 3)
-        Book(row).count(tracked([{"id": 1}], seq=5), 20)  # it comes again
-    assert (Book(row).delivered, Book(row).next_seq) == (4, 6)
+        assert (Counters(row).delivered, Counters(row).next_seq) == (3, 3)
+        Counters(row).count(tracked([{"id": 1}], seq=5), 20)  # delivered again
+    assert (Counters(row).delivered, Counters(row).next_seq) == (4, 6)

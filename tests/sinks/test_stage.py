@@ -19,7 +19,7 @@ NAMES = {"tracks.jsonl", "detections.jsonl", "tracks.mot.txt", "overlay.mp4"}
 
 
 class Clock:
-    """Ten milliseconds pass at each look."""
+    """A clock that advances by ten milliseconds per call."""
 
     def __init__(self):
         self.now = 0
@@ -74,7 +74,7 @@ def test_a_source_without_frames_has_empty_files(tmp_path):
     assert (report.delivered, report.end, report.error) == (0, "failed", "no such file")
 
 
-def test_only_what_is_wanted_is_written(tmp_path):
+def test_only_enabled_files_are_written(tmp_path):
     for config, expected in (
         ({"overlay": False, "mot": False}, {"tracks.jsonl", "detections.jsonl"}),
         ({"jsonl": False, "overlay": False}, {"tracks.mot.txt"}),
@@ -97,7 +97,7 @@ def test_the_overlay_is_as_large_as_the_scale_says(tmp_path, scale, size):
 
 
 @pytest.mark.parametrize(("trail_s", "length"), [(0.0, 0), (0.42, 10 * 6), (60.0, 30 * 6)])
-def test_a_trail_is_as_long_as_the_target_has_flown_in_its_seconds(tmp_path, trail_s, length):
+def test_trail_covers_the_configured_time(tmp_path, trail_s, length):
     stage = opened(tmp_path, overlay_scale=2, trail_s=trail_s, jsonl=False, mot=False)
     x = [20.0 + 6 * i for i in range(31)]  # 25 frames/s
     for i in range(31):
@@ -105,11 +105,11 @@ def test_a_trail_is_as_long_as_the_target_has_flown_in_its_seconds(tmp_path, tra
     stage.process([end()])
     frames, _ = read_video(tmp_path / "a" / "overlay.mp4")
     coloured = np.ptp(frames[-1][:-STRIP].astype(int), axis=2) > 20
-    mark = 9  # where no trail is, this is the first of it
+    mark = 9  # half side of the mark in px, which is leftmost if there is no trail
     assert np.nonzero(coloured)[1].min() == pytest.approx(min(2 * (x[-1] - length), 2 * x[-1] - mark), abs=4)
 
 
-def test_without_a_folder_nothing_is_written_but_the_books_are_kept(tmp_path, monkeypatch):
+def test_without_a_folder_only_counters_are_kept(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     stage = opened(None)
     stage.process([tracked_packet(), end()])
@@ -118,7 +118,7 @@ def test_without_a_folder_nothing_is_written_but_the_books_are_kept(tmp_path, mo
     assert stage.reports()["a"].delivered == 1
 
 
-def test_the_books_by_hand(tmp_path):
+def test_report_matches_expected_values(tmp_path):
     stage = opened(tmp_path, overlay=False)
     states = [
         [(1, TENTATIVE), (2, TENTATIVE)],
@@ -127,7 +127,7 @@ def test_the_books_by_hand(tmp_path):
         [(1, CONFIRMED)],
     ]
     for i, tracks in enumerate(states):
-        # Looked at 10, 20, 30, 40 ms; captured 5 ms before; the detect stage left 3 ms after capture.
+        # Delivered at 10, 20, 30, 40 ms; captured 5 ms before; left the detect stage 3 ms after capture.
         captured = (10 * (i + 1) - 5) * MS
         stamps = (Stamp(stage="detect", enter_ns=captured + MS, leave_ns=captured + 3 * MS),)
         rows = [{"id": id_, "state": state} for id_, state in tracks]
@@ -151,7 +151,7 @@ def test_close_completes_the_files_of_sources_that_have_not_ended(tmp_path):
     assert len(read_video(tmp_path / "a" / "overlay.mp4")[0]) == 3
 
 
-def test_descriptors_of_ended_sources_are_given_back(tmp_path):
+def test_descriptors_of_ended_sources_are_released(tmp_path):
     stage = opened(tmp_path)
     before = len(descriptors())
     for i in range(10):
@@ -190,7 +190,7 @@ def test_a_disk_that_fills_up_fails_the_stage_and_keeps_the_lines_before(tmp_pat
     assert len(lines(tmp_path / "a" / "detections.jsonl")) == 1
 
 
-def test_a_source_whose_files_cannot_be_completed_does_not_keep_others_from_it(tmp_path):
+def test_failing_source_does_not_prevent_completion_of_others(tmp_path):
     stage = opened(tmp_path, jsonl=False, mot=False)
     for i in range(8):
         for source in ("a", "b", "c"):
@@ -201,7 +201,7 @@ def test_a_source_whose_files_cannot_be_completed_does_not_keep_others_from_it(t
     assert [len(read_video(tmp_path / source / "overlay.mp4")[0]) for source in ("a", "c")] == [8, 8]
 
 
-def test_what_does_not_belong_here_is_refused(tmp_path):
+def test_unexpected_messages_are_refused(tmp_path):
     stage = opened(tmp_path)
     message = tracked()
     with pytest.raises(TypeError, match="Tracked"):

@@ -19,7 +19,7 @@ def test_the_past_moves_with_the_camera():
     assert trails.of(1).tolist() == [[95, 10], [40, 41]]
 
 
-def test_what_stands_still_in_the_scene_stays_in_one_place():
+def test_static_targets_stay_in_one_place():
     trails = Trails(10.0)
     for i in range(5):
         trails.update(at(50 + 3 * i, 20 - 2 * i), (1.0, 0.0, 3.0, 0.0, 1.0, -2.0), i / 25)

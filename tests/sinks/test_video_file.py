@@ -20,7 +20,7 @@ def header(frame, fps=25.0):
 
 
 def numbered(i, shape=(64, 80)):
-    """A picture that says its number in brightness."""
+    """Return a picture that encodes its number as brightness."""
     return np.full((*shape, 3), 20 + 8 * i, np.uint8)
 
 
@@ -49,7 +49,7 @@ def test_tiny_and_huge_pictures(tmp_path, shape):
 @pytest.mark.parametrize(
     ("shape", "expected"), [((600, 9000), (272, 4096)), ((16384, 40), (4096, 10)), ((33, 47), (32, 46))]
 )
-def test_what_no_coder_takes_is_shrunk(tmp_path, shape, expected):
+def test_sizes_beyond_the_encoder_limit_are_shrunk(tmp_path, shape, expected):
     write(tmp_path / "overlay.mp4", [numbered(3, shape)])
     (frame,), _ = read_video(tmp_path / "overlay.mp4")
     assert frame.shape == (*expected, 3)
@@ -75,7 +75,7 @@ def test_a_file_that_cannot_be_made_is_named(tmp_path):
         write(tmp_path / "absent" / "overlay.mp4", [numbered(0)])
 
 
-def test_a_full_disk_is_told_at_once_and_spares_what_was_written(tmp_path):
+def test_full_disk_is_reported_at_once_and_keeps_earlier_fragments(tmp_path):
     path = tmp_path / "overlay.mp4"
     video = VideoFile(path)
     rng = np.random.default_rng(0)
@@ -95,29 +95,29 @@ def test_a_full_disk_is_told_at_once_and_spares_what_was_written(tmp_path):
     assert {p.name for p in tmp_path.iterdir()} == {"overlay.mp4"}
 
 
-def test_a_second_that_cannot_be_begun_is_told_with_its_reason(tmp_path):
+def test_fragment_that_cannot_be_started_reports_the_reason(tmp_path):
     video = VideoFile(tmp_path / "overlay.mp4")
-    (tmp_path / ".overlay.part.mp4").mkdir()  # in the way of the coder, as a full disk is
+    (tmp_path / ".overlay.part.mp4").mkdir()  # blocks the encoder, like a full disk
     with pytest.raises(StageError, match=r"cannot write .*overlay\.mp4: Is a directory"):
         video.write(header(0), numbered(1))
     video.close()
 
 
-def test_frames_are_shown_when_the_medium_showed_them(tmp_path):
-    """Dropped frames leave a gap; a clock that stands still or leaps goes on at the last step."""
+def test_frames_have_the_media_time_of_the_source(tmp_path):
+    """Dropped frames leave a gap; where the clock stands still or jumps, the last frame interval is repeated."""
     shown = shown_ms(tmp_path / "overlay.mp4", [0.0, 0.04, 0.08, 0.4, 0.44, 0.44, 1000.0, 1000.04])
     assert shown == pytest.approx([0, 40, 80, 400, 440, 480, 520, 560], abs=0.1)
 
 
-def test_a_fast_camera_is_shown_at_its_own_pace(tmp_path):
-    """Over the end of a fragment too; what is too close for any camera is told apart all the same."""
+def test_high_frame_rates_keep_their_timing(tmp_path):
+    """Also across fragments; frames with almost equal times are still kept apart."""
     shown = shown_ms(tmp_path / "overlay.mp4", [i / 1000 for i in range(300)])
     assert shown == pytest.approx(range(300), abs=0.1)
     assert shown_ms(tmp_path / "close.mp4", [0.0, 1e-6, 0.04]) == pytest.approx([0, 0.1, 40.1], abs=0.02)
 
 
 def shown_ms(path, pts):
-    """When each of the frames with these times is shown."""
+    """Return the presentation time in ms of frames with the given media times."""
     video = VideoFile(path)
     for i, at in enumerate(pts):
         video.write(frame_header((64, 80), seq=i, pts=at), numbered(i % 25))
@@ -142,7 +142,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.mark.parametrize("count", [26, 60, 99])
-def test_a_killed_writer_leaves_a_video_that_lacks_a_second_at_most(tmp_path, count):
+def test_killed_writer_loses_at_most_one_second_of_video(tmp_path, count):
     path = tmp_path / "overlay.mp4"
     killed = subprocess.run([sys.executable, "-c", WRITE_AND_DIE, str(path), str(count)], check=False)
     assert killed.returncode == -signal.SIGKILL
@@ -150,5 +150,5 @@ def test_a_killed_writer_leaves_a_video_that_lacks_a_second_at_most(tmp_path, co
     assert count - 25 <= len(frames) < count
     assert [float(f.mean()) for f in frames] == pytest.approx([20 + 2 * i for i in range(len(frames))], abs=5)
     assert fps == pytest.approx(25)
-    VideoFile(tmp_path / "overlay.2.mp4").close()  # the next life sweeps the part that was being coded
+    VideoFile(tmp_path / "overlay.2.mp4").close()  # removes the temporary file left by the killed process
     assert {p.name for p in tmp_path.iterdir()} == {"overlay.mp4"}

@@ -1,4 +1,4 @@
-"""Masks from boxes: what is target, and what nobody can tell."""
+"""Masks from boxes: the pixels of a target, and targets that are too ambiguous for a mask."""
 
 import cv2
 import numpy as np
@@ -15,7 +15,7 @@ NAN = float("nan")
 
 
 def blob(x=20.0, y=16.0, sigma=1.5, peak=60.0, level=80.0, slope=0.0, noise=1.0, seed=0):
-    """A Gaussian spot on a slope, 48 x 40."""
+    """A Gaussian spot on a linear gradient, 48 x 40."""
     rows, columns = np.indices((40, 48))
     spot = peak * np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / (2 * sigma**2))
     rough = np.random.default_rng(seed).normal(0, noise, rows.shape)
@@ -43,14 +43,14 @@ def test_it_is_found_on_any_slope_in_either_polarity(x, y, slope, dark, seed):
     ("picture", "box"),
     [
         (blob(peak=0.0), (20.0, 16.0, 12.0, 10.0)),  # nothing there
-        (blob(peak=15.0, noise=6.0), (20.0, 16.0, 12.0, 10.0)),  # no more than the noise
-        (np.maximum(blob(16.0), blob(24.0, peak=50.0)), (20.0, 16.0, 14.0, 10.0)),  # two of a kind
-        (blob(sigma=9.0), (20.0, 16.0, 8.0, 8.0)),  # spills out of the box
+        (blob(peak=15.0, noise=6.0), (20.0, 16.0, 12.0, 10.0)),  # below the noise
+        (np.maximum(blob(16.0), blob(24.0, peak=50.0)), (20.0, 16.0, 14.0, 10.0)),  # two similar peaks
+        (blob(sigma=9.0), (20.0, 16.0, 8.0, 8.0)),  # extends beyond the box
         (blob(sigma=5.0), (20.0, 16.0, 12.0, 12.0)),  # fills the box
         (blob(), (-30.0, 16.0, 8.0, 8.0)),  # outside the picture
     ],
 )
-def test_doubt_is_not_a_mask(picture, box):
+def test_an_ambiguous_target_has_no_mask(picture, box):
     assert mask_in_box(picture, box) is None
 
 
@@ -99,7 +99,7 @@ def test_what_has_changed_by_half_the_peak_is_the_target():
     change = np.full((40, 48), 12, np.uint8)  # one deviation
     change[14:17, 19:22] = [[40, 60, 20], [50, 100, 80], [10, 55, 30]]
     change[15, 26] = 200  # beside the box
-    change[12, 20] = 70  # of the same target, where that is known to be so large
+    change[12, 20] = 70  # part of the same target if the box is that large
     mask = changed_in_box(change, (20.0, 15.0, NAN, NAN))
     spot = [[14, 20], [15, 19], [15, 20], [15, 21], [16, 20]]
     assert np.argwhere(mask).tolist() == spot

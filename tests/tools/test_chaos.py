@@ -1,4 +1,4 @@
-"""tools.chaos against a real run: a stage dies, and a process stays behind."""
+"""tools.chaos on real runs: a killed stage, and a process that survives the run."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ def test_killed_stage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert code == 0, shown
     (row,) = json.loads(told.read_text())
     assert (row["name"], row["verdict"], row["lost"], row["objections"]) == ("kill detect", "passed", {}, [])
-    assert row["recovery_s"] > 0.5, "a death is not believed at once"
+    assert row["recovery_s"] > 0.5, "a crash is not noticed at once"
     assert "| kill detect | passed |" in shown
 
 
-def test_survivors_and_leavings_are_found(tmp_path: Path) -> None:
+def test_survivors_and_leftovers_are_found(tmp_path: Path) -> None:
     run = Run(["test://demo?width=64&height=64&frames=2"], tmp_path, ["sinks.overlay=false"])
     (run.runtime / "forgotten").touch()
     survivor = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], env=run.environment)
     try:
         seen = run.finish()
         assert [line.split()[1:3] for line in seen.survivors] == [["-c", "import"]]
-        assert seen.leavings == ["forgotten"]
+        assert seen.leftovers == ["forgotten"]
         assert seen.exit_code == 0
     finally:
         run.clear()
-    assert survivor.wait(10) < 0, "nothing of a run outlives its trial"
+    assert survivor.wait(10) < 0, "no process of a run outlives its trial"
 
 
 @pytest.mark.skipif(COMPILER is None, reason="no C compiler")

@@ -1,4 +1,4 @@
-"""Scene evaluation: hidden targets are nobody's fault."""
+"""Scene evaluation: hidden targets count neither as missed nor as false."""
 
 from __future__ import annotations
 

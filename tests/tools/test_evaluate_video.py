@@ -13,7 +13,7 @@ from pipeline.capture.scene import Scene, SceneSpec
 from pipeline.config import load
 from pipeline.errors import ConfigError
 from tools import mot_metrics, video_baselines, video_curve
-from tools.evaluate_video import find_videos, main, read_labels, refuse_unseen
+from tools.evaluate_video import check_label_frames, find_videos, main, read_labels
 from tools.render_scene import main as render
 from tools.replay import detect, track
 from tools.video_figures import Video
@@ -113,7 +113,7 @@ def rendered(tmp_path: Path) -> Path:
     ("words", "measured"),
     [([], True), (["--keep", "kept"], False), (["--curve", "curve.json"], False), (["--jobs", "2"], False)],
 )
-def test_speed_is_told_where_it_is_that_of_the_stages(
+def test_speed_is_reported_only_where_it_is_that_of_the_stages(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -141,31 +141,31 @@ def test_whole_evaluation_of_a_rendered_video(tmp_path: Path, capsys: pytest.Cap
     assert figures["config"]["detect"]["threads"] == 1
     points = json.loads(curve.read_text())["rendered"]
     assert [point["threshold"] for point in points] == list(video_curve.THRESHOLDS)
-    # Until its first track is confirmed a target counts as missed, so there is a sheet.
+    # A target counts as missed until its first track is confirmed, so a contact sheet is drawn.
     assert figures["sets"]["rendered"]["pd"] < 1
     assert [path.name for path in sheet.iterdir()] == [f"rendered_{labels.stem}.png"]
 
 
 @pytest.mark.parametrize("tool", [main, video_baselines.main])
-def test_labels_of_frames_that_never_come_are_refused(
+def test_labels_of_missing_frames_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], tool: Callable[[Sequence[str]], int]
 ) -> None:
     labels = rendered(tmp_path)
     labels.write_text(labels.read_text() + "10,5,5,,\n12,5,5,,\n")
     assert tool(["--data", str(tmp_path / "data"), "--set", "detect.threads=1"]) == 2
-    message = f"{labels}: frame 10 has a label, but never comes in {labels.with_suffix('')}\n"
+    message = f"{labels}: frame 10 has a label, but is not in {labels.with_suffix('')}\n"
     assert capsys.readouterr().err.endswith(message)
 
 
-def test_labels_beyond_the_frames_asked_for_may_wait() -> None:
+def test_labels_beyond_the_requested_frames_are_accepted() -> None:
     video, box = Video("set", "v", Path("v.mp4"), Path("v.csv")), [(5.0, 5.0, 2.0, 2.0)]
-    refuse_unseen(video, {0: box, 3: box}, range(3), most=3)
-    refuse_unseen(video, {0: box, 2: box}, range(3), most=None)
-    with pytest.raises(ConfigError, match=r"v\.csv: frame 3 has a label, but never comes in v\.mp4"):
-        refuse_unseen(video, {5: box, 3: box}, range(3), most=4)
+    check_label_frames(video, {0: box, 3: box}, range(3), most=3)
+    check_label_frames(video, {0: box, 2: box}, range(3), most=None)
+    with pytest.raises(ConfigError, match=r"v\.csv: frame 3 has a label, but is not in v\.mp4"):
+        check_label_frames(video, {5: box, 3: box}, range(3), most=4)
 
 
-def test_bad_words_give_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_arguments_give_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--data", str(tmp_path / "nowhere")]) == 2
     errors = capsys.readouterr().err
     assert errors.count("\n") == 1
@@ -186,8 +186,8 @@ def test_a_mask_of_no_video_is_refused(
     ("option", "name", "reason"),
     [
         ("--curve", "curve.pdf", "ends in .json or .png"),
-        ("--curve", "gone/curve.json", "no file can be there"),
-        ("--json", "gone/report.json", "no file can be there"),
+        ("--curve", "gone/curve.json", "cannot write a file there"),
+        ("--json", "gone/report.json", "cannot write a file there"),
         ("--sheet", "a_file", "exists"),
     ],
 )

@@ -8,7 +8,7 @@ from pipeline.detect.backends import artefact, make_backend
 from pipeline.detect.backends.parity import TOLERANCES, rendered
 from pipeline.detect.config import DetectConfig
 from tests.detect.conftest import change_weights, weights  # noqa: F401 - fixtures
-from tools.export import as_told, calibration_frames, export, main
+from tools.export import calibration_frames, export, main, portable_addresses
 
 LIBRARY = {"onnx": "onnxruntime", "openvino": "openvino"}
 
@@ -54,12 +54,12 @@ def test_int8_is_measured_and_runs(weights, tmp_path, data, capfd):  # noqa: F81
     path = export(weights, "openvino-int8", tmp_path, calibrate=[str(data)], truth=(data, "test.txt"))
     made = artefact.read(path)
     assert made.precision == "int8"
-    assert made.calibration == f"2 pictures of {data.name}"  # those that it is judged on are left out
-    assert made.parity["truth"].max_logit > 1e-3  # or nothing was quantised
+    assert made.calibration == f"2 pictures of {data.name}"  # pictures used for evaluation are excluded
+    assert made.parity["truth"].max_logit > 1e-3  # zero would mean that nothing was quantised
     assert made.accuracy.pictures == 2
     config = DetectConfig(weights=weights, backend="openvino", precision="int8", artefact=str(path), device="cpu")
     assert make_backend(config).precision == "int8"
-    # One step of the first convolution or of the heads would decide a pixel: they stay as they were.
+    # One quantisation step of the first convolution or of the heads would flip a pixel, so they stay unquantised.
     text = (tmp_path / "lively-openvino-int8.xml").read_text()
     assert text.count('type="FakeQuantize"') > 20
 
@@ -75,10 +75,10 @@ def test_changes_beside_the_pictures_are_shown_to_the_quantiser(change_weights, 
     made = artefact.read(export(change_weights, "openvino-int8", tmp_path / "out", calibrate=[str(data)]))
     assert made.input.normalisation.change
     assert made.parity["calibration frames"].pictures == 4
-    assert made.parity["calibration frames"].iou > TOLERANCES["int8"].iou  # of maps of noise, which has no components
+    assert made.parity["calibration frames"].iou > TOLERANCES["int8"].iou  # on noise maps, which have no components
 
 
-def test_frames_are_spread_evenly_and_without_those_judged(data):
+def test_frames_are_spread_evenly_and_exclude_evaluated_pictures(data):
     everything = calibration_frames([str(data)], [])
     assert [f.shape for f, _ in everything] == [(64, 96)] * 3 + [(48, 80)]
     assert everything[0][0].dtype == np.uint16
@@ -120,11 +120,11 @@ def test_a_picture_too_small_for_the_network_is_named_before_the_work(weights, t
     assert not (tmp_path / "out").exists()
 
 
-def test_manifests_say_nothing_of_the_folders_above_those_they_tell_of(tmp_path):
+def test_manifests_hold_relative_paths_only(tmp_path):
     one, two = tmp_path / "stills", tmp_path / "video" / "moving"
     for folder in (one, two):
         folder.mkdir(parents=True)
     scene = "test://sky?frames=5"
-    assert as_told([str(one), scene, str(two)]) == ["stills", scene, "video/moving"]
-    assert as_told([str(two)]) == ["moving"]
-    assert as_told([scene]) == [scene]
+    assert portable_addresses([str(one), scene, str(two)]) == ["stills", scene, "video/moving"]
+    assert portable_addresses([str(two)]) == ["moving"]
+    assert portable_addresses([scene]) == [scene]

@@ -1,4 +1,4 @@
-"""GOSPA against cases worked by hand, the axioms of a metric, and figures of an independent implementation."""
+"""GOSPA against hand-computed cases, the axioms of a metric, and results of an independent implementation."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ def test_one_pair_one_miss_two_false_by_hand() -> None:
 
 
 def test_the_best_pairs_are_not_the_nearest_first() -> None:
-    # Nearest first takes 1 and leaves 9: 10 in all. The other way round is 4 + 4.
+    # Greedy assignment pairs distance 1 and leaves 9, in total 10. The optimum is 4 + 4.
     assert gospa([[1.0, 4.0], [4.0, 9.0]], cutoff=10) == Gospa(8.0, 0.0, 0.0, 1)
 
 
-def test_the_cutoff_is_no_pair() -> None:
+def test_a_pair_at_the_cutoff_does_not_count() -> None:
     assert gospa([[10.0]], cutoff=10) == Gospa(0.0, 5.0, 5.0, 1)
     assert gospa([[9.99]], cutoff=10) == Gospa(9.99, 0.0, 0.0, 1)
 
@@ -79,7 +79,7 @@ def test_mean_of_frames() -> None:
 
 
 def _by_trying_all(distance: np.ndarray, cutoff: float, p: float) -> float:
-    """The definition: the least over every way to pair some targets with some tracks."""
+    """GOSPA by definition: the minimum over all partial assignments of targets to tracks."""
     n, m = distance.shape
     best = math.inf
     for size in range(min(n, m) + 1):
@@ -123,7 +123,7 @@ def drawn(seed: int, targets: int, tracks: int, side: float) -> tuple[Points, Po
     return both[:targets], both[targets:]
 
 
-# (seed, targets, tracks, side of the field), cutoff, p: GOSPA, localisation, missed, false. Made with Stone Soup 1.9.1:
+# (seed, targets, tracks, side of the field), cutoff, p: GOSPA, localisation, missed, false. By Stone Soup 1.9.1:
 # GOSPAMetric(c=cutoff, p=p).compute_gospa_metric(tracks, truth) on the points of drawn(), each in a State.
 REFERENCE = {
     ((1, 3, 3, 20), 10, 1): (21.33592734, 11.33592734, 5.0, 5.0),

@@ -1,4 +1,4 @@
-"""Tracking scores against cases worked by hand and against figures of an independent implementation."""
+"""Tracking metrics against hand-computed cases and results of an independent implementation."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def tangled(seed):
 
 
 def scattered(seed):
-    """Similarities without any geometry, in twentieths: on the thresholds, with ties; some frames half empty."""
+    """Similarities without geometry, in steps of 1/20 (on the thresholds, with ties); some frames are half empty."""
     rng = random.Random(seed)
     frames = []
     for _ in range(25):
@@ -134,7 +134,7 @@ def test_clear_keeps_a_pair_although_another_track_is_nearer():
     assert (score.switches, score.motp_px) == (0, 2.5)
 
 
-def test_a_frame_without_tracks_does_not_part_a_pair():
+def test_a_frame_without_tracks_does_not_end_a_match():
     xy = [[0.0, 0.0]]
     frames = [
         frame([1], xy, 5.0, [1], [[0.0, 4.0]]),
@@ -150,7 +150,7 @@ def test_reach_is_half_the_diagonal_but_not_under_five():
 
 @pytest.mark.parametrize("tracks", [[], [1]])
 @pytest.mark.parametrize("count", [0, 3])
-def test_without_targets_nothing_is_a_share_of_them(tracks, count):
+def test_figures_that_need_targets_are_undefined_without_them(tracks, count):
     frames = [frame([], NOWHERE, 5.0, tracks, [(1.0, 1.0)] * len(tracks))] * count
     h, c, i = hota(frames), clear(frames), identity(frames)
     assert (c.matches, c.misses, c.false_positives) == (0, 0, count * len(tracks))
@@ -164,7 +164,7 @@ def test_without_tracks_all_is_missed():
 
 
 def test_an_id_twice_in_a_frame_is_refused():
-    with pytest.raises(ValueError, match="track: an id comes twice"):
+    with pytest.raises(ValueError, match="track: an id occurs twice"):
         frame([1], [[0, 0]], 5.0, [2, 2], [[0, 0], [1, 1]])
 
 

@@ -1,4 +1,4 @@
-"""The overload tool on real runs: what is asserted holds on any machine, however busy."""
+"""The overload tool on real runs. All assertions hold on any machine, however busy."""
 
 from __future__ import annotations
 
@@ -58,13 +58,13 @@ def test_limit_holds_for_both_thirds() -> None:
     assert changed(limit_ms=None).keeps_limit is None
 
 
-def test_what_is_unsound() -> None:
+def test_unsound_rows() -> None:
     assert ROW.sound
     assert not changed(closes=False).sound
     assert not changed(policy="lossless").sound, "frames are missing"
 
 
-def test_table_says_all() -> None:
+def test_the_table_shows_all_figures() -> None:
     *_, line = table([ROW]).splitlines()
     cells = [cell.strip() for cell in line.strip("|").split("|")]
     assert cells[:6] == ["bounded", "2", "20.0", "10.0", "50 %", "100 stale"]

@@ -39,7 +39,7 @@ def test_the_log_of_a_real_run(tmp_path):
 def test_smoothing_by_hand():
     assert smooth([]) == []
     assert smooth([1.0, 5.0]) == [1.0, 5.0]
-    values = [0.0] * 40 + [3.0] + [0.0] * 39  # two to either side
+    values = [0.0] * 40 + [3.0] + [0.0] * 39  # window of two values to either side
     assert smooth(values)[38:43] == pytest.approx([0.6] * 5)
     assert smooth([3.0] + [0.0] * 79)[0] == pytest.approx(1.0)
 

@@ -1,4 +1,4 @@
-"""Which operations a quantised network keeps in floating point; what comes of it is tested with the export."""
+"""Which operations of a quantised network stay in floating point. The results are tested with the export."""
 
 from __future__ import annotations
 

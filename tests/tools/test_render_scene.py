@@ -29,7 +29,7 @@ def test_images_are_bit_exact(tmp_path, format_, suffix):
         np.testing.assert_array_equal(cv2.imread(str(path), cv2.IMREAD_UNCHANGED), scene.frame(k))
 
 
-def test_ground_truth_lies_beside(tmp_path):
+def test_ground_truth_is_written_beside_the_frames(tmp_path):
     assert main([URL, "--out", str(tmp_path)]) == 0
     scene = Scene(SceneSpec.from_url(URL))
     truth = rows(tmp_path / "truth.csv")
@@ -62,7 +62,7 @@ def test_video_decodes_to_the_stated_stretch(tmp_path):
     assert not video.read()[0]
 
 
-def test_a_used_folder_is_refused_unless_told(tmp_path, capsys):
+def test_a_used_folder_is_refused_without_overwrite(tmp_path, capsys):
     assert main([URL, "--out", str(tmp_path)]) == 0
     (tmp_path / "notes.txt").write_text("mine")
     before = (tmp_path / "frames" / "000000.png").read_bytes()

@@ -32,7 +32,7 @@ def test_pictures_are_those_of_the_scene(folder):
     np.testing.assert_array_equal(stored, scene.frame(280))
 
 
-def test_scenes_are_followed_for_what_has_changed(tmp_path):
+def test_moving_scenes_come_with_change_pictures(tmp_path):
     words = ["--scenes", "1", "--per-scene", "3", "--seed", "75", "--snr", "12", "14", "--moving"]
     assert main(["--out", str(tmp_path), *words]) == 0
     listed = names(tmp_path, "img_idx/train.txt")
@@ -51,7 +51,7 @@ def test_a_mask_marks_every_visible_target_where_it_is(index):
     for target in visible:
         y, x = round(target.y), round(target.x)
         assert mask[max(0, y - 1) : y + 2, max(0, x - 1) : x + 2].any(), target
-    # Nothing is marked away from the targets.
+    # No pixel is marked away from the targets.
     rows, columns = np.nonzero(mask)
     for y, x in zip(rows, columns, strict=True):
         assert any(abs(x - t.x) <= t.w + 2 and abs(y - t.y) <= t.h + 2 for t in visible)

@@ -1,4 +1,4 @@
-"""What was detected can be kept and tracked again."""
+"""Detections can be cached and tracked again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipeline.errors import ConfigError
 from pipeline.messages import Detected
 from tools import replay
 from tools.render_scene import main as render
-from tools.replay import Kept, detect, track
+from tools.replay import DetectionCache, detect, track
 
 SCENE = "test://sky?width=96&height=64&frames=6&targets=2&snr=60&camera=still"
 WORDS = ["detect.threads=1"]
@@ -28,8 +28,10 @@ def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(path.parent for path in sorted(out.rglob("*.png")))
 
 
-def test_kept_detections_give_the_same_tracks_and_other_settings_are_kept_apart(frames: Path, tmp_path: Path) -> None:
-    config, kept = load(None, WORDS), Kept(tmp_path / "kept")
+def test_cached_detections_give_the_same_tracks_and_other_settings_are_cached_separately(
+    frames: Path, tmp_path: Path
+) -> None:
+    config, kept = load(None, WORDS), DetectionCache(tmp_path / "kept")
 
     def tracks(seen: Iterable[Sequence[Detected]]) -> list[bytes]:
         return [message.tracks for (message,) in track(seen, config, [None])]
@@ -43,7 +45,7 @@ def test_kept_detections_give_the_same_tracks_and_other_settings_are_kept_apart(
     assert file.stat().st_mtime_ns == stamp
 
     kept.detect(str(frames), load(None, [*WORDS, "track.confirm_hits=1", "detect.threads=2"]), [None])
-    assert len(list((tmp_path / "kept").iterdir())) == 1, "neither tracker nor threads change what is detected"
+    assert len(list((tmp_path / "kept").iterdir())) == 1, "neither tracker settings nor threads change the detections"
     kept.detect(str(frames), load(None, [*WORDS, "detect.min_area=3"]), [None])
     kept.detect(str(frames), config, [0.5])
     kept.detect(str(frames), config, [None], 3)
@@ -61,11 +63,11 @@ def test_a_recording_has_its_name_and_the_masks_of_that_name(frames: Path, tmp_p
         assert any(len(message.table()) for message in seen) == (name != "mast-1")
 
 
-def test_other_code_detects_anew(frames: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config, kept, root = load(None, WORDS), Kept(tmp_path / "kept"), Path(replay.__file__).parents[1]
+def test_changed_code_invalidates_the_cache(frames: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, kept, root = load(None, WORDS), DetectionCache(tmp_path / "kept"), Path(replay.__file__).parents[1]
 
     def detect_with(checkout: Path) -> int:
-        """How many files there are then."""
+        """Run the detection and return the number of cache files afterwards."""
         monkeypatch.setattr(replay, "_ROOT", checkout)
         kept.detect(str(frames), config, [None])
         return len(list((tmp_path / "kept").iterdir()))
@@ -84,17 +86,26 @@ def test_other_code_detects_anew(frames: Path, tmp_path: Path, monkeypatch: pyte
     edit(checkout("tracker") / "pipeline" / "track" / "tracker.py")
     assert detect_with(tmp_path / "tracker") == 1
     for count, file in enumerate(
-        ("pipeline/moving/evidence.py", "pipeline/detect/backends/base.py", "pipeline/messages.py", "nets/unet.py"), 2
+        (
+            "pipeline/moving/change_detection.py",
+            "pipeline/detect/backends/base.py",
+            "pipeline/messages.py",
+            "nets/unet.py",
+        ),
+        2,
     ):
         edit(checkout(str(count)) / file)
         assert detect_with(tmp_path / str(count)) == count
 
 
-def test_another_backend_or_artefact_detects_anew(frames: Path, tmp_path: Path) -> None:
+def test_another_backend_or_artefact_invalidates_the_cache(frames: Path, tmp_path: Path) -> None:
     pytest.importorskip("openvino")
     for file in FOLDER.glob("edge*"):
         shutil.copy(file, tmp_path)
-    config, kept = load(None, [*WORDS, f"detect.weights={tmp_path / 'edge.safetensors'}"]), Kept(tmp_path / "kept")
+    config, kept = (
+        load(None, [*WORDS, f"detect.weights={tmp_path / 'edge.safetensors'}"]),
+        DetectionCache(tmp_path / "kept"),
+    )
     manifest = tmp_path / "edge-openvino-int8.json"
 
     def count() -> int:
@@ -112,15 +123,15 @@ def test_another_backend_or_artefact_detects_anew(frames: Path, tmp_path: Path) 
 
 
 def test_a_spoilt_file_is_named(frames: Path, tmp_path: Path) -> None:
-    config, kept = load(None, WORDS), Kept(tmp_path)
+    config, kept = load(None, WORDS), DetectionCache(tmp_path)
     kept.detect(str(frames), config, [None])
     (file,) = tmp_path.iterdir()
     file.write_bytes(b"\xc1")
-    with pytest.raises(ConfigError, match=f"{file.name}: not what was kept there"):
+    with pytest.raises(ConfigError, match=f"{file.name}: not a file of cached detections"):
         kept.detect(str(frames), config, [None])
 
 
-def test_a_folder_that_cannot_be_is_named(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match="file/kept: Not a directory"):
-        Kept(tmp_path / "file" / "kept")
+        DetectionCache(tmp_path / "file" / "kept")

@@ -1,4 +1,4 @@
-"""The soak tool: verdicts on made-up series, a real process that leaks, and a real run."""
+"""The soak tool: verdicts on synthetic series, a real process that leaks, and a real run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tools.soak import Bounds, Soak, main, source_trend, trend
 STEADY = Held(memory_mb=100.0, fds=20, threads=4, sockets=3)
 BOOKS = {"captured": 9, "delivered": 9, "dropped": {}, "lost": {}, "in_flight": 0, "closes": True}
 
-# Holds on to more with every line that it is sent, or to nothing.
+# Allocates memory, sockets and a thread for every line of input, and keeps them only if told to leak.
 CHILD = """
 import socket, sys, threading
 leaks, held = sys.argv[1] == "leaks", []
@@ -34,7 +34,7 @@ for _ in sys.stdin:
 
 
 def watch_child(how: str, rounds: int) -> list[tuple[float, Held]]:
-    """What the child holds after each round, a second apart by the series' own clock."""
+    """Sample the resources of the child after each round, with nominal times one second apart."""
     samples = []
     with subprocess.Popen([sys.executable, "-c", CHILD, how], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdin is not None and child.stdout is not None
@@ -54,12 +54,12 @@ def test_leaking_process_is_caught() -> None:
     assert found.slope_mb_h.per_hour >= 0.9 * 3600, "a megabyte a second"
 
 
-def test_process_that_lets_go_is_not() -> None:
+def test_a_process_that_frees_memory_does_not_grow() -> None:
     assert trend(watch_child("lets go", 20), Bounds(memory_mb_h=360.0)).grows == []  # 0.1 MB a round
 
 
 @pytest.mark.parametrize("what", ["fds", "threads", "sockets"])
-def test_one_more_for_good_is_growth_and_for_a_moment_is_not(what: str) -> None:
+def test_a_permanent_increase_is_growth_and_a_temporary_one_is_not(what: str) -> None:
     more = STEADY._replace(**{what: getattr(STEADY, what) + 1})
     for_good = [(float(k), more if k >= 10 else STEADY) for k in range(15)]
     assert trend(for_good, Bounds()).grows == [what]
@@ -73,7 +73,7 @@ def test_memory_may_rise_as_much_as_the_bound_says() -> None:
     assert trend(rising, Bounds(memory_mb_h=5.5)).grows == ["memory"]
 
 
-def test_source_that_ages_or_loses_is_wrong() -> None:
+def test_growing_latency_and_lost_frames_fail_a_source() -> None:
     steady, ageing = [0.1] * 30, [0.1] * 20 + [0.2] * 10
     assert source_trend(BOOKS, steady, Bounds()).wrong == []
     assert source_trend(BOOKS, ageing, Bounds()).wrong == ["latency grows"]
@@ -84,7 +84,7 @@ def test_source_that_ages_or_loses_is_wrong() -> None:
 
 
 def test_workers_go_by_the_name_of_their_stage() -> None:
-    # Stands in for a worker: the words of its command line are all that counts.
+    # Stands in for a worker, which is recognised by its command line.
     parent = (
         "import subprocess, sys; "
         "child = subprocess.Popen([sys.executable, '-c', 'import sys; print(1, flush=True); sys.stdin.read()', "
@@ -140,7 +140,7 @@ def test_figures_are_shown_before_a_file_may_fail(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = Soak(hours=9.0, sources={}, processes={}, restarts={}, drained=True)
-    monkeypatch.setattr("tools.soak.soak", lambda *_: found)  # hours that are not to be lost
+    monkeypatch.setattr("tools.soak.soak", lambda *_: found)  # stands for hours of measurement that must not be lost
     path = tmp_path / "missing" / "soak.json"
     assert main(["--minutes", "1", "--source", "x.mp4", "--json", str(path)]) == 2
     said = capsys.readouterr()

@@ -1,4 +1,4 @@
-"""The classic detector on pictures whose spots are known."""
+"""The top-hat detector on pictures with known spots."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_bright_and_dark_spots_are_found_where_they_are(dtype):
     assert (strong["snr"] >= BIRTH_Z).all()
 
 
-def test_noise_and_an_even_picture_hold_nothing():
+def test_noise_and_a_uniform_picture_have_no_detections():
     assert not (find(scene([]))["score"] >= THRESHOLD).any()
     assert len(find(np.full((64, 64), 7, np.uint8))) == 0
 

@@ -14,13 +14,13 @@ HOUR = np.linspace(0, 3600, 400)
 def test_slope_is_found_in_noise_and_among_outliers(leak: float, seed: int) -> None:
     rng = np.random.default_rng(seed)
     values = 200 + leak * HOUR / 3600 + rng.normal(0, 0.1, 400)
-    values[rng.choice(400, 80, replace=False)] += 500  # a fifth of the points say nothing
+    values[rng.choice(400, 80, replace=False)] += 500  # a fifth of the points are outliers
     found = slope(HOUR.tolist(), values.tolist())
     assert found.per_hour == pytest.approx(leak, abs=0.25)
     assert found.low <= found.per_hour <= found.high
 
 
-def test_interval_tells_a_leak_from_none() -> None:
+def test_the_interval_distinguishes_a_leak_from_noise() -> None:
     noise = np.random.default_rng(3).normal(0, 1, 400)
     steady, leaking = slope(HOUR.tolist(), noise.tolist()), slope(HOUR.tolist(), (noise + 2 * HOUR / 3600).tolist())
     assert steady.low < 0 < steady.high

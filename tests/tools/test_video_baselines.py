@@ -1,4 +1,4 @@
-"""The ways to compare with, on a sequence whose detections are written by hand."""
+"""The baselines, on a sequence with handmade detections."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ POSTS = [(40.0 + 15 * i, 80.0) for i in range(8)]
 
 
 def messages(count=60, pan=0.0):
-    """Eight posts that stand and a target that flies, seen by a camera that pans."""
+    """Eight stationary posts and a flying target, seen by a panning camera."""
     ego = EgoMotion(matrix=(1, 0, -pan, 0, 1, 0), inliers=50, ok=True, method="flow")
     for t in range(count):
         spots = [(x - pan * t, y) for x, y in [*POSTS, (20.0 + 3.0 * t, 30.0)]]
@@ -70,7 +70,7 @@ def test_the_whole_table_of_a_rendered_video(tmp_path: Path, capsys: pytest.Capt
     for name in ("top-hat, tracker", *(f"network and motion, {way}" for way in ("untracked", "M of N", "tracker"))):
         assert f": {name} |" in out
     assert list((tmp_path / "k").iterdir())
-    # A score from which the network's detections start tracks says nothing of the top-hat's.
+    # The score from which network detections start tracks does not apply to the top-hat.
     assert video_baselines.main([*words, "--set", "track.high_score=0.3"]) == 0
     top_hat = next(row for row in out.splitlines() if ": top-hat" in row)
     assert top_hat in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""The curve over the detection threshold, as figures and as a picture."""
+"""The curve over the detection threshold, as figures and as a plot."""
 
 from __future__ import annotations
 

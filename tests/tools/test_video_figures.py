@@ -1,4 +1,4 @@
-"""Figures of videos: hand-worked videos, pooling, classes."""
+"""Figures of videos: hand-computed videos, pooling, classes."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_without_targets_there_are_false_tracks_alone() -> None:
     assert (figures["false_tracks_per_minute"], figures["never_found"]) == (1.0, 0)
     row = table({"backgrounds": figures}).splitlines()[-1]
     assert row.startswith("| backgrounds | 1 | 60 | - | - | - | 0 | - | 1.0 |")
-    # Beside a video with a target, its false track counts as any other.
+    # Pooled with a video that has a target, its false track counts as any other.
     both = summarise([background, Result(VIDEO, one_target([[(1, 0.0)]] * 60), 1.0, 0.0, 1.0)])
     assert (both["pd"], both["false_tracks_per_minute"]) == (1.0, 0.5)
     assert both["mota"] == round(59 / 60, 4)

@@ -1,4 +1,4 @@
-"""Contact sheets: which videos, which faults, and that the picture shows them where they are."""
+"""Contact sheets: choice of videos and errors, and the positions of the marks in the picture."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def labels(count: int) -> dict[int, list[tuple[float, float, float, float]]]:
         ([(1, CONFIRMED, 90.0, 40.0)], [(90.0, 40.0, 0.9)], "not detected"),
     ],
 )
-def test_a_missed_target_tells_what_was_still_seen(
+def test_a_missed_target_names_the_last_stage_that_found_it(
     tracks: list[Row], detections: list[tuple[float, float, float]], why: str
 ) -> None:
     (fault,) = missed(result([message(0, tracks, detections)]), labels(1))
@@ -86,7 +86,7 @@ def test_the_longest_false_tracks_are_shown_in_mid_life() -> None:
     assert not any(fault.words[0].endswith("false track 1") for fault in faults)
 
 
-def test_worst_are_the_blind_and_the_noisy_without_the_faultless() -> None:
+def test_the_worst_videos_have_low_pd_or_many_false_tracks() -> None:
     on, off = (1, CONFIRMED, 50.0, 40.0), (2, CONFIRMED, 5.0, 5.0)
     good = result([message(0, [on])] * 4, "good")
     blind = result([message(0, [])] * 4, "blind")

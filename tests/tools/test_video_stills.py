@@ -1,4 +1,4 @@
-"""Stills cut from labelled videos."""
+"""Stills extracted from labelled videos."""
 
 import cv2
 import numpy as np
@@ -29,7 +29,7 @@ def videos(tmp_path_factory):
     return folder
 
 
-def test_labelled_frames_become_pictures_masks_and_doubts(videos, tmp_path):
+def test_labelled_frames_become_pictures_masks_and_ignore_masks(videos, tmp_path):
     (tmp_path / "held.txt").write_text("two\n")
     arguments = ["--data", str(videos), "--out", str(tmp_path / "out"), "--every", "2"]
     assert main([*arguments, "--held-out", str(tmp_path / "held.txt")]) == 0
@@ -52,11 +52,11 @@ def test_labelled_frames_become_pictures_masks_and_doubts(videos, tmp_path):
     assert [s.name for s in validation["out"]] == kept[3:]
 
 
-def test_changes_are_cut_with_the_frames_and_tell_of_a_target_that_one_frame_does_not(tmp_path):
+def test_changes_reveal_a_target_that_a_single_frame_does_not(tmp_path):
     rng = np.random.default_rng(1)
     (tmp_path / "v" / "dim").mkdir(parents=True)
     rows = ["frame,x,y,w,h"]
-    scenery = rng.normal(90, 12, (96, 96))  # clutter that stands: the target is a third of it
+    scenery = rng.normal(90, 12, (96, 96))  # stationary clutter that hides the target in a single frame
     for k in range(20):
         picture = scenery + rng.normal(0, 1, scenery.shape)
         picture[20 + 3 * k, 40] += 30

@@ -1,4 +1,4 @@
-"""Detections of made-up scenes, and the tracker run over them."""
+"""Synthetic detections, and helpers to run the tracker on them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CONFIG = TrackConfig(high_score=0.5, low_score=0.2, confirm_hits=3, clutter=Clut
 
 
 def detections(points, score=0.9, **columns):
-    """Rows of detections at (n, 2) points, with a 4 x 4 box around each."""
+    """Return rows of ``DETECTION_DTYPE`` at the points (n, 2), with a box of 4 x 4 px around each."""
     points = np.asarray(points, float).reshape(-1, 2)
     rows = np.zeros(len(points), DETECTION_DTYPE)
     rows["x"], rows["y"] = points.T
@@ -32,7 +32,7 @@ def play(frames, config=CONFIG, dt=DT, ego=STILL):
 
 
 def wander(seed, frames=60, targets=5, missed=0.1, clutter=2):
-    """Detections (frames of (n, 2)) of targets that fly straight, with misses, noise and clutter."""
+    """Return detected points (n, 2) per frame of targets that fly straight, with misses, noise and clutter."""
     rng = np.random.default_rng(seed)
     start, velocity = rng.uniform(100, 400, (targets, 2)), rng.uniform(-2, 2, (targets, 2))
     scene = []

@@ -1,4 +1,4 @@
-"""What stands in the scene is not confirmed, what moves or appears is; cameras pan, tilt and lose their bearings."""
+"""Stationary clutter is not confirmed, targets that move or appear are, also when the camera moves."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.track.watching import (
 )
 
 
-def test_posts_are_tracked_but_never_confirmed():
+def test_stationary_clutter_is_tracked_but_never_confirmed():
     tables = watch([jittered(POSTS, t) for t in range(300)])
     assert all((table["state"] == TENTATIVE).all() for table in tables)
     assert sorted(tables[-1]["id"].tolist()) == sorted(tables[10]["id"].tolist()) == [1, 2, 3]
@@ -43,9 +43,9 @@ def test_posts_are_tracked_but_never_confirmed():
 @pytest.mark.parametrize(
     ("speed", "latest"),
     [(60.0, 20), (12.0, 20), (4.0, 50)],
-    ids=["a fast one at the first comparison", "a slower one", "a crawling one by the older reference"],
+    ids=["fast: at the first comparison", "slower", "crawling: by the older reference"],
 )
-def test_a_target_that_moves_from_the_start_is_confirmed(speed, latest):
+def test_a_target_moving_from_the_first_frame_is_confirmed(speed, latest):
     def at(t):
         return 50 + speed * t * DT, 100.0
 
@@ -55,7 +55,7 @@ def test_a_target_that_moves_from_the_start_is_confirmed(speed, latest):
     assert all((table["state"] == CONFIRMED).sum() <= 1 for table in tables)
 
 
-def test_a_target_that_appears_is_confirmed_at_its_third_hit_and_may_hover():
+def test_a_target_that_appears_and_hovers_is_confirmed_at_its_third_hit():
     def points(t):
         return np.concatenate([jittered(POSTS, t), [[100.0, 50.0]] if t >= 60 else np.empty((0, 2))])
 
@@ -74,7 +74,7 @@ def test_a_hovering_target_that_was_lost_is_found_again():
 
 
 @pytest.mark.parametrize("posts", [2, 3])
-def test_low_scores_keep_what_is_confirmed_and_not_what_stands(posts):
+def test_low_scores_continue_confirmed_tracks_but_not_stationary_clutter(posts):
     tracker = Tracker(CONFIG, 0.5, SHAPE)
     for t in range(60):
         table = rows(POSTS[:posts])
@@ -84,7 +84,7 @@ def test_low_scores_keep_what_is_confirmed_and_not_what_stands(posts):
     assert out["id"].tolist() == ([1, 2] if posts == 2 else [])
 
 
-def test_low_scores_keep_what_may_be_a_dim_target_where_what_changes_is_noise():
+def test_low_scores_continue_tentative_tracks_in_random_clutter():
     tracker = Tracker(CONFIG, 0.5, SHAPE)
     for t in range(60):
         table = rows(POSTS)
@@ -95,7 +95,7 @@ def test_low_scores_keep_what_may_be_a_dim_target_where_what_changes_is_noise():
 
 
 def pan(t):
-    """Shift of the picture's contents up to frame t."""
+    """Return the shift of the picture content up to frame t."""
     return np.array([-1.5 * t, 4 * math.sin(t / 9)])
 
 
@@ -104,7 +104,7 @@ def panned(t):
     return EgoMotion(matrix=(1, 0, tx, 0, 1, ty), inliers=50, ok=True, method="flow")
 
 
-def test_posts_that_a_pan_brings_into_view_are_not_confirmed_but_the_target_is():
+def test_clutter_that_a_pan_brings_into_view_is_not_confirmed_but_a_target_is():
     world = np.concatenate([POSTS + np.array([x, 0]) for x in (0, 150, 320, 480)])
 
     def target(t):
@@ -119,17 +119,19 @@ def test_posts_that_a_pan_brings_into_view_are_not_confirmed_but_the_target_is()
     assert max((table["state"] != TENTATIVE).sum() for table in tables) == 1
 
 
-def test_without_a_trusted_estimate_m_of_n_alone_decides():
+def test_without_trusted_ego_motion_only_m_of_n_decides():
     tables = watch([POSTS] * 20, [STILL] * 5 + [LOST] + [STILL] * 14)
     assert all((table["state"] == TENTATIVE).all() for table in tables[:5])
     assert (tables[-1]["state"] == CONFIRMED).all()
     always = watch([POSTS] * 20, [LOST] * 20)
-    assert (always[-1]["state"] == CONFIRMED).all(), "a sky without features has no clutter, and no estimate either"
+    assert (always[-1]["state"] == CONFIRMED).all(), (
+        "a sky without features has neither clutter nor an ego-motion estimate"
+    )
 
 
 @given(turn=st.floats(-0.02, 0.02), zoom=st.floats(0.99, 1.01), shift=st.tuples(st.floats(-2, 2), st.floats(-2, 2)))
-def test_places_are_those_of_the_scene(turn, zoom, shift):
-    """Under any steady motion of the camera the old places are familiar and places 8 px away are new."""
+def test_places_are_kept_in_scene_coordinates(turn, zoom, shift):
+    """Under any constant camera motion the old places are familiar, and places 8 px away are new."""
     clutter = ClutterMap(ClutterConfig(), (10_000, 10_000))
     c, s = zoom * math.cos(turn), zoom * math.sin(turn)
     matrix = np.array([[c, -s, shift[0]], [s, c, shift[1]]])
@@ -144,7 +146,7 @@ def test_places_are_those_of_the_scene(turn, zoom, shift):
     assert familiar.tolist() == [True, True, False, False]
 
 
-def test_the_map_by_hand():
+def test_new_and_familiar_places_follow_the_reference_periods():
     clutter = ClutterMap(ClutterConfig(recent_s=(0.5, 1.0), old_s=(1.5, 3.0), reach_px=4.0), (100, 100))
     spot, beside, near = [50.0, 50.0], [50.0, 54.5], [53.0, 52.0]
 
@@ -155,15 +157,15 @@ def test_the_map_by_hand():
             for n, f in zip(*clutter.compare(np.array([spot, beside, near])), strict=True)
         ]
 
-    assert after(0.0) == ["", "", ""], "nothing to compare with"
+    assert after(0.0) == ["", "", ""], "no reference"
     clutter.add(np.array([spot]))
-    assert after(0.4) == ["", "", ""], "too young"
+    assert after(0.4) == ["", "", ""], "too recent"
     assert after(0.2) == ["familiar", "new", "familiar"]
-    assert after(0.6) == ["", "", ""], "1.2 s old: between the references"
+    assert after(0.6) == ["", "", ""], "1.2 s old: between the reference periods"
     assert after(0.4) == ["familiar", "new", "familiar"], "1.6 s old"
     clutter.add(np.array([beside]))
-    assert after(0.6) == ["familiar", "new", "familiar"], "where the older reference is, the recent one is not asked"
-    assert after(1.2) == ["new", "familiar", "familiar"], "the first is forgotten"
+    assert after(0.6) == ["familiar", "new", "familiar"], "the recent reference is not used where the older one exists"
+    assert after(1.2) == ["new", "familiar", "familiar"], "the first has expired"
     clutter.forget(np.array([beside]))
     assert after(0.0) == ["new"] * 3
 
@@ -174,7 +176,7 @@ def test_the_map_by_hand():
     spread=st.sampled_from([1.0, 300.0, 1e5]),
     decimals=st.integers(0, 3),
 )
-def test_a_place_is_forgotten_within_reach_and_not_beyond(seed, points, spread, decimals):
+def test_forget_removes_places_within_reach_only(seed, points, spread, decimals):
     rng = np.random.default_rng(seed)
     clutter = ClutterMap(ClutterConfig(reach_px=4.0), SHAPE)
     places, held = (rng.uniform(-spread, spread, (n, 2)).round(decimals) for n in (points, 3 + points // 4))
@@ -200,7 +202,7 @@ def test_a_place_out_of_view_is_not_new():
     assert familiar.tolist() == [False, False]
 
 
-def test_the_memory_is_bounded_whatever_the_frame_rate_and_the_clutter():
+def test_the_map_size_is_bounded_at_any_frame_rate_and_clutter_density():
     clutter = ClutterMap(ClutterConfig(), (100, 100))
     crowd = np.random.default_rng(0).uniform(0, 100, (200, 2))
     for _ in range(1000):
@@ -218,8 +220,8 @@ def test_the_memory_is_bounded_whatever_the_frame_rate_and_the_clutter():
 
 
 @pytest.mark.parametrize(("fps", "known"), [(50, True), (120, False)])
-def test_of_a_time_that_is_forgotten_nothing_is_said_to_have_been_empty(fps, known):
-    """What stands in a picture full of glitter: 200 points a frame fill the memory within a second at 50 frames/s."""
+def test_a_truncated_memory_makes_no_place_new(fps, known):
+    """A stationary point among glitter: 200 points per frame fill the memory within a second at 50 frames/s."""
     rng, clutter, said = np.random.default_rng(0), ClutterMap(ClutterConfig(), (512, 640)), []
     for _ in range(3 * fps):
         clutter.move(1 / fps, STAY, True)
@@ -228,14 +230,14 @@ def test_of_a_time_that_is_forgotten_nothing_is_said_to_have_been_empty(fps, kno
     assert said[-2 * fps :] == [[False, known]] * (2 * fps)
 
 
-def test_what_flickers_in_its_place_is_confirmed_once_at_most():
-    """Three hits now and then, five seconds apart: the first may be an alarm, the others are known."""
+def test_flickering_stationary_clutter_is_confirmed_at_most_once():
+    """Bursts of hits, five seconds apart: the first may be confirmed, the others are at a familiar place."""
     tables = watch([POSTS[:1] if t % 150 < 4 else np.empty((0, 2)) for t in range(900)])
     alarms = {int(row["id"]) for table in tables for row in table if row["state"] == CONFIRMED}
     assert len(alarms) == 1
 
 
-def test_a_confirmed_track_is_never_taken_back():
+def test_a_confirmed_track_never_becomes_tentative_again():
     tables = watch([[[100.0 + 2 * min(t, 40), 50.0]] if t not in (70, 71) else np.empty((0, 2)) for t in range(200)])
     states = [int(table["state"][0]) for table in tables if len(table)]
     begin = states.index(CONFIRMED)
@@ -243,12 +245,12 @@ def test_a_confirmed_track_is_never_taken_back():
 
 
 @pytest.mark.parametrize("bad", [{"recent_s": (1.0, 0.5)}, {"old_s": (1.0, 1.1)}])
-def test_impossible_references_are_refused(bad):
+def test_invalid_reference_periods_are_rejected(bad):
     with pytest.raises(ValueError, match="too short"):
         ClutterConfig(**bad)
 
 
 @pytest.mark.parametrize(("posts", "alarms"), [(1, 1), (2, 2), (3, 0)])
-def test_a_few_standing_points_are_worth_a_look_a_crowd_is_not(posts, alarms):
+def test_only_few_stationary_points_are_confirmed_without_a_reference(posts, alarms):
     tables = watch([jittered(POSTS[:posts], t) for t in range(60)])
     assert (tables[2]["state"] == CONFIRMED).sum() == (tables[-1]["state"] == CONFIRMED).sum() == alarms

@@ -1,4 +1,4 @@
-"""What stays at one pixel while the camera moves: dead pixels, and targets that it follows."""
+"""Detections at a fixed pixel under camera motion: dead pixels, and targets that the camera follows."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from tests.track.watching import (
 PAN = EgoMotion(matrix=(1.0, 0.0, -2.0, 0.0, 1.0, 0.0), ok=True)
 
 
-"""The scene moves 2 px to the left in every frame."""
+"""The scene moves 2 px to the left per frame."""
 
 
 PAN_FAR = (1.0, 0.0, -10.0, 0.0, 1.0, 0.0)
 
 
-def test_a_dead_pixel_is_not_confirmed_again_and_again_while_the_camera_pans():
-    # It flickers: seven frames on, fourteen off, so that each time a new track has to be confirmed.
+def test_a_dead_pixel_is_not_confirmed_repeatedly_during_a_pan():
+    # It flickers, seven frames on and fourteen off, so that a new track is needed each time.
     points = [DEAD if t % 21 < 7 else np.empty((0, 2)) for t in range(420)]
     tables = watch(points, [PAN] * 420)
     late = {int(i) for table in tables[60:] for i in table["id"][table["state"] == CONFIRMED]}
@@ -34,7 +34,7 @@ def test_a_dead_pixel_is_not_confirmed_again_and_again_while_the_camera_pans():
     assert not late - early
 
 
-def test_a_dead_pixel_does_not_hide_what_flies_over_it():
+def test_a_target_passing_a_dead_pixel_is_confirmed():
     def at(t):
         return 20 + 1.5 * t, 60.0
 
@@ -45,7 +45,7 @@ def test_a_dead_pixel_does_not_hide_what_flies_over_it():
     assert all(held[30:])
 
 
-def test_a_target_that_the_camera_follows_is_confirmed_and_held():
+def test_a_target_followed_by_the_camera_is_confirmed_and_held():
     points = [jittered(np.array([[160.0, 128.0]]), t) for t in range(300)]
     tables = watch(points, [PAN] * 300)
     known = [table["id"][table["state"] == CONFIRMED].tolist() for table in tables]
@@ -53,8 +53,8 @@ def test_a_target_that_the_camera_follows_is_confirmed_and_held():
     assert len(known[25]) == 1
 
 
-def test_the_places_that_are_known_are_counted_while_they_are_in_the_picture():
-    """Posts move out to the left, 20 px a second, a dead pixel stays; what is new is not yet known."""
+def test_known_places_are_counted_while_in_the_picture():
+    """Posts leave to the left at 20 px/s, a dead pixel stays; places are counted once they are old enough."""
     clutter, counts = ClutterMap(ClutterConfig(), SHAPE), []
     for t in range(100):
         moved = np.array([-2.0 * t, 0.0])
@@ -67,7 +67,7 @@ def test_the_places_that_are_known_are_counted_while_they_are_in_the_picture():
     assert counts[99] == (1, 1)
 
 
-def test_a_target_that_the_camera_follows_is_found_again_though_it_stood_on_the_sensor():
+def test_a_followed_target_is_found_again_at_the_same_sensor_pixel():
     held, nothing = np.array([[160.0, 128.0]]), np.empty((0, 2))
     points = [nothing if 60 <= t < 120 else jittered(held, t, 0.2) for t in range(150)]
     tables = watch(points, [PAN] * 150)
@@ -75,7 +75,7 @@ def test_a_target_that_the_camera_follows_is_found_again_though_it_stood_on_the_
     assert first_confirmed(tables[120:], lambda t: (160.0, 128.0)) == 2
 
 
-def test_what_was_at_the_pixel_of_a_held_target_is_forgotten_and_nothing_beside_it():
+def test_forget_clears_the_sensor_pixel_of_a_target_but_not_its_neighbours():
     clutter = ClutterMap(ClutterConfig(reach_px=4.0), SHAPE)
     beside = DEAD + np.array([[0.0, 0.7], [0.0, 1.6], [20.0, 0.0]])
     for _ in range(10):
@@ -87,13 +87,13 @@ def test_what_was_at_the_pixel_of_a_held_target_is_forgotten_and_nothing_beside_
     assert clutter.compare(beside)[1].tolist() == [False, True, True]
 
 
-def test_standing_on_the_sensor_by_hand():
+def test_sensor_artefacts_need_hits_at_different_scene_positions():
     clutter = ClutterMap(ClutterConfig(reach_px=4.0), SHAPE)
     left = (1.0, 0.0, -3.0, 0.0, 1.0, 0.0)
     for hits in range(1, 6):
         clutter.move(0.1, left, True)
         new, familiar = clutter.compare(DEAD)
-        # Seen at that pixel in hits - 1 frames; three of them when the scene stood more than 8 px, 3 frames, away.
+        # Seen at that pixel in hits - 1 frames, in three of them with the scene more than 8 px (3 frames) away.
         assert familiar.tolist() == [hits - 1 >= 3 + 2]
         assert new.tolist() == [False]  # no reference is old enough yet
         clutter.add(DEAD)

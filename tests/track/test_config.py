@@ -1,4 +1,4 @@
-"""Ranges of the settings."""
+"""Ranges of the tracker settings."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from tests.track.scenes import STILL, detections, play, wander
         ({"confirm_hits": 6}, "confirm_hits 6 do not fit in confirm_window 5"),
     ],
 )
-def test_impossible_values_are_refused_by_name(values, message):
+def test_invalid_values_are_rejected_by_name(values, message):
     with pytest.raises(msgspec.ValidationError, match=message):
         msgspec.convert(values, TrackConfig)
 
 
 @pytest.mark.parametrize("value", [math.inf, 1e308, 10_001.0])
 @pytest.mark.parametrize("field", [field.name for field in msgspec.structs.fields(TrackConfig)])
-def test_nothing_is_without_bounds(field, value):
+def test_every_setting_is_bounded(field, value):
     if field != "clutter":
         with pytest.raises(msgspec.ValidationError, match=field):
             msgspec.convert({field: value}, TrackConfig)
@@ -53,5 +53,5 @@ def test_the_tracker_runs_at_the_bounds_of_its_settings(bound):
             assert np.isfinite([tracks[name] for name in ("x", "y", "vx", "vy")]).all()
 
 
-def test_the_defaults_are_within_their_own_ranges():
+def test_the_defaults_are_valid():
     assert msgspec.convert(msgspec.to_builtins(TrackConfig()), TrackConfig) == TrackConfig()

@@ -1,4 +1,4 @@
-"""Likelihood ratios of target and chance, worked by hand."""
+"""Log-likelihood ratios of target against false alarms, by hand."""
 
 import math
 
@@ -8,19 +8,19 @@ import pytest
 from pipeline.track.evidence import MISS, RECENT_FRAMES, RECENT_S, hit, recent
 
 
-def test_a_hit_by_hand():
-    # ln N(0; 0, S) = -ln(2 pi sqrt(36)) with S = diag(4, 9); at 3, 4 px with S = 4 I the distance squared is 25 / 4.
-    misfit = np.array([math.log(36), 25 / 4 + math.log(16)])
+def test_hit_matches_hand_computed_values():
+    # ln N(0; 0, S) = -ln(2 pi sqrt(36)) with S = diag(4, 9); at (3, 4) px with S = 4 I, d^2 = 25 / 4.
+    twice_nll = np.array([math.log(36), 25 / 4 + math.log(16)])
     expected = [-math.log(2 * math.pi * 6), -25 / 8 - math.log(2 * math.pi * 4)]
-    assert hit(misfit, np.ones(2)) == pytest.approx(expected)
-    assert hit(misfit, np.array([1e-4, 1.0])) == pytest.approx([expected[0] + math.log(1e4), expected[1]])
+    assert hit(twice_nll, np.ones(2)) == pytest.approx(expected)
+    assert hit(twice_nll, np.array([1e-4, 1.0])) == pytest.approx([expected[0] + math.log(1e4), expected[1]])
 
 
-def test_a_miss_speaks_against_a_target():
+def test_a_miss_is_evidence_against_a_target():
     assert math.exp(MISS) == pytest.approx(0.1)
 
 
-def test_what_is_recent_forgets_with_time_but_not_faster_than_by_ten_frames():
+def test_recent_evidence_decays_with_time_but_no_faster_than_over_ten_frames():
     assert recent(np.array([8.0]), np.array([3.0]), RECENT_S / 20) == pytest.approx([8 * math.exp(-1 / 20) + 3])
     for dt in (RECENT_S / RECENT_FRAMES, 4.0):
         assert recent(np.array([8.0]), np.array([-2.0]), dt) == pytest.approx([8 * math.exp(-1 / RECENT_FRAMES) - 2])

@@ -1,4 +1,4 @@
-"""The filter against numbers worked by hand and against the textbook written out for one target."""
+"""The Kalman filter against hand-computed values and against the textbook equations for a single target."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_warp_by_hand():
     assert cov[0].tolist() == np.diag([2.0, 1.0, 4.0, 3.0]).tolist()
 
 
-def test_covariances_are_carried_by_the_whole_linear_part():
+def test_covariances_are_transformed_by_the_linear_part():
     rng = np.random.default_rng(0)
     roots = rng.normal(size=(5, 4, 4))
     cov = roots @ roots.swapaxes(1, 2)
@@ -56,25 +56,25 @@ def test_covariances_are_carried_by_the_whole_linear_part():
     assert carried == pytest.approx(linear @ cov @ linear.T)
 
 
-def test_misfit_by_hand():
+def test_twice_nll_by_hand():
     cov = np.diag([3.0, 8.0, 1.0, 1.0])[None].repeat(2, axis=0)
     residual, spread = kalman.innovation(np.zeros((2, 4)), cov, np.array([[2.0, 0.0], [2.0, 3.0]]), 1.0)
     assert spread[0].tolist() == [[4.0, 0.0], [0.0, 9.0]]
-    assert kalman.misfit(residual, spread) == pytest.approx(np.array([1.0, 2.0]) + np.log(36))
+    assert kalman.twice_nll(residual, spread) == pytest.approx(np.array([1.0, 2.0]) + np.log(36))
 
 
 @settings(max_examples=30, deadline=None)
 @given(n=st.integers(0, 6), seed=st.integers(0, 100))
-def test_misfit_is_what_the_general_inverse_gives(n, seed):
+def test_twice_nll_matches_the_general_inverse(n, seed):
     mean, cov = random_states(n, seed)
     residual, spread = kalman.innovation(mean, cov, mean[:, :2] + mean[::-1, :2], 0.7)
     squared = np.einsum("ni,nij,nj->n", residual, np.linalg.inv(spread), residual)
-    np.testing.assert_allclose(kalman.misfit(residual, spread), squared + np.log(np.linalg.det(spread)), rtol=1e-9)
+    np.testing.assert_allclose(kalman.twice_nll(residual, spread), squared + np.log(np.linalg.det(spread)), rtol=1e-9)
 
 
 @settings(max_examples=30, deadline=None)
 @given(n=st.integers(0, 6), seed=st.integers(0, 100), dt=st.floats(1e-3, 2), sigma=st.floats(0.1, 200))
-def test_equals_the_textbook_one_target_at_a_time(n, seed, dt, sigma):
+def test_a_step_matches_the_textbook_filter_of_a_single_target(n, seed, dt, sigma):
     mean, cov = random_states(n, seed)
     z = np.random.default_rng(seed + 1).normal(0, 50, (n, 2))
     got_mean, got_cov = kalman.update(*kalman.predict(mean, cov, dt, sigma), z, 1.3)
@@ -98,7 +98,7 @@ def test_equals_the_textbook_one_target_at_a_time(n, seed, dt, sigma):
 
 @settings(max_examples=30, deadline=None)
 @given(first=st.floats(0, 1), second=st.floats(0, 1), sigma=st.floats(0.1, 200))
-def test_two_steps_are_one_step_of_their_summed_time(first, second, sigma):
+def test_two_steps_equal_one_step_of_their_total_duration(first, second, sigma):
     state = random_states(3)
     twice = kalman.predict(*kalman.predict(*state, first, sigma), second, sigma)
     once = kalman.predict(*state, first + second, sigma)

@@ -1,4 +1,4 @@
-"""M of N as a table."""
+"""Track confirmation, coasting and end, mostly as tables."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from pipeline.track.config import TrackConfig
 from pipeline.track.lifecycle import (
     ALONE,
     DOUBT,
-    PATIENCE,
     SMALL,
-    SURE,
-    clearness,
-    doubtful,
-    hopeful,
+    STRONG_EVIDENCE,
+    VIABLE_EVIDENCE,
+    fed_by_clutter,
+    hit_weight,
     is_steady,
+    is_viable,
     next_state,
 )
 from tests.messages import rows
@@ -49,7 +49,7 @@ def test_m_of_n(m, n, hits, states):
     for age, hit in enumerate(hits[1:], start=2):
         count += int(hit)
         state = next_state(state, lived(count[0]), np.array([hit == "1"]), config)
-        alive = hopeful(state, lived(count[0], age=age), config)[0]
+        alive = is_viable(state, lived(count[0], age=age), config)[0]
         seen.append(int(state[0]) if alive else GONE)
     assert seen == states
 
@@ -66,27 +66,27 @@ def test_m_of_n(m, n, hits, states):
         (K, 9, 0, 9, 0, C),
     ],
 )
-def test_what_stands_in_the_scene_is_not_confirmed_but_kept(state, hits, new_hits, known_hits, few, after):
+def test_stationary_clutter_is_kept_but_not_confirmed(state, hits, new_hits, known_hits, few, after):
     config = TrackConfig(confirm_hits=3, confirm_window=5, clutter=ClutterConfig(new_hits=2, few=few))
     found = next_state(np.array([state]), lived(hits, new_hits, known_hits), np.array([True]), config)
     assert found.tolist() == [after]
-    assert hopeful(found, lived(hits, age=100), config).tolist() == [hits >= 3]
+    assert is_viable(found, lived(hits, age=100), config).tolist() == [hits >= 3]
 
 
 @pytest.mark.parametrize(
     ("hits", "clear_hits", "age", "moved", "evidence", "recent", "after"),
     [
         (3, 3, 3, 0.0, -9.0, 0.0, C),
-        (6, 2, 8, 9.0, 19.9, 19.9, T),  # may be chance
-        (6, 2, 8, 2.9, 90.0, 50.0, T),  # not far enough
+        (6, 2, 8, 9.0, 19.9, 19.9, T),  # evidence just too low
+        (6, 2, 8, 2.9, 90.0, 50.0, T),  # has not moved far enough
         (6, 2, 8, 3.0, 20.0, 20.0, C),
-        (6, 0, 9, 9.0, 90.0, 50.0, T),  # missed too often
-        (56, 0, 132, 9.0, 90.0, SURE - 0.1, T),  # so far nothing but chance
-        (70, 0, 146, 9.0, 170.0, SURE, C),  # but now a target has walked into it
-        (9, 3, 90, 0.0, -9.0, 0.0, C),  # the network's own hits are enough
+        (6, 0, 9, 9.0, 90.0, 50.0, T),  # too many misses
+        (56, 0, 132, 9.0, 90.0, STRONG_EVIDENCE - 0.1, T),  # recent evidence just too low to outweigh the misses
+        (70, 0, 146, 9.0, 170.0, STRONG_EVIDENCE, C),  # recent evidence outweighs the misses
+        (9, 3, 90, 0.0, -9.0, 0.0, C),  # network hits are enough
     ],
 )
-def test_what_is_found_for_its_motion_has_to_move(hits, clear_hits, age, moved, evidence, recent, after):
+def test_motion_tracks_must_have_moved(hits, clear_hits, age, moved, evidence, recent, after):
     config = TrackConfig(
         confirm_hits=3, confirm_window=5, motion_evidence=20.0, moved_px=3.0, clutter=ClutterConfig(enabled=False)
     )
@@ -94,40 +94,40 @@ def test_what_is_found_for_its_motion_has_to_move(hits, clear_hits, age, moved, 
     assert next_state(np.array([T]), life, np.array([True]), config).tolist() == [after]
 
 
-@pytest.mark.parametrize(("by_chance", "after"), [(False, [T, T]), (True, [C, T])])
-def test_where_what_changes_is_noise_a_target_may_have_gaps(by_chance, after):
-    """Seen in two frames of five, which is no sign of chance there; evidence is."""
+@pytest.mark.parametrize(("random_clutter", "after"), [(False, [T, T]), (True, [C, T])])
+def test_gaps_are_allowed_in_random_clutter(random_clutter, after):
+    """Detected in two frames of five, which is no sign of clutter there; the evidence decides."""
     config = TrackConfig(clutter=ClutterConfig(enabled=False))
     rich, poor = (lived(8, clear_hits=0, age=20, moved=9.0, evidence=said) for said in (ALONE, ALONE - 0.1))
-    found = next_state(np.full(2, T), np.concatenate([rich, poor]), np.ones(2, bool), config, by_chance)
+    found = next_state(np.full(2, T), np.concatenate([rich, poor]), np.ones(2, bool), config, random_clutter)
     assert found.tolist() == after
 
 
-@pytest.mark.parametrize(("by_chance", "waited_for"), [(False, [False, False]), (True, [True, False])])
-def test_where_what_changes_is_noise_evidence_keeps_a_track_waiting(by_chance, waited_for):
-    life = np.concatenate([lived(3, age=8, evidence=said) for said in (PATIENCE, PATIENCE - 0.1)])
-    assert hopeful(np.full(2, T), life, TrackConfig(), by_chance).tolist() == waited_for
+@pytest.mark.parametrize(("random_clutter", "waited_for"), [(False, [False, False]), (True, [True, False])])
+def test_evidence_keeps_a_track_viable_in_random_clutter(random_clutter, waited_for):
+    life = np.concatenate([lived(3, age=8, evidence=said) for said in (VIABLE_EVIDENCE, VIABLE_EVIDENCE - 0.1)])
+    assert is_viable(np.full(2, T), life, TrackConfig(), random_clutter).tolist() == waited_for
 
 
 @pytest.mark.parametrize(
     ("snr", "motion", "clear_snr", "told"),
     [(20, 0, 10, 1), (10, 0, 10, 1), (2.5, 0, 10, 0.25), (-5, 0, 10, 0.5), (0, 0, 10, 0), (0, 0, 0, 1), (20, 7, 10, 0)],
 )
-def test_a_hit_tells_as_much_as_it_stands_out(snr, motion, clear_snr, told):
+def test_hit_weight_is_proportional_to_contrast(snr, motion, clear_snr, told):
     detection = rows(DETECTION_DTYPE, {"snr": snr, "motion": motion})
-    assert clearness(detection, clear_snr).tolist() == [told]
+    assert hit_weight(detection, clear_snr).tolist() == [told]
 
 
 @pytest.mark.parametrize(
     ("area", "appearance", "told"),
     [(9, 0, 1), (9, 2, 1), (9, -2, math.exp(-2)), (SMALL, -2, 1), (SMALL - 1, -1, math.exp(-1))],
 )
-def test_a_hit_tells_less_that_is_small_and_soft(area, appearance, told):
+def test_small_soft_detections_weigh_less(area, appearance, told):
     detection = rows(DETECTION_DTYPE, {"snr": 20, "area": area, "appearance": appearance})
-    assert clearness(detection, 10).tolist() == [told]
+    assert hit_weight(detection, 10).tolist() == [told]
 
 
-def test_what_motion_finds_keeps_nothing_from_being_confirmed_that_the_network_has_found():
+def test_motion_tracks_do_not_count_against_tracks_of_the_network():
     config = TrackConfig(confirm_hits=3, confirm_window=5, clutter=ClutterConfig(new_hits=2, few=2))
     life = np.concatenate([lived(4)] * 2 + [lived(4, clear_hits=0, age=4, moved=9.0, evidence=99.0)] * 3)
     after = next_state(np.full(5, T), life, np.ones(5, bool), config)
@@ -145,12 +145,12 @@ def lived(hits, new_hits=0, known_hits=0, clear_hits=None, age=1, moved=0.0, evi
 @pytest.mark.parametrize(
     ("state", "hits", "age", "steady"), [(C, 25, 31, True), (C, 24, 24, False), (C, 30, 60, False), (T, 90, 90, False)]
 )
-def test_steady_is_what_has_been_seen_long_and_nearly_always(state, hits, age, steady):
+def test_a_steady_track_has_a_long_history_and_few_misses(state, hits, age, steady):
     life = np.array([(hits, age)], [("hits", "<i8"), ("age", "<i8")])
     assert is_steady(np.array([state]), life).tolist() == [steady]
 
 
-def test_only_a_confirmed_track_is_given_up_for_want_of_recent_evidence():
+def test_only_confirmed_tracks_end_for_lack_of_recent_evidence():
     state = np.array([T, C, K, C, K])
     recent = np.array([0.0, DOUBT - 0.1, DOUBT - 0.1, DOUBT, DOUBT])
-    assert doubtful(state, recent).tolist() == [False, True, True, False, False]
+    assert fed_by_clutter(state, recent).tolist() == [False, True, True, False, False]

@@ -1,4 +1,4 @@
-"""The track stage in its second life."""
+"""The track stage: restarts, reports, lost frames and start scores."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def life(tmp_path, restarts):
     return stage
 
 
-def test_a_second_life_says_so_and_gives_no_id_again(tmp_path):
+def test_a_restarted_stage_reports_it_and_reuses_no_id(tmp_path):
     seen = []
     for restarts in range(3):
         stage = life(tmp_path, restarts)
@@ -39,7 +39,7 @@ def test_a_second_life_says_so_and_gives_no_id_again(tmp_path):
     assert seen == [1, 2, 3, 4, 5, 6]
 
 
-def test_the_stage_tells_what_stands_before_each_camera_until_its_source_ends():
+def test_clutter_places_are_reported_per_source_until_it_ends():
     stage = TrackStage(TrackConfig(clutter=ClutterConfig(few=1)), "unused", 0.5)
     ego = EgoMotion(ok=True)
     for seq in range(30):
@@ -56,8 +56,8 @@ def test_the_stage_tells_what_stands_before_each_camera_until_its_source_ends():
 
 
 @pytest.mark.parametrize("named", [True, False])
-def test_motion_since_a_frame_that_was_lost_on_the_way_is_not_believed(named):
-    """Under a pan of 15 px a frame, tracks keep their numbers over a lost frame if its motion is taken for unknown."""
+def test_ego_motion_relative_to_a_lost_frame_is_ignored(named):
+    """Under a pan of 15 px per frame, tracks keep their ids over a lost frame if the ego-motion counts as unknown."""
     stage, shown, trusted = TrackStage(TrackConfig(), "unused", 0.5), [], []
     for seq in (k for k in range(60) if k != 40):
         ego = EgoMotion(matrix=(1.0, 0.0, -15.0, 0.0, 1.0, 0.0), ok=True, since=max(0, seq - 1) if named else None)
@@ -81,14 +81,14 @@ def test_motion_since_a_frame_that_was_lost_on_the_way_is_not_believed(named):
     ("manifest", "detector", "tracker", "born"),
     [(None, None, None, 2), (0.97, None, None, 1), (0.97, 0.6, None, 2), (0.97, None, 0.5, 2), (0.97, None, 0.99, 0)],
     ids=[
-        "the weights' threshold",
-        "their threshold of tracks",
-        "a detector's of one's own",
-        "a tracker's",
-        "a strict one",
+        "manifest without track threshold",
+        "track threshold of the manifest",
+        "detector threshold",
+        "high_score",
+        "strict high_score",
     ],
 )
-def test_what_may_start_a_track(tmp_path, manifest, detector, tracker, born):
+def test_which_score_starts_a_track(tmp_path, manifest, detector, tracker, born):
     network, known = nets.load("mshnet")
     path = tmp_path / "own.safetensors"
     nets.save(path, network, msgspec.structs.replace(known, name="own", threshold=0.9, track_threshold=manifest))

@@ -1,4 +1,4 @@
-"""The tracker on scenes whose right answer is known."""
+"""The tracker on scenes with known ground truth."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipeline.track.tracker import Tracker
 from tests.track.scenes import CONFIG, DT, STILL, detections, play, wander
 
 
-def test_a_straight_target_is_confirmed_and_its_velocity_found():
+def test_a_straight_target_is_confirmed_with_the_right_velocity():
     out = play([detections([[10 + 2 * t, 50 - t]]) for t in range(40)])
     assert [len(t) for t in out] == [1] * 40
     assert [int(t["state"][0]) for t in out[:4]] == [TENTATIVE, TENTATIVE, CONFIRMED, CONFIRMED]
@@ -25,7 +25,7 @@ def test_a_straight_target_is_confirmed_and_its_velocity_found():
     assert (last["vx"], last["vy"]) == pytest.approx((60, -30), abs=1.0)
 
 
-def test_the_output_carries_what_the_detection_looked_like():
+def test_the_output_contains_the_columns_of_the_detection():
     row = play([detections([[10, 20]], score=0.7, area=12, snr=6.5)])[0][0]
     assert row.dtype == TRACK_DTYPE
     assert [row[n] for n in ("x", "y", "score", "area", "bx", "by", "bw", "bh", "snr")] == [
@@ -33,7 +33,7 @@ def test_the_output_carries_what_the_detection_looked_like():
     ]  # fmt: skip
 
 
-def test_coasting_moves_the_box_and_keeps_the_looks_and_the_id():
+def test_coasting_moves_the_box_and_keeps_the_other_columns():
     seen = [detections([[10 + 2 * t, 50]], score=0.8, snr=t) for t in range(20)]
     out = play([*seen, *[detections([])] * 8, *[detections([[10 + 2 * t, 50]]) for t in range(28, 32)]])
     for t in range(20, 28):
@@ -45,7 +45,7 @@ def test_coasting_moves_the_box_and_keeps_the_looks_and_the_id():
 
 
 @pytest.mark.parametrize("fps", [10, 30, 120])
-def test_coasting_ends_after_its_time_whatever_the_frame_rate(fps):
+def test_the_coasting_limit_holds_at_any_frame_rate(fps):
     config = msgspec.structs.replace(CONFIG, max_coast_s=0.5)
     frames = [detections([[50, 50]])] * fps + [detections([])] * fps
     out = play(frames, config, dt=1 / fps)
@@ -53,7 +53,7 @@ def test_coasting_ends_after_its_time_whatever_the_frame_rate(fps):
 
 
 @pytest.mark.parametrize("fps", [2.0, 1.9, 1.0, 0.5])
-def test_a_camera_slower_than_coasting_has_tracks_as_well(fps):
+def test_tracks_survive_frame_intervals_longer_than_the_coasting_limit(fps):
     seen, nothing = detections([[50, 50]]), detections([])
     out = play([seen] * 12 + [nothing] * 3, dt=1 / fps)
     assert [int(t["id"][0]) for t in out[:12]] == [1] * 12
@@ -62,7 +62,7 @@ def test_a_camera_slower_than_coasting_has_tracks_as_well(fps):
 
 
 @pytest.mark.parametrize("hits", range(3, 40))
-def test_a_track_coasts_no_longer_than_it_was_seen(hits):
+def test_a_track_coasts_no_longer_than_it_had_been_seen(hits):
     out = play([detections([[50, 50]])] * hits + [detections([])] * 40)
     assert sum(len(t) for t in out[hits:]) == min(hits, round(CONFIG.max_coast_s / DT))
 
@@ -82,13 +82,13 @@ def test_a_track_ends_where_it_leaves_the_picture(start, step):
 
 def test_a_target_at_the_edge_is_kept_as_long_as_it_is_seen():
     tracker = Tracker(CONFIG, shape=(200, 200))
-    pushed = EgoMotion(matrix=(1, 0, -3.0, 0, 1, 0), ok=True)  # its true motion is the opposite
+    pushed = EgoMotion(matrix=(1, 0, -3.0, 0, 1, 0), ok=True)  # the true motion is the opposite
     for _ in range(30):
         tracks = tracker.step(detections([[0, 100]]), DT, pushed)
     assert (tracks["id"].tolist(), tracks["state"].tolist()) == ([1], [CONFIRMED])
 
 
-def test_a_single_flash_is_forgotten_before_it_is_confirmed():
+def test_a_single_detection_is_dropped_unconfirmed():
     out = play([detections([[50, 50]]), *[detections([])] * 5])
     assert [len(t) for t in out] == [1, 1, 0, 0, 0, 0]
     assert all((t["state"] == TENTATIVE).all() for t in out)
@@ -99,7 +99,7 @@ def test_low_scores_never_start_a_track():
     assert sum(len(t) for t in out) == 0
 
 
-def test_low_scores_keep_a_confirmed_track_but_lower_ones_do_not():
+def test_scores_from_low_score_on_continue_a_confirmed_track():
     start = [detections([[50, 50]])] * 4
     kept = play([*start, *[detections([[50, 50]], score=CONFIG.low_score)] * 30])
     assert (kept[-1]["id"].tolist(), kept[-1]["state"].tolist()) == ([1], [CONFIRMED])
@@ -107,14 +107,14 @@ def test_low_scores_keep_a_confirmed_track_but_lower_ones_do_not():
     assert len(lost[-1]) == 0
 
 
-def test_low_scores_neither_revive_a_coasting_track_nor_confirm_a_tentative_one():
+def test_low_scores_neither_continue_coasting_nor_confirm_tentative_tracks():
     low, high, nothing = detections([[50, 50]], score=CONFIG.low_score), detections([[50, 50]]), detections([])
     coasting = play([high, high, high, nothing, low, high])
     assert [int(t["state"][0]) for t in coasting[2:]] == [CONFIRMED, COASTING, COASTING, CONFIRMED]
     assert [len(t) for t in play([high, low, low, low])] == [1, 1, 0, 0]
 
 
-def test_a_high_score_goes_before_a_nearer_low_score():
+def test_a_high_score_takes_precedence_over_a_nearer_low_score():
     tracker = Tracker(CONFIG)
     for _ in range(10):
         tracker.step(detections([[50, 50]]), DT, STILL)
@@ -128,13 +128,13 @@ def test_crossing_targets_keep_their_ids():
     assert out[-1]["y"] == pytest.approx([218, 102], abs=0.5)
 
 
-def test_detections_a_long_way_apart_are_not_linked():
+def test_distant_detections_are_not_associated():
     out = play([detections([[50, 50]]), detections([[120, 50]])])
     assert out[1]["id"].tolist() == [1, 2]
     assert out[1]["x"].tolist() == [50, 120]
 
 
-def test_no_gate_reaches_beyond_its_largest_distance_after_a_long_gap():
+def test_the_largest_gate_distance_holds_after_a_long_gap():
     config = msgspec.structs.replace(CONFIG, max_coast_s=5.0, max_gate_px=30.0)
     tracker = Tracker(config)
     for _ in range(10):
@@ -143,14 +143,14 @@ def test_no_gate_reaches_beyond_its_largest_distance_after_a_long_gap():
     assert out["id"].tolist() == [1, 2]
 
 
-def test_a_gap_longer_than_coasting_ends_all_tracks():
+def test_a_gap_longer_than_the_coasting_limit_ends_all_tracks():
     tracker = Tracker(CONFIG)
     for _ in range(10):
         tracker.step(detections([[50, 50]]), DT, STILL)
     assert tracker.step(detections([[50, 50]]), 10.0, STILL)["id"].tolist() == [2]
 
 
-def test_dropped_frames_with_the_right_time_keep_the_track():
+def test_a_track_survives_dropped_frames():
     times = np.delete(np.arange(40), [11, 12, 13, 17, 22, 23, 24, 25, 30])
     tracker, previous = Tracker(CONFIG), 0
     for t in times:
@@ -161,7 +161,7 @@ def test_dropped_frames_with_the_right_time_keep_the_track():
 
 
 @pytest.mark.parametrize("dt", [0.0, -1.0])
-def test_a_clock_that_stands_or_runs_back_leaves_sane_tracks(dt):
+def test_a_stopped_or_reversed_clock_leaves_valid_tracks(dt):
     tracker = Tracker(CONFIG)
     for t in range(10):
         tracker.step(detections([[10 + 2 * t, 50]]), DT, STILL)
@@ -172,7 +172,7 @@ def test_a_clock_that_stands_or_runs_back_leaves_sane_tracks(dt):
 
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 50), data=st.data())
-def test_the_order_of_detections_is_without_effect(seed, data):
+def test_the_order_of_detections_has_no_effect(seed, data):
     frames = [
         detections(p, score=np.random.default_rng(seed).uniform(0.1, 1, len(p)), snr=p[:, 0])
         for p in wander(seed, frames=20, clutter=4)
@@ -182,7 +182,7 @@ def test_the_order_of_detections_is_without_effect(seed, data):
         assert a.tobytes() == b.tobytes()
 
 
-def test_the_same_input_gives_the_same_bytes():
+def test_equal_input_gives_identical_bytes():
     frames = [detections(p) for p in wander(9)]
     for a, b in zip(play(frames), play(frames), strict=True):
         assert a.tobytes() == b.tobytes()
@@ -203,7 +203,7 @@ def test_two_hundred_targets_are_all_held():
     assert all(sorted(t["id"].tolist()) == list(range(1, 201)) for t in out)
 
 
-def test_returned_tracks_are_the_callers_own():
+def test_returned_tracks_are_copies():
     tracker = Tracker(CONFIG)
     first = tracker.step(detections([[10, 10]]), DT, STILL)
     first["x"] = 999
@@ -213,8 +213,8 @@ def test_returned_tracks_are_the_callers_own():
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_track_that_chance_feeds_is_given_up(seed):
-    """The target goes out of sight among detections that come anywhere, ten of them near where it should be."""
+def test_a_track_fed_by_false_alarms_ends(seed):
+    """The target disappears among random detections, ten per frame near its predicted position."""
     rng = np.random.default_rng(seed)
     config = msgspec.structs.replace(CONFIG, max_coast_s=0.5)
     target = [np.array([[60 + t, 80.0]]) for t in range(60)]
@@ -226,14 +226,14 @@ def test_a_track_that_chance_feeds_is_given_up(seed):
     assert not any(held[120:])
 
 
-def test_a_target_seen_one_frame_in_three_is_not_given_up():
+def test_a_target_detected_in_every_third_frame_is_kept():
     config = msgspec.structs.replace(CONFIG, max_coast_s=0.5)
     frames = [detections([[60 + t, 80.0]] if t < 30 or t % 3 == 0 else []) for t in range(200)]
     tracker = Tracker(config, shape=(256, 320))
     assert all((tracker.step(frame, DT, STILL)["id"] == 1).all() for frame in frames)
 
 
-def test_a_track_that_two_hits_confirm_outlives_a_miss():
+def test_a_track_confirmed_by_two_hits_survives_a_miss():
     config = msgspec.structs.replace(CONFIG, confirm_hits=2, confirm_window=2)
     tracker = Tracker(config, shape=(256, 320))
     for points in ([[50, 50]], [[50, 50]], [], [[50, 50]]):

@@ -1,4 +1,4 @@
-"""What may start a track, and what may confirm one."""
+"""Conditions for starting and for confirming tracks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline.track.tracker import Tracker
 from tests.track.scenes import CONFIG, DT, STILL, detections, play
 
 
-def test_what_is_found_for_its_motion_is_confirmed_once_it_has_moved_in_the_scene():
+def test_a_motion_track_is_confirmed_once_it_has_moved_in_the_scene():
     panning = EgoMotion(matrix=(1, 0, -2.0, 0, 1, 0), ok=True)
     stands = play([detections([[200 - 2 * t, 50]], motion=6) for t in range(40)], ego=panning)
     assert {int(t["state"][0]) for t in stands} == {TENTATIVE}
@@ -24,7 +24,7 @@ def test_what_is_found_for_its_motion_is_confirmed_once_it_has_moved_in_the_scen
     assert [int(t["state"][0]) for t in sure].index(CONFIRMED) == 4  # the network's third hit
 
 
-def test_chance_peaks_of_motion_are_never_confirmed_and_a_target_among_them_is():
+def test_random_motion_peaks_are_not_confirmed_but_a_target_among_them_is():
     rng = np.random.default_rng(0)
     tracker, held = Tracker(CONFIG, shape=(256, 256)), []
     for t in range(600):
@@ -42,11 +42,11 @@ def test_chance_peaks_of_motion_are_never_confirmed_and_a_target_among_them_is()
     assert np.mean(held) > 0.85
 
 
-def test_a_target_that_is_seen_every_other_frame_is_confirmed_where_what_changes_is_noise():
-    """There a track is waited for while evidence speaks for it; chance alone has no more of it than before."""
+def test_a_target_with_gaps_is_confirmed_more_often_in_random_clutter():
+    """Evidence keeps tentative tracks alive there; false alarms alone do not gain any."""
 
     def held(noisy, seed, seen=0.55):
-        """Share of the frames in which the target is, and tracks elsewhere."""
+        """Return the fraction of frames with a track on the target, and the number of tracks elsewhere."""
         rng = np.random.default_rng(seed)
         tracker, on_it, elsewhere = Tracker(CONFIG, shape=(256, 256)), 0, set()
         for t in range(200):
@@ -65,9 +65,9 @@ def test_a_target_that_is_seen_every_other_frame_is_confirmed_where_what_changes
     assert not any(held(1.0, seed, seen=0.0)[1] for seed in range(4))
 
 
-def test_a_target_among_glitter_takes_longer_and_one_beside_it_does_not():
+def test_confirmation_takes_longer_only_inside_dense_false_alarms():
     def confirmed(seed, x, glitters=8):
-        """Frames until it is."""
+        """Return the number of frames until the target is confirmed."""
         rng = np.random.default_rng(seed)
         tracker = Tracker(CONFIG, shape=(256, 256))
         for t in range(100):
@@ -84,7 +84,7 @@ def test_a_target_among_glitter_takes_longer_and_one_beside_it_does_not():
     assert among.mean() > 3 * beside.mean()
 
 
-def test_what_is_sharp_is_confirmed_sooner_and_what_is_soft_later_or_never():
+def test_sharper_targets_are_confirmed_sooner():
     confirmed = []
     for appearance in (2.5, 0.0, -2.5, -9.0):
         tracker = Tracker(CONFIG, shape=(256, 256))
@@ -95,7 +95,7 @@ def test_what_is_sharp_is_confirmed_sooner_and_what_is_soft_later_or_never():
     assert confirmed[-1] == 40
 
 
-def test_chance_peaks_of_motion_make_no_place_familiar():
+def test_random_motion_peaks_make_no_place_familiar():
     config = msgspec.structs.replace(CONFIG, clutter=ClutterConfig(recent_s=(0.2, 0.5), old_s=(0.6, 10.0)))
     rng = np.random.default_rng(0)
     for motion, confirmed in ((6, True), (0, False)):
@@ -106,7 +106,7 @@ def test_chance_peaks_of_motion_make_no_place_familiar():
         assert bool((out[-1]["state"] == CONFIRMED).any()) is confirmed
 
 
-def test_beyond_the_largest_number_of_tracks_only_the_best_detections_start_one():
+def test_at_max_tracks_only_the_best_detections_start_tracks():
     config = msgspec.structs.replace(CONFIG, max_tracks=2)
     points = [[10, 10], [100, 10], [200, 10], [300, 10]]
     tracker = Tracker(config)
@@ -116,13 +116,13 @@ def test_beyond_the_largest_number_of_tracks_only_the_best_detections_start_one(
 
 
 @pytest.mark.parametrize(("score", "born"), [(0.79, False), (0.8, True)])
-def test_births_follow_the_detectors_threshold_unless_told_otherwise(score, born):
+def test_high_score_overrides_the_detector_threshold(score, born):
     frame = detections([[50, 50]], score=score)
     assert bool(len(Tracker(TrackConfig(), threshold=0.8).step(frame, DT, STILL))) is born
     assert len(Tracker(TrackConfig(high_score=0.3), threshold=0.8).step(frame, DT, STILL)) == 1
 
 
-def test_tracks_start_at_the_rate_that_is_wanted_and_the_surest_still_do():
+def test_starts_are_limited_to_the_rate_except_for_the_best_scores():
     rng, minutes = np.random.default_rng(5), 2
     config = msgspec.structs.replace(CONFIG, starts_per_min=60.0)
     trackers = Tracker(CONFIG), Tracker(config)
@@ -139,7 +139,7 @@ def test_tracks_start_at_the_rate_that_is_wanted_and_the_surest_still_do():
 
 
 @pytest.mark.parametrize(("snr", "confirmed_at"), [(20, 3), (10, 3), (5, 6), (2.5, 12)])
-def test_what_hardly_stands_out_needs_more_hits(snr, confirmed_at):
+def test_low_contrast_needs_more_hits(snr, confirmed_at):
     out = play([detections([[10, 50]], snr=snr) for t in range(20)])
     states = [int(t["state"][0]) for t in out]
     assert states.index(CONFIRMED) == confirmed_at - 1

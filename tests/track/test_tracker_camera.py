@@ -1,4 +1,4 @@
-"""The tracker under a camera that moves."""
+"""The tracker with a moving camera."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from tests.track.scenes import CONFIG, DT, STILL, detections, play, wander
 
 
 def camera(t):
-    """Where the world lies in picture t: turned and shifted, (2, 3)."""
+    """Return the rotation and shift (2, 3) of the scene in picture t."""
     angle = 0.05 * math.sin(0.3 * t)
     c, s = math.cos(angle), math.sin(angle)
     return np.array([[c, -s, 25 * math.sin(0.7 * t)], [s, c, 15 * math.cos(1.1 * t)]])
 
 
 def ego_between(before, after, ok=True):
-    """Exact motion from one picture's coordinates to the next one's."""
+    """Return the exact ego-motion between two camera poses."""
     linear = after[:, :2] @ np.linalg.inv(before[:, :2])
     (a, b), (c, d) = linear.tolist()
     tx, ty = (after[:, 2] - linear @ before[:, 2]).tolist()
     return EgoMotion(matrix=(a, b, tx, c, d, ty), inliers=50, ok=ok, method="flow")
 
 
-def test_a_shaking_camera_changes_nothing_but_coordinates():
-    frames = [points + 200 for points in wander(3)]  # far from the picture's edge, which ends tracks
+def test_a_shaking_camera_changes_only_the_coordinates():
+    frames = [points + 200 for points in wander(3)]  # far from the picture edge, where tracks end
     still, shaking = Tracker(CONFIG), Tracker(CONFIG)
     for t, points in enumerate(frames):
         pose = camera(t)
@@ -36,7 +36,7 @@ def test_a_shaking_camera_changes_nothing_but_coordinates():
         expected = still.step(detections(points, score=0.6 + points[:, 0] % 1 * 0.3), DT, STILL)
         seen = points @ pose[:, :2].T + pose[:, 2]
         got = shaking.step(detections(seen, score=0.6 + points[:, 0] % 1 * 0.3), DT, ego)
-        # Births are numbered by place in the picture, so tracks are paired by where they are.
+        # Ids depend on the position in the picture, so tracks are paired by position.
         xy = np.stack([expected["x"], expected["y"]], axis=1) @ pose[:, :2].T + pose[:, 2]
         assert len(got) == len(expected)
         gap = np.hypot(xy[:, None, 0] - got["x"], xy[:, None, 1] - got["y"])
@@ -46,7 +46,7 @@ def test_a_shaking_camera_changes_nothing_but_coordinates():
 
 
 def test_image_velocity_is_the_rate_at_which_the_picture_position_changes():
-    """A target at rest in the world under a steady pan moves in the picture with the pan."""
+    """A target at rest in the scene moves in the picture with a steady pan."""
     tracker = Tracker(CONFIG)
     pan = EgoMotion(matrix=(1, 0, 5.0, 0, 1, -2.0), ok=True)
     for t in range(30):
@@ -55,7 +55,7 @@ def test_image_velocity_is_the_rate_at_which_the_picture_position_changes():
 
 
 @pytest.mark.parametrize("fps", [500, 2000, 10_000])
-def test_the_share_of_the_camera_in_a_velocity_is_told_at_any_frame_rate(fps):
+def test_image_velocity_includes_the_camera_motion_at_any_frame_rate(fps):
     tracker = Tracker(CONFIG)
     pan = EgoMotion(matrix=(1, 0, 1.0, 0, 1, 0.0), ok=True)
     for t in range(50):
@@ -63,7 +63,7 @@ def test_the_share_of_the_camera_in_a_velocity_is_told_at_any_frame_rate(fps):
     assert (out["vx"][0], out["vy"][0]) == pytest.approx((fps, 0), abs=0.5)
 
 
-def test_a_matrix_that_is_not_trusted_is_not_used():
+def test_an_untrusted_matrix_is_ignored():
     frames = wander(4)
     wild = EgoMotion(matrix=(1.3, 0.4, 300.0, -0.4, 1.3, -200.0), ok=False)
     for a, b in zip(

@@ -1,4 +1,4 @@
-"""A tracker over frames of points, some of which stand."""
+"""Helpers to run the tracker on frames of points with stationary clutter."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def rows(points):
 
 
 def watch(frames, egos=None, config=CONFIG):
-    """The tracker's tables over frames of (n, 2) points."""
+    """Return the tracker's output for frames of points (n, 2)."""
     tracker = Tracker(config, 0.5, SHAPE)
     egos = egos or [STILL] * len(frames)
     return [tracker.step(rows(points), DT, ego) for points, ego in zip(frames, egos, strict=True)]
 
 
 def first_confirmed(tables, at):
-    """Number of the first frame with a confirmed track within 5 px of ``at(frame)``; None without one."""
+    """Return the index of the first frame with a confirmed track within 5 px of ``at(frame)``, or None."""
     for t, table in enumerate(tables):
         known = table[table["state"] == CONFIRMED]
         if (np.hypot(known["x"] - at(t)[0], known["y"] - at(t)[1]) < 5).any():

@@ -1,4 +1,4 @@
-"""What all tests of runs begin with."""
+"""Fixtures shared by all tests of training runs."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""A small run, and the command that makes weights of one."""
+"""A small training run, and a shortcut to publish its weights."""
 
 from tests.training.synthetic import write_recipe, write_set
 from training import train
@@ -6,7 +6,7 @@ from training.publish import main
 
 
 def small_run(root):
-    """A run of four steps over a set with targets and one with twelve pictures of 16 bit; beside it, its recipe."""
+    """Train four steps on a set with targets and one of twelve 16-bit pictures; the recipe lies beside the run."""
     write_set(root / "tiny")
     write_set(root / "deep", dtype="uint16", seed=1)
     recipe = write_recipe(root / "tiny.yaml", root, ("tiny", "deep"))

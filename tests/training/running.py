@@ -1,4 +1,4 @@
-"""A run of a recipe, held in hand."""
+"""Construction of a Trainer from a recipe file."""
 
 import torch
 

@@ -30,7 +30,7 @@ def write_set(folder: Path, pictures: int = 12, size: int = 64, dtype: type = np
 
 
 def write_recipe(file: Path, root: Path, folders: tuple[str, ...] = ("tiny",), **run: object) -> Path:
-    """Write a recipe over those sets that takes a fraction of a second per step."""
+    """Write a recipe for these data sets whose steps take a fraction of a second."""
     tree = {
         "network": {"name": "mshnet", "options": {"in_channels": 1}},
         "data": {

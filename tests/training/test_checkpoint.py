@@ -1,4 +1,4 @@
-"""What a checkpoint must hold before a run goes on from it."""
+"""Contents that a checkpoint must have for a run to resume from it."""
 
 import json
 
@@ -71,7 +71,7 @@ def test_what_was_saved_comes_back(tmp_path, recipe, name, step):
 @pytest.mark.parametrize(
     "header", ["{", "[]", "5", "[" * 100_000, "{}", '{"progress": {}}', '{"config": {}}'], ids=lambda text: text[:20]
 )
-def test_a_header_that_is_none_is_refused(state, recipe, header):
+def test_an_invalid_header_is_refused(state, recipe, header):
     rewrite(state, change_header=lambda text: header)
     for read in (checkpoint.read_progress, checkpoint.read_config, lambda path: restore(path, recipe)):
         with pytest.raises(ConfigError, match=r"state\.safetensors: no checkpoint of a training run$"):
@@ -87,7 +87,7 @@ def test_a_header_that_is_none_is_refused(state, recipe, header):
         ([], "Expected `object`, got `array`"),
     ],
 )
-def test_progress_that_is_none_is_refused(state, progress, told):
+def test_invalid_progress_is_refused(state, progress, told):
     rewrite(state, change_header=lambda text: json.dumps(json.loads(text) | {"progress": progress}))
     with pytest.raises(ConfigError, match=rf"state\.safetensors: {told}$"):
         checkpoint.read_progress(state)
@@ -101,12 +101,12 @@ def only_weights(tensors):
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (lambda t: t.update({"other.x": torch.ones(1)}), r"other\.x: no tensor of a checkpoint"),
+        (lambda t: t.update({"other.x": torch.ones(1)}), r"other\.x: not a tensor of a checkpoint"),
         (lambda t: t.update({"optimiser.999.step": torch.ones(())}), r"another optimiser.*: optimiser\.999\.step"),
         (lambda t: t.update({"optimiser.-1.step": torch.ones(())}), r"another optimiser.*: optimiser\.-1\.step"),
         (lambda t: t.pop("optimiser.3.exp_avg"), r"another optimiser.*: optimiser\.3\.exp_avg"),
         (lambda t: t.update({"optimiser.0.exp_avg": torch.ones(2)}), r"optimiser\.0\.exp_avg: another shape .*\(2,\)"),
-        (only_weights, r"another optimiser, or a part of one: optimiser\.0\.exp_avg"),
+        (only_weights, r"another optimiser, or an incomplete one: optimiser\.0\.exp_avg"),
     ],
 )
 def test_tensors_that_are_not_those_of_the_run_are_refused(state, recipe, change, told):

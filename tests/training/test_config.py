@@ -19,7 +19,7 @@ def test_the_shipped_recipes_are_valid():
         assert recipe.network.options["in_channels"] == recipe.normalisation.channels, file
 
 
-def test_settings_lie_over_the_file(recipe):
+def test_settings_override_the_file(recipe):
     changed = config.load(recipe, ["run.seed=7", "optimiser.lr=3.0e-4", "data.augment.jpeg_quality=[50, 60]"])
     assert (changed.run.seed, changed.optimiser.lr, changed.data.augment.jpeg_quality) == (7, 3e-4, (50, 60))
     assert changed.data.crop == config.load(recipe).data.crop == 32
@@ -52,8 +52,8 @@ def test_settings_lie_over_the_file(recipe):
         ),
         ("run.seed", "expected key.path=value"),
         ("=3", "expected key.path=value"),
-        ("run.seed.x=3", "seed holds no keys"),
-        ("run.seed=[", "no valid YAML value"),
+        ("run.seed.x=3", "seed is not a section"),
+        ("run.seed=[", "not a valid YAML value"),
     ],
 )
 def test_wrong_settings_are_refused_with_their_path(recipe, setting, message):
@@ -68,7 +68,7 @@ def test_wrong_settings_are_refused_with_their_path(recipe, setting, message):
         ("data: {root: x}", r"tiny\.yaml: data: .*missing required field `sources`"),
         ("data: {sources: [{folder: a, weight: -1}]}", r"tiny\.yaml: data\.sources\[0\]\.weight: .*> 0"),
         ("- a\n- b\n", r"tiny\.yaml: expected keys and values"),
-        ("a: [", r"tiny\.yaml: no valid YAML"),
+        ("a: [", r"tiny\.yaml: not valid YAML"),
         ("", r"tiny\.yaml: expected keys and values"),
     ],
 )

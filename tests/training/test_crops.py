@@ -44,7 +44,7 @@ def crops(pool, rng, size=1, scale=1.0, **changes):
 
 
 def views(plane):
-    """The eight rotations and mirror images."""
+    """Return the eight rotations and mirror images."""
     return [np.rot90(p, k) for p in (plane, plane[:, ::-1]) for k in range(4)]
 
 
@@ -52,7 +52,7 @@ def counts(crop, sample):
     return np.rint(crop.numpy().astype(np.float64) * np.iinfo(sample.picture.dtype).max)
 
 
-def test_undisturbed_crops_are_pieces_of_their_pictures_with_their_masks(samples, pool):
+def test_crops_without_augmentation_are_pieces_of_their_pictures_with_their_masks(samples, pool):
     chosen, cut = crops(pool, np.random.default_rng(0), size=6)
     for index, crop, mask in zip(chosen, cut.pictures, cut.masks, strict=True):
         sample = samples[index]
@@ -70,7 +70,7 @@ def test_undisturbed_crops_are_pieces_of_their_pictures_with_their_masks(samples
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.6, 1.7])
-def test_what_is_ignored_stays_with_its_pixels(scale):
+def test_ignore_masks_follow_their_pictures(scale):
     picture = np.full((96, 96), 40, np.uint8)
     picture[30:60, 40:52] = 200
     pool, rng = pool_of(picture, ignored=[(picture == 200).astype(np.uint8)]), np.random.default_rng(4)
@@ -85,8 +85,8 @@ def test_what_is_ignored_stays_with_its_pixels(scale):
 
 
 @pytest.mark.parametrize("edge", [32, 64, 96])
-def test_nothing_is_taught_within_four_pixels_of_an_edge_that_only_the_crop_has(edge):
-    """In a picture whose level tells the column, the frame's own left and right edges are taught, a cut is not."""
+def test_pixels_within_four_of_a_cut_edge_are_ignored(edge):
+    """The level encodes the column: left and right edges of the frame are not ignored, cut edges are."""
     ramp = np.tile(np.arange(64, dtype=np.uint8) + 100, (64, 1))
     pool = pool_of(ramp, masks=[np.full_like(ramp, 255)])
     norm, rng = FrameZScore(), np.random.default_rng(8)
@@ -106,8 +106,8 @@ def test_nothing_is_taught_within_four_pixels_of_an_edge_that_only_the_crop_has(
 
 
 @pytest.mark.parametrize(("turned", "orientations"), [(True, 8), (False, 1), ("transposed", 2)])
-def test_crops_are_turned_and_mirrored_where_that_is_wanted(turned, orientations):
-    """Of a whole picture whose corners differ, each orientation has its own corners; a pasted target goes along."""
+def test_crops_are_turned_and_mirrored_as_configured(turned, orientations):
+    """The corners of the picture differ, so they identify the orientation; pasted targets follow it."""
     picture = np.full((64, 64), 20, np.uint8)
     picture[:8, :8], picture[:8, -8:], picture[-8:, :8] = 200, 150, 100
     picture[30:32, 30:33] = 250
@@ -121,12 +121,12 @@ def test_crops_are_turned_and_mirrored_where_that_is_wanted(turned, orientations
         view = batch.pictures[0, 0]
         seen.add(tuple(torch.round(view[y, x], decimals=1).item() for y in (2, -3) for x in (2, -3)))
         _, _, boxes, _ = cv2.connectedComponentsWithStats(batch.masks[0, 0].numpy().astype(np.uint8))
-        shapes |= {(w, h) for _, _, w, h, area in boxes[1:].tolist() if area == 6}  # the target, and what was pasted
+        shapes |= {(w, h) for _, _, w, h, area in boxes[1:].tolist() if area == 6}  # the target and its pasted copy
     assert len(seen) == orientations
     assert shapes == ({(3, 2), (2, 3)} if turned else {(3, 2)})
 
 
-def test_crops_asked_to_hold_a_target_do(pool):
+def test_crops_placed_on_a_target_contain_it(pool):
     _, cut = crops(pool, np.random.default_rng(1), size=50, on_target=1.0)
     assert cut.masks.flatten(1).any(1).all()
 
@@ -139,11 +139,11 @@ def test_targets_survive_any_magnification(samples, pool, scale):
     for index, crop, mask in zip(chosen, cut.pictures, cut.masks, strict=True):
         picture = samples[index].picture
         bright = (picture.mean() + picture.std()) / np.iinfo(picture.dtype).max
-        assert crop[mask].mean() > bright  # the squares are still where the mask says
+        assert crop[mask].mean() > bright  # the mask still matches the squares
 
 
 def test_masks_by_the_nearest_pixel_are_those_of_the_legacy_protocol():
-    """A whole picture, halved, with its margin beyond the frame."""
+    """Crops are the whole picture, halved, with the margin outside the frame."""
     rng = np.random.default_rng(3)
     mask = (rng.random((128, 128)) < 0.2).astype(np.uint8) * 255
     pool = pool_of(mask // 2, masks=[mask])
@@ -160,13 +160,13 @@ def test_a_frame_smaller_than_the_crop_is_filled_by_reflection(samples, pool, ed
     assert any(np.array_equal(counts(cut.pictures[0], samples[index]), view) for view in views(filled))
 
 
-def test_a_batch_depends_on_its_generator_alone(pool):
-    disturbed = config(augment=AugmentConfig(paste=1.0, blur=1.0, noise=1.0, jpeg=1.0, gain=0.2, offset=0.2))
-    one, same = (draw_batch(pool, disturbed, FrameZScore(), np.random.default_rng([7, 1]), 3) for _ in range(2))
+def test_a_batch_depends_only_on_its_generator(pool):
+    augmented = config(augment=AugmentConfig(paste=1.0, blur=1.0, noise=1.0, jpeg=1.0, gain=0.2, offset=0.2))
+    one, same = (draw_batch(pool, augmented, FrameZScore(), np.random.default_rng([7, 1]), 3) for _ in range(2))
     assert torch.equal(one.pictures, same.pictures)
     assert torch.equal(one.masks, same.masks)
     assert one.names == same.names
-    other = draw_batch(pool, disturbed, FrameZScore(), np.random.default_rng([7, 2]), 3)
+    other = draw_batch(pool, augmented, FrameZScore(), np.random.default_rng([7, 2]), 3)
     assert not torch.equal(one.pictures, other.pictures)
 
 
@@ -183,7 +183,7 @@ def test_a_batch_is_what_the_network_sees_in_live_use(samples, pool):
 
 
 def test_neighbourhoods_reach_beyond_the_crop(samples, pool):
-    """The local z-scores of a crop are those of the whole frame, not of the crop alone."""
+    """Local z-scores of a crop equal those of the whole frame."""
     norm = FrameZScore(windows=(5, 9))
     batch = draw_batch(pool, config(on_target=0.0), norm, np.random.default_rng(3), 6)
     assert batch.pictures.shape == (6, 3, 32, 32)
@@ -215,20 +215,20 @@ def test_sets_are_drawn_by_their_weights(samples):
 
 
 def changing(seed=0):
-    """A pool of one picture that looks like its changes."""
+    """Return a pool of one picture that equals its change picture."""
     change = np.random.default_rng(seed).integers(0, 100, (96, 96), dtype=np.uint8)
     none = np.zeros_like(change)
     return Pool([[Sample("p", change, none, none, change)]], CPU)
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.7, 1.5])
-def test_changes_are_turned_and_magnified_with_their_picture(scale):
+def test_change_pictures_are_turned_and_magnified_with_their_picture(scale):
     _, cut = crops(changing(), np.random.default_rng(1), size=8, scale=scale)
     assert cut.changes.shape == (8, 1, 32, 32)
     np.testing.assert_allclose(cut.changes[:, 0].numpy(), cut.pictures.numpy() * 255, atol=1e-3)
 
 
-def test_the_network_is_shown_changes_but_for_those_that_are_unseen():
+def test_changes_are_in_the_input_unless_they_are_unseen():
     norm, recipe = FrameZScore(change=True), config(augment=msgspec.structs.replace(PLAIN, unseen=0.5))
     batch = draw_batch(changing(), recipe, norm, np.random.default_rng(3), 40)
     seen = batch.pictures[:, 1].flatten(1).any(1)
@@ -240,7 +240,7 @@ def test_the_network_is_shown_changes_but_for_those_that_are_unseen():
     torch.testing.assert_close(change * 48, shown * std + mean, atol=1e-2, rtol=0)
 
 
-def test_changes_are_shown_weaker_and_stronger():
+def test_changes_are_scaled_at_random():
     norm = FrameZScore(change=True)
     recipes = [config(augment=msgspec.structs.replace(PLAIN, change_gain=gain)) for gain in (0.0, 0.4)]
     plain, varied = (
@@ -251,7 +251,7 @@ def test_changes_are_shown_weaker_and_stronger():
     assert np.exp(-0.4) <= shares.min() < 0.8 and 1.25 < shares.max() <= np.exp(0.4)
 
 
-def test_targets_that_hover_have_changed_less_and_nothing_else_has():
+def test_hover_attenuates_changes_at_targets_only():
     change, mask = np.full((96, 96), 90, np.uint8), np.zeros((96, 96), np.uint8)
     mask[40:43, 50:53] = 1
     pool = Pool([[Sample("p", change, mask, np.zeros_like(mask), change)]], CPU)
@@ -268,7 +268,7 @@ def test_targets_that_hover_have_changed_less_and_nothing_else_has():
     assert values.min() < 0.3 * usual
 
 
-def test_stills_borrow_the_changes_of_other_crops_but_not_those_of_targets():
+def test_stills_get_the_changes_of_other_crops_without_targets():
     change, mask = np.full((96, 96), 96, np.uint8), np.zeros((96, 96), np.uint8)
     mask[40:43, 50:53] = 1
     none = np.zeros_like(mask)
@@ -281,12 +281,12 @@ def test_stills_borrow_the_changes_of_other_crops_but_not_those_of_targets():
     assert (shown[~still] == 2).all()
     assert ((shown[still] == 0) | (shown[still] == 2)).all()
     lent = shown[still].flatten(1).any(1).float().mean()
-    assert 0.1 < lent < 0.4  # half of them want some, and half of the crops have some
+    assert 0.1 < lent < 0.4  # half of the crops borrow changes, and half of the lenders have some
     holes = 1 - shown[still].flatten(1).div(2).mean(1)
     assert ((holes > 0) & (holes < 0.2)).sum() > 10
 
 
-def test_crops_seek_the_greatest_changes():
+def test_crops_are_placed_on_the_largest_changes():
     change, none = np.zeros((300, 300), np.uint8), np.zeros((300, 300), np.uint8)
     change[10, 290], change[150, 20] = 200, 90
     pool = Pool([[Sample("p", none + 50, none, none, change)]], CPU)

@@ -25,7 +25,7 @@ def test_names_come_from_the_split_file_or_the_folder(folder):
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n"])
-def test_a_name_may_hold_spaces_and_a_list_may_come_from_another_editor(folder, end):
+def test_names_may_contain_spaces_and_lists_any_line_ends(folder, end):
     (folder / "img_idx" / "few.txt").write_bytes(b"\xef\xbb\xbf" + end.join([b"p 3", b"", b" p1\t", b"  ", b"p2"]))
     assert names(folder, "img_idx/few.txt") == ["p 3", "p1", "p2"]
 
@@ -81,7 +81,7 @@ def test_a_target_is_never_ignored(folder):
         read_sample(folder, "p0", ignored="ignored")
 
 
-def test_a_list_says_what_is_for_validation(folder):
+def test_a_list_may_select_the_validation_pictures(folder):
     (folder / "img_idx" / "few.txt").write_text("p3\np1\n")
     source = SourceConfig(folder="tiny", validation="img_idx/few.txt")
     training, validation = split_names(folder.parent, source)
@@ -107,7 +107,7 @@ def test_a_few_of_a_list_are_spread_evenly_over_it():
     assert all(len(set(spread(range(size), most))) == min(size, most) for size in range(30) for most in range(1, 30))
 
 
-def test_a_picture_belongs_to_validation_for_ever():
+def test_the_validation_split_is_fixed():
     chosen = [k for k in range(20) if held_out("irstd_1k", f"XDU{k}", 0.3)]
     assert chosen == [0, 2, 3, 17]
     share = sum(held_out("a", str(k), 0.25) for k in range(4000)) / 4000
@@ -120,7 +120,7 @@ def test_a_larger_fraction_only_adds_pictures():
         assert held_out("a", str(k), 0.1) <= held_out("a", str(k), 0.2)
 
 
-def test_the_two_parts_share_nothing_and_miss_nothing(folder):
+def test_the_two_parts_are_disjoint_and_complete(folder):
     training, validation = split_names(folder.parent, SourceConfig(folder="tiny", validation=0.4))
     assert sorted(training + validation) == sorted(names(folder, None))
     assert training
@@ -130,7 +130,7 @@ def test_the_two_parts_share_nothing_and_miss_nothing(folder):
     assert [sample.name for sample in held["tiny"]] == validation
 
 
-def test_the_split_does_not_hang_on_how_a_folder_is_spelled(tmp_path, monkeypatch):
+def test_the_split_does_not_depend_on_how_a_folder_is_written(tmp_path, monkeypatch):
     names = write_set(tmp_path / "data" / "video" / "tiny", pictures=12)
     (tmp_path / "link").symlink_to(tmp_path / "data")
     monkeypatch.chdir(tmp_path)
@@ -155,7 +155,7 @@ def test_the_split_does_not_hang_on_how_a_folder_is_spelled(tmp_path, monkeypatc
         {"folder": ".", "split": "tiny/img_idx/train.txt", "images": "tiny/images", "masks": "tiny/masks"},
     ],
 )
-def test_what_one_source_holds_out_no_other_trains_on(folder, others):
+def test_a_picture_held_out_by_one_source_is_not_trained_on_by_another(folder, others):
     (folder / "img_idx" / "few.txt").write_text("p0\n")
     sources = [SourceConfig(folder="tiny", validation=0.4), SourceConfig(**others)]
     for order in (sources, sources[::-1]):
@@ -216,7 +216,7 @@ def broken(folder, fault):
     [
         ("no split", r"img_idx/train\.txt: No such file"),
         ("empty split", r"img_idx/train\.txt: no pictures"),
-        ("binary split", r"img_idx/train\.txt: no text file of names"),
+        ("binary split", r"img_idx/train\.txt: not a text file of names"),
         ("no picture", r"images/p3\.png: no readable 8- or 16-bit picture"),
         ("no mask", r"masks/p3\.png: no readable 8- or 16-bit picture"),
         ("not a picture", r"images/p3\.png: no readable 8- or 16-bit picture"),
@@ -224,7 +224,7 @@ def broken(folder, fault):
         ("other size", r"masks/p3\.png: 64x32 mask for a picture of another size"),
     ],
 )
-def test_what_is_wrong_with_a_set_is_named(folder, fault, message):
+def test_errors_in_a_data_set_name_the_file(folder, fault, message):
     broken(folder, fault)
     with pytest.raises(ConfigError, match=message) as caught:
         load_sources(folder.parent, [SourceConfig(folder="tiny")])

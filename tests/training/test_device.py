@@ -15,6 +15,6 @@ def test_devices(name):
         assert open_device(name, "--device") == torch.device(expected)
 
 
-def test_a_device_that_is_none_is_refused():
+def test_an_unknown_device_is_refused():
     with pytest.raises(ConfigError, match=r"^run\.device toaster: "):
         open_device("toaster", "run.device")

@@ -1,4 +1,4 @@
-"""Two processes, and what they leave behind."""
+"""Two training processes: averaged gradients and clean shutdown."""
 
 import json
 import os
@@ -12,7 +12,7 @@ TWO = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-p
 
 
 def run_two(tmp_path, body):
-    """Run a script in two processes; what each wrote into its own file, by rank."""
+    """Run a script in two processes and return what each wrote into its own file, by rank."""
     script = tmp_path / "script.py"
     script.write_text(body)
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OUT": str(tmp_path)}
@@ -22,8 +22,8 @@ def run_two(tmp_path, body):
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads are listed on Linux alone")
-def test_two_processes_average_their_gradients_and_end_the_threads_that_did(tmp_path):
-    """A thread that outlives the group and lets go of a tensor while the interpreter ends aborts the process."""
+def test_two_processes_average_their_gradients_and_end_their_threads(tmp_path):
+    """A thread that outlives the group and releases a tensor during interpreter shutdown would abort the process."""
     first, second = run_two(
         tmp_path,
         """
@@ -43,7 +43,7 @@ with join("cpu") as world:
     picture = torch.tensor([1.0, 10.0]).view(1, 2, 1, 1) * (1 + 2 * world.rank)
     (network(picture) * torch.tensor([1.0, 3.0]).view(1, 2, 1, 1)).sum().backward()
     world.average_gradients(network)
-    result = {"gradient": network.weight.grad.flatten().tolist(), "agreed": world.agree(5.0 + world.rank)}
+    result = {"gradient": network.weight.grad.flatten().tolist(), "agreed": world.broadcast(5.0 + world.rank)}
     torch.optim.AdamW(network.parameters()).step()
     result["during"] = threads()
 result["after"] = threads()

@@ -19,7 +19,7 @@ from training.gallery import Gallery
 
 
 def bright_squares() -> nn.Module:
-    """A network whose logit is the z-score less three: head 0 passes the input through, all else is silent."""
+    """Return a network whose logit is the z-score minus three: head 0 passes the input through, all else is zero."""
     network = nets.build("mshnet").eval()
     with torch.no_grad():
         for parameter in network.parameters():
@@ -97,7 +97,7 @@ def test_threshold_of_the_command_line(weights, data, tmp_path):
 
 
 def test_legacy_protocol_works_at_256_on_unbinarised_masks(weights, tmp_path):
-    """512x512: of the 1x1 mask between the picked pixels nothing is left, and a soft mask is no target."""
+    """At 512x512, the 1x1 mask between the sampled pixels vanishes, and a soft mask does not count as a target."""
     write_set(tmp_path / "tiny", pictures=1, size=512)
     picture, mask = np.full((512, 512), 80, np.uint8), np.zeros((512, 512), np.uint8)
     picture[100:112, 200:212], mask[100:112, 200:212] = 200, 255
@@ -110,8 +110,8 @@ def test_legacy_protocol_works_at_256_on_unbinarised_masks(weights, tmp_path):
     legacy, strict = (json.loads((tmp_path / f"{p}.json").read_text()) for p in ("legacy", "strict"))
     assert (legacy["threshold"], strict["threshold"]) == (0.5, 0.6)
     assert (legacy["metrics"]["targets"], strict["metrics"]["targets"]) == (1, 3)
-    # The filter bleeds an eighth of the contrast into the ring around the 6x6 target, all but its corners, which is
-    # still above the threshold; the soft pixel belongs to the union only, and not to that of nIoU.
+    # The filter spreads an eighth of the contrast into the ring around the 6x6 target, except its corners, which is
+    # still above the threshold. The soft pixel belongs to the union of IoU only, not to that of nIoU.
     assert legacy["metrics"]["iou"] == pytest.approx(36 / (60 + 1))
     assert legacy["metrics"]["niou"] == pytest.approx(36 / 60)
     assert legacy["metrics"]["pd"] == 1
@@ -137,7 +137,7 @@ def test_a_mask_of_another_size_is_refused(weights, data, capsys, protocol):
 @pytest.mark.parametrize("protocol", ["strict", "legacy"])
 def test_sheets_and_plot(weights, data, tmp_path, protocol):
     picture = cv2.imread(str(data / "images/p1.png"), cv2.IMREAD_GRAYSCALE)
-    picture[40:44, 40:44] = 255  # no target
+    picture[40:44, 40:44] = 255  # a false alarm
     cv2.imwrite(str(data / "images/p1.png"), picture)
     sheets, plot = tmp_path / "new" / "sheets", tmp_path / "froc.png"
     assert evaluate(weights, data, "--protocol", protocol, "--sheets", str(sheets), "--plot", str(plot)) == 0
@@ -159,7 +159,7 @@ def test_sheets_of_a_set_without_targets_are_refused(weights, data, tmp_path, ca
     for k in range(3):
         cv2.imwrite(str(data / f"masks/p{k}.png"), np.zeros((64, 64), np.uint8))
     assert evaluate(weights, data, "--sheets", str(tmp_path / "sheets")) == 2
-    assert "sheets: no sheets, for no picture holds a target" in capsys.readouterr().err
+    assert "sheets: no sheets, because no picture contains a target" in capsys.readouterr().err
 
 
 def test_a_plot_without_matplotlib_is_refused_before_the_work(weights, data, tmp_path, capsys, monkeypatch):

@@ -1,4 +1,4 @@
-"""Whatever goes wrong in a run is told in a line, and costs nothing that was written."""
+"""Failures of a run are reported in one line, and files written before are kept."""
 
 import os
 import re
@@ -28,7 +28,7 @@ from training.train import main
         (["--set", "data.root=/nonexistent"], r"/nonexistent/tiny/img_idx/train\.txt: No such file"),
     ],
 )
-def test_wrong_runs_are_refused_in_one_line(tmp_path, recipe, capsys, arguments, message):
+def test_invalid_runs_are_refused_in_one_line(tmp_path, recipe, capsys, arguments, message):
     assert main(["--config", str(recipe), "--out", str(tmp_path / "run"), *arguments]) == 2
     error = capsys.readouterr().err
     assert re.match(rf"training: .*{message}.*\n$", error)
@@ -39,7 +39,7 @@ def test_a_folder_that_holds_a_run_is_not_written_to(tmp_path, recipe, capsys):
     trainer(recipe, out).save()
     before = {path: path.read_bytes() for path in out.iterdir() if path.is_file()}
     assert main(["--config", str(recipe), "--out", str(out), "--set", "run.seed=5"]) == 2
-    told = f"training: {out}: holds a run; go on with --resume {out}, delete it or choose another --out\n"
+    told = f"training: {out}: contains a run; continue with --resume {out}, delete it or choose another --out\n"
     assert capsys.readouterr().err == told
     assert {path: path.read_bytes() for path in out.iterdir() if path.is_file()} == before
 
@@ -56,7 +56,7 @@ def test_a_folder_that_holds_a_run_is_not_written_to(tmp_path, recipe, capsys):
         ("overlays/tiny.png", Path.mkdir, "overlays/tiny.png: cannot be written: Is a directory"),
     ],
 )
-def test_a_log_that_cannot_be_written_costs_no_step(tmp_path, recipe, capsys, name, block, told):
+def test_no_step_is_lost_when_the_log_cannot_be_written(tmp_path, recipe, capsys, name, block, told):
     out = tmp_path / "run"
     (out / name).parent.mkdir(parents=True)
     block(out / name)
@@ -70,7 +70,7 @@ def test_a_log_that_cannot_be_written_costs_no_step(tmp_path, recipe, capsys, na
 
 
 @pytest.mark.parametrize(("name", "block"), [("log.jsonl", Path.mkdir), ("tensorboard", Path.touch)])
-def test_a_log_that_cannot_be_begun_is_told_in_one_line(tmp_path, recipe, capsys, name, block):
+def test_a_log_that_cannot_be_opened_is_reported_in_one_line(tmp_path, recipe, capsys, name, block):
     out = tmp_path / "run"
     out.mkdir()
     block(out / name)
@@ -78,7 +78,7 @@ def test_a_log_that_cannot_be_begun_is_told_in_one_line(tmp_path, recipe, capsys
     assert re.fullmatch(rf"training: {out / name}: cannot be written: .*\n", capsys.readouterr().err)
 
 
-def test_an_interruption_while_pictures_are_read_is_told_in_one_line(tmp_path, recipe):
+def test_an_interruption_while_pictures_are_read_is_reported_in_one_line(tmp_path, recipe):
     names = tmp_path / "tiny" / "img_idx" / "train.txt"
     names.unlink()
     os.mkfifo(names)
@@ -87,7 +87,7 @@ def test_an_interruption_while_pictures_are_read_is_told_in_one_line(tmp_path, r
     words = ["--config", str(recipe), "--out", str(tmp_path / "run")]
     with (
         subprocess.Popen([sys.executable, "-c", script, *words], stderr=subprocess.PIPE, text=True) as run,
-        names.open("w"),  # waits for the reader, and keeps it waiting
+        names.open("w"),  # waits for the reader and then blocks it
     ):
         run.send_signal(signal.SIGINT)
         errors = run.communicate(timeout=120)[1]
@@ -105,7 +105,7 @@ def test_an_interrupted_run_loses_no_step(tmp_path, recipe, word):
         run.send_signal(word)
         rest, errors = run.communicate(timeout=120)
     assert run.returncode == 130
-    assert errors == f"training: interrupted; go on with --resume {out}\n"
+    assert errors == f"training: interrupted; continue with --resume {out}\n"
     steps = [int(line.split()[1]) for line in rest.splitlines()]
     assert checkpoint.read_progress(out / "state.safetensors").step == max([3, *steps])
 
@@ -126,7 +126,7 @@ sys.exit(main(sys.argv[2:]))
 
 
 @pytest.mark.parametrize("line", ["step 2  loss", "step 2: validation"])
-def test_a_signal_that_comes_with_the_end_interrupts_nothing(tmp_path, recipe, line):
+def test_a_signal_at_the_end_of_a_run_does_not_interrupt_it(tmp_path, recipe, line):
     words = ["--config", str(recipe), "--out", str(tmp_path), "--set", "run.steps=2", "--set", "run.log_steps=1"]
     run = subprocess.run(
         [sys.executable, "-c", SIGNALLED, line, *words], capture_output=True, text=True, timeout=120, check=False
@@ -143,24 +143,24 @@ def test_no_checkpoint_to_resume(tmp_path, capsys, content):
     assert capsys.readouterr().err == f"training: {tmp_path}/state.safetensors: no checkpoint of a training run\n"
 
 
-def loss_that_is_no_number(network):
+def nan_loss(network):
     with torch.no_grad():
         network.fuse.bias.fill_(float("nan"))
 
 
-def gradient_beyond_all_numbers(network):
+def infinite_gradient(network):
     network.fuse.bias.register_hook(lambda gradient: gradient * float("inf"))
 
 
 @pytest.mark.parametrize(
     ("spoil", "told"),
     [
-        (loss_that_is_no_number, "the loss is nan and the norm of all gradients nan"),
-        (gradient_beyond_all_numbers, r"the loss is \d\.\d+ and the norm of all gradients (inf|nan)"),
+        (nan_loss, "the loss is nan and the norm of all gradients nan"),
+        (infinite_gradient, r"the loss is \d\.\d+ and the norm of all gradients (inf|nan)"),
     ],
 )
 @pytest.mark.parametrize("every", ["checkpoint_minutes", "validate_minutes"])
-def test_what_is_no_number_ends_the_run_and_spares_all_that_was_written(tmp_path, recipe, spoil, told, every):
+def test_a_non_finite_loss_or_gradient_ends_the_run_and_keeps_all_files(tmp_path, recipe, spoil, told, every):
     run = trainer(recipe, tmp_path / "run", ["run.steps=8", "run.log_steps=100", f"run.{every}=1.0e-9"])
     run.step()
     run.save()

@@ -38,8 +38,8 @@ def test_file(tmp_path):
     assert cv2.imread(str(tmp_path / "curve.png")).std() > 10
 
 
-def test_what_cannot_be_drawn_or_written_is_one_line(tmp_path):
-    with pytest.raises(ConfigError, match=r"curve\.png: no curve, for no picture holds a target"):
+def test_a_curve_that_cannot_be_drawn_or_written_is_reported(tmp_path):
+    with pytest.raises(ConfigError, match=r"curve\.png: no curve, because no picture contains a target"):
         write(report(targets=0), tmp_path / "curve.png")
     with pytest.raises(ConfigError, match=r"gone/curve\.png: No such file"):
         write(report(), tmp_path / "gone" / "curve.png")

@@ -7,7 +7,7 @@ from training.gallery import MOST, Gallery
 
 
 def show(gallery, name, hits):
-    """A target of twenty pixels of which that many are found."""
+    """Add a picture with a target of twenty pixels, ``hits`` of which are found."""
     truth, predicted = np.zeros((2, 40, 40), bool)
     truth[10, 10:30], predicted[10, 10 : 10 + hits] = True, True
     gallery.add(name, np.arange(1600, dtype=np.uint16).reshape(40, 40), truth, predicted)

@@ -54,16 +54,16 @@ def test_a_torn_line_that_was_written_on_is_left_out(tmp_path):
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ([], "nothing to tell yet"),
-        ([line(1, "end")], "nothing to tell yet"),
-        ([line(1, "other")], "no log of a training run"),
-        (['{"a": 1}\n'], "no log of a training run"),
-        (['{"step": 1}\n'], "no log of a training run"),
-        (['{"step": "1", "event": "training"}\n'], "no log of a training run"),
-        (["5\n"], "no log of a training run"),
-        (["[]\n"], "no log of a training run"),
-        (["{\n"], "no log of a training run"),
-        (['{"event": "training"}\n', "[]\n"], "no log of a training run"),
+        ([], "no losses or validations yet"),
+        ([line(1, "end")], "no losses or validations yet"),
+        ([line(1, "other")], "not a log of a training run"),
+        (['{"a": 1}\n'], "not a log of a training run"),
+        (['{"step": 1}\n'], "not a log of a training run"),
+        (['{"step": "1", "event": "training"}\n'], "not a log of a training run"),
+        (["5\n"], "not a log of a training run"),
+        (["[]\n"], "not a log of a training run"),
+        (["{\n"], "not a log of a training run"),
+        (['{"event": "training"}\n', "[]\n"], "not a log of a training run"),
     ],
 )
 def test_a_log_that_is_none_is_refused(tmp_path, lines, message):

@@ -34,7 +34,7 @@ def field(noise=0.02, side=48):
     return picture, torch.zeros(1, side, side, dtype=torch.bool)
 
 
-def test_a_cut_out_holds_the_target_in_deviations_of_its_surroundings():
+def test_a_cut_out_is_in_standard_deviations_of_the_surroundings():
     target = cut_out(donor())
     assert (target.height.item(), target.width.item()) == (9, 9)
     assert target.masks.sum() == 9
@@ -43,7 +43,7 @@ def test_a_cut_out_holds_the_target_in_deviations_of_its_surroundings():
     assert target.contrast[0, 9:].abs().max() == target.contrast[0, :, 9:].abs().max() == 0
 
 
-def test_a_target_at_the_edge_of_its_frame_ends_there():
+def test_a_cut_out_ends_at_the_edge_of_its_frame():
     target = cut_out(donor(size=(2, 4), at=(0, 60)))
     assert target.masks[0].nonzero().tolist() == [[3 + i, 3 + j] for i in range(2) for j in range(4)]
     assert not target.contrast[0, :3].any()  # above the frame
@@ -54,7 +54,7 @@ def test_a_target_at_the_edge_of_its_frame_ends_there():
     ("turns", "corner"), [((False,) * 3, (0, 0)), ((True, False, False), (0, 1)), ((False, True, False), (1, 0))]
 )
 def test_a_cut_out_is_mirrored_within_its_own_square(turns, corner):
-    """An L of three pixels lacks one of four corners; mirrored, it lacks the mirrored one."""
+    """An L of three pixels lacks one of four corners, which identifies the orientation."""
     pool = donor(size=(2, 2))
     mask = np.zeros((64, 64), np.uint8)
     mask[20:22, 30:32] = 1
@@ -68,7 +68,7 @@ def test_a_cut_out_is_mirrored_within_its_own_square(turns, corner):
     assert not square[corner]
 
 
-def test_a_transposed_target_lies_down():
+def test_a_transposed_target_swaps_height_and_width():
     target = cut_out(donor(size=(2, 5)), turns=(False, False, True))
     assert (target.height.item(), target.width.item()) == (11, 8)
     assert target.masks[0].nonzero().tolist() == [[3 + i, 3 + j] for i in range(5) for j in range(2)]
@@ -81,7 +81,7 @@ def test_a_target_is_magnified_as_the_crop_is(magnification, area):
     assert target.height.item() == round(12 * magnification)
 
 
-def test_a_pasted_target_is_as_hard_to_see_as_before_and_the_mask_knows():
+def test_a_pasted_target_keeps_its_contrast_and_is_in_the_mask():
     picture, mask = field()
     after, truth = paste(picture, mask, cut_out(donor()), YES, torch.tensor([1.2]), PLACES, PLACES, COUNT)
     assert truth.sum() == 9
@@ -93,9 +93,9 @@ def test_a_pasted_target_is_as_hard_to_see_as_before_and_the_mask_knows():
     assert truth[0].nonzero()[0].tolist() == [place + 3, place + 3]
 
 
-def test_a_place_that_is_taken_is_passed_over():
+def test_occupied_places_are_skipped():
     picture, mask = field()
-    mask[0, 20, 20] = True  # in the window of the first place, [12, 21), not of the second
+    mask[0, 20, 20] = True  # in the window of the first candidate, [12, 21), but not of the second
     after, truth = paste(picture, mask, cut_out(donor()), YES, torch.ones(1), PLACES, PLACES, COUNT)
     place = int(0.8 * 40)
     assert truth[0].nonzero()[1].tolist() == [place + 3, place + 3]
@@ -125,8 +125,8 @@ def test_a_target_that_has_no_room_in_the_crop_is_left_out():
     assert SIDE >= 14
 
 
-def test_the_mask_of_a_halved_target_goes_by_the_rule_of_its_set():
-    """Two pixels by two, from the fourth on: halved they straddle four pixels, of which one has its pick in them."""
+def test_the_mask_of_a_halved_target_follows_masks_by():
+    """A target of 2x2 px from pixel 4 on straddles four pixels when halved; the sample of one of these lies in it."""
     pool = donor(size=(2, 2))
     assert cut_out(pool, 0.5).masks[0].nonzero().tolist() == [[1, 1], [1, 2], [2, 1], [2, 2]]
     assert cut_out(pool, 0.5, nearest=True).masks[0].nonzero().tolist() == [[1, 1]]

@@ -17,7 +17,7 @@ def pool(*sources):
     return Pool(sources, torch.device("cpu"))
 
 
-def test_pictures_of_all_sets_lie_end_to_end_with_their_targets():
+def test_pictures_of_all_sets_are_concatenated_with_their_targets():
     rng = np.random.default_rng(0)
     pictures = [rng.integers(0, 256, shape, dtype=np.uint8) for shape in ((5, 7), (9, 4), (6, 6))]
     masks = [np.zeros(picture.shape, np.uint8) for picture in pictures]
@@ -27,8 +27,8 @@ def test_pictures_of_all_sets_lie_end_to_end_with_their_targets():
     assert held.first.tolist() == [0, 2]
     assert held.count.tolist() == [2, 1]
     assert (held.height.tolist(), held.width.tolist()) == ([5, 9, 6], [7, 4, 6])
-    assert held.boxes_of.tolist() == [1, 0, 2]
-    boxes = [held.boxes[start : start + n].tolist() for start, n in zip(held.first_box, held.boxes_of, strict=True)]
+    assert held.box_count.tolist() == [1, 0, 2]
+    boxes = [held.boxes[start : start + n].tolist() for start, n in zip(held.first_box, held.box_count, strict=True)]
     assert boxes[0] == [[1, 0, 2, 2]]
     assert sorted(boxes[2]) == [[0, 3, 3, 2], [5, 0, 1, 1]]
     windows = held.windows(np.array([2, 0]), np.array([1, 2]), np.array([2, 0]), 4)
@@ -47,7 +47,7 @@ def test_every_count_of_a_bit_depth_is_kept(dtype):
     assert np.array_equal(np.rint(windows[0, 0].double().numpy() * np.iinfo(dtype).max), picture)
 
 
-def test_a_pixel_is_target_or_unknown_or_neither():
+def test_labels_distinguish_target_ignored_and_background():
     mask, ignored = np.array([[1, 1, 0, 0]], np.uint8), np.array([[0, 1, 1, 0]], np.uint8)
     picture = np.zeros((1, 4), np.uint8)
     windows = pool([sample(np.vstack([picture] * 4), np.vstack([mask] * 4), np.vstack([ignored] * 4))]).windows(
@@ -82,17 +82,17 @@ def test_statistics_are_those_of_the_whole_picture_under_a_curve(exponent):
         assert std[k].item() == pytest.approx(curve.std(), rel=1e-4)
 
 
-def test_change_pictures_come_with_their_pictures_and_tell_where_the_greatest_changes_are():
+def test_windows_contain_change_pictures_and_spots_are_the_largest_changes():
     picture = np.full((40, 60), 9, np.uint8)
     change, mask, ignored = (np.zeros(picture.shape, np.uint8) for _ in range(3))
-    for k in range(10):  # more than are kept, the lowest first
+    for k in range(10):  # more peaks than are kept, in ascending order
         change[5 + 10 * (k // 5), 5 + 12 * (k % 5)] = 100 + k
-    change[30, 30], mask[30, 31] = 250, 1  # the target's own
+    change[30, 30], mask[30, 31] = 250, 1  # a change of the target itself
     change[30, 50], ignored[31, 50] = 251, 1
     still = Sample("q", picture, mask, ignored)
     held = pool([still], [Sample("p", picture, mask, ignored, change)])
     assert held.changes
-    assert held.spots_of.tolist() == [0, 8]
+    assert held.spot_count.tolist() == [0, 8]
     places = held.spots[held.first_spot[1] :]
     assert [int(change[y, x]) for x, y, _, _ in places] == list(range(109, 101, -1))
     windows = held.windows(np.array([0, 1]), np.array([20, 20]), np.array([0, 0]), 40)

@@ -14,7 +14,7 @@ from training.predict import probabilities
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("windows", [(), (9, 17)])
 @pytest.mark.parametrize("scales", [1, 2])
-def test_scores_are_made_from_the_maps_of_live_use(tmp_path, dtype, windows, scales):
+def test_probability_maps_are_those_of_live_use(tmp_path, dtype, windows, scales):
     norm = FrameZScore(windows=windows)
     torch.manual_seed(0)
     path = tmp_path / "any.safetensors"

@@ -1,4 +1,4 @@
-"""What is told of where weights come from: runs, other weights mixed in, twins, and what all of them had seen."""
+"""Provenance of published weights: runs, blended weights, twins, and the pictures that they had been trained on."""
 
 import json
 import shutil
@@ -48,15 +48,15 @@ def test_weights_that_cannot_be_blended_with(run, tmp_path, capsys, weights, com
     assert not (tmp_path / "mine.safetensors").exists()
 
 
-def test_a_share_of_nothing_is_refused(run, tmp_path, capsys):
+def test_a_share_without_blend_is_refused(run, tmp_path, capsys):
     with pytest.raises(SystemExit) as ended:
         publish(run, tmp_path, "--share", "0.25")
     assert ended.value.code == 2
-    assert "--share: there is nothing to --blend" in capsys.readouterr().err
+    assert "--share: needs --blend" in capsys.readouterr().err
     assert not (tmp_path / "mine.safetensors").exists()
 
 
-def test_changes_made_on_resuming_are_told(run, tmp_path):
+def test_changes_made_on_resuming_are_recorded(run, tmp_path):
     resumed = shutil.copytree(run, tmp_path / "run")
     settings = ["--set", "run.steps=5", "--set", "optimiser.lr=0.002"]
     assert train.main(["--resume", str(resumed), *settings]) == 0
@@ -68,7 +68,7 @@ def test_changes_made_on_resuming_are_told(run, tmp_path):
     assert "changed in the recipe: optimiser.lr=0.002, run.seed=3, run.steps=5" in training.note
 
 
-def test_the_weights_that_a_run_started_from_are_told(run, tmp_path):
+def test_the_weights_that_a_run_started_from_are_recorded(run, tmp_path):
     assert publish(run, tmp_path) == 0
     first = tmp_path / "mine.safetensors"
     later = ["--out", str(tmp_path / "run"), "--set", f"network.pretrained={first}", "--set", "run.steps=1"]
@@ -92,7 +92,7 @@ def test_steps_of_the_best_validation_come_from_the_log(run, tmp_path):
     assert steps(tmp_path, "best") == 7
 
 
-def test_the_machine_is_no_change_of_the_recipe(run):
+def test_machine_settings_are_not_changes_of_the_recipe(run):
     recipe = train.config.load(run / "recipe.yaml", ["data.root=/elsewhere", "run.threads=7", "optimiser.lr=0.5"])
     assert changes(recipe, run.parent / "tiny.yaml") == ["optimiser.lr=0.5", "run.seed=3"]
 
@@ -106,7 +106,7 @@ def test_commit_is_the_one_of_this_checkout():
 ALL = "data.sources=[{folder: tiny}, {folder: deep}]"
 
 
-def test_weights_that_have_seen_every_picture_have_the_figures_of_their_twin(run, tmp_path, capsys):
+def test_weights_trained_on_all_pictures_get_the_scores_of_their_twin(run, tmp_path, capsys):
     recipe = shutil.copy(run.parent / "tiny.yaml", tmp_path)
     assert (
         train.main(["--config", str(recipe), "--out", str(tmp_path / "all"), "--set", "run.seed=3", "--set", ALL]) == 0
@@ -127,7 +127,7 @@ def test_weights_that_have_seen_every_picture_have_the_figures_of_their_twin(run
     assert blended.validation.metrics == twin.validation.metrics, "the twin and itself"
 
 
-def test_weights_that_may_know_what_is_held_out_are_told(run, tmp_path, capsys):
+def test_weights_that_may_have_seen_held_out_pictures_are_recorded(run, tmp_path, capsys):
     recipe = shutil.copy(run.parent / "tiny.yaml", tmp_path)
     every = "data.sources=[{folder: tiny}, {folder: deep, validation: 0.4}]"
     assert train.main(["--config", str(recipe), "--out", str(tmp_path / "all"), "--set", every]) == 0
@@ -138,7 +138,7 @@ def test_weights_that_may_know_what_is_held_out_are_told(run, tmp_path, capsys):
     later = ["--out", str(tmp_path / "run"), "--set", f"network.pretrained={base}"]
     assert train.main(["--config", str(recipe), *later]) == 0
     assert train.main(["--resume", str(tmp_path / "run"), "--set", "run.steps=5"]) == 0
-    assert capsys.readouterr().out.count("tiny: the weights started from have seen more of it than is trained on") == 2
+    assert capsys.readouterr().out.count("tiny: the initial weights have seen more of it than this run trains on") == 2
 
     assert publish(tmp_path / "run", tmp_path) == 0
     started = nets.read_manifest(str(tmp_path / "mine.safetensors"))
@@ -149,11 +149,11 @@ def test_weights_that_may_know_what_is_held_out_are_told(run, tmp_path, capsys):
             assert split.endswith("; but weights that these were made from had seen more of tiny")
 
 
-def test_a_run_of_another_recipe_is_no_twin(run, tmp_path, capsys):
+def test_a_run_of_another_recipe_is_not_a_twin(run, tmp_path, capsys):
     recipe = shutil.copy(run.parent / "tiny.yaml", tmp_path)
     other = ["--config", str(recipe), "--out", str(tmp_path / "all"), "--set", ALL]
     assert train.main([*other, "--set", "run.seed=4", "--set", "data.batch=3"]) == 0
     assert publish(tmp_path / "all", tmp_path, "--twin", str(run)) == 2
-    assert "no twin of the run: data.batch, run.seed differ" in capsys.readouterr().err
+    assert "not a twin of the run: data.batch, run.seed differ" in capsys.readouterr().err
     assert publish(tmp_path / "all", tmp_path, "--twin", str(tmp_path / "nobody")) == 2
     assert "nobody" in capsys.readouterr().err

@@ -13,7 +13,7 @@ from tests.training.publishing import publish, small_run
 from training import train
 from training.checkpoint import read_config
 from training.metrics.strict import StrictScore
-from training.publish import THRESHOLDS, choose, main, mean_f1, validate
+from training.publish import THRESHOLDS, choose_threshold, main, mean_f1, validate
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def run(tmp_path_factory):
     return small_run(tmp_path_factory.mktemp("published"))
 
 
-def test_published_weights_can_be_loaded_and_say_where_they_come_from(run, tmp_path, capsys):
+def test_published_weights_can_be_loaded_and_record_their_provenance(run, tmp_path, capsys):
     assert publish(run, tmp_path) == 0
     network, manifest = nets.load(str(tmp_path / "mine.safetensors"))
     with torch.no_grad():
@@ -41,13 +41,13 @@ def test_published_weights_can_be_loaded_and_say_where_they_come_from(run, tmp_p
     assert f"threshold {manifest.threshold:g}, sha256 {manifest.sha256}" in out
 
 
-def test_the_recipe_of_a_run_is_asked_for(run, capsys):
+def test_the_recipe_of_a_run_is_required(run, capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["--run", str(run), "--name", "mine"])
     assert "--config" in capsys.readouterr().err
 
 
-def test_the_folder_is_made_and_what_cannot_be_written_is_told_in_one_line(run, tmp_path, capsys):
+def test_the_folder_is_created_and_write_errors_are_reported_in_one_line(run, tmp_path, capsys):
     out = tmp_path / "weights" / "new"
     assert publish(run, out, "--pictures", "1") == 0
     before = (out / "mine.json").read_bytes()
@@ -67,7 +67,7 @@ def test_the_table_is_that_of_the_manifest(run, tmp_path, capsys):
     assert float(row.split("|")[4]) == pytest.approx(figures["iou"], abs=5e-4)
 
 
-def test_what_may_start_a_track_is_written_down(run, tmp_path, capsys):
+def test_the_track_threshold_is_written_to_the_manifest(run, tmp_path, capsys):
     assert publish(run, tmp_path, "--pictures", "1", "--track-threshold", "0.97") == 0
     assert nets.read_manifest(str(tmp_path / "mine.safetensors")).track_threshold == 0.97
     assert publish(run, tmp_path, "--pictures", "1") == 0
@@ -77,7 +77,7 @@ def test_what_may_start_a_track_is_written_down(run, tmp_path, capsys):
     assert "--track-threshold" in capsys.readouterr().err
 
 
-def test_a_cap_is_admitted_in_the_manifest(run, tmp_path):
+def test_a_limit_on_pictures_is_recorded_in_the_manifest(run, tmp_path):
     assert publish(run, tmp_path, "--pictures", "2", "--weights", "best") == 0
     manifest = nets.read_manifest(str(tmp_path / "mine.safetensors"))
     assert {figures["pictures"] for figures in manifest.validation.metrics.values()} == {2}
@@ -86,7 +86,7 @@ def test_a_cap_is_admitted_in_the_manifest(run, tmp_path):
 
 
 def rewrite(run, tmp_path, change):
-    """A copy of the run beside its recipe, with other averaged weights."""
+    """Copy the run and its recipe, and change the averaged weights of the copy."""
     copy = shutil.copytree(run, tmp_path / "run")
     shutil.copy(run.parent / "tiny.yaml", tmp_path)
     tensors = load_file(copy / "ema.safetensors")
@@ -94,8 +94,8 @@ def rewrite(run, tmp_path, change):
     save_file(tensors, copy / "ema.safetensors")
 
 
-def test_figures_are_those_of_the_stored_half_precision(run, tmp_path):
-    """Everything is at probability 0.89994, short of the highest threshold; in half precision at 0.9000037."""
+def test_scores_are_those_of_the_stored_half_precision(run, tmp_path):
+    """All probabilities are 0.89994, below the highest threshold; in half precision they are 0.9000037."""
 
     def constant(tensors):
         for tensor in tensors.values():
@@ -112,15 +112,15 @@ def test_figures_are_those_of_the_stored_half_precision(run, tmp_path):
     assert "float16 weights" in manifest.validation.protocol
 
 
-def test_two_scales_change_figures_and_manifest_but_not_the_weights(run, tmp_path):
+def test_two_scales_change_scores_and_manifest_but_not_the_weights(run, tmp_path):
     generator = torch.Generator().manual_seed(4)
 
-    def any_which_is_sure_of_something(tensors):
+    def with_confident_output(tensors):
         for key, tensor in tensors.items():
             if key.endswith("weight") and tensor.ndim == 4:
                 tensor.normal_(0, 2 / tensor[0].numel() ** 0.5, generator=generator)
 
-    rewrite(run, tmp_path, any_which_is_sure_of_something)
+    rewrite(run, tmp_path, with_confident_output)
     figures, hashes = [], set()
     for scales in (1, 2):
         assert publish(tmp_path / "run", tmp_path, "--scales", str(scales)) == 0
@@ -150,15 +150,15 @@ def test_the_threshold_rule_by_hand():
         "sky": [scored(0, 0, 9), scored(0, 0, 5), scored(0, 0, 0)],
     }
     assert mean_f1(scores) == pytest.approx([(16 / 28 + 2 / 3) / 2, (16 / 20 + 1) / 2, (8 / 14 + 1) / 2])
-    assert choose(mean_f1(scores)) == 1
+    assert choose_threshold(mean_f1(scores)) == 1
 
 
 @pytest.mark.parametrize(
     ("values", "index"),
     [([0.5, 0.7, 0.7, 0.6], 2), ([0.0, 0.0, 0.0], 2), ([0.7, 0.696, 0.694], 1), ([0.696, 0.7, 0.5], 1)],
 )
-def test_the_highest_of_thresholds_as_good_as_the_best_wins(values, index):
-    assert choose(values) == index
+def test_the_highest_threshold_within_the_tolerance_is_chosen(values, index):
+    assert choose_threshold(values) == index
 
 
 @pytest.mark.parametrize(
@@ -199,12 +199,12 @@ def test_a_run_without_targets_to_validate_on_is_refused(run, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("more", [["--name", "a/b"], ["--out", f"{__file__}/weights"]])
-def test_names_and_folders_are_checked_before_the_work(run, tmp_path, capsys, more):
+def test_names_and_folders_are_checked_first(run, tmp_path, capsys, more):
     assert publish(run, tmp_path, *more) == 2
     assert more[1] in capsys.readouterr().err
 
 
-def test_a_threshold_may_be_asked_for(run, tmp_path, capsys):
+def test_a_threshold_may_be_given(run, tmp_path, capsys):
     assert publish(run, tmp_path, "--pictures", "1", "--threshold", "0.35") == 0
     manifest = nets.read_manifest(str(tmp_path / "mine.safetensors"))
     assert manifest.threshold == 0.35
@@ -215,7 +215,7 @@ def test_a_threshold_may_be_asked_for(run, tmp_path, capsys):
     assert "--threshold" in capsys.readouterr().err
 
 
-def test_a_set_that_is_listed_twice_is_told_once(run, tmp_path):
+def test_a_set_that_is_listed_twice_is_recorded_once(run, tmp_path):
     recipe = shutil.copy(run.parent / "tiny.yaml", tmp_path)
     sources = f"data.sources=[{{folder: tiny, validation: 0.4}}, {{folder: {run.parent}/tiny/, validation: 0.4}}]"
     assert train.main(["--config", str(recipe), "--out", str(tmp_path / "run"), "--set", sources]) == 0

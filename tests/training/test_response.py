@@ -11,8 +11,8 @@ def brighter_than(level):
     return lambda picture: (picture >= level).astype(np.float32)
 
 
-def test_a_plain_threshold_sees_the_spots_whose_peaks_are_above_it():
-    """Noise of 20 around 9000: the threshold lies at a contrast of 15."""
+def test_a_plain_threshold_detects_the_spots_whose_peaks_exceed_it():
+    """With noise of 20 around 9000, the threshold lies at a contrast of 15."""
     found = response(brighter_than(9300), 0.5, noise(np.random.default_rng(0)), np.random.default_rng(1))
     assert found.spots.min() >= 20  # 48 pictures of 16 spots in 36 kinds
     assert found.spots.sum() == 48 * 16
@@ -21,27 +21,27 @@ def test_a_plain_threshold_sees_the_spots_whose_peaks_are_above_it():
     assert np.array_equal(found.seen[:, strong:], found.spots[:, strong:])
 
 
-def test_only_what_is_seen_on_the_spot_itself_counts():
+def test_only_detections_on_the_spot_itself_count():
     everything = response(brighter_than(0), 0.5, noise(np.random.default_rng(0), 3), np.random.default_rng(1))
     assert np.array_equal(everything.seen, everything.spots)
 
     def beside(picture):
         seen = np.ones(picture.shape, np.float32)
-        seen[picture > 9080] = 0  # all but what stands out
+        seen[picture > 9080] = 0  # everything except the spots
         return seen
 
     past = response(beside, 0.5, noise(np.random.default_rng(0)), np.random.default_rng(1))
     assert past.seen[:, CONTRASTS.index(50.0)].sum() == 0
 
 
-def test_on_an_even_picture_a_contrast_is_in_counts():
+def test_on_a_uniform_picture_contrast_is_in_counts():
     even = (np.full((64, 64), 100, np.uint8) for _ in range(36))
     found = response(brighter_than(107), 0.5, even, np.random.default_rng(0))
     assert (found.spots == 1).all()
     assert np.array_equal(found.seen.any(0), np.array(CONTRASTS) >= 7)
 
 
-def test_spots_of_8_bit_pictures_end_at_white():
+def test_spots_saturate_in_8_bit_pictures():
     white = (np.full((64, 64), 250, np.uint8) for _ in range(36))
     assert response(brighter_than(256), 0.5, white, np.random.default_rng(0)).seen.sum() == 0
 
@@ -79,7 +79,7 @@ def test_a_picture_too_small_for_the_network_is_named(tmp_path, capsys):
         (["--weights", "edge", "--data", "x", "--split", "y"], "x"),
     ],
 )
-def test_what_cannot_be_used_is_told_in_a_line(arguments, words, capsys):
+def test_invalid_input_is_reported_in_one_line(arguments, words, capsys):
     assert main(arguments) != 0
     error = capsys.readouterr().err
     assert words in error

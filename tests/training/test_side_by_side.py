@@ -8,7 +8,7 @@ WINDOW_LEFT, COLOURED_LEFT = PANEL + GAP, 2 * (PANEL + GAP)
 
 
 def mask(shape, *blocks):
-    """True in blocks (row, column, height, width)."""
+    """Return a mask that is True in blocks (row, column, height, width)."""
     out = np.zeros(shape, bool)
     for row, column, height, width in blocks:
         out[row : row + height, column : column + width] = True
@@ -20,7 +20,7 @@ def noise(shape, dtype=np.uint8):
 
 
 def colours(panel):
-    """Which of the three colours occur."""
+    """Return which of the three colours occur."""
     return {name for name, c in (("hit", HIT), ("missed", MISSED), ("false", FALSE)) if (panel == c).all(-1).any()}
 
 
@@ -64,16 +64,16 @@ def test_the_window_looks_where_it_matters(truth, predicted, inside):
     assert colours(row[:, COLOURED_LEFT:]) == inside
 
 
-def test_everything_has_its_box_in_the_whole_picture():
+def test_every_component_has_a_box_in_the_whole_picture():
     shape = (512, 512)
     truth = mask(shape, (100, 100, 4, 4), (300, 100, 2, 2))
     predicted = mask(shape, (102, 100, 4, 4), (400, 400, 2, 2))
     whole = side_by_side(noise(shape), truth, predicted)[STRIP:, :PANEL]
     assert colours(whole) == {"hit", "missed", "false"}
-    # Halved, the false alarm lies at 200..201; its box is four pixels out.
+    # At half size the false alarm lies at 200..201; its box is drawn four pixels outside.
     assert (whole[196, 196:206] == FALSE).all()
     assert (whole[196:206, 196] == FALSE).all()
-    # What overlaps shares a box.
+    # Overlapping components of truth and prediction share a box.
     assert (whole[46, 46:57] == HIT).all()
 
 
@@ -87,7 +87,7 @@ def test_sheet_is_a_grid_under_a_legend():
     below = out[top + cell[0] :]
     assert int(below[2, 100, 0]) == 150
     assert not below[:, cell[1] :].any()
-    # Smooth letters need not reach their colour anywhere: green, red, and yellow without blue.
+    # Antialiased letters may not reach the full colour, so only the dominant channels are compared.
     green, red, yellow = (out[:top, start : start + 64].astype(int).sum((0, 1)) for start in (8, 72, 136))
     assert (green[1], red[2]) == (green.max(), red.max())
     assert yellow[0] == 0 < yellow[1] < yellow[2]

@@ -52,7 +52,7 @@ def test_the_largest_spots_end_within_their_square():
     assert not target.contrast[0, EDGE:].any()
 
 
-def test_targets_stand_out_from_their_surroundings_as_drawn_and_the_mask_knows():
+def test_simulated_targets_have_the_drawn_contrast_and_are_in_the_mask():
     noise = 300.0
     picture = np.random.default_rng(1).normal(9000, noise, (64, 64)).astype(np.uint16)
     before, after, masks = simulated(picture)
@@ -67,7 +67,7 @@ def test_targets_stand_out_from_their_surroundings_as_drawn_and_the_mask_knows()
     assert area.max() >= 25
 
 
-def test_on_an_even_picture_a_target_is_counts_high():
+def test_on_a_uniform_picture_the_contrast_is_in_counts():
     before, after, masks = simulated(np.full((64, 64), 90, np.uint8))
     added = (after - before) * 255
     assert torch.equal(added.round(), added.round().clamp(0, CONTRAST[1]))
@@ -76,7 +76,7 @@ def test_on_an_even_picture_a_target_is_counts_high():
     assert masks.any((1, 2)).all()
 
 
-def test_sets_that_want_none_get_none():
+def test_sources_without_simulated_targets_get_none():
     before, after, masks = simulated(np.full((64, 64), 90, np.uint8), probability=0.0)
     assert after is before
     assert not masks.any()

@@ -1,4 +1,4 @@
-"""From which weights a run starts, and by which its crops are taught."""
+"""Initial weights and teachers of a run."""
 
 import msgspec
 import pytest
@@ -21,7 +21,7 @@ def test_a_run_starts_from_published_weights(tmp_path, recipe):
 
 
 @pytest.mark.parametrize("fate", ["gone", "replaced"])
-def test_a_run_goes_on_without_the_weights_that_it_started_from(tmp_path, recipe, fate):
+def test_a_run_resumes_without_the_weights_that_it_started_from(tmp_path, recipe, fate):
     start, out = tmp_path / "start.safetensors", tmp_path / "run"
     network, manifest = nets.load_trained("mshnet")
     sha256 = nets.save(start, network, manifest).sha256
@@ -37,12 +37,12 @@ def test_a_run_goes_on_without_the_weights_that_it_started_from(tmp_path, recipe
 
 
 def taught_by(weights):
-    """A setting that has the crops of the recipe taught by these weights."""
+    """Return a setting that makes these weights the teacher of the recipe's crops."""
     return f"data.sources=[{{folder: tiny, validation: 0.4, teacher: {weights}}}]"
 
 
 def as_edge(**options):
-    """Settings of a network such as the shipped one, with these options more."""
+    """Return settings of a network like the shipped ``edge`` with additional options."""
     manifest = nets.read_manifest("edge")
     wanted = {"network.options": manifest.options | options, "normalisation": manifest.input.normalisation}
     return [
@@ -61,7 +61,7 @@ def test_a_run_takes_what_fits_from_weights_of_a_network_with_other_options(tmp_
     assert all(torch.equal(start[key], fresh[key]) for key in set(start) - taken)
 
 
-def test_a_network_that_is_shown_changes_begins_as_the_one_that_was_not(tmp_path, recipe):
+def test_a_new_change_channel_does_not_change_the_initial_output(tmp_path, recipe):
     path = written(tmp_path / "single.safetensors", FrameZScore(windows=(9,)))
     settings = ["network.options={in_channels: 3}", "normalisation.windows=[9]", "normalisation.change=true"]
     settings += [f"network.pretrained={path}", "network.partial=true"]
@@ -70,11 +70,11 @@ def test_a_network_that_is_shown_changes_begins_as_the_one_that_was_not(tmp_path
     with torch.no_grad():
         ours, theirs = second.network.eval()(picture), nets.load_trained(path)[0](picture[:, :2])
     torch.testing.assert_close(ours, theirs)
-    with pytest.raises(ConfigError, match="another options than the recipe"):
+    with pytest.raises(ConfigError, match="differs in its options from the recipe"):
         trainer(recipe, tmp_path / "third", [*settings, "network.partial=false"])
 
 
-def test_a_pupil_comes_closer_to_its_teacher(tmp_path, recipe):
+def test_a_student_approaches_its_teacher(tmp_path, recipe):
     settings = [*as_edge(), taught_by("edge"), "loss.taught=1.0", "run.steps=30", "optimiser.lr=3.0e-3"]
     run = trainer(recipe, tmp_path / "run", settings)
     losses = []
@@ -87,12 +87,12 @@ def test_a_pupil_comes_closer_to_its_teacher(tmp_path, recipe):
     ("settings", "complaint"),
     [
         (["network.pretrained=nothing"], "network.pretrained: no shipped weights named 'nothing'"),
-        (["network.pretrained=mshnet"], "network.pretrained: mshnet has another options than the recipe"),
+        (["network.pretrained=mshnet"], "network.pretrained: mshnet differs in its options from the recipe"),
         ([taught_by("nothing")], "data.sources: teacher: no shipped weights named 'nothing'"),
-        ([taught_by("mshnet")], "data.sources: teacher: mshnet has another normalisation than the recipe"),
+        ([taught_by("mshnet")], "data.sources: teacher: mshnet differs in its normalisation from the recipe"),
     ],
 )
-def test_weights_that_cannot_be_started_from_are_refused(tmp_path, recipe, capsys, settings, complaint):
+def test_unsuitable_initial_weights_are_refused(tmp_path, recipe, capsys, settings, complaint):
     chosen = [argument for setting in settings for argument in ("--set", setting)]
     assert main(["--config", str(recipe), "--out", str(tmp_path / "run"), *chosen]) == 2
     assert complaint in capsys.readouterr().err

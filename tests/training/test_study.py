@@ -59,7 +59,7 @@ def test_means_and_deviations_by_hand():
     ]
 
 
-def test_a_study_is_run_to_its_end_and_what_is_done_is_not_done_again(study, tmp_path, capsys):
+def test_a_study_runs_to_its_end_and_does_not_repeat_completed_runs(study, tmp_path, capsys):
     out = tmp_path / "out"
     assert main(["--config", str(study), "--out", str(out)]) == 0
     first = capsys.readouterr().out
@@ -67,7 +67,7 @@ def test_a_study_is_run_to_its_end_and_what_is_done_is_not_done_again(study, tmp
     assert (out / "table.md").read_text() in first
     written = {run: (out / run / "log.jsonl").read_text() for run in ("as-it-is/0", "dice-small/5")}
     assert yaml.safe_load((out / "dice-small" / "5" / "recipe.yaml").read_text())["loss"]["overlap"] == "dice"
-    # One run is cut off before its last validation, as by a power failure.
+    # Truncate the log of one run before its last validation, as a power failure would.
     log = out / "as-it-is" / "5" / "log.jsonl"
     log.write_text("".join(line for line in log.open() if json.loads(line)["event"] != "validation"))
 
@@ -79,9 +79,9 @@ def test_a_study_is_run_to_its_end_and_what_is_done_is_not_done_again(study, tmp
     assert again.splitlines()[1:] == first.splitlines()[4:]  # the same seed, the same figures
 
 
-def test_what_was_run_with_other_settings_is_done_again(study, tmp_path, capsys):
+def test_runs_with_other_settings_are_repeated(study, tmp_path, capsys):
     command = ["--config", str(study), "--out", str(tmp_path / "out")]
-    # Ended by time, long before the last step.
+    # The time budget ends this run long before its last step.
     settings = {"run.steps": 100_000, "run.max_minutes": 1e-6}
     write(study, **(yaml.safe_load(study.read_text()) | {"seeds": [0], "settings": settings}))
     assert main(command) == 0
@@ -97,7 +97,7 @@ def test_what_was_run_with_other_settings_is_done_again(study, tmp_path, capsys)
     ("change", "message"),
     [
         ({"variants": {}}, "study.yaml: variants: "),
-        ({"variants": {"a!": {}, "A": {}}}, "study.yaml: variants: 'a!' makes no folder name of its own"),
+        ({"variants": {"a!": {}, "A": {}}}, "study.yaml: variants: 'a!' gives no unique folder name"),
         ({"variants": {"a": {"loss.colour": 1}}}, "colour"),
         ({"recipe": "gone.yaml"}, "gone.yaml: No such file"),
         ({"seeds": [-1]}, "study.yaml: seeds[0]"),

@@ -1,4 +1,4 @@
-"""Who teaches which crops of a batch."""
+"""Assignment of teachers to the crops of a batch."""
 
 import msgspec
 import numpy as np
@@ -13,7 +13,7 @@ CPU = torch.device("cpu")
 
 
 def test_each_crop_is_taught_by_the_teacher_of_its_source():
-    """What does not see changes is shown the other channels; crops without a teacher are left out."""
+    """A teacher without the change channel gets the other channels; crops without a teacher are left out."""
     changing = nets.read_manifest("edge").input.normalisation
     teachers = Teachers(["mshnet", None, "edge", "mshnet"], changing, CPU, bfloat16=False)
     pictures = torch.randn(6, 4, 64, 64, generator=torch.Generator().manual_seed(0))
@@ -35,7 +35,7 @@ def test_a_batch_without_taught_crops_is_no_error(teachers):
     assert (rows.shape, maps.shape) == ((0,), (0, 1, 32, 32))
 
 
-def test_a_teacher_that_needs_what_the_recipe_does_not_give_is_refused():
+def test_a_teacher_with_another_normalisation_is_refused():
     still = msgspec.structs.replace(nets.read_manifest("edge").input.normalisation, change=False)
-    with pytest.raises(ConfigError, match="edge has another normalisation"):
+    with pytest.raises(ConfigError, match="edge differs in its normalisation from the recipe"):
         Teachers(["edge"], still, CPU, bfloat16=False)

@@ -1,4 +1,4 @@
-"""What runs do: they learn, keep time, log and go on exactly."""
+"""Training runs: learning, time budget, logging and exact resumption."""
 
 import json
 import os
@@ -111,8 +111,8 @@ def test_command_line_trains_logs_and_resumes(tmp_path, recipe, capsys):
     assert all(torch.equal(value, state[f"averaged.{key}"]) for key, value in averages.items())
 
 
-def test_speed_is_of_the_steps_since_the_last_line_and_leaves_validations_out(tmp_path, recipe):
-    """A clock that says 15 s more whenever it is asked: once after a step, once after a validation."""
+def test_speed_is_of_the_steps_since_the_last_line_without_validations(tmp_path, recipe):
+    """The clock advances 15 s per reading: once after a step and once after a validation."""
     often = ["run.log_steps=1", "run.validate_minutes=1.0e-9", "run.validate_pictures=1"]
     for resume, settings in ((False, ["run.steps=2"]), (True, ["run.steps=4", "data.batch=4"])):
         run = trainer(recipe, tmp_path / "run", [*often, *settings], resume)
@@ -123,8 +123,8 @@ def test_speed_is_of_the_steps_since_the_last_line_and_leaves_validations_out(tm
     assert speeds == pytest.approx([2 / 15, 2 / 15, 4 / 15, 4 / 15])
 
 
-def test_few_pictures_are_taken_from_the_whole_of_a_set(tmp_path, recipe):
-    """Of all that are held out, only the one in the middle has a target."""
+def test_validation_pictures_are_spread_over_the_whole_set(tmp_path, recipe):
+    """Only the middle one of the held-out pictures has a target."""
     settings = config.load(recipe)
     names = split_names(tmp_path, settings.data.sources[0])[1]
     for name in set(names) - {names[len(names) // 2]}:

@@ -1,4 +1,4 @@
-"""Weights from before changes were shown, in a network that sees them."""
+"""Use of weights without the change channel in a network that has it."""
 
 import msgspec
 import pytest
@@ -10,7 +10,7 @@ from pipeline.errors import ConfigError
 from tests.detect.conftest import written
 from training.config import DataConfig, NetworkConfig, SourceConfig, TrainConfig
 from training.run_weights import blend
-from training.widening import shown_changes, widened
+from training.widening import pad_input_channels, with_change_channel
 
 NORM = FrameZScore(windows=(9,))
 
@@ -30,23 +30,23 @@ def recipe(norm, **options):
 
 def test_a_manifest_gets_the_channel_once(single):
     manifest = nets.read_manifest(single)
-    shown = shown_changes(manifest)
+    shown = with_change_channel(manifest)
     assert shown.options == {"in_channels": 3}
     assert (shown.input.channels, shown.input.normalisation.change) == (3, True)
-    assert shown_changes(shown) == shown
+    assert with_change_channel(shown) == shown
     assert msgspec.structs.replace(shown, options=manifest.options, input=manifest.input) == manifest
 
 
 def test_only_channels_that_are_missing_at_the_end_are_added():
     old = torch.arange(8.0).view(2, 2, 1, 2)
-    wide = widened(old, torch.empty(2, 5, 1, 2))
+    wide = pad_input_channels(old, torch.empty(2, 5, 1, 2))
     assert torch.equal(wide[:, :2], old)
     assert not wide[:, 2:].any()
     for fresh in (torch.empty(2, 1, 1, 2), torch.empty(2)):
-        assert widened(old, fresh) is old
+        assert pad_input_channels(old, fresh) is old
 
 
-def test_half_of_the_way_to_weights_without_changes_sees_half_of_them(single):
+def test_blending_with_weights_without_changes_halves_their_influence(single):
     norm = msgspec.structs.replace(NORM, change=True)
     torch.manual_seed(1)
     network = nets.build("mshnet", in_channels=3)

@@ -1,1 +1,1 @@
-"""How fast everything is, side by side in one run: see ``python -m tools.benchmark --help``."""
+"""Speed benchmarks with side-by-side comparisons: see ``python -m tools.benchmark --help``."""

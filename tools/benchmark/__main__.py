@@ -1,19 +1,26 @@
-"""Measure how fast everything is, side by side in one run.
+"""Benchmark the speed of network, pipeline, transport, tracker and training side by side.
 
     python -m tools.benchmark [--quick] [--only PART,PART] [--config FILE] [--set KEY=VALUE ...]
                               [--artefact FILE ...] [--sizes WxH,WxH] [--batches N,N] [--backends NAME,NAME]
                               [--cameras N,N] [--json FILE]
 
-Parts: network (every backend against the published network), pipeline (the whole against the network alone, latency,
-where time goes), transport (our queue against others), tracker (ours against others), training (our recipe against
-the published one), streams (how many cameras, and how cost grows). What is compared takes turns, and medians are
-told. ``--config`` and ``--set`` are settings of run_stream.py; they count for the parts pipeline and streams, and
-where there is a GPU, ``configs/gpu.yaml`` is the default. ``--artefact`` adds networks that ``tools.export`` has made
-to the part network. Narrower than a part would choose: ``--sizes`` of pictures (of the cameras: the last one), and for
-the part network ``--batches`` and ``--backends`` ("compiled bf16"); ``--cameras`` leaves of streams these alone.
+Parts:
 
-Prints Markdown, and at its end what could not be measured. Exit code: 0; 1 where a part has no figures at all; 2
-wrong usage.
+- network: every backend against the network as published
+- pipeline: the whole pipeline against the network alone, latency, and where time is spent
+- transport: our queue against other ways to pass pictures
+- tracker: our tracker against those of a library
+- training: our recipe against the published one
+- streams: how many cameras one machine sustains, and how cost grows
+
+Compared items are measured in turns, and medians are reported. ``--config`` and ``--set`` are settings of run_stream.py
+for the parts pipeline and streams; on a machine with a GPU ``configs/gpu.yaml`` is the default. ``--artefact`` adds
+networks exported by ``tools.export`` to the part network. These options limit what is measured: ``--sizes`` of pictures
+(cameras use the last one), ``--batches`` and ``--backends`` (such as "compiled bf16") of the part network, and
+``--cameras`` to try only these numbers of cameras in the part streams.
+
+Prints Markdown that ends with what could not be measured. Exit code: 0 on success; 1 if a part has no figures at all;
+2 for wrong usage.
 """
 
 from __future__ import annotations
@@ -32,8 +39,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 from tqdm import tqdm
 
+from pipeline.argument_parser import RedactingParser
 from pipeline.errors import ConfigError, PipelineError, one_line
-from pipeline.usage import Parser
 from tools.benchmark import machine, network, pipeline, streams, tracker, training, transport
 from tools.benchmark.job import Context, Findings, Job, Part, reason
 from tools.benchmark.machine import Machine
@@ -45,22 +52,22 @@ GPU_CONFIG = Path(__file__).resolve().parents[2] / "configs" / "gpu.yaml"
 
 
 class PartResult(Struct, kw_only=True):
-    """What a part has found: rows by table, and what is missing and why."""
+    """Results of a part: rows by table, and what is missing with the reasons."""
 
     tables: dict[str, list[Any]] = {}
     missing: list[str] = []
 
 
 class Record(Struct, frozen=True, kw_only=True):
-    """The JSON file.
+    """Contents of the JSON file.
 
     Attributes:
-        begun: UTC, ISO 8601.
-        quick: the short form.
-        threads: that everything with a choice was given.
-        settings: of the pipeline, as given; ``config`` likewise.
-        machine: that it ran on.
-        parts: by name.
+        begun: start time, UTC in ISO 8601.
+        quick: whether ``--quick`` was given.
+        threads: number of threads, wherever it can be chosen.
+        settings: settings of the pipeline, as given; ``config`` likewise.
+        machine: the machine of the benchmark.
+        parts: results by name of the part.
     """
 
     begun: str
@@ -73,13 +80,13 @@ class Record(Struct, frozen=True, kw_only=True):
 
 
 class Narrow(NamedTuple):
-    """What is measured instead of what the parts would choose; empty leaves it to them.
+    """Limits from the command line on what is measured; empty fields leave the choice to the parts.
 
     Attributes:
         sizes: width and height of the pictures.
-        batches: pictures at once.
-        backends: each a name with its precision.
-        cameras: numbers to try.
+        batches: batch sizes.
+        backends: backends, each a name with its precision.
+        cameras: numbers of cameras to try.
     """
 
     sizes: tuple[tuple[int, int], ...] = ()
@@ -88,7 +95,7 @@ class Narrow(NamedTuple):
     cameras: tuple[int, ...] = ()
 
     def scope(self, scope: Any) -> Any:
-        """A part's scope with those of its fields exchanged that are given here."""
+        """Return the scope of a part with the fields that are given here replaced."""
         given = {name: getattr(self, name) for name in ("sizes", "batches", "cameras")}
         given["size"] = self.sizes[-1:] and self.sizes[-1]
         return replace(scope, **{name: value for name, value in given.items() if value and hasattr(scope, name)})
@@ -105,10 +112,10 @@ def measure(
     artefacts: Sequence[str] = (),
     narrow: Narrow = FREE,
 ) -> Record:
-    """Run the jobs of some parts, one after another.
+    """Run the jobs of some parts one after another.
 
     Raises:
-        PipelineError: the configuration is wrong; whatever else goes wrong is noted as missing.
+        PipelineError: the configuration is wrong. Any other failure is recorded as missing.
     """
     begun, where = datetime.now(UTC), machine.describe()
     if config is None and where.gpu:
@@ -137,22 +144,22 @@ def measure(
 
 
 def report(record: Record) -> str:
-    """A record as Markdown."""
+    """Format a record as Markdown."""
     lines = [f"{record.machine}.", f"Threads: {record.threads}. {record.begun}{', quick' if record.quick else ''}."]
     if record.config or record.settings:
         lines.append(f"Settings: {' '.join([record.config or '', *record.settings]).strip()}.")
     if record.machine.busy:
-        lines.append("OTHER PROGRAMS WERE RUNNING: times are longer than this machine's, and ratios less certain.")
+        lines.append("OTHER PROGRAMS WERE RUNNING: times are longer than on an idle machine, and ratios less certain.")
     for name, result in record.parts.items():
         lines += ["", f"## {name}", "", PARTS[name].says]
         for title, rows in result.tables.items():
             lines += ["", f"{title}:", "", markdown(rows)]
     missing = [f"- {name}: {line}" for name, result in record.parts.items() for line in result.missing]
-    return "\n".join([*lines, "", "## Not measured", "", *(missing or ["Nothing was left out."])])
+    return "\n".join([*lines, "", "## Not measured", "", *(missing or ["Everything was measured."])])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the tool."""
+    """Run the command-line tool and return its exit code."""
     args = _parse(argv)
     try:
         narrow = Narrow(args.sizes, args.batches, args.backends, args.cameras)
@@ -173,50 +180,62 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(job: Job) -> Findings:
     try:
         return job.run()
-    except Exception as error:  # hours of other figures are not lost for it
+    except Exception as error:  # one failure must not lose hours of other figures
         return Findings({}, [f"{job.label}: {reason(error)}"])
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = Parser(prog="benchmark", description=(__doc__ or "").split("\n", maxsplit=1)[0])
-    parser.add_argument("--quick", action="store_true", help="fewer sizes and repeats")
+    parser = RedactingParser(prog="benchmark", description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    parser.add_argument("--quick", action="store_true", help="measure fewer sizes and repeats")
     parser.add_argument(
-        "--only", type=_names, default=list(PARTS), metavar="PART,PART", help=f"of {', '.join(PARTS)} (default: all)"
+        "--only",
+        type=_names,
+        default=list(PARTS),
+        metavar="PART,PART",
+        help=f"parts to run, of {', '.join(PARTS)} (default: all)",
     )
-    parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file of the pipeline")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="YAML configuration of the pipeline")
     parser.add_argument(
         "--set", action="append", default=[], dest="settings", metavar="KEY.PATH=VALUE", help="setting of the pipeline"
     )
     parser.add_argument(
-        "--artefact", action="append", default=[], metavar="FILE", help="manifest of an exported network"
+        "--artefact",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="manifest of an exported network to measure; repeatable",
     )
-    parser.add_argument("--sizes", type=_sizes, default=(), metavar="WxH,WxH", help="of pictures")
-    parser.add_argument("--batches", type=_numbers, default=(), metavar="N,N", help="pictures at once")
+    parser.add_argument("--sizes", type=_sizes, default=(), metavar="WxH,WxH", help="sizes of pictures")
+    parser.add_argument("--batches", type=_numbers, default=(), metavar="N,N", help="batch sizes of the network")
     parser.add_argument(
-        "--backends", type=lambda text: tuple(text.split(",")), default=(), metavar="NAME,NAME", help="with precision"
+        "--backends",
+        type=lambda text: tuple(text.split(",")),
+        default=(),
+        metavar="NAME,NAME",
+        help="backends with precision",
     )
-    parser.add_argument("--cameras", type=_numbers, default=(), metavar="N,N", help="numbers to try")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
+    parser.add_argument("--cameras", type=_numbers, default=(), metavar="N,N", help="numbers of cameras to try")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to this file")
     return parser.parse_args(argv)
 
 
 def _names(text: str) -> list[str]:
     names = text.split(",")
     if unknown := [name for name in names if name not in PARTS]:
-        raise argparse.ArgumentTypeError(f"unknown part {unknown[0]!r}; there are {', '.join(PARTS)}")
+        raise argparse.ArgumentTypeError(f"unknown part {unknown[0]!r}; choose from {', '.join(PARTS)}")
     return list(dict.fromkeys(names))
 
 
 def _numbers(text: str) -> tuple[int, ...]:
     if not re.fullmatch(r"[1-9]\d{0,3}(,[1-9]\d{0,3})*", text):
-        raise argparse.ArgumentTypeError(f"not whole numbers from 1 to 9999 with commas: {text!r}")
+        raise argparse.ArgumentTypeError(f"expected whole numbers from 1 to 9999, separated by commas: {text!r}")
     return tuple(int(number) for number in text.split(","))
 
 
 def _sizes(text: str) -> tuple[tuple[int, int], ...]:
     pairs = [_numbers(size.replace("x", ",")) for size in text.split(",")]
     if any(len(pair) != 2 for pair in pairs):
-        raise argparse.ArgumentTypeError(f"not sizes like 640x512 with commas: {text!r}")
+        raise argparse.ArgumentTypeError(f"expected sizes like 640x512, separated by commas: {text!r}")
     return tuple((width, height) for width, height in pairs)
 
 

@@ -1,4 +1,4 @@
-"""The network alone, on pictures that are at hand: what a pipeline around it can reach at best."""
+"""The network alone on pictures in memory: the upper bound for a pipeline around it."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ from tools.benchmark.job import Context, Unmeasured
 
 
 def load(context: Context) -> Config:
-    """The configuration that is measured, unless the settings say otherwise on all usable cores and without a policy.
+    """Load the configuration to measure.
 
-    Whatever a configuration is for, recordings run without a loss here and cameras under the bounded policy.
+    Unless the settings say otherwise, it uses all usable cores and no drop policy. Recordings then run losslessly and
+    cameras under the bounded policy, whatever the configuration is for.
     """
     ours = [f"detect.threads={context.threads}", "queue.policy=null"]
     return configuration.load(context.config, [*ours, *context.settings])
 
 
 def grabs(address: str, config: Config) -> list[Grab]:
-    """All pictures of a source that ends."""
+    """Read all pictures of a finite source."""
     source = open_source(address, config.capture)
     source.open()
     found = []
@@ -44,10 +45,10 @@ class BareNetwork:
     """Normalisation, network and sigmoid as the detect stage runs them.
 
     Args:
-        config: its backend, threads and batch size are used.
+        config: configuration; its backend, threads and batch size are used.
 
     Attributes:
-        name: of the backend, with its precision.
+        name: name of the backend with its precision.
 
     Raises:
         BackendError: weights or backend cannot be used.
@@ -57,17 +58,17 @@ class BareNetwork:
         torch.set_num_threads(config.detect.threads or 1)
         self._backend = select(config.detect).backend
         self.name = f"{self._backend.name} {self._backend.precision}"
-        self._threads = torch.get_num_threads()  # as the backend has chosen; others may choose otherwise meanwhile
+        self._threads = torch.get_num_threads()  # the choice of this backend; others may change it later
         self._batch = config.detect.batch_size
 
     def seconds(self, frames: list[NDArray[Any]]) -> list[float]:
-        """Time per frame of every batch, the first of them, which warms up, left out.
+        """Measure the time per frame in s of every batch. The first batch is a warm-up and left out.
 
         Args:
-            frames: (H, W) each.
+            frames: pictures, (H, W) each.
 
         Raises:
-            Unmeasured: they are fewer than two batches.
+            Unmeasured: there are fewer frames than two batches.
         """
         if len(frames) < 2 * self._batch:
             raise Unmeasured(f"network alone: two batches of {self._batch} are needed, there are {len(frames)} frames")

@@ -1,4 +1,4 @@
-"""Ways to take pictures from one thread or process to another: our queue, and what others use."""
+"""Transports that carry pictures to another thread or process: our queue, and common alternatives."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ _WAIT_S = 60.0
 
 Picture = NDArray[Any]
 Carry = Callable[[Picture, int], None]
-"""Takes a picture across so many times, and returns when the other end has had them all."""
+"""Sends a picture so many times, and returns when the other end has received them all."""
 
 _spawn = multiprocessing.get_context("spawn")
 
 
 @contextmanager
 def memcpy() -> Iterator[Carry]:
-    """One copy from memory to memory: the least that a way between processes costs."""
+    """Copy once in memory: a lower bound for the cost of a transport between processes."""
     places: dict[tuple[Any, ...], Picture] = {}
 
     def carry(picture: Picture, times: int) -> None:
@@ -56,7 +56,7 @@ def memcpy() -> Iterator[Carry]:
 
 @contextmanager
 def inproc() -> Iterator[Carry]:
-    """Our queue to another thread."""
+    """Send through our queue to another thread."""
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     with _credit_queue(context, "inproc://benchmark") as (sender, endpoint):
         far_end = threading.Thread(target=_receive, args=(endpoint, context), daemon=True)
@@ -68,11 +68,11 @@ def inproc() -> Iterator[Carry]:
 
 @contextmanager
 def to_process(endpoint: str, slot_bytes: int = MAX_PICTURE_BYTES + 1) -> Iterator[Carry]:
-    """Our queue to another process.
+    """Send through our queue to another process.
 
     Args:
-        endpoint: ipc or tcp, to bind.
-        slot_bytes: smallest picture that goes through shared memory, which only ipc has.
+        endpoint: ipc or tcp endpoint to bind.
+        slot_bytes: size from which pictures go through shared memory, which only ipc has.
     """
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     with _credit_queue(context, endpoint, slot_bytes) as (sender, bound):
@@ -85,7 +85,7 @@ def to_process(endpoint: str, slot_bytes: int = MAX_PICTURE_BYTES + 1) -> Iterat
 
 @contextmanager
 def mp_queue() -> Iterator[Carry]:
-    """``multiprocessing.Queue``, which pickles the array."""
+    """Send through ``multiprocessing.Queue``, which pickles the array."""
     queue: Queue[Picture | int | None] = _spawn.Queue()
     mine, theirs = _spawn.Pipe()
     far_end = _spawn.Process(target=_get, args=(queue, theirs), daemon=True)
@@ -106,7 +106,7 @@ def mp_queue() -> Iterator[Carry]:
 
 @contextmanager
 def image_zmq() -> Iterator[Carry]:
-    """The package imagezmq (MIT licence) over tcp with a reply to every picture, as it is by default.
+    """Send with the package imagezmq (MIT licence) over tcp, with a reply to every picture (its default).
 
     Raises:
         Unmeasured: the package is missing.
@@ -129,7 +129,7 @@ def image_zmq() -> Iterator[Carry]:
 
 
 def carriers(folder: Path) -> dict[str, Callable[[], AbstractContextManager[Carry]]]:
-    """All ways, by name; ``folder`` is for a Unix socket."""
+    """Return all transports by name; ``folder`` is for Unix sockets."""
     return {
         "memcpy": memcpy,
         "queue inproc": inproc,
@@ -180,7 +180,7 @@ def _pump(sender: Sender, until: Callable[[], bool]) -> None:
     while not until():
         sender.pump(0.1)
         if time.monotonic() > deadline:
-            raise Unmeasured(f"{sender.endpoint}: the other end does not take what it is sent")
+            raise Unmeasured(f"{sender.endpoint}: the other end does not receive")
 
 
 def _receive(endpoint: str, context: zmq.Context[zmq.Socket[bytes]] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Where the picture is copied on its way: whether it lies in the same memory before and after a step."""
+"""Find where the picture is copied in the pipeline: is it in the same memory before and after a step?"""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from tools.benchmark.job import Findings
 
 
 class Handover(Struct, frozen=True, kw_only=True):
-    """One step.
+    """One step of a picture through the pipeline.
 
     Attributes:
-        step: a stage, or a queue with its transport.
-        same_memory: no means at least one copy. Copies that a stage makes for itself are not seen.
+        step: name of a stage, or of a queue with its transport.
+        same_memory: False means at least one copy. Copies inside a stage are not detected.
     """
 
     step: str
@@ -35,8 +35,8 @@ class Handover(Struct, frozen=True, kw_only=True):
 
 
 def copies(config: Config, folder: Path) -> Findings:
-    """One picture through the stages by hand, and across a queue of each transport."""
-    (grab,) = grabs("test://demo?frames=1", config)  # ZeroMQ always copies what is under 64 KiB
+    """Pass one picture through each stage directly, and through a queue of each transport."""
+    (grab,) = grabs("test://demo?frames=1", config)  # large enough: ZeroMQ always copies below 64 KiB
     packet = grab.packet("copies", "s0", 0)
     stages: Mapping[str, Stage] = {
         "preprocess": PreprocessStage(config.detect.weights, config.preprocess.ego_motion, config.detect.moving),

@@ -1,4 +1,4 @@
-"""What a network must do at least: operations and bytes of every convolution, counted on shapes alone."""
+"""Minimum work of a network: operations and memory traffic of every convolution, computed from shapes."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 
 class Layer(NamedTuple):
-    """One convolution on one picture.
+    """Work of one convolution on one picture.
 
     Attributes:
-        flops: floating-point operations, two for a multiplication with its addition.
-        activations: numbers read and written.
-        weights: numbers of the kernel, read once for a whole batch.
+        flops: floating-point operations; a multiply-add counts as two.
+        activations: number of values read and written.
+        weights: number of kernel values, read once for a whole batch.
     """
 
     flops: int
@@ -24,13 +24,13 @@ class Layer(NamedTuple):
 
 
 def layers(build: Callable[[], nn.Module], channels: int, height: int, width: int) -> list[Layer]:
-    """The convolutions of one pass, in order.
+    """List the convolutions of one pass in order.
 
     Args:
-        build: makes the network.
-        channels: of the input.
-        height: of the input.
-        width: of the input.
+        build: function that creates the network.
+        channels: number of input channels.
+        height: height of the input.
+        width: width of the input.
     """
     found: list[Layer] = []
 
@@ -50,18 +50,18 @@ def layers(build: Callable[[], nn.Module], channels: int, height: int, width: in
 
 
 def least_seconds(work: Sequence[Layer], batch: int, flops_per_s: float, bytes_per_s: float, itemsize: int) -> float:
-    """Time of one pass where each convolution is held up by arithmetic or by memory alone, whichever is slower.
+    """Compute the least time in s of one pass, in which each convolution is limited by arithmetic or by memory.
 
-    The roofline model (Williams et al., Communications of the ACM 2009), layer by layer: between two layers
-    activations go through memory, and all that is not a convolution is free. Caches larger than the activations make
-    less than this possible.
+    This is the roofline model (Williams et al., Communications of the ACM 2009) applied layer by layer. It assumes that
+    activations go through memory between layers and that everything but convolutions is free. With caches larger than
+    the activations a pass can be faster.
 
     Args:
-        work: of one picture.
-        batch: pictures.
-        flops_per_s: of the machine.
-        bytes_per_s: of its memory, read and written.
-        itemsize: bytes of a number.
+        work: convolutions of one picture.
+        batch: number of pictures.
+        flops_per_s: arithmetic rate of the machine.
+        bytes_per_s: memory bandwidth of the machine, reads and writes.
+        itemsize: bytes per value.
     """
     return sum(
         max(

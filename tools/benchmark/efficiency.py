@@ -1,4 +1,4 @@
-"""A recording through the whole pipeline as fast as it goes, against the network alone on the same frames."""
+"""Throughput of the whole pipeline on a recording, compared with the network alone on the same frames."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ from tools.render_scene import render
 
 
 class Efficiency(Struct, frozen=True, kw_only=True):
-    """A recording under the lossless policy.
+    """Throughput on a recording under the lossless policy.
 
     Attributes:
         size: width x height.
-        sinks: what is written.
-        backend: with its precision.
-        batch: frames at once.
-        frames_per_s: through the whole pipeline, from the end of the first batch to the last result; median over the
-            repeats.
-        network_frames_per_s: of the network alone, same batch, threads and backend; median over the repeats.
+        sinks: outputs that are written.
+        backend: backend with its precision.
+        batch: batch size.
+        frames_per_s: throughput of the whole pipeline, from the end of the first batch to the last result; median over
+            the repeats.
+        network_frames_per_s: throughput of the network alone with the same batch size, threads and backend; median over
+            the repeats.
         efficiency: ratio of the two.
     """
 
@@ -42,14 +43,14 @@ class Efficiency(Struct, frozen=True, kw_only=True):
 
 
 def efficiency(size: tuple[int, int], frames: int, repeats: int, config: Config, folder: Path) -> Findings:
-    """The pipeline with and without overlay and the network alone, in turns.
+    """Measure the pipeline with and without overlay and the network alone, in turns.
 
     Args:
         size: width and height.
-        frames: of the recording, an MP4 of the demo scene.
-        repeats: of each.
-        config: of the run.
-        folder: for temporary files.
+        frames: length of the recording, an MP4 of the demo scene.
+        repeats: number of repeats of each measurement.
+        config: configuration of the run.
+        folder: folder for temporary files.
 
     Raises:
         PipelineError: the run or the network cannot be used, or there are fewer frames than two batches.

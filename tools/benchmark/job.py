@@ -1,4 +1,4 @@
-"""What a part of the benchmark consists of: jobs, each a step of the progress bar, and what they find."""
+"""Building blocks of the benchmark: parts, their jobs (steps of the progress bar) and the findings of jobs."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from pipeline.errors import PipelineError, one_line
 
 
 class Unmeasured(PipelineError):
-    """Something cannot be measured here; says what and why."""
+    """Something cannot be measured here; the message says what and why."""
 
     exit_code = 1
 
 
 def reason(error: Exception) -> str:
-    """Why something could not be measured, in one line; where nobody foresaw it, with its type and place."""
+    """Describe in one line why something could not be measured; unexpected errors come with type and source line."""
     if isinstance(error, PipelineError):
         return one_line(error)
     place = traceback.extract_tb(error.__traceback__)[-1]
@@ -27,15 +27,15 @@ def reason(error: Exception) -> str:
 
 
 class Context(NamedTuple):
-    """What all parts share.
+    """Settings shared by all parts.
 
     Attributes:
-        threads: that everything with a choice is given, as many as there are usable cores.
-        settings: ``key.path=value``, of the pipeline.
+        threads: number of threads wherever it can be chosen, equal to the usable cores.
+        settings: settings of the pipeline as ``key.path=value``.
         config: YAML file of the pipeline, if any.
-        folder: for temporary files.
-        artefacts: manifests of exported networks, to measure beside the weights.
-        backends: that the part network is kept to, each a name with its precision; all where there are none.
+        folder: folder for temporary files.
+        artefacts: manifests of exported networks to measure besides the weights.
+        backends: backends that the part network is limited to, each a name with its precision; empty for all.
     """
 
     threads: int
@@ -47,10 +47,10 @@ class Context(NamedTuple):
 
 
 class Findings(NamedTuple):
-    """What a job has found.
+    """Results of a job.
 
     Attributes:
-        rows: of the tables, by table name; rows of one table are of one type.
+        rows: table rows by table name; the rows of a table have one type.
         missing: what could not be measured and why, one line each.
     """
 
@@ -59,11 +59,11 @@ class Findings(NamedTuple):
 
 
 class Job(NamedTuple):
-    """One step.
+    """One step of the benchmark.
 
     Attributes:
-        label: for the progress bar.
-        run: measures; what it raises is what is missing, see ``reason``.
+        label: text for the progress bar.
+        run: does the measurement; an exception is recorded as missing, see ``reason``.
     """
 
     label: str
@@ -74,10 +74,10 @@ class Part(NamedTuple):
     """One part of the benchmark.
 
     Attributes:
-        name: on the command line.
+        name: name on the command line.
         says: what its tables show, for the report.
-        full, quick: how much is measured.
-        jobs: the steps, from one of the two.
+        full, quick: scopes, which say how much is measured.
+        jobs: makes the steps for one of the two scopes.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""A live scene at a steady pace below capacity: how old tracks are, and where a frame spends its time."""
+"""Latency on a live scene at a steady rate below capacity: age of tracks, and where a frame spends its time."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from tools.benchmark.job import Findings, Unmeasured
 from tools.benchmark.observed import Observation, Passage, observe
 from tools.trend import percentile
 
-PACE = 25.0
-ROOM = 0.8
-"""Largest share of what the whole pipeline does at which the camera runs."""
+PACE = 25.0  # frames per second
+MAX_LOAD = 0.8
+"""Largest frame rate of the camera, as a share of the throughput of the whole pipeline."""
 FRAMES = 50
-"""That tell what the whole pipeline does; two batches if these are more."""
-SLOWEST_S = 1.0
-"""Longer than this the network may not take for one of them."""
+"""Number of frames for measuring the throughput of the whole pipeline; two batches if these are more."""
+MAX_NETWORK_S = 1.0
+"""Latency is not measured if the network takes longer than this for one frame."""
 
 
 class Latency(Struct, frozen=True, kw_only=True):
@@ -31,13 +31,13 @@ class Latency(Struct, frozen=True, kw_only=True):
 
     Attributes:
         size: width x height.
-        backend: with its precision.
-        pace: frames per second of the camera.
-        frames: that came through while watched.
-        dropped: meanwhile.
-        network_ms: median of a single frame through the network alone, in this run.
-        p50_ms, p95_ms, p99_ms: of the ages.
-        p99_over_network_ms: what all the rest adds.
+        backend: backend with its precision.
+        pace: frame rate of the camera, frames per second.
+        frames: frames processed during the measurement.
+        dropped: frames dropped during the measurement.
+        network_ms: median time of a single frame through the network alone, in this run.
+        p50_ms, p95_ms, p99_ms: percentiles of the ages.
+        p99_over_network_ms: p99 minus the network time, the latency that everything else adds.
     """
 
     size: str
@@ -53,13 +53,13 @@ class Latency(Struct, frozen=True, kw_only=True):
 
 
 class StageTime(Struct, frozen=True, kw_only=True):
-    """Where a frame spends its time, and the machine its CPU.
+    """Latency and CPU time of one stage.
 
     Attributes:
         size: width x height.
-        stage: its name, or ``other threads``: those that no stage has to itself, mostly the network's.
-        waited_ms: from the end of the stage before, or from capture, until this one began; median.
-        worked_ms: in the stage; median.
+        stage: name of the stage, or ``other threads`` for threads shared by stages, mostly those of the network.
+        waited_ms: median time from the end of the previous stage, or from capture, to the start of this one.
+        worked_ms: median time in the stage.
         cpu_ms: CPU time per frame.
     """
 
@@ -71,17 +71,17 @@ class StageTime(Struct, frozen=True, kw_only=True):
 
 
 def latency(size: tuple[int, int], seconds: float, warm_up_s: float, config: Config, folder: Path) -> Findings:
-    """Watch a run at ``PACE``, or at a slower one where the pipeline would not keep up.
+    """Measure a run at ``PACE``, or at a slower rate if the pipeline would not keep up.
 
     Args:
         size: width and height.
-        seconds: to watch.
-        warm_up_s: from the first result on, not watched.
-        config: of the run.
-        folder: for temporary files.
+        seconds: duration of the measurement.
+        warm_up_s: time after the first result that is not measured.
+        config: configuration of the run.
+        folder: folder for temporary files.
 
     Raises:
-        PipelineError: the run or the network cannot be used, or a frame takes seconds.
+        PipelineError: the run or the network cannot be used, or the network takes more than ``MAX_NETWORK_S`` a frame.
     """
     label = f"{size[0]}x{size[1]}"
     scene = f"test://demo?width={size[0]}&height={size[1]}"
@@ -89,12 +89,12 @@ def latency(size: tuple[int, int], seconds: float, warm_up_s: float, config: Con
     pictures = [grab.picture for grab in grabs(f"{scene}&frames=9", config)]
     network = BareNetwork(single)
     network_s = statistics.median(network.seconds(pictures))
-    if network_s > SLOWEST_S:
+    if network_s > MAX_NETWORK_S:
         raise Unmeasured(f"latency {label}: the network takes {network_s:.1f} s a frame")
     with TemporaryDirectory(dir=folder) as out:
         frames = max(FRAMES, 2 * config.detect.batch_size)
         whole = observe(config, [f"{scene}&frames={frames}"], Path(out) / "whole")
-        pace = min(PACE, ROOM * whole.rate)
+        pace = min(PACE, MAX_LOAD * whole.rate)
         camera = f"{scene}&frames=25&loop=1&live=1&fps={pace:.3f}"
         seen = observe(config, [camera], Path(out) / "out", seconds, warm_up_s)
     ages = [passage.track_ms for passage in seen.passages]
@@ -111,12 +111,14 @@ def latency(size: tuple[int, int], seconds: float, warm_up_s: float, config: Con
         p99_ms=p99,
         p99_over_network_ms=p99 - 1000 * network_s,
     )
-    slower = f"latency {label}: at {pace:.1f} instead of {PACE:g} frames/s, {ROOM:.0%} of what the pipeline does"
+    slower = (
+        f"latency {label}: at {pace:.1f} instead of {PACE:g} frames/s, {MAX_LOAD:.0%} of the throughput of the pipeline"
+    )
     return Findings({"latency": [row], "stages": stage_times(label, seen)}, [slower] if pace < PACE else [])
 
 
 def stage_times(size: str, seen: Observation) -> list[StageTime]:
-    """By stage, in the order that frames pass them."""
+    """Compute the times of each stage, in the order that frames pass them."""
     waited: defaultdict[str, list[float]] = defaultdict(list)
     worked: defaultdict[str, list[float]] = defaultdict(list)
     for passage in seen.passages:
@@ -138,7 +140,7 @@ def stage_times(size: str, seen: Observation) -> list[StageTime]:
 
 
 def _steps(passage: Passage) -> Iterator[tuple[str, float, float]]:
-    """Stage, time waited before it and time in it, in ms."""
+    """Yield each stage with the time waited before it and the time spent in it, in ms."""
     before = passage.capture_ns
     for stamp in passage.stamps:
         yield stamp.stage, (stamp.enter_ns - before) / 1e6, (stamp.leave_ns - stamp.enter_ns) / 1e6

@@ -1,4 +1,4 @@
-"""What the hardware can do at most, measured: matrix products and copies in memory."""
+"""Measured peak performance of the hardware: matrix products and memory copies."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from tools.benchmark.timing import interleave
 
 
 class Limits(Struct, frozen=True, kw_only=True):
-    """Of one device, each the best of several rounds: a limit is what the device can do undisturbed.
+    """Peak performance of one device. Each figure is the best of several rounds, as the device is then undisturbed.
 
     Attributes:
-        device: ``cpu`` with its threads, or the GPU.
-        fp32_gflops, bf16_gflops: billions of operations per second in products of large matrices. On a GPU fp32 is
-            without TF32.
-        copy_gb_per_s: 1e9 bytes per second, read and written ones counted, when a large array is copied.
+        device: ``cpu`` with its threads, or name of the GPU.
+        fp32_gflops, bf16_gflops: 1e9 operations per second in products of large matrices. On a GPU, fp32 is without
+            TF32.
+        copy_gb_per_s: 1e9 bytes per second, reads plus writes, when a large array is copied.
     """
 
     device: str
@@ -24,7 +24,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     copy_gb_per_s: float
 
     def flops_per_s(self, precision: str) -> float | None:
-        """Rate for a precision, fp16 taken as bf16; none where it was not measured."""
+        """Return the arithmetic rate of a precision, taking fp16 as bf16; None if it was not measured."""
         rate = {"fp32": self.fp32_gflops, "bf16": self.bf16_gflops, "fp16": self.bf16_gflops}.get(precision)
         return None if rate is None else rate * 1e9
 
@@ -33,14 +33,14 @@ ITEMSIZE = {"fp32": 4, "bf16": 2, "fp16": 2}
 
 
 def measure(device: str, threads: int, side: int, copied_mb: int, budget_s: float) -> Limits:
-    """Measure a device.
+    """Measure the peak performance of a device.
 
     Args:
         device: ``cpu`` or ``cuda``.
-        threads: of the CPU.
-        side: of the square matrices.
-        copied_mb: 1e6 bytes; several times the caches.
-        budget_s: seconds to spend.
+        threads: number of CPU threads.
+        side: side of the square matrices.
+        copied_mb: size of the copied array in 1e6 bytes; several times the caches.
+        budget_s: time to spend in s.
     """
     torch.set_num_threads(threads)
     single = torch.rand(side, side, device=device)

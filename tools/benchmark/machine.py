@@ -1,4 +1,4 @@
-"""What the figures were taken on."""
+"""Description of the machine that the benchmark ran on."""
 
 from __future__ import annotations
 
@@ -18,24 +18,25 @@ PACKAGES = (
     *("trackers", "imagezmq"),
 )
 
-VECTORS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
+SIMD_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
 
 BUSY = 0.3
-"""Load per core from which on a machine counts as busy."""
+"""Load per core above which a machine counts as busy."""
 
 
 class Machine(Struct, frozen=True, kw_only=True):
     """A machine at one moment.
 
     Attributes:
-        cpu: model.
-        cores: of the machine.
-        usable_cores: that this process may run on.
-        load: processes that wanted a core in the last minute, before the benchmark began; this much was disturbed.
-        memory_gb: of the machine, in 1e9 bytes.
-        gpu: model, if there is one that torch can use.
+        cpu: model of the CPU.
+        cores: cores of the machine.
+        usable_cores: cores that this process may run on.
+        load: load average of the last minute before the benchmark started; it shows how much the benchmark was
+            disturbed.
+        memory_gb: memory of the machine in 1e9 bytes.
+        gpu: model of the GPU, if there is one that torch can use.
         system, python: versions.
-        packages: versions, of those that are installed.
+        packages: versions of the installed packages.
     """
 
     cpu: str
@@ -50,7 +51,7 @@ class Machine(Struct, frozen=True, kw_only=True):
 
     @property
     def busy(self) -> bool:
-        """Other programs would get in the way."""
+        """Whether other programs would disturb the benchmark."""
         return self.load > BUSY * self.cores
 
     def __str__(self) -> str:
@@ -62,7 +63,7 @@ class Machine(Struct, frozen=True, kw_only=True):
 
 
 def describe() -> Machine:
-    """This machine, now."""
+    """Describe this machine now."""
     return Machine(
         cpu=_cpu(),
         cores=os.cpu_count() or 1,
@@ -83,7 +84,7 @@ def _cpu() -> str:
         return platform.processor() or platform.machine()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     flags = next((line.split() for line in lines if line.startswith("flags")), [])
-    known = [flag for flag in VECTORS if flag in flags]
+    known = [flag for flag in SIMD_FLAGS if flag in flags]
     return f"{names[0] if names else platform.machine()} ({' '.join(known) or 'no AVX'})"
 
 

@@ -1,10 +1,10 @@
-"""The network on every backend there is, against the network as it was published.
+"""Part "network": speed of the network on every available backend, compared with the network as published.
 
-The published one is MSHNet in PyTorch, eager, in fp32: three channels, every batch norm and all four heads computed,
-contiguous memory, PyTorch's own defaults. It gets its input ready, normalised and on the device, and its output stays
-there. The backends are what the pipeline runs: they take raw counts and give probabilities in the memory of the CPU,
-so normalisation, sigmoid and the way to the device and back count against them. On a GPU, what they take from raw
-counts to logits, both on the device, is told as well: there they are beside the published network on equal terms.
+The published network is MSHNet in PyTorch, eager, in fp32: three channels, every batch norm and all four heads
+computed, contiguous memory, PyTorch's own defaults. Its input is already normalised and on the device, and its output
+stays there. The backends are those of the pipeline: they take raw counts and return probabilities in CPU memory, so
+their times include normalisation, sigmoid and the transfers to the device and back. On a GPU, their time from raw
+counts to logits, both on the device, is reported as well; that one compares with the published network on equal terms.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import nets
 from pipeline.detect.backends import available, make_backend
 from pipeline.detect.backends.choice import BACKENDS
 from pipeline.detect.config import AUTO, DetectConfig
-from pipeline.detect.defaults import ON_GPU, settle
+from pipeline.detect.defaults import GPU_WEIGHTS, apply_device_defaults
 from pipeline.errors import PipelineError, one_line
 from tools.benchmark import limits
 from tools.benchmark.cost import Layer, layers, least_seconds
@@ -32,11 +32,11 @@ from tools.benchmark.timing import interleave, summarise
 from tools.benchmark.ways import CHANNELS, Size, backend_way, device_way, picture, published_way
 
 PUBLISHED = "published"
-SHIPPED = ON_GPU
-"""The weights of the published architecture that every device can run."""
+SHIPPED = GPU_WEIGHTS
+"""Weights of the published architecture, which every device can run."""
 ON_DEVICE = ", on the device"
 GPU_LOAD = (8192, 2000)
-"""Side of the matrices and 1e6 bytes that are copied: less does not fill a large GPU."""
+"""Matrix side and copied 1e6 bytes for ``limits.measure``; less does not saturate a large GPU."""
 
 
 class Scope(Struct, frozen=True, kw_only=True):
@@ -44,10 +44,10 @@ class Scope(Struct, frozen=True, kw_only=True):
 
     Attributes:
         sizes: width and height of the pictures.
-        batches: pictures at once.
-        budget_s: for the rounds of one size and batch, and for the limits of the machine.
-        longest_s: what takes the published network longer than this is left out.
-        matrix_side, copied_mb: see ``limits.measure``; of a CPU.
+        batches: batch sizes.
+        budget_s: time in s for the rounds of one size and batch, and for the limits of the machine.
+        longest_s: sizes and batches for which the published network takes longer than this are skipped.
+        matrix_side, copied_mb: arguments of ``limits.measure`` on a CPU.
     """
 
     sizes: tuple[Size, ...] = ((256, 256), (320, 256), (640, 512), (1280, 1024))
@@ -59,19 +59,21 @@ class Scope(Struct, frozen=True, kw_only=True):
 
 
 class Forward(Struct, frozen=True, kw_only=True):
-    """One backend at one size and batch.
+    """Speed of one backend at one size and batch.
 
     Attributes:
         size: width x height.
-        backend: name and precision, after the name of the weights where these are not ``mshnet``, before the manifest's
-            file where it was exported; on the device without the ways.
-        ms: of a batch, median.
-        spread: distance of the quartiles, as a share of the median.
-        frames_per_s: pictures.
-        times_published: so many times as fast as the published network beside it.
-        limit_share: of the least time that arithmetic rate and memory bandwidth allow the published network, see
-            ``cost.least_seconds``; none of another network.
-        first_s: the first call, with whatever is compiled then.
+        backend: name and precision, preceded by the name of the weights if these are not ``mshnet``, and followed by
+            the
+            manifest file of an exported network. The suffix "on the device" means without transfers.
+        ms: median time of a batch.
+        spread: interquartile range relative to the median.
+        frames_per_s: pictures per second.
+        times_published: speed relative to the published network measured beside it.
+        limit_share: least time that arithmetic rate and memory bandwidth allow (``cost.least_seconds``), relative to
+            the
+            measured time; None for other networks than the published one.
+        first_s: time of the first call, including any compilation.
     """
 
     size: str
@@ -88,20 +90,20 @@ class Forward(Struct, frozen=True, kw_only=True):
 def candidates(
     base: DetectConfig, artefacts: Sequence[str], only: Sequence[str] = ()
 ) -> Iterator[tuple[str, DetectConfig]]:
-    """Every backend and precision that can run here, from the weights and from exported files, with its name.
+    """Yield name and configuration of every backend and precision that can run here, from weights and exported files.
 
-    Of ``mshnet``, and of the default weights where these are others. Compiled torch is left out on a CPU, where every
+    Covers ``mshnet``, and the default weights if they are different. Compiled torch is skipped on a CPU, where every
     size takes minutes to compile.
 
     Args:
-        base: what they share; its weights do not count.
+        base: configuration that they share; its weights are ignored.
         artefacts: manifests of exported networks.
-        only: names with precisions, to leave out all others; none leaves out none.
+        only: backends with precision that weights are run on; empty for all. Exported files are not affected.
 
     Raises:
         BackendError: device or artefact cannot be used.
     """
-    for weights in dict.fromkeys((SHIPPED, settle(replace(base, weights=AUTO)).weights)):
+    for weights in dict.fromkeys((SHIPPED, apply_device_defaults(replace(base, weights=AUTO)).weights)):
         for config in available(replace(base, weights=weights)):
             if config.backend == "compiled" and _device() == "cpu":
                 continue
@@ -115,7 +117,7 @@ def candidates(
 
 
 def left_out(base: DetectConfig, artefacts: Sequence[str]) -> Iterator[str]:
-    """Backends that cannot run here, and why."""
+    """Yield a line with the reason for every backend that cannot run here."""
     offered = {config.backend for _, config in candidates(base, artefacts)}
     for name in BACKENDS.keys() - offered:
         if name == "compiled":
@@ -128,7 +130,7 @@ def left_out(base: DetectConfig, artefacts: Sequence[str]) -> Iterator[str]:
 
 
 def jobs(scope: Scope, context: Context) -> list[Job]:
-    """The limits of the machine, then a job for each size and batch."""
+    """Return a job for the limits of the machine, then one for each size and batch."""
     device = _device()
     base = replace(DetectConfig(), threads=context.threads)
     sizes = GPU_LOAD if device == "cuda" else (scope.matrix_side, scope.copied_mb)
@@ -169,7 +171,7 @@ def _compare(
             ways[name] = backend_way(backend, frame, batch)
             if device == "cuda":
                 ways[name + ON_DEVICE] = device_way(backend, frame, batch, device)
-        except Exception as error:  # of one way; the others are measured
+        except Exception as error:  # skip this variant; the others are still measured
             missing.append(f"{label}, {name}: {reason(error)}")
     first: dict[str, float] = {}
     for name, way in list(ways.items()):
@@ -179,7 +181,7 @@ def _compare(
             missing.append(f"{label}, {name}: {reason(error)}")
             del ways[name]
             continue
-        # The first pass may have had libraries to load.
+        # The first pass may include loading of libraries.
         if name == PUBLISHED and first[name] > scope.longest_s and (again := _duration(way)) > scope.longest_s:
             return Findings({}, [f"{label}: one pass takes {again:.0f} s"])
     seconds = interleave(ways, scope.budget_s)
@@ -204,14 +206,14 @@ def _compare(
 
 
 def _duration(way: Callable[[], object]) -> float:
-    """Seconds."""
+    """Measure the time of one call in s."""
     start = time.perf_counter()
     way()
     return time.perf_counter() - start
 
 
 def _too_large(work: list[Layer], batch: int, device: str, scope: Scope, hardware: limits.Limits) -> str:
-    """Why not to try: the published network would take too long, or all of the memory."""
+    """Return why the published network cannot be run: too much time or memory; empty if it can."""
     at_least = least_seconds(work, batch, hardware.fp32_gflops * 1e9, hardware.copy_gb_per_s * 1e9, 4)
     if at_least > scope.longest_s:
         return f"one pass would take {at_least:.0f} s or more"

@@ -1,6 +1,6 @@
-"""The pipeline in this process, under its own supervisor, with a look at every frame that comes through.
+"""Run the pipeline in this process under its own supervisor and record the time stamps of every processed frame.
 
-Only the sinks are built here: a recorder around them keeps the time stamps that every frame brings along.
+Only the sinks are built here: a recorder around them collects the time stamps that every frame carries.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import NamedTuple
 import psutil
 import zmq
 
-from pipeline.account import total
+from pipeline.accounting import total
 from pipeline.child import Child, ThreadChild
 from pipeline.config import Config
+from pipeline.control_link import Link, SourceReport
 from pipeline.graph import StagePlan
 from pipeline.journal import Journal
-from pipeline.link import Link, SourceReport
 from pipeline.messages import Packet, Stamp, Tracked
 from pipeline.receiver import Receiver
 from pipeline.sinks.stage import SinkStage
@@ -29,16 +29,16 @@ from pipeline.supervisor import Supervisor
 from tools.benchmark.job import Unmeasured
 
 OTHERS = "other threads"
-"""Stands for the threads that no stage has to itself: those of the network, of OpenCV and of ZeroMQ."""
+"""Name for threads that do not belong to one stage: those of the network, of OpenCV and of ZeroMQ."""
 
 
 class Passage(NamedTuple):
-    """One frame that came through.
+    """Time stamps of one frame that passed all stages.
 
     Attributes:
-        source: id.
-        capture_ns: when it was captured, monotonic.
-        stamps: when it entered and left each stage, the sinks at last.
+        source: source id.
+        capture_ns: monotonic time of capture.
+        stamps: times at which the frame entered and left each stage; the sinks are last.
     """
 
     source: str
@@ -47,29 +47,30 @@ class Passage(NamedTuple):
 
     @property
     def track_ms(self) -> float:
-        """Age of its tracks: from capture until the stage before the sinks had done with it."""
+        """Age of the frame's tracks in ms: from capture to the end of the stage before the sinks."""
         return (self.stamps[-2].leave_ns - self.capture_ns) / 1e6
 
     @property
     def done_ns(self) -> int:
-        """When the sinks had done with it."""
+        """Monotonic time at which the sinks finished the frame."""
         return self.stamps[-1].leave_ns
 
     @property
     def batch_ns(self) -> int:
-        """When the batch that it was in entered the detector; no other did then."""
+        """Monotonic time at which the frame's batch entered the detector; unique to the batch."""
         return next(stamp.enter_ns for stamp in self.stamps if stamp.stage == "detect")
 
 
-class Moment(NamedTuple):
-    """How far everything was at a moment.
+class Snapshot(NamedTuple):
+    """Counters of the run at one moment.
 
     Attributes:
-        at_ns: monotonic.
-        cpu_s: spent so far, by stage and for ``OTHERS``; the supervisor's own are left out.
+        at_ns: monotonic time.
+        cpu_s: CPU seconds spent so far by each stage and by ``OTHERS``, without those of the supervisor.
         captured, dropped: frames so far, by source.
-        idle: what stages have last said of themselves: up to when (monotonic ns), for how many seconds they had
-            nothing to do or could not pass on what they had.
+        idle: last report of each stage: the time of the report (monotonic ns), and the total seconds until then in
+            which
+            the stage had nothing to do or could not pass on its output.
     """
 
     at_ns: int
@@ -80,29 +81,29 @@ class Moment(NamedTuple):
 
 
 class Observation(NamedTuple):
-    """A run between two moments.
+    """Measurements of a run between two snapshots.
 
     Attributes:
-        passages: frames that came through, in order of arrival.
-        begin, end: the moments.
-        facts: of the detector.
+        passages: processed frames, in order of arrival.
+        begin, end: the snapshots.
+        facts: facts reported by the detector, such as backend and precision.
     """
 
     passages: list[Passage]
-    begin: Moment
-    end: Moment
+    begin: Snapshot
+    end: Snapshot
     facts: Mapping[str, str]
 
     @property
     def seconds(self) -> float:
-        """Between the moments."""
+        """Time between the snapshots in s."""
         return (self.end.at_ns - self.begin.at_ns) / 1e9
 
     @property
     def rate(self) -> float:
-        """Frames per second that came through, from the end of their first batch on; nan with fewer than two batches.
+        """Processed frames per second from the end of the first batch on; nan with fewer than two batches.
 
-        The frames of a batch come together, so all of the first are left out: the time that they took is not known.
+        The frames of a batch arrive together. The first batch is left out, because the time that it took is not known.
         """
         batches = [passage.batch_ns for passage in self.passages]
         first = batches.count(batches[0]) if batches else 0
@@ -112,20 +113,20 @@ class Observation(NamedTuple):
 
     @property
     def dropped(self) -> dict[str, int]:
-        """Frames dropped or lost in between, by source."""
+        """Frames dropped or lost between the snapshots, by source."""
         return {source: count - self.begin.dropped[source] for source, count in self.end.dropped.items()}
 
     @property
     def captured(self) -> dict[str, int]:
-        """Frames captured in between, by source."""
+        """Frames captured between the snapshots, by source."""
         return {source: count - self.begin.captured[source] for source, count in self.end.captured.items()}
 
     @property
     def busy(self) -> dict[str, float]:
-        """Share of the time in which each stage but capture was at work.
+        """Share of the time in which each stage except capture was working.
 
-        They tell it every quarter of a second, so the time is that between two of their words. Stages that spoke
-        but once are left out.
+        Stages report every quarter of a second, and the share refers to the time between two reports. Stages that
+        reported only once are left out.
         """
         both = {
             stage: (*self.begin.idle[stage], *end) for stage, end in self.end.idle.items() if stage in self.begin.idle
@@ -137,7 +138,7 @@ class Observation(NamedTuple):
         }
 
     def cpu_ms_per_frame(self) -> dict[str, float]:
-        """CPU time by stage; stages that began or ended in between are left out."""
+        """Return the CPU time per frame in ms by stage. Stages that started or ended in between are left out."""
         frames = max(1, len(self.passages))
         both = self.begin.cpu_s.keys() & self.end.cpu_s.keys()
         return {name: 1000 * (self.end.cpu_s[name] - self.begin.cpu_s[name]) / frames for name in sorted(both)}
@@ -146,25 +147,25 @@ class Observation(NamedTuple):
 def observe(
     config: Config, addresses: Sequence[str], out: Path, seconds: float | None = None, warm_up_s: float = 1.0
 ) -> Observation:
-    """Run the pipeline and watch it.
+    """Run the pipeline and measure it.
 
     Args:
-        config: of the run; the sinks are a thread of this process.
-        addresses: of the sources.
+        config: configuration of the run; the sinks always run as a thread of this process.
+        addresses: addresses of the sources.
         out: folder for the output files.
-        seconds: how long to watch from ``warm_up_s`` after the first result of the last source on; none watches from
-            the first result to the end of the sources.
-        warm_up_s: see there.
+        seconds: duration of the measurement, starting ``warm_up_s`` after every source has produced a result. None
+            measures from the first result to the end of the sources.
+        warm_up_s: warm-up time in s; unused if ``seconds`` is None.
 
     Raises:
-        Unmeasured: the run went wrong; in its own words.
+        Unmeasured: the run failed; the message is its first error.
     """
     run = _ObservedRun(config, addresses, out, seconds, warm_up_s)
     outcome = run.run([run.look])
     if outcome.errors:
         raise Unmeasured(outcome.errors[0])
     if run.begin is None or run.end is None:
-        raise Unmeasured("the run ended before it could be watched")
+        raise Unmeasured("the run ended before it could be measured")
     inside = [p for p in run.passages if run.begin.at_ns <= p.done_ns <= run.end.at_ns]
     return Observation(inside, run.begin, run.end, outcome.facts.get("detect", {}))
 
@@ -176,8 +177,8 @@ class _ObservedRun(Supervisor):
         sources = [(f"s{i}", address) for i, address in enumerate(addresses)]
         super().__init__(config, sources, out)
         self.passages: list[Passage] = []
-        self.begin: Moment | None = None
-        self.end: Moment | None = None
+        self.begin: Snapshot | None = None
+        self.end: Snapshot | None = None
         self._seconds, self._warm_up_s = seconds, warm_up_s
         self._warm_at = 0.0
 
@@ -185,27 +186,27 @@ class _ObservedRun(Supervisor):
         now = time.monotonic()
         if self._seconds is None:
             if self.begin is None and self.passages:
-                self.begin = self._moment()._replace(at_ns=self.passages[0].done_ns)
-            self.end = self._moment()
+                self.begin = self._snapshot()._replace(at_ns=self.passages[0].done_ns)
+            self.end = self._snapshot()
             return
         if not self._warm_at and len({passage.source for passage in self.passages}) == len(self.source_ids):
             self._warm_at = now + self._warm_up_s
         if self.begin is None and self._warm_at and now >= self._warm_at:
-            self.begin = self._moment()
+            self.begin = self._snapshot()
         if (
             self.begin is not None
             and self.end is None
             and time.monotonic_ns() - self.begin.at_ns >= self._seconds * 1e9
         ):
-            self.end = self._moment()
+            self.end = self._snapshot()
             self.stop()
 
     def _launch(self, plan: StagePlan) -> Child:
         return _RecordedSinks(plan, self._context, self.passages) if plan.role == "sinks" else super()._launch(plan)
 
-    def _moment(self) -> Moment:
+    def _snapshot(self) -> Snapshot:
         accounts = {source: self.account(source) for source in self.source_ids}
-        return Moment(
+        return Snapshot(
             time.monotonic_ns(),
             self._cpu_s(),
             {source: account.entered for source, account in accounts.items()},
@@ -218,7 +219,7 @@ class _ObservedRun(Supervisor):
         )
 
     def _cpu_s(self) -> dict[str, float]:
-        """Threads of this process by the name of their stage, and processes by that of theirs."""
+        """Sum the CPU seconds of threads of this process and of worker processes by stage."""
         names = {thread.native_id: thread.name for thread in threading.enumerate()}
         main = threading.main_thread().native_id
         spent: dict[str, float] = {}
@@ -235,10 +236,10 @@ class _ObservedRun(Supervisor):
         return spent
 
     def _stage_of(self, name: str) -> str:
-        """The stage that a thread or process of this name belongs to; all cameras together are one."""
+        """Return the stage that a thread or process belongs to by its name; all cameras count as one stage."""
         if name.startswith(("capture.", "read ")):
             return "capture"
-        stage = name.partition("_")[0]  # its pool of threads counts them
+        stage = name.partition("_")[0]  # thread pools append a number to the name
         return stage if stage in self.watches else OTHERS
 
 
@@ -257,7 +258,7 @@ def _run_sinks(plan: StagePlan, context: zmq.Context[zmq.Socket[bytes]], passage
 
 
 class _Recorder:
-    """The sinks, and a note of every frame that they have done with."""
+    """Wraps the sinks and records every frame that they finish."""
 
     batch_size = 1
     window_s = 0.0

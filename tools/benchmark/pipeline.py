@@ -1,4 +1,4 @@
-"""The part about the whole pipeline."""
+"""Part "pipeline": efficiency, latency and copies of the whole pipeline."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class Scope(Struct, frozen=True, kw_only=True):
 
     Attributes:
         sizes: width and height of the pictures.
-        frames: of each recording.
-        repeats: of each recording, through the pipeline and through the network alone.
-        paced_s: of the live scene.
-        warm_up_s: before it.
+        frames: length of each recording.
+        repeats: repeats of each recording, through the pipeline and through the network alone.
+        paced_s: measured time of the live scene in s.
+        warm_up_s: warm-up time before it in s.
     """
 
     sizes: tuple[tuple[int, int], ...] = ((320, 256), (640, 512))
@@ -32,7 +32,7 @@ class Scope(Struct, frozen=True, kw_only=True):
 
 
 def jobs(scope: Scope, context: Context) -> list[Job]:
-    """Efficiency and latency at every size, then the copies."""
+    """Return jobs for efficiency and latency at every size, then one for the copies."""
     config, folder, found = load(context), context.folder, []
     for size in scope.sizes:
         label = f"{size[0]}x{size[1]}"
@@ -45,7 +45,7 @@ def jobs(scope: Scope, context: Context) -> list[Job]:
 
 PART = Part(
     "pipeline",
-    "The whole pipeline against the network alone, the age of tracks at a steady pace, and where time goes.",
+    "The whole pipeline against the network alone, the age of tracks at a steady frame rate, and where time is spent.",
     Scope(),
     Scope(sizes=((320, 256),), frames=40, repeats=2, paced_s=6.0, warm_up_s=2.0),
     jobs,

@@ -1,4 +1,4 @@
-"""How many cameras one machine holds, and how cost grows with cameras, size and targets."""
+"""Part "streams": how many cameras one machine sustains, and how cost grows with streams, size and targets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tools.trend import percentile
 
 MOST_CAMERAS = 128
 SLACK = 0.98
-"""Share of its frames that a camera must give to count as one that kept its pace."""
+"""Share of its nominal frames that a camera must deliver to count as having kept its frame rate."""
 
 Size = tuple[int, int]
 
@@ -26,13 +26,14 @@ class Scope(Struct, frozen=True, kw_only=True):
     """How much is measured.
 
     Attributes:
-        size: of the cameras' pictures, width and height.
-        pace: of the cameras, frames per second.
-        seconds: that each number of cameras is watched.
-        warm_up_s: from the last camera's first result on, not watched.
-        streams, sizes, targets: values along which cost is followed, the others being those of the first.
-        growth_s: that each of them is watched.
-        cameras: numbers to try, and nothing else; none searches, and follows the growth.
+        size: width and height of the cameras' pictures.
+        pace: frame rate of the cameras, frames per second.
+        seconds: measured time for each number of cameras.
+        warm_up_s: time that is not measured after every camera has produced a result.
+        streams, sizes, targets: values along which the growth of cost is measured, one axis at a time.
+        growth_s: measured time for each of these values.
+        cameras: try only these numbers of cameras and measure nothing else; empty searches for the largest number and
+            measures the growth of cost.
     """
 
     size: Size = (640, 512)
@@ -47,21 +48,21 @@ class Scope(Struct, frozen=True, kw_only=True):
 
 
 class Cameras(Struct, frozen=True, kw_only=True):
-    """A number of live cameras under the bounded policy.
+    """Result for a number of live cameras under the bounded policy.
 
     Attributes:
-        cameras: played from memory, each a process of its own.
+        cameras: number of cameras; they play from memory, each in a process of its own.
         size: width x height.
-        backend: with its precision.
-        batch: frames of any cameras that the network gets at once.
-        pace: frames per second of each.
-        holds: every camera gave its frames at that pace, and none was dropped.
-        frames_per_s: results per second, over all cameras.
-        dropped: frames while watched.
-        p99_ms: age of tracks.
-        cores: busy on average, those of the cameras included.
-        busiest: stage that had the least time to spare, the one that holds up the others where they are too many.
-        busy: share of the time in which it was at work.
+        backend: backend with its precision.
+        batch: batch size of the network; a batch may mix cameras.
+        pace: frame rate of each camera, frames per second.
+        holds: whether every camera delivered its frames at that rate and none was dropped.
+        frames_per_s: results per second over all cameras.
+        dropped: frames dropped during the measurement.
+        p99_ms: 99th percentile of the age of tracks.
+        cores: mean number of busy cores, including those of the cameras.
+        busiest: stage with the largest working share, the bottleneck if there are too many cameras.
+        busy: working share of that stage.
     """
 
     cameras: int
@@ -79,14 +80,14 @@ class Cameras(Struct, frozen=True, kw_only=True):
 
 
 class Growth(Struct, frozen=True, kw_only=True):
-    """A lossless run from memory, as fast as it goes.
+    """Cost of a lossless run from memory at full speed.
 
     Attributes:
-        axis: what is varied.
-        value: of it.
-        frames_per_s: results over all streams.
-        cpu_ms: CPU time per frame, all stages and threads.
-        times_first: CPU time against the first value of the axis.
+        axis: quantity that is varied.
+        value: its value.
+        frames_per_s: results per second over all streams.
+        cpu_ms: CPU time per frame over all stages and threads.
+        times_first: CPU time relative to the first value of the axis.
     """
 
     axis: str
@@ -97,7 +98,7 @@ class Growth(Struct, frozen=True, kw_only=True):
 
 
 def jobs(scope: Scope, context: Context) -> list[Job]:
-    """The number of cameras, then one for each axis; or one for each number of cameras that is asked for."""
+    """Return a job for the number of cameras and one per axis; or one per number of cameras if these are given."""
     config = load(context)
     if scope.cameras:
         return [
@@ -119,7 +120,7 @@ def jobs(scope: Scope, context: Context) -> list[Job]:
 
 
 def cameras(scope: Scope, config: Config, context: Context) -> Findings:
-    """Search for the greatest number that holds: doubling, then halving the distance."""
+    """Search for the largest number of cameras that holds, by doubling and then by bisection."""
     rows: dict[int, Cameras] = {}
 
     def holds(count: int) -> bool:
@@ -131,12 +132,15 @@ def cameras(scope: Scope, config: Config, context: Context) -> Findings:
 
 
 def some_cameras(count: int, scope: Scope, config: Config, context: Context) -> Findings:
-    """Try one number."""
+    """Try one number of cameras."""
     return Findings({"cameras": [try_cameras(count, scope, config, context)]})
 
 
 def greatest(holds: Callable[[int], bool], most: int) -> int:
-    """Greatest number from 0 to ``most`` that holds, if all below one that holds do; each is tried at most once."""
+    """Find the largest number from 0 to ``most`` that holds.
+
+    Assumes that all numbers below one that holds hold too. Each number is tried at most once.
+    """
     low, high = 0, 1
     while high <= most and holds(high):
         low, high = high, 2 * high
@@ -148,13 +152,13 @@ def greatest(holds: Callable[[int], bool], most: int) -> int:
 
 
 def try_cameras(count: int, scope: Scope, config: Config, context: Context) -> Cameras:
-    """Watch so many cameras."""
+    """Measure a run with so many cameras."""
     width, height = scope.size
     address = f"test://demo?width={width}&height={height}&frames=25&loop=1&live=1&fps={scope.pace:g}"
     seen = watch(address, count, scope.seconds, scope, config, context)
     dropped = sum(seen.dropped.values())
     if not seen.busy:
-        raise Unmeasured("no stage has told how busy it is")
+        raise Unmeasured("no stage has reported how busy it is")
     busiest = max(seen.busy, key=lambda stage: seen.busy[stage])
     paced = min(seen.captured.values()) >= SLACK * scope.pace * seen.seconds - 1
     return Cameras(
@@ -174,7 +178,7 @@ def try_cameras(count: int, scope: Scope, config: Config, context: Context) -> C
 
 
 def watch(address: str, count: int, seconds: float, scope: Scope, config: Config, context: Context) -> Observation:
-    """Run so many scenes of one kind, each with a seed of its own."""
+    """Measure a run with so many scenes of one kind, each with its own seed."""
     sources = [f"{address}&seed={seed}" for seed in range(count)]
     with TemporaryDirectory(dir=context.folder) as folder:
         return observe(config, sources, Path(folder) / "out", seconds, scope.warm_up_s)
@@ -183,7 +187,7 @@ def watch(address: str, count: int, seconds: float, scope: Scope, config: Config
 def growth(
     axis: str, runs: list[tuple[str, int, Size, int]], scope: Scope, config: Config, context: Context
 ) -> Findings:
-    """Follow one axis; each run is a label, a number of streams, a size and a number of targets."""
+    """Measure the cost along one axis; each run is a label, a number of streams, a size and a number of targets."""
     rows: list[Growth] = []
     for label, streams, (width, height), targets in runs:
         address = f"test://demo?width={width}&height={height}&frames=25&loop=1&targets={targets}"
@@ -200,7 +204,7 @@ def _cpu_ms(seen: Observation) -> float:
 
 PART = Part(
     "streams",
-    "Cameras that one machine holds without a drop, and the growth of cost along one axis at a time.",
+    "Cameras that one machine sustains without a drop, and the growth of cost along one axis at a time.",
     Scope(),
     Scope(
         size=(320, 256),

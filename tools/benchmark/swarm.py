@@ -1,4 +1,4 @@
-"""Any number of targets with exact truth, and detections of them that miss, err and invent."""
+"""Simulated targets in any number with exact truth, and detections with misses, noise and false alarms."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from pipeline.messages import DETECTION_DTYPE, Table
 
 
 class SwarmSpec(Struct, frozen=True, kw_only=True):
-    """What to draw.
+    """Parameters of the simulation.
 
     Attributes:
-        targets: in view in every frame.
-        frames: length.
+        targets: number of targets, all in view in every frame.
+        frames: number of frames.
         rate: frames per second.
-        width: of the picture in px.
-        height: of the picture in px.
-        speed: rms along each axis, px/s.
+        width: width of the picture in px.
+        height: height of the picture in px.
+        speed: rms initial velocity along each axis, px/s.
         accel: rms change of velocity along each axis within one second, px/s.
         found: probability that a target is detected.
-        error: rms of a detected centroid along each axis, px.
-        false: detections of nothing per frame, on average.
-        seed: of everything random.
+        error: rms error of a detected centroid along each axis, px.
+        false: mean number of false alarms per frame.
+        seed: seed of all random numbers.
     """
 
     targets: int
@@ -42,11 +42,11 @@ class SwarmSpec(Struct, frozen=True, kw_only=True):
 
 
 class Swarm(NamedTuple):
-    """Truth and detections.
+    """Simulated truth and detections.
 
     Attributes:
-        truth: (frames, targets, 2) px.
-        detections: a table per frame, scores from 0.91 to 1.
+        truth: (frames, targets, 2) positions in px.
+        detections: one table per frame, with scores from 0.91 to 1.
     """
 
     truth: NDArray[np.float64]
@@ -54,7 +54,7 @@ class Swarm(NamedTuple):
 
 
 def draw(spec: SwarmSpec) -> Swarm:
-    """Targets under white-noise acceleration that turn back at the edges of the picture."""
+    """Simulate targets with white-noise acceleration that are reflected at the edges of the picture."""
     rng = np.random.default_rng([spec.seed, spec.targets])
     size, dt = np.array([spec.width, spec.height]) - 1.0, 1 / spec.rate
     place = rng.uniform(0, size, (spec.targets, 2))

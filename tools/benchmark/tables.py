@@ -1,4 +1,4 @@
-"""Rows of figures as Markdown."""
+"""Format rows of figures as Markdown tables."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from msgspec import Struct
 
 
 def markdown(rows: Sequence[Struct]) -> str:
-    """A table with a line per row and a column per field; rows of one type, at least one."""
+    """Format a table with one line per row and one column per field. Needs at least one row; all must have one type."""
     fields = rows[0].__struct_fields__
     numbers = [all(isinstance(getattr(row, name), int | float | None) for row in rows) for name in fields]
     lines = [
@@ -22,7 +22,7 @@ def markdown(rows: Sequence[Struct]) -> str:
 
 
 def cell(value: Any) -> str:
-    """A figure as people read it: three significant digits, thousands apart."""
+    """Format a figure for people: three significant digits, thousands separated."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "-"
     if isinstance(value, bool):

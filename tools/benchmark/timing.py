@@ -1,4 +1,4 @@
-"""Durations measured in turns, and what is told of them."""
+"""Interleaved timing of alternatives, and summary statistics."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 Way = TypeVar("Way")
-MOST = 25
-LEAST = 3
+MOST = 25  # rounds
+LEAST = 3  # rounds
 
 
 class Spread(NamedTuple):
-    """A median, and the distance of the quartiles as a share of it: how much to trust it."""
+    """A median, and the interquartile range relative to it as a measure of its reliability."""
 
     median: float
     spread: float
@@ -27,15 +27,19 @@ def interleave(
     clock: Callable[[], float] = time.perf_counter,
     least: int = LEAST,
 ) -> dict[Way, list[float]]:
-    """Seconds that each way takes, in turns A B A B, so that whatever disturbs disturbs all alike.
+    """Time several functions in turns (A B A B), so that disturbances affect all alike.
 
-    A first round warms up and does not count.
+    The first round is a warm-up and does not count.
 
     Args:
-        ways: what is called, by name.
-        budget_s: after so many seconds no round is begun, once there are ``least``; there are at most ``MOST``.
-        clock: seconds.
-        least: rounds that count.
+        ways: functions to time, by name.
+        budget_s: no round starts after this time in s once ``least`` rounds are done; there are at most ``MOST``
+            rounds.
+        clock: function that returns the time in s.
+        least: minimum number of rounds that count.
+
+    Returns:
+        Durations in s of each function.
     """
     seconds: dict[Way, list[float]] = {name: [] for name in ways}
     begun = clock()
@@ -51,7 +55,7 @@ def interleave(
 
 
 def summarise(values: list[float]) -> Spread:
-    """Median and relative distance of the quartiles; quartiles interpolate linearly."""
+    """Compute the median and the relative interquartile range, with linear interpolation of quartiles."""
     low, high = np.percentile(values, [25, 75])
     middle = statistics.median(values)
     return Spread(middle, float(high - low) / middle if middle else 0.0)

@@ -1,8 +1,8 @@
-"""Our tracker beside those of a library, on the same detections: how good, and how long a frame takes.
+"""Part "tracker": quality and time per frame of our tracker and those of a library on the same detections.
 
-Each tracker takes a frame in its turn. Time is that of the CPU, which other programs do not lengthen; what a library
-needs to wrap detections is not in it. Ours are confirmed and
-coasting tracks, theirs the detections that they have put on a track.
+The trackers process each frame in turns. Times are CPU times, which other programs do not lengthen, and exclude the
+conversion of detections to the library's format. Scored are the confirmed and coasting tracks of our tracker, and the
+detections that a library tracker assigned to a track.
 """
 
 from __future__ import annotations
@@ -29,27 +29,27 @@ STILL = EgoMotion(ok=True)
 Ids = NDArray[np.int64]
 Points = NDArray[np.float64]
 Update = Callable[[Table], tuple[float, Ids, Points]]
-"""Takes a frame's detections; gives the CPU seconds spent, and the ids (n,) and places (n, 2) of the tracks shown."""
+"""Processes the detections of a frame; returns CPU seconds, and ids (n,) and positions (n, 2) of the tracks shown."""
 
 
 class Scope(Struct, frozen=True, kw_only=True):
-    """How much is measured: numbers of targets, and frames."""
+    """How much is measured: numbers of targets, and number of frames."""
 
     targets: tuple[int, ...] = (1, 10, 100, 300, 1000)
     frames: int = 200
 
 
 class Tracking(Struct, frozen=True, kw_only=True):
-    """One tracker on one swarm.
+    """Result of one tracker on one simulation.
 
     Attributes:
-        targets: in view all the time.
-        tracker: its name; M of N is ours without its memory of what stands in the scene.
-        hota, assa, mota: 0 to 1; a track matches within 5 px.
-        switches: of identity.
-        us: CPU time of a frame, median.
-        p99_us: of the frames.
-        times_ours: so many times as long as our tracker.
+        targets: number of targets, in view all the time.
+        tracker: name of the tracker; "M of N" is ours without its memory of stationary clutter.
+        hota, assa, mota: scores, at most 1; a track matches within 5 px.
+        switches: number of identity switches.
+        us: median CPU time of a frame.
+        p99_us: 99th percentile of the CPU time of a frame.
+        times_ours: median CPU time relative to our tracker.
     """
 
     targets: int
@@ -64,12 +64,12 @@ class Tracking(Struct, frozen=True, kw_only=True):
 
 
 def jobs(scope: Scope, context: Context) -> list[Job]:
-    """One for each number of targets."""
+    """Return one job for each number of targets."""
     return [Job(f"tracker {count} targets", partial(compare, count, scope.frames)) for count in scope.targets]
 
 
 def compare(targets: int, frames: int) -> Findings:
-    """All trackers, frame by frame in turns."""
+    """Run all trackers on one simulation, frame by frame in turns."""
     spec = SwarmSpec(targets=targets, frames=frames)
     swarm = draw(spec)
     updates = {"ours": _ours(spec, clutter=True), "ours, M of N": _ours(spec, clutter=False)}

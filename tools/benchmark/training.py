@@ -1,4 +1,4 @@
-"""Training speed: the published recipe and ours, a step of each in turns, on stills rendered for the purpose."""
+"""Part "training": speed of a training step with the published recipe and ours, in turns on rendered stills."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PUBLISHED = "published"
 
 
 class Scope(Struct, frozen=True, kw_only=True):
-    """How much is measured: recipes by name, stills to draw crops from, seconds for all steps."""
+    """How much is measured: names of recipes, number of stills to draw crops from, and total time in s."""
 
     recipes: tuple[str, ...] = (PUBLISHED, "mshnet")
     stills: int = 24
@@ -32,17 +32,17 @@ class Scope(Struct, frozen=True, kw_only=True):
 
 
 class Training(Struct, frozen=True, kw_only=True):
-    """One recipe.
+    """Speed of one recipe.
 
     Attributes:
-        recipe: file in ``configs/train``; only its data are others.
-        crops: of a step.
-        px: side of a crop.
-        ms: of an optimiser step, drawing its batch included; median.
-        spread: distance of the quartiles, as a share of the median.
-        images_per_s: crops.
-        mpx_per_s: 1e6 pixels.
-        times_published: pixels per second against the published recipe.
+        recipe: name of the file in ``configs/train``; only its data are replaced.
+        crops: crops per step.
+        px: side of a crop in px.
+        ms: median time of an optimiser step, including drawing its batch.
+        spread: interquartile range relative to the median.
+        images_per_s: crops per second.
+        mpx_per_s: 1e6 pixels per second.
+        times_published: pixels per second relative to the published recipe.
     """
 
     recipe: str
@@ -56,12 +56,12 @@ class Training(Struct, frozen=True, kw_only=True):
 
 
 def jobs(scope: Scope, context: Context) -> list[Job]:
-    """One for all recipes."""
+    """Return one job for all recipes."""
     return [Job("training", lambda: compare(scope, context))]
 
 
 def compare(scope: Scope, context: Context) -> Findings:
-    """Steps of all recipes in turns.
+    """Time the steps of all recipes in turns.
 
     Raises:
         PipelineError: a recipe is missing or cannot be run.

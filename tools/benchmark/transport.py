@@ -1,4 +1,4 @@
-"""Pictures from one thread or process to another: our queue beside a copy in memory and what others use."""
+"""Part "transport": passing pictures between threads or processes with our queue, a memory copy and alternatives."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class Scope(Struct, frozen=True, kw_only=True):
     """How much is measured.
 
     Attributes:
-        sizes: width and height.
-        types: of the pixels.
-        times: pictures in a row.
-        budget_s: for one size and type.
+        sizes: width and height of the pictures.
+        types: data types of the pixels.
+        times: number of pictures in a row.
+        budget_s: time in s for one size and type.
     """
 
     sizes: tuple[tuple[int, int], ...] = ((320, 256), (640, 512), (1280, 1024))
@@ -30,16 +30,16 @@ class Scope(Struct, frozen=True, kw_only=True):
 
 
 class Transport(Struct, frozen=True, kw_only=True):
-    """One way with pictures of one size and type.
+    """Speed of one transport with pictures of one size and type.
 
     Attributes:
-        picture: width x height and type of the pixels.
-        way: its name.
-        us: of a picture among many in a row, until the last has come; median.
-        spread: distance of the quartiles, as a share of the median.
+        picture: width x height and data type of the pixels.
+        way: name of the transport.
+        us: median time per picture for many in a row, until the last one has arrived.
+        spread: interquartile range relative to the median.
         gb_per_s: 1e9 bytes of pictures per second.
-        times_memcpy: so many times as long as one copy in memory.
-        alone_us: of a single picture, there and its acknowledgement back; median.
+        times_memcpy: time relative to one memory copy.
+        alone_us: median round-trip time of a single picture and its acknowledgement.
     """
 
     picture: str
@@ -52,12 +52,12 @@ class Transport(Struct, frozen=True, kw_only=True):
 
 
 def jobs(scope: Scope, context: Context) -> list[Job]:
-    """One: the other ends are started once for all sizes."""
+    """Return a single job, because the receiving ends are started once for all sizes."""
     return [Job("transport", lambda: compare(scope, context))]
 
 
 def compare(scope: Scope, context: Context) -> Findings:
-    """All ways in turns, at every size and type."""
+    """Measure all transports in turns, at every size and type."""
     rows: list[Transport] = []
     missing: list[str] = []
     with ExitStack() as opened:
@@ -97,7 +97,7 @@ def _at(width: int, height: int, type_: str, ways: dict[str, Carry], scope: Scop
 
 PART = Part(
     "transport",
-    "Pictures to another thread (inproc) or process: our queue with two credits, one copy in memory, and others.",
+    "Pictures to another thread (inproc) or process: our queue with two credits, one memory copy, and alternatives.",
     Scope(),
     Scope(types=("uint16",), times=20, budget_s=2.0),
     jobs,

@@ -1,4 +1,4 @@
-"""The ways of the part network: the published network, and backends with and without the way to the device and back."""
+"""Variants timed by the part "network": the published network, and backends with and without device transfers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Size = tuple[int, int]
 
 
 def published(weights: str, device: str) -> nn.Module:
-    """MSHNet as published, with the weights of that name where they are of this architecture, else with random ones."""
+    """Build MSHNet as published, with the named weights if these have that architecture, else with random weights."""
     manifest = nets.read_manifest(weights)
     if (manifest.architecture, manifest.options) == ("mshnet", {"in_channels": CHANNELS}):
         network, _ = nets.load_trained(weights)
@@ -30,7 +30,7 @@ def published(weights: str, device: str) -> nn.Module:
 
 
 def picture(size: Size) -> NDArray[np.uint16]:
-    """A frame of the demo scene, (H, W)."""
+    """Render a frame (H, W) of the demo scene."""
     width, height = size
     return Scene(SceneSpec(name="demo", width=width, height=height, frames=1)).frame(0)
 
@@ -38,7 +38,7 @@ def picture(size: Size) -> NDArray[np.uint16]:
 def published_way(
     weights: str, frame: NDArray[np.uint16], batch: int, device: str, threads: int
 ) -> Callable[[], object]:
-    """One pass of the published network over a batch of a frame, its input ready and on the device."""
+    """Return a function that runs the published network on a batch of a frame, its input ready on the device."""
     network = published(weights, device)
     norm = FrameZScore(windows=(17, 49))
     ready = network_input(frame[None, None], [measure(frame, norm)], norm, torch.device(device)).expand(
@@ -57,8 +57,8 @@ def published_way(
 
 
 def backend_way(backend: Backend, frame: NDArray[np.uint16], batch: int) -> Callable[[], object]:
-    """A batch of a frame, from raw counts to maps in the memory of the CPU."""
-    threads = torch.get_num_threads()  # as the backend has chosen; the next one may choose otherwise
+    """Return a function that runs a backend on a batch of a frame, from raw counts to maps in CPU memory."""
+    threads = torch.get_num_threads()  # the choice of this backend; the next one may change it
     pictures = np.repeat(frame[None], batch, axis=0)
     intensities = [measure(frame, backend.manifest.input.normalisation)] * batch
 
@@ -70,7 +70,10 @@ def backend_way(backend: Backend, frame: NDArray[np.uint16], batch: int) -> Call
 
 
 def device_way(backend: Backend, frame: NDArray[np.uint16], batch: int, device: str) -> Callable[[], object]:
-    """The same from raw counts on a device to logits (B, 1, H, W) there, which are valid until the next call."""
+    """Return a function that runs a backend from raw counts on a device to logits (B, 1, H, W) there.
+
+    The logits are valid until the next call.
+    """
     intensity = measure(frame, backend.manifest.input.normalisation)
     planes = torch.from_numpy(np.repeat(frame[None, None], batch, axis=0)).to(device)
     facts = torch.tensor([[intensity.mean, intensity.gain]] * batch, device=device)

@@ -1,10 +1,10 @@
-"""Break real runs on purpose, and look whether they keep their promises.
+"""Inject faults into real runs and check that each run behaves as promised.
 
     python -m tools.chaos [--list] [--only NAME ...] [--source FILE] [--json FILE]
     python -m tools.chaos --kills N [--seed S] [--source FILE] [--json FILE]
 
-Prints a line per fault; the exit code is 1 if a promise was not kept. With ``--kills``, stages of runs under load
-are killed at random instead.
+Prints one line per fault; the exit code is 1 if a promised outcome was not met. With ``--kills``, stages of runs under
+load are killed at random instead.
 """
 
 from __future__ import annotations
@@ -26,20 +26,24 @@ SCENE = "test://demo?width=96&height=64&frames=240"
 
 
 def main(argv: Sequence[str]) -> int:
-    """The command line."""
+    """Run the command-line tool and return its exit code."""
     parser = argparse.ArgumentParser(prog="tools.chaos", description=(__doc__ or "").split("\n")[0])
     names = [fault.name for fault in FAULTS]
-    parser.add_argument("--list", action="store_true", help="show the table of faults")
-    parser.add_argument("--only", action="append", choices=names, metavar="NAME", help="may be given again")
-    parser.add_argument("--source", default=SCENE, metavar="FILE", help="of 90 frames or more (default: %(default)s)")
+    parser.add_argument("--list", action="store_true", help="list the faults and whether they can be tried here")
+    parser.add_argument(
+        "--only", action="append", choices=names, metavar="NAME", help="try only this fault; repeatable"
+    )
+    parser.add_argument(
+        "--source", default=SCENE, metavar="FILE", help="recording of at least 90 frames (default: %(default)s)"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE")
-    parser.add_argument("--kills", type=count, metavar="N", help="random kill -9 of stages under load")
+    parser.add_argument("--kills", type=count, metavar="N", help="kill N random stages under load with SIGKILL")
     parser.add_argument("--seed", type=natural, default=0)
     args = parser.parse_args(argv)
     if args.list:
         sys.stdout.write("".join(f"{fault.name}: {fault.obstacle() or 'can be tried'}\n" for fault in FAULTS))
         return 0
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # runs are cleared away
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that runs are cleaned up
     if args.kills:
         campaign = kills.campaign(args.kills, args.seed, args.source)
         _say(kills.table(campaign))

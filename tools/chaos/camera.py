@@ -1,4 +1,4 @@
-"""A camera on the network that can be mistreated: MPEG-TS over HTTP, made by ffmpeg from a video or a test picture."""
+"""Network camera with faults on demand: MPEG-TS over HTTP, encoded by ffmpeg from a video or a test picture."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ FPS = 25
 
 
 class Camera:
-    """Serves one stream to whoever asks, in a thread; a context manager.
+    """Context manager that serves one stream to all clients from a thread.
 
     Args:
-        video: file to play over and over; None for a moving test picture.
+        video: file to play in a loop; None for a moving test picture.
 
     Attributes:
-        mode: ``play``; ``garbage``, noise in place of the stream; ``stall``, silence on open connections.
+        mode: ``play``; ``garbage`` to send noise instead of the stream; ``stall`` to send nothing on open connections.
     """
 
     def __init__(self, video: str | None = None) -> None:
@@ -38,7 +38,7 @@ class Camera:
 
     @property
     def address(self) -> str:
-        """Where the stream is."""
+        """URL of the stream."""
         return f"http://127.0.0.1:{self._port}/live.ts"
 
     def __enter__(self) -> Camera:
@@ -51,7 +51,7 @@ class Camera:
         self._end_coder()
 
     def play(self, size: tuple[int, int] | None = None) -> None:
-        """Begin the video, scaled to (width, height) if given; connections go on with it."""
+        """Start the video from the beginning, scaled to (width, height) if given; connections stay open."""
         self._end_coder()
         assert FFMPEG is not None
         scale = ("-vf", f"scale={size[0]}:{size[1]}") if size else ()
@@ -72,17 +72,17 @@ class Camera:
         threading.Thread(target=self._pump, args=(self._coder,), daemon=True).start()
 
     def go_up(self) -> None:
-        """Listen, always on the same port."""
+        """Start listening, always on the same port."""
         self._server = socket.create_server(("127.0.0.1", self._port), reuse_port=False)
         self._port = self._server.getsockname()[1]
         threading.Thread(target=self._accept, args=(self._server,), daemon=True).start()
 
     def go_down(self) -> None:
-        """Listen no more, and hang up on everybody."""
+        """Stop listening and close all connections."""
         server, self._server = self._server, None
         if server is not None:
             with suppress(OSError):
-                server.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits in it
+                server.shutdown(socket.SHUT_RDWR)  # wakes the thread that blocks in accept
             server.close()
         for viewer in self._viewers[:]:
             self._hang_up(viewer)

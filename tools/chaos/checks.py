@@ -1,4 +1,4 @@
-"""What must hold after a run: each check is a function of the evidence that returns what it objects to."""
+"""Checks after a run: each is a function of the evidence that yields objections, descriptions of what is wrong."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from tools.chaos.evidence import Evidence, Files
 
 @dataclass(frozen=True)
 class Expect:
-    """The promised outcome of a fault.
+    """Promised outcome of a fault.
 
     Attributes:
-        exit_code: of the run.
-        drained: what ``run.json`` says of it; None where the run could not write its end (a full disk, kill -9).
-        complete: every source was read to its end, so all of its frames are in the account.
-        lost: the most frames that may be lost, by cause; other causes may lose none.
-        restarted: stages that were started again, those and no others; None: not looked at.
-        named: what standard error must contain.
+        exit_code: exit code of the run.
+        drained: value in ``run.json``; None if the run could not write its end (full disk, kill -9).
+        complete: every source was read to its end, so all of its frames must be in the account.
+        lost: largest accepted number of lost frames by cause; no losses of other causes are accepted.
+        restarted: exactly the stages that must have been restarted; None to skip this check.
+        named: text that standard error must contain.
     """
 
     exit_code: int = 0
@@ -32,12 +32,12 @@ class Expect:
 
 
 def objections(seen: Evidence, expect: Expect, limit_s: float) -> list[str]:
-    """What is not as it must be; nothing if all is well.
+    """Run all checks and return what is wrong; empty if all is well.
 
     Args:
-        seen: what the run left.
-        expect: the promised outcome.
-        limit_s: the longest recovery that the configuration allows.
+        seen: evidence of the run.
+        expect: promised outcome.
+        limit_s: longest recovery time that the configuration allows, s.
     """
     return [objection for check in CHECKS for objection in check(seen, expect)] + list(_recovery(seen, limit_s))
 
@@ -46,7 +46,7 @@ def _end(seen: Evidence, expect: Expect) -> Iterator[str]:
     if seen.exit_code != expect.exit_code:
         yield f"exit code {seen.exit_code}, expected {expect.exit_code}"
     if expect.named not in seen.errors:
-        yield f"standard error does not name {expect.named!r}"
+        yield f"standard error does not contain {expect.named!r}"
     if "Traceback" in seen.errors:
         yield "a traceback on standard error"
     if not seen.record:
@@ -60,11 +60,11 @@ def _drained(seen: Evidence, expect: Expect) -> Iterator[str]:
         yield f"drained is {seen.record.get('drained')}, expected {expect.drained}"
     again = {name.partition(".")[0] for name in seen.record.get("restarts", {})}
     if expect.restarted is not None and again != expect.restarted:
-        yield f"started again: {_names(again)}; expected: {_names(expect.restarted)}"
+        yield f"restarted: {_names(again)}; expected: {_names(expect.restarted)}"
 
 
 def _account(seen: Evidence, expect: Expect) -> Iterator[str]:
-    """Captured = delivered + dropped + lost, and the files hold what was delivered."""
+    """Check that captured = delivered + dropped + lost, and that the files hold what was delivered."""
     if expect.drained is None:
         return
     for id_, source in seen.record.get("sources", {}).items():
@@ -85,19 +85,19 @@ def _losses(seen: Evidence, expect: Expect) -> Iterator[str]:
         return
     for cause, count in seen.causes("lost").items():
         if count > expect.lost.get(cause, 0):
-            yield f"{count} frames lost ({cause}), at most {expect.lost.get(cause, 0)} may be"
+            yield f"{count} frames lost ({cause}), at most {expect.lost.get(cause, 0)} allowed"
 
 
 def _lines(seen: Evidence, _: Expect) -> Iterator[str]:
     for id_, files in seen.files.items():
         yield from (f"{id_}: {name} holds a torn line" for name in files.torn)
         if any(b <= a for a, b in pairwise(files.tracks)):
-            yield f"{id_}: {duplicates(files)} frames twice in tracks.jsonl, or out of order"
-        # Two files cannot be written in one stroke: of a killed run the last line may be in one of them only.
+            yield f"{id_}: {duplicates(files)} duplicate frames in tracks.jsonl, or frames out of order"
+        # Two files cannot be written atomically: after a kill the last line may be in only one of them.
         if abs(len(files.tracks) - len(files.detections)) > 1 or any(
             a != b for a, b in zip(files.tracks, files.detections, strict=False)
         ):
-            yield f"{id_}: tracks and detections are of different frames"
+            yield f"{id_}: tracks and detections have different frames"
 
 
 def _videos(seen: Evidence, expect: Expect) -> Iterator[str]:
@@ -108,10 +108,10 @@ def _videos(seen: Evidence, expect: Expect) -> Iterator[str]:
             yield f"{id_}: {sum(files.videos.values())} frames of video for {len(files.tracks)} delivered"
 
 
-def _leavings(seen: Evidence, _: Expect) -> Iterator[str]:
-    yield from (f"still there: {process}" for process in seen.survivors)
-    if seen.leavings:
-        yield f"left behind: {', '.join(seen.leavings)}"
+def _leftovers(seen: Evidence, _: Expect) -> Iterator[str]:
+    yield from (f"still running: {process}" for process in seen.survivors)
+    if seen.leftovers:
+        yield f"left behind: {', '.join(seen.leftovers)}"
 
 
 def _recovery(seen: Evidence, limit_s: float) -> Iterator[str]:
@@ -125,10 +125,10 @@ def _names(stages: Iterable[str]) -> str:
 
 
 def duplicates(files: Files) -> int:
-    """Lines of a frame that has one already."""
+    """Count the lines whose frame already has a line."""
     return len(files.tracks) - len(set(files.tracks))
 
 
 CHECKS: tuple[Callable[[Evidence, Expect], Iterator[str]], ...] = (
-    _end, _drained, _account, _losses, _lines, _videos, _leavings,
+    _end, _drained, _account, _losses, _lines, _videos, _leftovers,
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What a run has left behind: exit code, files, processes, sockets."""
+"""Evidence that a run leaves behind: exit code, files, processes, sockets."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import cv2
 
 @dataclass(frozen=True)
 class Files:
-    """The output folder of one source.
+    """Contents of the output folder of one source.
 
     Attributes:
-        tracks, detections: frame numbers of the lines, in their order.
-        torn: names of line files that hold a line that is no JSON, or whose last line has no end.
-        videos: frames that can be decoded, by file name.
+        tracks, detections: frame numbers of the lines, in order.
+        torn: names of line files with a line that is not valid JSON or a last line without line end.
+        videos: number of decodable frames by file name.
     """
 
     tracks: Sequence[int]
@@ -29,17 +29,17 @@ class Files:
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that the checks look at.
+    """Everything that the checks look at.
 
     Attributes:
-        exit_code: of the run; below zero the signal that ended it.
-        errors: standard error.
-        record: contents of ``run.json``, empty if it is none.
-        files: by source.
-        lengths: frames that a source has, where that is known.
-        survivors: command lines of processes of the run that are still there.
-        leavings: names of what is left in the folder for sockets.
-        recoveries: seconds from each blow to the next sign of life.
+        exit_code: exit code of the run; negative if a signal ended it.
+        errors: standard error of the run.
+        record: contents of ``run.json``; empty if missing or broken.
+        files: output files by source.
+        lengths: number of frames of each source, where it is known.
+        survivors: command lines of processes of the run that are still running.
+        leftovers: names of files left in the folder for sockets.
+        recoveries: time in s from each fault injection to recovery.
     """
 
     exit_code: int
@@ -48,16 +48,16 @@ class Evidence:
     files: Mapping[str, Files]
     lengths: Mapping[str, int]
     survivors: Sequence[str] = ()
-    leavings: Sequence[str] = ()
+    leftovers: Sequence[str] = ()
     recoveries: Sequence[float] = ()
 
     @property
     def ended(self) -> bool:
-        """The run has written down how it ended."""
+        """Whether the run has recorded how it ended."""
         return self.record.get("exit_code") is not None
 
     def causes(self, kind: str) -> dict[str, int]:
-        """Frames ``dropped`` or ``lost`` by cause, over all sources."""
+        """Sum frames by cause over all sources; ``kind`` is ``dropped`` or ``lost``."""
         sums: dict[str, int] = {}
         for source in self.record.get("sources", {}).values():
             for cause, count in source.get("account", {}).get(kind, {}).items():
@@ -66,7 +66,7 @@ class Evidence:
 
 
 def read_record(out: Path) -> dict[str, Any]:
-    """``run.json`` of an output folder; empty if it is missing or broken."""
+    """Read ``run.json`` of an output folder; return an empty dict if it is missing or broken."""
     try:
         record = json.loads((out / "run.json").read_bytes())
     except (OSError, ValueError):
@@ -75,7 +75,7 @@ def read_record(out: Path) -> dict[str, Any]:
 
 
 def read_files(folder: Path) -> Files:
-    """Look at all files of one source."""
+    """Read all output files of one source."""
     torn: list[str] = []
     tracks = _frames(folder / "tracks.jsonl", torn)
     detections = _frames(folder / "detections.jsonl", torn)

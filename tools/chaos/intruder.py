@@ -1,4 +1,4 @@
-"""Somebody who can reach the sockets of a running graph, and says what should not be said there."""
+"""An intruder that can reach the sockets of a running graph and sends invalid messages."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from pathlib import Path
 import psutil
 import zmq
 
-from pipeline.link import StageState
+from pipeline.control_link import StageState
 from pipeline.messages import EndOfSource
-from pipeline.receiver import Credit, Done, Got, Leave
+from pipeline.receiver import Credit, Done, Leave, Received
 from pipeline.wire import MAGIC, MAX_PICTURE_BYTES, encode_struct
 
 REPEATS = 20
-SEEN = 50
-WORD_BYTES = 300
+SEEN = 50  # sequence numbers in replayed messages
+NOISE_BYTES = 300
 LINGER_MS = 2000
 
 
 def endpoints(process: int, runtime: Path) -> list[str]:
-    """All addresses at which the processes of a run listen: Unix sockets, or TCP."""
+    """Return all endpoints on which the processes of a run listen: Unix sockets, or TCP."""
     here = [f"ipc://{path}" for path in sorted(runtime.glob("irst-*/*")) if path.is_socket()]
     for member in psutil.Process(process).children(recursive=True):
         with suppress(psutil.Error):
@@ -36,16 +36,16 @@ def endpoints(process: int, runtime: Path) -> list[str]:
 
 
 def talk(endpoint: str, source: str) -> None:
-    """Say everything that is wrong at one address.
+    """Send all kinds of invalid messages to one endpoint.
 
-    Garbage; the words of a receiver, as they were said and heard before (a replay); states of a stage and the end
-    of a source, from nobody; a message larger than any picture; bytes that are no ZeroMQ at all.
+    These are random bytes, replayed messages of a receiver, forged stage states and an end of source, a message larger
+    than any picture, and bytes that are not the ZeroMQ protocol.
     """
     with zmq.Context() as context, context.socket(zmq.DEALER) as dealer:
         dealer.linger, dealer.sndhwm = LINGER_MS, 0
         dealer.connect(endpoint)
         for _ in range(REPEATS):
-            for parts in _words(source):
+            for parts in _invalid_messages(source):
                 dealer.send_multipart(parts)
     with zmq.Context() as context, context.socket(zmq.DEALER) as dealer:
         dealer.linger = LINGER_MS
@@ -56,13 +56,13 @@ def talk(endpoint: str, source: str) -> None:
             connection.sendall(noise)
 
 
-def _words(source: str) -> Iterator[list[bytes]]:
+def _invalid_messages(source: str) -> Iterator[list[bytes]]:
     noise = random.Random(0)
     yield [b""]
-    yield [noise.randbytes(WORD_BYTES)]
-    yield [noise.randbytes(WORD_BYTES) for _ in range(5)]
+    yield [noise.randbytes(NOISE_BYTES)]
+    yield [noise.randbytes(NOISE_BYTES) for _ in range(5)]
     for seq in range(SEEN):
-        for word in (Got(source, seq), Credit(source, seq), Done(source, seq)):
+        for word in (Received(source, seq), Credit(source, seq), Done(source, seq)):
             yield [encode_struct(word)]
             yield [encode_struct(word)[:-1]]
     yield [encode_struct(Leave())]

@@ -1,4 +1,4 @@
-"""Random kills of stages under load: how long runs take to recover, and what it costs."""
+"""Random kills of stages under load: recovery times, and the frames lost or duplicated."""
 
 from __future__ import annotations
 
@@ -19,21 +19,22 @@ from tools.chaos.run import Run, Stuck
 
 SCENES = tuple(f"test://{name}?width=64&height=64&frames=20000" for name in ("demo", "sky", "sea"))
 SETTINGS = ("supervisor.restarts=1000", "supervisor.backoff_max_s=0.5", "sinks.overlay=false")
-MOST_PAUSE_S = 1.0
-MOST_SHARE = 0.6
-"""Of the frames of a run, so that its sources do not end under it."""
+MAX_PAUSE_S = 1.0
+MAX_SHARE = 0.6
+"""Share of a run's frames after which no more kills are made in it, so that its sources do not end meanwhile."""
 
 
 @dataclass
 class Campaign:
-    """What came of it.
+    """Result of a series of random kills.
 
     Attributes:
-        recoveries: seconds by stage, one for every kill.
-        delivered, lost, duplicates: frames over all runs.
-        runs: that the kills were spread over.
-        repeated: kills of a stage whose neighbours still had frames that its last death had met. Such frames may be
-            given up on.
+        recoveries: recovery times in s by stage, one for every kill.
+        delivered, lost, duplicates: numbers of frames over all runs.
+        runs: number of runs that the kills were spread over.
+        repeated: kills of a stage while frames that were in flight at its previous kill were still in flight. Such
+            frames
+            may be given up as lost.
         objections: what was not as promised.
     """
 
@@ -47,12 +48,12 @@ class Campaign:
 
 
 def campaign(kills: int, seed: int, source: str) -> Campaign:
-    """Kill random stages, one after another, in as few runs as the length of the sources allows.
+    """Kill random stages one after another, in as few runs as the length of the sources allows.
 
     Args:
-        kills: how many.
-        seed: of the choice of stages and moments.
-        source: video file, read three times over at once; anything else stands for three rendered scenes.
+        kills: number of kills.
+        seed: seed of the random choice of stages and times.
+        source: video file, used as three parallel sources; anything else selects three rendered scenes.
     """
     done, rng = Campaign(), random.Random(seed)
     addresses = [source] * 3 if Path(source).is_file() else SCENES
@@ -61,13 +62,13 @@ def campaign(kills: int, seed: int, source: str) -> Campaign:
         with tempfile.TemporaryDirectory(prefix="chaos") as scratch:
             run = Run(addresses, Path(scratch), SETTINGS)
             try:
-                most = MOST_SHARE * sum(run.lengths().values())
-                met: dict[str, int] = {}  # frames captured by the last death of a stage
+                most = MAX_SHARE * sum(run.lengths().values())
+                met: dict[str, int] = {}  # frames captured when a stage was last killed
                 run.under_way()
                 for _ in range(left):
                     if run.written() > most:
                         break
-                    time.sleep(rng.uniform(0, MOST_PAUSE_S))
+                    time.sleep(rng.uniform(0, MAX_PAUSE_S))
                     name, pid = rng.choice(sorted(run.pids().items()))
                     done.repeated += run.written() < met.get(name, 0)
                     met[name] = sum(account.captured for account in run.status().sources.values())
@@ -90,7 +91,7 @@ def campaign(kills: int, seed: int, source: str) -> Campaign:
 
 
 def table(done: Campaign) -> str:
-    """Markdown: recovery by stage, then what it cost."""
+    """Format recovery times by stage and the cost of the kills as Markdown."""
     lines = ["| stage | kills | recovery p50 s | p95 s | worst s |", "|---|---:|---:|---:|---:|"]
     rows = [*sorted(done.recoveries.items()), ("all", [taken for each in done.recoveries.values() for taken in each])]
     for name, taken in rows:
@@ -99,7 +100,7 @@ def table(done: Campaign) -> str:
     lines += [
         "",
         f"Runs: {done.runs}. Frames delivered: {done.delivered}, lost: {causes(done.lost)}, "
-        f"duplicates: {done.duplicates}. Kills that met frames a second time: {done.repeated}. "
+        f"duplicates: {done.duplicates}. Kills that hit frames a second time: {done.repeated}. "
         f"Objections: {'; '.join(done.objections) or 'none'}.",
     ]
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Results as Markdown, ready for the docs."""
+"""Format results as Markdown for the docs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ HEADER = "| fault | result | recovery s | lost | dropped |\n|---|---|---:|---|--
 
 
 def line(result: Result) -> str:
-    """A row of the table."""
+    """Format a result as a row of the table."""
     if result.skipped:
         return f"| {result.name} | skipped: {result.skipped} | | | |"
     recovery = "" if result.recovery_s is None else f"{result.recovery_s:.1f}"
@@ -20,12 +20,12 @@ def line(result: Result) -> str:
 
 
 def causes(by_cause: Mapping[str, int] | None) -> str:
-    """Counts by cause in words."""
+    """Format counts by cause."""
     if by_cause is None:
         return ""
     return ", ".join(f"{count} {cause}" for cause, count in sorted(by_cause.items()) if count) or "0"
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The smallest value that is not below this share of them (nearest rank)."""
+    """Return the nearest-rank percentile: the smallest value that is not below this share of the values."""
     return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]

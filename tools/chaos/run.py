@@ -1,4 +1,4 @@
-"""One run of the front door under fire: its processes, its files as they grow, its end."""
+"""A run of ``run_stream.py`` for fault injection: its processes, its growing output files and its end."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from pipeline.capture.factory import is_live, open_source
 from pipeline.errors import SourceError
 from pipeline.health import client
 from pipeline.health.status import RunStatus
-from pipeline.private import STATUS
+from pipeline.run_folder import STATUS
 from tools.chaos.camera import Camera
 from tools.chaos.evidence import Evidence, read_files, read_record
 from tools.chaos.wall_clock import WallClock
 from tools.chaos.wedge import Wedge
 
-FRONT_DOOR = Path(__file__).resolve().parents[2] / "run_stream.py"
+RUN_STREAM = Path(__file__).resolve().parents[2] / "run_stream.py"
 STAGES = ("capture", "preprocess", "detect", "track", "sinks")
 SETTINGS = (
     *(f"placement.{stage}=process" for stage in STAGES),
@@ -37,26 +37,27 @@ SETTINGS = (
     "capture.reconnect.max_s=1",
 )
 PAUSE_S = 0.02
-PATIENCE_S = 120.0
-LAST_BREATH_S = 5.0
-NEXT_SCENE = "test://demo?width=64&height=64&frames=2"
+TIMEOUT_S = 120.0
+EXIT_GRACE_S = 5.0  # for processes of the run after the main process has ended
+# A run of this scene cleans up what a killed run left in the folder for sockets.
+SWEEP_SCENE = "test://demo?width=64&height=64&frames=2"
 
 
 class Stuck(Exception):
-    """Something that must happen did not."""
+    """An expected event did not happen: the run ended before it, or a timeout expired."""
 
 
 class Run:
-    """A run of ``run_stream.py``, every stage in a process of its own.
+    """A run of ``run_stream.py`` with every stage in a separate process.
 
     Args:
-        addresses: of the sources.
+        addresses: addresses of the sources.
         scratch: empty folder for everything that the run writes, with a path short enough for sockets.
-        settings: ``key.path=value``, over ``SETTINGS``.
-        tool: what is preloaded into the run: a time of day of its own, or calls that do not return.
-        camera: the server of a live source, for blows that are dealt to it.
-        out: output folder; one in the scratch folder if not given.
-        within: command that the run is started by, with the run's own behind it.
+        settings: settings as ``key.path=value``, which override ``SETTINGS``.
+        tool: code preloaded into the run: an adjustable wall clock, or system calls that do not return.
+        camera: server of a live source, for injections that act on the camera.
+        out: output folder; defaults to one in the scratch folder.
+        within: prefix of the command line, a command that executes the run.
     """
 
     def __init__(
@@ -83,7 +84,7 @@ class Run:
         words = [word for setting in settings for word in ("--set", setting)]
         with self._errors.open("wb") as errors:
             self.process = subprocess.Popen(
-                [*within, sys.executable, str(FRONT_DOOR), *self.addresses, *words, "--out", str(self.out)],
+                [*within, sys.executable, str(RUN_STREAM), *self.addresses, *words, "--out", str(self.out)],
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
                 env=self.environment,
@@ -92,15 +93,15 @@ class Run:
 
     @property
     def lossless(self) -> bool:
-        """Its sources wait for their reader."""
+        """Whether the sources are files, which wait for their reader."""
         return not any(map(is_live, self.addresses))
 
     def named(self, stage: str, source: str | None = None) -> str:
-        """Name of a stage in the graph; of the first source's capture where none is named."""
+        """Return the name of a stage in the graph. Capture is that of the first source unless a source is given."""
         return f"capture.{source or self.sources[0]}" if stage == "capture" else stage
 
     def pids(self) -> dict[str, int]:
-        """Process ids of the stages that run at the moment, by name."""
+        """Return the process ids of the running stages, by name."""
         found = {}
         with contextlib.suppress(psutil.Error):
             for child in psutil.Process(self.process.pid).children():
@@ -111,10 +112,10 @@ class Run:
         return found
 
     def pid(self, stage: str) -> int:
-        """Process id of a stage.
+        """Return the process id of a stage.
 
         Raises:
-            Stuck: it has none.
+            Stuck: the stage has no process.
         """
         try:
             return self.pids()[self.named(stage)]
@@ -122,7 +123,7 @@ class Run:
             raise Stuck(f"stage {stage} has no process") from None
 
     def written(self, only: str | None = None) -> int:
-        """Whole lines in the tracks of one source or of all."""
+        """Count the complete lines in ``tracks.jsonl`` of one source or of all."""
         for source in self.sources:
             offset, count = self._read[source]
             with contextlib.suppress(FileNotFoundError), (self.out / source / "tracks.jsonl").open("rb") as file:
@@ -131,11 +132,16 @@ class Run:
                 self._read[source] = offset + fresh.rfind(b"\n") + 1, count + fresh.count(b"\n")
         return sum(count for source, (_, count) in self._read.items() if only in (None, source))
 
-    def wait(self, condition: Callable[[], object], what: str, seconds: float = PATIENCE_S) -> None:
-        """Until a condition holds.
+    def wait(self, condition: Callable[[], object], what: str, seconds: float = TIMEOUT_S) -> None:
+        """Wait until a condition holds.
+
+        Args:
+            condition: returns something true when it holds.
+            what: name of the expected event, for error messages.
+            seconds: timeout.
 
         Raises:
-            Stuck: the run has ended, or it took too long.
+            Stuck: the run has ended, or the timeout has expired.
         """
         limit = time.monotonic() + seconds
         while not condition():
@@ -146,32 +152,34 @@ class Run:
             time.sleep(PAUSE_S)
 
     def wait_for_lines(self, count: int, only: str | None = None) -> None:
-        """Until so many lines, of one source or of all, have been written besides those that are there now."""
+        """Wait until so many more lines of one source or of all have been written."""
         goal = self.written(only) + count
         self.wait(lambda: self.written(only) >= goal, f"{count} more lines")
 
     def under_way(self) -> None:
-        """Until all stages work, and the first second of video is on the disk."""
+        """Wait until all stages work and the first second of video is on the disk."""
         self.wait_for_lines(10)
         if self.config.sinks.overlay:
             video = self.out / self.sources[0] / "overlay.mp4"
             self.wait(lambda: video.exists() and video.stat().st_size, "the first second of video")
 
     def send(self, stage: str, number: signal.Signals) -> int:
-        """Signal a stage; its process id."""
+        """Send a signal to a stage and return its process id."""
         pid = self.pid(stage)
         os.kill(pid, number)
         return pid
 
     def recovered(self, since: float, stages: Mapping[str, int]) -> float:
-        """Wait until stages work again, and the next line, of its own source for a capture, has come after that.
+        """Wait until the stages work again and then one more line has been written.
+
+        If one of the stages is a capture, the line must come from its source.
 
         Args:
-            since: monotonic seconds of the blow.
-            stages: process ids of those that it hit, by name in the graph.
+            since: monotonic time of the injection in s.
+            stages: previous process ids of the affected stages, by name in the graph.
 
         Returns:
-            seconds since the blow.
+            Seconds since the injection.
         """
         self.wait(
             lambda: all(self._works(name, old) for name, old in stages.items()), f"{', '.join(stages)} work again"
@@ -182,27 +190,27 @@ class Run:
         return self.recoveries[-1]
 
     def status(self) -> RunStatus:
-        """What the run says of itself.
+        """Query the status of the run.
 
         Raises:
-            SourceError: it does not answer.
+            SourceError: the run does not answer.
         """
         return client.status(next(self.runtime.glob(f"irst-*/{STATUS}"), self.runtime / STATUS))
 
     def _works(self, name: str, old: int) -> bool:
-        """A stage is in a later life than that of process ``old``, by its own word, and has got ready."""
+        """Return whether a stage reports another process id than ``old`` and is ready."""
         with contextlib.suppress(SourceError):
             stage = self.status().stages[name]
             return stage.pid != old and stage.state in ("running", "drained")
         return False
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
-        """Ask the run to end."""
+        """Send a signal to the main process, by default SIGTERM."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.process.pid, number)
 
     def members(self) -> list[psutil.Process]:
-        """All processes that belong to the run, whoever their parent is now: they share its folder for sockets."""
+        """Return all processes of the run, found by its folder for sockets because their parents may have died."""
         found = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
@@ -212,18 +220,21 @@ class Run:
         return found
 
     def finish(self) -> Evidence:
-        """Wait for the end, and look at what is left. What a killed run leaves is swept by the next one."""
+        """Wait for the end and collect the evidence.
+
+        After SIGKILL another run is started first, because it cleans up what a killed run leaves.
+        """
         try:
-            code = self.process.wait(PATIENCE_S)
+            code = self.process.wait(TIMEOUT_S)
         except subprocess.TimeoutExpired:
             raise Stuck(f"the run does not end: {self._last_error()}") from None
-        limit = time.monotonic() + LAST_BREATH_S
+        limit = time.monotonic() + EXIT_GRACE_S
         while self.members() and time.monotonic() < limit:
             time.sleep(PAUSE_S)
         survivors = [" ".join(process.cmdline()[:6]) for process in self.members()]
         if code == -signal.SIGKILL:
             subprocess.run(
-                [sys.executable, str(FRONT_DOOR), NEXT_SCENE], env=self.environment, capture_output=True, check=False
+                [sys.executable, str(RUN_STREAM), SWEEP_SCENE], env=self.environment, capture_output=True, check=False
             )
         return Evidence(
             exit_code=code,
@@ -232,19 +243,19 @@ class Run:
             files={source: read_files(self.out / source) for source in self.sources},
             lengths=self.lengths(),
             survivors=survivors,
-            leavings=[entry.name for entry in self.runtime.iterdir()],
+            leftovers=[entry.name for entry in self.runtime.iterdir()],
             recoveries=self.recoveries,
         )
 
     def clear(self) -> None:
-        """Leave no process, whatever has happened."""
+        """Kill all processes that are left of the run."""
         for process in self.members():
             with contextlib.suppress(psutil.Error):
                 process.kill()
         self.process.wait()
 
     def lengths(self) -> dict[str, int]:
-        """Frames of the sources that are not live."""
+        """Return the number of frames of each source that is not live."""
         lengths = {}
         for id_, address in zip(self.sources, self.addresses, strict=True):
             if not is_live(address):
@@ -255,4 +266,4 @@ class Run:
         return lengths
 
     def _last_error(self) -> str:
-        return (self._errors.read_text(errors="replace").splitlines() or ["no error told"])[-1]
+        return (self._errors.read_text(errors="replace").splitlines() or ["no error reported"])[-1]

@@ -1,4 +1,4 @@
-"""One row of the table, tried out."""
+"""Trial of one fault of the table."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ SMALL_MEMORY = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs -o size=16k tm
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a row.
+    """Result of a trial.
 
     Attributes:
-        name: of the fault.
-        skipped: why it was not tried; empty if it was.
+        name: name of the fault.
+        skipped: why the fault was not tried; empty if it was.
         objections: what was not as promised.
-        recovery_s: longest time from a blow to the next sign of life; None where the run was to end.
-        lost, dropped: frames by cause; None where the run could not say so at its end.
-        seconds: that the trial took.
+        recovery_s: longest time from an injection to recovery; None if the run was meant to end.
+        lost, dropped: frames by cause; None if the run could not record them at its end.
+        seconds: duration of the trial.
     """
 
     name: str
@@ -42,16 +42,16 @@ class Result:
 
     @property
     def verdict(self) -> str:
-        """One word."""
+        """The result in one word: skipped, FAILED or passed."""
         return "skipped" if self.skipped else "FAILED" if self.objections else "passed"
 
 
 def attempt(fault: Fault, source: str) -> Result:
-    """Try a fault on a run of its own, and leave nothing of it.
+    """Try a fault on a separate run and clean up afterwards.
 
     Args:
-        fault: the row.
-        source: address of what faults of the kind ``file`` are tried on; a camera plays it, if it is a file.
+        fault: the fault.
+        source: address used for faults with source ``file``; a camera plays it if it is a file.
     """
     obstacle, start = fault.obstacle(), time.monotonic()
     if obstacle:
@@ -68,7 +68,7 @@ def attempt(fault: Fault, source: str) -> Result:
         stack.callback(run.clear)
         try:
             run.under_way()
-            fault.blow(run)
+            fault.inject(run)
             if not run.lossless and fault.expect.exit_code == 130:
                 run.stop()
             seen = run.finish()

@@ -1,6 +1,6 @@
-/* Preloaded into a run, moves its wall clock, and no other clock, by the seconds that a file holds (8 bytes).
+/* Preloaded into a run to shift its wall clock, and no other clock, by the number of seconds in a file (8 bytes).
 
-   Real clocks are stepped by time servers; that of this machine is left alone. */
+   It imitates a clock that is stepped by a time server, without touching the clock of this machine. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>

@@ -1,4 +1,4 @@
-"""A wall clock that can be moved, for one run and its stages only."""
+"""Adjustable wall clock for one run and its stages only."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ class WallClock:
     """The time of day as a run sees it. Needs a C compiler.
 
     Args:
-        folder: for the compiled code and the offset.
+        folder: folder for the compiled code and the offset file.
 
     Attributes:
-        environment: variables that put a process under this clock.
+        environment: environment variables that make a process use this clock.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -26,6 +26,6 @@ class WallClock:
         self.environment = {**preloaded(CODE, folder), "WALL_CLOCK_OFFSET": str(self._offset)}
 
     def set(self, seconds: int) -> None:
-        """Let it be so many seconds ahead of the true one."""
-        with self._offset.open("r+b") as file:  # in place: it is mapped
+        """Set the clock so many seconds ahead of the true time."""
+        with self._offset.open("r+b") as file:  # in place, because the file is memory-mapped
             file.write(struct.pack("=q", seconds))

@@ -1,7 +1,7 @@
-/* Preloaded into a run, keeps a process in C code for as long as a file bears its number: a driver that hangs.
+/* Preloaded into a run to make a process hang in C code, like a driver that hangs, as long as a file is named after its id.
 
-   The call is one that every stage makes between two frames. Python's handlers of signals are not run meanwhile, and
-   since the interpreter's lock is held, none of its threads is. */
+   getppid is a call that every stage makes between two frames. While it blocks, Python runs no signal handlers, and
+   because the interpreter lock is held, no other thread either. */
 #define _GNU_SOURCE
 #include <stdio.h>
 #include <stdlib.h>

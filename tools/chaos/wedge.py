@@ -1,4 +1,4 @@
-"""A call to the system that does not return, for one process of a run."""
+"""System calls that do not return, for single processes of a run."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ CODE = Path(__file__).with_suffix(".c")
 
 
 class Wedge:
-    """Holds processes in C code. Needs a C compiler.
+    """Makes processes hang in C code. Needs a C compiler.
 
     Args:
-        folder: for the compiled code, and for the names of those that are held.
+        folder: folder for the compiled code and for the ids of hanging processes.
 
     Attributes:
-        environment: variables that let a process be held.
+        environment: environment variables of processes that can be made to hang.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -25,5 +25,5 @@ class Wedge:
         self.environment = {**preloaded(CODE, folder), "WEDGE_FOLDER": str(self._held)}
 
     def hold(self, pid: int) -> None:
-        """Let a process not come back from its next call."""
+        """Make the next ``getppid`` call of a process hang."""
         (self._held / str(pid)).touch()

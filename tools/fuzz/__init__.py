@@ -1,1 +1,1 @@
-"""Fuzzing of everything that reads foreign bytes: ``python -m tools.fuzz``."""
+"""Fuzzing of everything that reads untrusted bytes: ``python -m tools.fuzz``."""

@@ -1,10 +1,10 @@
-"""Fuzz the readers of foreign bytes.
+"""Fuzz everything that reads untrusted bytes.
 
     python -m tools.fuzz [--target NAME ...] [--runs N] [--seconds S] [--seed N] [--jobs N] [--findings DIR]
                          [--engine mutation|atheris]
 
-Prints a line per target; the inputs that were not taken as they must be are saved, and the exit code is then 1.
-The engine ``atheris`` (``pip install atheris``) follows the lines that inputs reach; it stops at the first finding.
+Prints one line per target. Inputs that a target did not handle correctly are saved, and the exit code is then 1. The
+engine ``atheris`` (``pip install atheris``) is guided by code coverage; it stops at the first finding.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ HEADER = "| target | inputs | inputs/s | accepted | refused | findings |\n|---|-
 
 
 def main(argv: Sequence[str]) -> int:
-    """The command line."""
+    """Run the command-line tool and return its exit code."""
     parser = argparse.ArgumentParser(prog="tools.fuzz", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--target", action="append", choices=TARGETS, help="may be given again (default: all)")
-    parser.add_argument("--runs", type=count, help="inputs per target (default: 10000, or no limit with --seconds)")
-    parser.add_argument("--seconds", type=float, default=math.inf, help="most time per target")
+    parser.add_argument("--target", action="append", choices=TARGETS, help="reader to fuzz; repeatable (default: all)")
+    parser.add_argument("--runs", type=count, help="inputs per target (default: 10000; unlimited with --seconds)")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="time limit per target")
     parser.add_argument("--seed", type=natural, default=0)
-    parser.add_argument("--jobs", type=count, default=1, help="processes at once")
+    parser.add_argument("--jobs", type=count, default=1, help="number of parallel processes")
     parser.add_argument("--findings", type=Path, default=Path(tempfile.gettempdir()) / "fuzz-findings")
     parser.add_argument("--engine", choices=("mutation", "atheris"), default="mutation")
     args = parser.parse_args(argv)
@@ -56,7 +56,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _guided(args: argparse.Namespace) -> int:
-    """Each target under atheris, in a process of its own."""
+    """Run each target under atheris in a separate process."""
     runs = args.runs or (10_000 if math.isinf(args.seconds) else -1)
     limits = [str(runs), "0" if math.isinf(args.seconds) else f"{args.seconds:.0f}", str(args.seed + 1)]
     command = [sys.executable, "-m", "tools.fuzz.guided"]

@@ -1,7 +1,7 @@
-"""Runs a target in processes of its own, so that a crash of native code or a hang ends the child and not the run.
+"""Runs targets in child processes, so that a crash of native code or a hang ends the child and not the run.
 
-The child leaves every input in memory shared with its parent before it tries it. A timer of the kernel, counting
-processor time, kills a child that hangs; a limit on its address space makes an allocation that is too large fail.
+The child stores every input in memory shared with its parent before trying it. A kernel timer of CPU time kills a child
+that hangs. A limit on the address space makes excessive allocations fail.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ from typing import NamedTuple
 
 from tools.fuzz.mutate import Mutation
 
-HANG_S = 2.0
-MEMORY_BYTES = 1 << 30
-MAX_DEATHS = 10
+HANG_S = 2.0  # CPU time
+MEMORY_BYTES = 1 << 30  # that a child may allocate
+MAX_DEATHS = 10  # children per job
 _HEAD = struct.Struct("<QQdI")
 _SHARED_BYTES = 1 << 20
 _ROOT = Path(__file__).resolve().parents[2]
 
 
 class Target(NamedTuple):
-    """A reader of foreign bytes.
+    """A reader of untrusted bytes.
 
     Attributes:
-        name: on the command line and of its folder.
-        check: reads an input; returns if it is accepted. Asserts what must hold of what was read.
-        refuses: what it may raise, and nothing else.
-        seeds: makes good inputs with the real encoders.
-        mutate: makes new inputs of old ones.
+        name: name on the command line and of the corpus folder.
+        check: reads an input and returns if it is accepted. Asserts what must hold for the accepted content.
+        refuses: the only exceptions that it may raise to reject an input.
+        seeds: creates valid inputs with the real encoders.
+        mutate: creates new inputs from existing ones.
     """
 
     name: str
@@ -53,11 +53,11 @@ class Target(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """An input that a target did not take as it must.
+    """An input that a target did not handle correctly.
 
     Attributes:
-        signature: what happened and where; findings of one signature count as one.
-        details: the traceback, as far as there is one.
+        signature: what happened and where; findings with the same signature count as one.
+        details: traceback, or the standard error of a child that died.
         data: the input.
     """
 
@@ -67,7 +67,7 @@ class Finding(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What came of fuzzing one target."""
+    """Result of fuzzing one target."""
 
     target: str
     runs: int
@@ -77,10 +77,10 @@ class Result(NamedTuple):
 
 
 def attempt(target: Target, data: bytes) -> bool:
-    """Try one input; whether it was accepted.
+    """Try one input and return whether it was accepted.
 
     Raises:
-        Exception: a finding: another exception than the target declares, or a refusal that is not one clear line.
+        Exception: a finding, that is an undeclared exception, or a rejection whose message is not exactly one line.
     """
     try:
         target.check(data)
@@ -93,7 +93,7 @@ def attempt(target: Target, data: bytes) -> bool:
 
 
 def inputs(target: Target, corpus: Sequence[bytes], seed: int) -> Callable[[], bytes]:
-    """A generator of inputs: first the corpus as it is, then without end what mutation makes of it."""
+    """Return a function that draws inputs: first the corpus unchanged, then mutations of it without end."""
     rng = Random(f"{target.name} {seed}")
     fresh = iter(corpus)
 
@@ -105,7 +105,7 @@ def inputs(target: Target, corpus: Sequence[bytes], seed: int) -> Callable[[], b
 
 
 def fuzz(target: Target, corpus: Sequence[bytes], *, runs: int, seconds: float, seed: int, jobs: int) -> Result:
-    """Fuzz one target until ``runs`` inputs are tried or ``seconds`` are over, whichever comes first."""
+    """Fuzz one target until ``runs`` inputs have been tried or ``seconds`` have passed, whichever comes first."""
     shares = [runs // jobs + (job < runs % jobs) for job in range(jobs)]
     with ThreadPoolExecutor(jobs) as pool:
         drive = [
@@ -121,7 +121,7 @@ def fuzz(target: Target, corpus: Sequence[bytes], *, runs: int, seconds: float, 
 
 
 def save(result: Result, folder: Path) -> list[Path]:
-    """Write the input and the story of each finding below ``folder``; the paths of the inputs."""
+    """Write input and details of each finding below ``folder``; return the paths of the inputs."""
     paths = []
     for finding in result.findings.values():
         path = folder / result.target / hashlib.sha256(finding.data).hexdigest()[:16]
@@ -135,7 +135,7 @@ def save(result: Result, folder: Path) -> list[Path]:
 
 
 def _drive(target: Target, corpus: Sequence[bytes], runs: int, seconds: float, seed: int) -> Result:
-    """One job: a child, and another one each time it dies."""
+    """Run one job: a child process, replaced each time it dies."""
     findings: dict[str, Finding] = {}
     done, accepted, elapsed, deaths = 0, 0, 0.0, 0
     context = multiprocessing.get_context("spawn")
@@ -143,7 +143,7 @@ def _drive(target: Target, corpus: Sequence[bytes], runs: int, seconds: float, s
         with tempfile.NamedTemporaryFile() as file, tempfile.NamedTemporaryFile() as chatter:
             file.truncate(_SHARED_BYTES)
             ours, theirs = context.Pipe(duplex=False)
-            # After a death the corpus is not tried again, or it would kill every child.
+            # After a crash the corpus is skipped; otherwise the same input would kill every child.
             share = (
                 file.name,
                 chatter.name,
@@ -182,7 +182,7 @@ def _child(
     first: bool,
 ) -> None:
     with Path(chatter).open("ab", buffering=0) as file:
-        os.dup2(file.fileno(), 2)  # image libraries comment on every damaged byte
+        os.dup2(file.fileno(), 2)  # image libraries print warnings for damaged data
     with Path(shared).open("r+b") as file:
         memory = mmap.mmap(file.fileno(), _SHARED_BYTES)
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
@@ -229,7 +229,7 @@ def _cause(exitcode: int) -> str:
 
 
 def _signature(error: BaseException) -> str:
-    """The exception's type and the innermost line of this project that it passed through."""
+    """Return the type of the exception and the innermost source line of this project in its traceback."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).is_relative_to(_ROOT)]
     place = f"{Path(frames[-1].filename).relative_to(_ROOT)}:{frames[-1].lineno}" if frames else "?"
     said = f": {error}" if isinstance(error, AssertionError) else ""
@@ -237,7 +237,7 @@ def _signature(error: BaseException) -> str:
 
 
 def _keep(findings: dict[str, Finding], *more: Finding) -> None:
-    """One finding per signature, the shortest."""
+    """Keep the finding with the shortest input for each signature."""
     for finding in more:
         known = findings.get(finding.signature)
         if len(finding.data) < (math.inf if known is None else len(known.data)):

@@ -1,4 +1,4 @@
-"""Mutations that know a format: broken inside, whole enough outside to be read that far."""
+"""Format-aware mutations: damaged inside, but valid enough outside to get past the first checks of a reader."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import yaml
 
-from pipeline.settings import NO_YAML, parse_yaml
+from pipeline.settings import YAML_ERRORS, parse_yaml
 from tools.fuzz import words
 from tools.fuzz.mutate import Mutation, mutate_bytes, mutate_parts, mutate_repaired, mutate_tree
 
@@ -22,7 +22,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 def _yaml(data: bytes) -> Any:
     try:
         return parse_yaml(data.decode())
-    except NO_YAML as error:
+    except YAML_ERRORS as error:
         raise ValueError from error
 
 
@@ -38,7 +38,7 @@ def _to_json(tree: Any) -> bytes:
 
 
 def in_weights(rng: Random, data: bytes, pool: Sequence[bytes]) -> bytes:
-    """Mostly the header, with its length in front put right."""
+    """Mutate a safetensors file: mostly its JSON header, with the header length corrected."""
     length = int.from_bytes(data[:8], "little")
     if length > len(data) or rng.random() < 0.2:
         return mutate_bytes(rng, data, pool)
@@ -47,7 +47,7 @@ def in_weights(rng: Random, data: bytes, pool: Sequence[bytes]) -> bytes:
 
 
 def _repair_png(data: bytes) -> bytes:
-    """The same with the checksum of every chunk put right."""
+    """Correct the checksum of every chunk of a PNG file."""
     if not data.startswith(PNG):
         return data
     at, fixed = len(PNG), bytearray(data)

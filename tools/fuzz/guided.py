@@ -1,8 +1,8 @@
-"""The same targets under atheris, which keeps and mutates inputs that reach new lines of the readers.
+"""Coverage-guided fuzzing of the targets with atheris, which keeps and mutates inputs that reach new lines.
 
     python -m tools.fuzz --engine atheris
 
-starts this in a process per target, since only what is imported under its eyes reports its lines.
+runs this module in one process per target, because only modules imported under instrumentation report coverage.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ with atheris.instrument_imports(include=["pipeline", "nets", "training", "tools.
 
 
 def main(argv: Sequence[str]) -> None:
-    """Fuzz until the runs or the seconds are used up, or up to the first finding; does not return.
+    """Fuzz until the limit of runs or seconds or the first finding is reached; does not return.
 
     Args:
-        argv: target, runs, seconds, seed, and the folder of findings. -1 runs and 0 seconds are no limit.
+        argv: target, runs, seconds, seed, and folder for findings. -1 runs and 0 seconds mean no limit.
     """
     name, runs, seconds, seed, findings = argv
     target = targets.TARGETS[name]

@@ -1,7 +1,7 @@
-"""Mutations of inputs: of raw bytes, of the tree inside an encoding, of the parts of a message.
+"""Mutations of raw bytes, of decoded trees, and of the parts of a message.
 
-Everything random comes from the generator passed in, so a seed names a run. A *mutation* is a function of the
-generator, the input and a pool of other inputs to splice from; the ones here are combined with ``partial``.
+A *mutation* is a function of a random generator, the input and a pool of other inputs to splice from; ``partial`` binds
+further arguments. All randomness comes from the generator, so a seed reproduces a run.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ STRINGS = (
 
 
 def mutate_bytes(rng: Random, data: bytes, pool: Sequence[bytes], tokens: Sequence[bytes] = ()) -> bytes:
-    """One to eight changes of bytes, blocks and length fields; words of the format come from ``tokens``."""
+    """Make one to eight changes of bytes, blocks and length fields, or insert words of the format from ``tokens``."""
     changed = bytearray(data)
     for _ in range(1 << rng.randrange(4)):
         size = len(changed)
@@ -103,9 +103,9 @@ def mutate_tree(
     encode: Callable[[Any], bytes],
     otherwise: Mutation = mutate_bytes,
 ) -> bytes:
-    """Change values, types and keys inside an encoding, so that the result is well formed.
+    """Change values, types and keys inside an encoding so that the result is well formed.
 
-    A third of the time, and wherever the bytes do not decode any more, ``otherwise`` changes the bytes instead.
+    In a third of all cases, and if the bytes cannot be decoded, ``otherwise`` mutates the bytes instead.
     """
     if rng.random() < 1 / 3:
         return otherwise(rng, data, pool)
@@ -120,7 +120,10 @@ def mutate_tree(
 
 
 def mutate_parts(rng: Random, data: bytes, pool: Sequence[bytes], inside: Sequence[Mutation]) -> bytes:
-    """Change one part of a message (part k by mutation k, the last one stands for all later), or their number."""
+    """Change one part of a message, or the number or order of parts.
+
+    Part k is changed by mutation k of ``inside``; the last mutation is used for all later parts.
+    """
     parts = split(data)
     how = rng.randrange(20)
     if how == 0 or not parts:
@@ -132,7 +135,7 @@ def mutate_parts(rng: Random, data: bytes, pool: Sequence[bytes], inside: Sequen
     elif how == 3:
         return mutate_bytes(rng, data, pool)
     else:
-        # Nearly always the part with the most structure: the last but one, or the only one.
+        # Mostly the part with the most structure: the second one, or the only one.
         k = rng.randrange(len(parts)) if how < 7 else min(1, len(parts) - 1)
         others = [other[k] for other in map(split, pool[:8]) if len(other) > k]
         parts[k] = inside[min(k, len(inside) - 1)](rng, parts[k], others)
@@ -142,18 +145,18 @@ def mutate_parts(rng: Random, data: bytes, pool: Sequence[bytes], inside: Sequen
 def mutate_repaired(
     rng: Random, data: bytes, pool: Sequence[bytes], inner: Mutation, repair: Callable[[bytes], bytes]
 ) -> bytes:
-    """A mutation after which, mostly, checksums and lengths are put right, so that it is not refused at the door."""
+    """Mutate, then usually repair checksums and lengths, so that the input gets past the first checks of a reader."""
     changed = inner(rng, data, pool)
     return repair(changed) if rng.random() < 0.7 else changed
 
 
 def join(parts: Sequence[bytes]) -> bytes:
-    """The parts of a message as one input, each behind its length in four bytes."""
+    """Join the parts of a message to one input, each preceded by its length in four bytes."""
     return b"".join(len(part).to_bytes(4, "big") + part for part in parts)
 
 
 def split(data: bytes) -> list[bytes]:
-    """The inverse of ``join``; a length that is too large means the rest, so every input holds some parts."""
+    """Invert ``join``; a length that is too large means the rest, so that every input can be split."""
     parts = []
     while data:
         end = 4 + int.from_bytes(data[:4], "big")
@@ -163,7 +166,7 @@ def split(data: bytes) -> list[bytes]:
 
 
 def _change(rng: Random, root: list[Any]) -> None:
-    """One change somewhere below the root, in place."""
+    """Make one change in place somewhere below the root."""
     places = _places(root)
     holder, key = rng.choice(places)
     match rng.randrange(7):
@@ -183,7 +186,7 @@ def _change(rng: Random, root: list[Any]) -> None:
 
 
 def _places(node: Any) -> list[tuple[Any, Any]]:
-    """Holder and key of everything below a list or dict."""
+    """List the container and key of every value below a list or dict."""
     keys = list(node) if isinstance(node, dict) else range(len(node))
     found = []
     for key in keys:
@@ -194,7 +197,7 @@ def _places(node: Any) -> list[tuple[Any, Any]]:
 
 
 def _other(rng: Random, value: Any) -> Any:
-    """Mostly another value of the same type, else one of another type."""
+    """Draw another value, mostly of the same type."""
     kind: object = type(value) if rng.random() < 0.7 else rng.choice((bool, int, float, str, bytes, list, type(None)))
     if kind is bool:
         return rng.random() < 0.5

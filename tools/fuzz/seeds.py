@@ -1,4 +1,4 @@
-"""Good inputs of every target, from the real encoders."""
+"""Valid inputs of every target, created with the real encoders."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import torch
 from nets import manifest as weights_files
 from nets.normalisation import FrameZScore
 from nets.registry import build
-from pipeline.account import Account
-from pipeline.link import Latency, SourceReport, StageState, Stop
+from pipeline.accounting import Account
+from pipeline.control_link import Latency, SourceReport, StageState, Stop
 from pipeline.messages import (
     DETECTION_DTYPE,
     EXCEEDING_DTYPE,
@@ -33,8 +33,8 @@ from pipeline.messages import (
     Stamp,
     Tracked,
 )
-from pipeline.opencv import require
-from pipeline.receiver import Credit, Done, Got, Leave, Mapped, Ready
+from pipeline.opencv import require_opencv
+from pipeline.receiver import Credit, Done, Leave, Mapped, Ready, Received
 from pipeline.slots import Offer, Place
 from pipeline.wire import encode, encode_struct
 from tools.fuzz.mutate import join
@@ -44,19 +44,19 @@ SESSION = "fuzz"
 
 @cache
 def _temporary() -> tempfile.TemporaryDirectory[str]:
-    require()
+    require_opencv()
     cv2.setNumThreads(1)
-    memory = Path("/dev/shm")  # noqa: S108 - where there is one, files cost nothing
+    memory = Path("/dev/shm")  # noqa: S108 - files in memory are cheap
     return tempfile.TemporaryDirectory(prefix="fuzz-", dir=memory if memory.is_dir() else None)
 
 
 def folder() -> Path:
-    """Where targets may write; in memory where the system has such a place."""
+    """Return the folder where targets may write, in memory if the system offers that."""
     return Path(_temporary().name)
 
 
 def frame(seq: int) -> Packet:
-    """A small frame with that number."""
+    """Create a small frame with that number."""
     return Packet(Frame(header=_header(seq=seq)), np.zeros((2, 3), np.uint8))
 
 
@@ -75,7 +75,7 @@ def _header(**changes: Any) -> FrameHeader:
 
 
 def wire() -> list[bytes]:
-    """One message of every kind."""
+    """Create one message of every kind."""
     stamps = (Stamp(stage="capture", enter_ns=1, leave_ns=2), Stamp(stage="detect", enter_ns=3, leave_ns=2**40))
     deep = _header(dtype="uint16", bit_depth=14, stamps=stamps)
     ego = EgoMotion(matrix=(1.0, 0.01, -2.5, -0.01, 1.0, 3.0), inliers=50, residual=0.4, ok=True, method="flow")
@@ -102,7 +102,7 @@ def wire() -> list[bytes]:
 
 
 def control() -> list[bytes]:
-    """Every word of a queue and of the supervisor's line."""
+    """Create every control message of a queue and of the supervisor."""
     account = Account(entered=9, delivered=5, dropped={"stale": 2}, lost={"closed": 1}, in_flight=1)
     report = SourceReport(delivered=5, fps=25.0, latency={"detect": Latency(5, 1.0, 2.0, 3.0)}, end="failed", error="x")
     state = StageState(
@@ -112,7 +112,7 @@ def control() -> list[bytes]:
     messages = [
         Ready(2),
         Mapped(1),
-        Got("a", 1),
+        Received("a", 1),
         Credit("a", 1),
         Done("a", 1),
         Leave(),
@@ -124,9 +124,9 @@ def control() -> list[bytes]:
 
 
 def queue() -> list[bytes]:
-    """Talks of receivers with their sender."""
+    """Create conversations of receivers with their sender."""
     talks = [
-        [Ready(2), Got("a", 0), Credit("a", 0), Done("a", 0), Got("a", 1), Done("a", 1), Leave()],
+        [Ready(2), Received("a", 0), Credit("a", 0), Done("a", 0), Received("a", 1), Done("a", 1), Leave()],
         [Ready(4), Done("a", 0), Done("a", 1), Done("a", 2), Done("a", -1)],
         [Ready(1), Ready(3), Mapped(1), Credit("a", 0), Done("b", 1), Done("a", 0)],
     ]
@@ -134,19 +134,19 @@ def queue() -> list[bytes]:
 
 
 def config() -> list[bytes]:
-    """Configurations of a run."""
+    """Return configurations of a run."""
     sections = "queue: {policy: bounded, credits: 2}\ntrack:\n  max_coast_s: 2.0\n  high_score: null\n"
     trees = [f"extends: base.yaml\n{sections}", "detect:\n  weights: mshnet\n  tile: 512\ncapture: {image_fps: 25}\n"]
     return [tree.encode() for tree in [*trees, "a: &a {b: 1}\nc: {<<: *a}\n", "sinks: {overlay: false, trail_s: 1e1}"]]
 
 
 def settings() -> list[bytes]:
-    """Words of ``--set``."""
+    """Return arguments of ``--set``."""
     return [b"track.max_coast_s=2", b"queue.policy=latest", b"a.b={c: 1}"]
 
 
 def recipe() -> list[bytes]:
-    """Training recipes."""
+    """Return training recipes."""
     return [
         b"data:\n  sources: [{folder: a, weight: 2.0, scale: [0.5, 1.0]}]\nnetwork: {options: {}}\n",
         b"data: {sources: [{folder: a}]}\nnormalisation: {windows: [31]}\nnetwork: {options: {in_channels: 2}}\n",
@@ -155,14 +155,14 @@ def recipe() -> list[bytes]:
 
 @cache
 def weights() -> list[bytes]:
-    """A safetensors file."""
+    """Create a safetensors file of weights."""
     manifest()
     return [(folder() / "seed.safetensors").read_bytes()]
 
 
 @cache
 def manifest() -> list[bytes]:
-    """The manifest beside it."""
+    """Create the manifest of the weights."""
     path = folder() / "seed.safetensors"
     manifest = weights_files.Manifest(
         name="seed", architecture="unet", options={"in_channels": 1, "width": 1}, sha256="0" * 64, threshold=0.5,
@@ -177,13 +177,13 @@ def manifest() -> list[bytes]:
 
 
 def labels() -> list[bytes]:
-    """Label files."""
+    """Return label files of videos."""
     return [b"frame,x,y,w,h\n0,10,12.5,3,4\n1,11,13,,\n3,1e1,-2,5,5\n", b'x,y,frame,w,h\r\n1,2,0,"3",4\r\n']
 
 
 @cache
 def pictures() -> list[bytes]:
-    """Pictures in every format that is read."""
+    """Create pictures in every supported format."""
     rng = np.random.default_rng(0)
     grey = (rng.random((32, 40)) * 8).astype(np.uint8)
     deep, colour = grey.astype(np.uint16) * 1000, np.dstack([grey] * 3)
@@ -200,7 +200,7 @@ def _encoded(suffix: str, image: Any) -> bytes:
 
 @cache
 def videos() -> list[bytes]:
-    """Videos in three containers."""
+    """Create videos in three container formats."""
     seeds = []
     for suffix, codec in ((".mp4", "mp4v"), (".avi", "MJPG"), (".mkv", "FFV1")):
         path = folder() / f"seed{suffix}"
@@ -213,7 +213,7 @@ def videos() -> list[bytes]:
 
 
 def addresses() -> list[bytes]:
-    """Sources as people name them."""
+    """Return addresses of sources as given on the command line."""
     seeds = "rtsp://user:pass@host:554/path?token=abc&x=1|video.mp4|/dev/video0|0|file:///a/b.png|udp://@239.0.0.1:1234"
     seeds += (
         "|srt://h:9?streamid=a&passphrase=b|http://[::1]:80/a.mp4|test://sky?live=1|frames/*.png|zmq+tcp://h:5|a:b@h"
@@ -222,6 +222,6 @@ def addresses() -> list[bytes]:
 
 
 def scenes() -> list[bytes]:
-    """Rendered scenes."""
+    """Return addresses of rendered scenes."""
     seeds = "test://sky|test://sea?width=64&height=64&snr=9.5|test://demo?camera=pan%2Bjitter&jitter_px=0.2&seed=7"
     return seeds.encode().split(b"|")

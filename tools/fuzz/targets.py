@@ -1,7 +1,7 @@
-"""The readers of foreign bytes, each as a function of an input alone, with seeds from the real encoders.
+"""Fuzz targets: the readers of untrusted bytes, each as a function of one input, with seeds from the real encoders.
 
-Besides raising nothing but what it declares, a reader must keep a promise about what it accepts; ``check``
-asserts it. Inputs that once broke one lie in ``corpus/TARGET`` and are tried first.
+A reader may raise only the exceptions that it declares. What it accepts must satisfy conditions that its ``check``
+function asserts. Inputs that once broke a target are in ``corpus/TARGET`` and are tried right after the seeds.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from pipeline.capture.factory import is_live
 from pipeline.capture.images import ImageSequence
 from pipeline.capture.scene.spec import SceneSpec
 from pipeline.capture.video_file import VideoFile
+from pipeline.control_link import StageState, Stop
 from pipeline.errors import ConfigError, SourceError
-from pipeline.link import StageState, Stop
 from pipeline.messages import (
     DETECTION_DTYPE,
     TRACK_DTYPE,
@@ -35,7 +35,7 @@ from pipeline.messages import (
     Packet,
 )
 from pipeline.queues import Sender
-from pipeline.receiver import Credit, Done, Got, Leave, Mapped, Ready
+from pipeline.receiver import Credit, Done, Leave, Mapped, Ready, Received
 from pipeline.slots import Window
 from pipeline.wire import WireError, decode, decode_struct, encode, encode_struct
 from tools.evaluate_video import read_labels
@@ -51,14 +51,14 @@ _SECRET = "hunter2"  # noqa: S105
 _SUFFIXES = {formats.PNG: ".png", b"\xff\xd8": ".jpg", b"BM": ".bmp", b"RIFF": ".avi", b"\x1a\x45\xdf\xa3": ".mkv"}
 _sender_numbers = itertools.count()
 _decoders: list[msgspec.msgpack.Decoder[Any]] = [
-    msgspec.msgpack.Decoder(Ready | Mapped | Got | Credit | Done | Leave),
+    msgspec.msgpack.Decoder(Ready | Mapped | Received | Credit | Done | Leave),
     msgspec.msgpack.Decoder(StageState),
     msgspec.msgpack.Decoder(Stop),
 ]
 
 
 def check_wire(data: bytes) -> None:
-    """A message of several parts: what is accepted survives another journey."""
+    """Check a multi-part message: what is accepted can be encoded and decoded again unchanged."""
     window = Window(lambda block: None)
     try:
         packet = decode(window.take(split(data)), seeds.SESSION)
@@ -80,7 +80,7 @@ def check_wire(data: bytes) -> None:
 
 
 def check_control(data: bytes) -> None:
-    """A control message of the queues or of the supervisor's line."""
+    """Check a control message of the queues or of the supervisor."""
     errors = []
     for decoder in _decoders:
         try:
@@ -95,7 +95,7 @@ def check_control(data: bytes) -> None:
 
 
 def check_queue(data: bytes) -> None:
-    """A sender that hears anything at all from its receiver: its account of the frames stays right."""
+    """Check a sender that receives arbitrary messages: its account of the frames stays correct."""
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
     sender = Sender(context, f"inproc://fuzz-{next(_sender_numbers)}", clock=lambda: 0)
     peer = context.socket(zmq.DEALER)
@@ -122,30 +122,30 @@ def check_queue(data: bytes) -> None:
 
 
 def check_config(data: bytes) -> None:
-    """The YAML file of a run, which may extend itself and a neighbour; what is accepted can be written down."""
+    """Check the YAML file of a run, which may extend itself or another file; what is accepted can be stored."""
     (seeds.folder() / "base.yaml").write_text("track: {max_coast_s: 1}\n", encoding="utf-8")
     config = configuration.load(_file(data, "config.yaml"))
     msgspec.convert(msgspec.to_builtins(config), configuration.Config)
 
 
 def check_setting(data: bytes) -> None:
-    """A word behind ``--set``."""
+    """Check an argument of ``--set``."""
     configuration.load(None, [data.decode("utf-8", "surrogateescape")])
 
 
 def check_recipe(data: bytes) -> None:
-    """The YAML file of a training."""
+    """Check the YAML file of a training recipe."""
     recipes.load(_file(data, "recipe.yaml"))
 
 
 def check_manifest(data: bytes) -> None:
-    """The manifest of weights, beside the weights it was written for."""
+    """Check a manifest of weights, beside the weights that it belongs to."""
     _file(seeds.weights()[0], "m.safetensors")
     weights.load(str(_file(data, "m.json").with_suffix(weights.SUFFIX)))
 
 
 def check_weights(data: bytes) -> None:
-    """A safetensors file whose manifest has the right hash."""
+    """Check a safetensors file whose manifest has the right hash."""
     path = _file(data, "w.safetensors")
     manifest = msgspec.json.decode(seeds.manifest()[0], type=weights.Manifest)
     path.with_suffix(".json").write_bytes(
@@ -155,7 +155,7 @@ def check_weights(data: bytes) -> None:
 
 
 def check_labels(data: bytes) -> None:
-    """The labels of a video: coordinates are numbers."""
+    """Check the label file of a video: coordinates are finite."""
     for frame, boxes in read_labels(_file(data, "labels.csv")).items():
         assert frame >= 0, "negative frame"
         for x, y, w, h in boxes:
@@ -164,7 +164,7 @@ def check_labels(data: bytes) -> None:
 
 
 def check_images(data: bytes) -> None:
-    """A picture or a stack of them, as a source: no more pictures than it says, all alike."""
+    """Check a picture or a stack of pictures as a source: as many as its length says, all of one shape."""
     source = ImageSequence(str(_file(data, f"picture{_suffix(data, '.tif')}")), CaptureConfig())
     source.open()
     shapes = []
@@ -176,13 +176,13 @@ def check_images(data: bytes) -> None:
 
 
 def check_training_picture(data: bytes) -> None:
-    """A still picture of a data set."""
+    """Check a still of a training data set."""
     picture = read_grey(_file(data, "training.png"))
     assert picture.ndim == 2 and picture.size
 
 
 def check_container(data: bytes) -> None:
-    """What a video file says about itself; it has no error to raise."""
+    """Check the metadata of a video file, which may raise no error at all."""
     path = _file(data, "container")
     assert container.missing_bytes(path) >= 0
     seconds = container.duration(path)
@@ -190,7 +190,7 @@ def check_container(data: bytes) -> None:
 
 
 def check_video(data: bytes) -> None:
-    """A video file, decoded: frames and media time go forward."""
+    """Check the frames of a video file: media time increases."""
     source = VideoFile(str(_file(data, f"video{_suffix(data, '.mp4')}")), CaptureConfig())
     last = -1.0
     try:
@@ -205,7 +205,7 @@ def check_video(data: bytes) -> None:
 
 
 def check_scene(data: bytes) -> None:
-    """The address of a synthetic scene."""
+    """Check the address of a rendered scene."""
     address = parse(data.decode("utf-8", "surrogateescape"))
     if address.kind != "scene":
         raise SourceError("not the address of a scene")
@@ -216,7 +216,7 @@ def check_scene(data: bytes) -> None:
 
 
 def check_address(data: bytes) -> None:
-    """A source as the command line hands it over: ids are usable, and nothing before the last '@' is shown."""
+    """Check the address of a source: ids are valid, and secrets and user info before the last '@' are masked."""
     text = data.decode("utf-8", "surrogateescape").replace(_SECRET, "")
     word = "".join(text.split()[-1:])
     for secret in (
@@ -271,5 +271,5 @@ TARGETS = {
 
 
 def corpus(target: Target) -> list[bytes]:
-    """Good inputs and those that once broke the target."""
+    """Return the seeds of a target and the inputs that once broke it."""
     return target.seeds() + [path.read_bytes() for path in sorted((CORPUS / target.name).glob("*"))]

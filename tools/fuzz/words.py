@@ -1,4 +1,4 @@
-"""Words of the formats, and words that readers of those formats have stumbled over, to insert into inputs."""
+"""Tokens to insert into inputs: words of the formats, and words that readers of these formats have failed on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rendered infrared scenes in 16 bit with exact ground truth (``test://``)."""
+"""Rendered 16-bit infrared scenes with exact ground truth (``test://``)."""
 
 from __future__ import annotations
 

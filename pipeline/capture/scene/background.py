@@ -1,4 +1,4 @@
-"""The world behind the targets: sky, cloud, land and sea on one canvas larger than the picture."""
+"""Scene background: sky, clouds, land and sea on a canvas larger than the picture."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from pipeline.capture.scene.spec import NAMES, SceneSpec
 from pipeline.capture.scene.texture import Image, blur, fractal, sample, smoothstep
 
 _MARGIN = 8
-_OPTICS = 0.75
-# cv2's cubic kernel misplaces a ramp by up to 0.05 px; on a canvas twice as fine the texture's error is 2.5 %.
-_FINE = 2
-_LOCAL = 3.0
+_OPTICS_SIGMA = 0.75
+# cv2's cubic kernel shifts a ramp by up to 0.05 px; on a canvas with twice the resolution the texture error is 2.5 %.
+_OVERSAMPLING = 2
+_LOCAL_MEAN_SIGMA = 3.0
 
-# Row of the horizon as a fraction of the picture's height, cloud cover 0 to 1, what lies below.
+# Row of the horizon as a fraction of the picture height, cloud cover 0..1, surface below the horizon.
 _SETTING = {
     "sky": (1.25, 0.55, "land"),
     "sea": (0.42, 0.35, "sea"),
@@ -31,11 +31,11 @@ _SETTING = {
 
 
 class Background:
-    """Radiance of the world, rendered once.
+    """Background radiance, rendered once.
 
     Args:
         spec: the scene.
-        reach: how far the camera looks beyond the picture: left, right, top, bottom, px.
+        reach: how far the camera looks beyond the picture on the left, right, top and bottom, in px.
     """
 
     def __init__(self, spec: SceneSpec, reach: tuple[float, float, float, float]) -> None:
@@ -53,26 +53,29 @@ class Background:
             self._sea = Sea(rng, shape, horizon, left + spec.width * rng.uniform(0.3, 0.7), spec.width)
             paint_water(radiance, self._cover, self._sea.top, spec.height)
         self._size = (spec.width, spec.height)
-        self._local = blur(radiance, _LOCAL)
-        fine = np.diag([1 / _FINE, 1 / _FINE])
+        self._local = blur(radiance, _LOCAL_MEAN_SIGMA)
+        fine = np.diag([1 / _OVERSAMPLING, 1 / _OVERSAMPLING])
         finer = cv2.warpAffine(
             radiance,
             np.c_[fine, np.zeros(2)],
-            (_FINE * shape[1], _FINE * shape[0]),
+            (_OVERSAMPLING * shape[1], _OVERSAMPLING * shape[0]),
             flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
             borderMode=cv2.BORDER_REPLICATE,
         )
-        self._canvas = blur(cast(Image, finer), _FINE * _OPTICS)
+        self._canvas = blur(cast(Image, finer), _OVERSAMPLING * _OPTICS_SIGMA)
 
     def look(self, to_world: Matrix, seconds: float) -> Image:
-        """The picture (H, W) float32 in 14-bit counts of a camera at a time.
+        """Render the background for one camera pose and time.
 
         Args:
-            to_world: homogeneous 3x3 matrix from picture pixels to the world.
-            seconds: since frame 0.
+            to_world: homogeneous 3x3 matrix from picture pixels to world coordinates.
+            seconds: time since frame 0 in s.
+
+        Returns:
+            (H, W) float32 picture in 14-bit counts.
         """
         to_canvas = np.add(to_world[:2], [[0, 0, self._left], [0, 0, self._top]])
-        picture = _warp(self._canvas, _FINE * to_canvas, self._size)
+        picture = _warp(self._canvas, _OVERSAMPLING * to_canvas, self._size)
         if self._sea is not None:
             width, height = self._size
             corners = to_canvas @ np.array([[0, width, 0, width], [0, 0, height, height], [1, 1, 1, 1]])
@@ -87,29 +90,35 @@ class Background:
         return picture
 
     def at(self, x: float, y: float) -> tuple[float, float]:
-        """Local mean radiance in 14-bit counts and cloud opacity 0..1 at a world point, nearest pixel."""
+        """Return local mean radiance in 14-bit counts and cloud opacity 0..1 at a world point (nearest pixel)."""
         row = min(max(round(y) + self._top, 0), self._local.shape[0] - 1)
         col = min(max(round(x) + self._left, 0), self._local.shape[1] - 1)
         return float(self._local[row, col]), float(self._cover[row, col])
 
 
 def _warp(layer: Image, to_layer: Matrix, size: tuple[int, int]) -> Image:
-    """Layer under an affine map from picture to layer pixels, 0 outside it; size is (width, height)."""
+    """Sample a layer under an affine map from picture to layer pixels; 0 outside the layer.
+
+    Args:
+        layer: (H, W) layer.
+        to_layer: (2, 3) affine matrix from picture to layer pixels.
+        size: (width, height) of the result.
+    """
     return cast(Image, cv2.warpAffine(layer, to_layer, size, flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP))
 
 
 def paint_sky(
     rng: np.random.Generator, shape: tuple[int, int], horizon: float, height: int, cloudiness: float
 ) -> tuple[Image, Image]:
-    """Clear sky that warms towards the horizon with the air mass, and a cloud deck in perspective.
+    """Render a clear sky that gets warmer towards the horizon with the air mass, and a cloud layer in perspective.
 
     Returns:
-        radiance in 14-bit counts and cloud opacity 0..1, each (H, W) float32.
+        Radiance in 14-bit counts and cloud opacity 0..1, each (H, W) float32.
     """
     y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
     up = np.maximum(horizon - y, 0) / height
     sky = 3050 + 1050 * np.exp(-up / 0.2) + 260 * np.exp(-up / 0.7)
-    # A deck at one height: features shrink towards the horizon; the offset stands for the earth's curvature.
+    # Clouds at constant height: features shrink towards the horizon; the offset accounts for the earth's curvature.
     depth = 1 / (up + 0.28)
     u = (x - shape[1] / 2) / height * depth * 150
     v = depth * 260
@@ -121,7 +130,7 @@ def paint_sky(
     edge = 1.25 - 2 * cloudiness
     cover = smoothstep(edge - 0.15, edge + 0.55, density)
     thickness = smoothstep(edge, edge + 2.2, density)
-    # Low cloud is as warm as the air around it, so it fades towards the horizon.
+    # Low clouds are as warm as the surrounding air, so they fade towards the horizon.
     haze = np.exp(-up / 0.5)
     warm = 620 * (1 - 0.8 * haze) * (0.45 + 0.55 * thickness) + 45 * sample(billow, u * 1.3, v * 1.3)
     cirrus = 55 * np.maximum(sample(veil, u, v * 1.5), -1) * (1 - haze)
@@ -130,7 +139,10 @@ def paint_sky(
 
 
 def paint_water(radiance: Image, cover: Image, top: int, height: int) -> None:
-    """Mean level of the sea, in place: far out it mirrors the warm horizon, nearby the cold sky above."""
+    """Paint the mean level of the sea, in place.
+
+    Distant water reflects the warm horizon, nearby water the cold sky above.
+    """
     below = (np.arange(top, radiance.shape[0], dtype=np.float32) - top)[:, None] / height
     radiance[top:] = 3880 + 90 * np.exp(-below / 0.2) + 200 * np.exp(-below / 0.02)
     cover[top:] = 0

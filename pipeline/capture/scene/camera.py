@@ -1,4 +1,4 @@
-"""Where the camera looks, frame by frame: a bounded path, and the ego-motion that follows from it."""
+"""Camera motion of a scene: a bounded path, and the ego-motion between frames."""
 
 from __future__ import annotations
 
@@ -24,11 +24,10 @@ _WIDEST_SECTOR = 1024.0
 
 
 class Camera:
-    """Poses of a scene's camera.
+    """Camera poses of a scene.
 
-    The world is the flat picture plane of frame 0 without shake: world (0, 0) is the top-left pixel's
-    centre there. A pose shifts the picture by (x, y) px over the world and turns it by an angle about its
-    own centre.
+    World coordinates are the flat picture plane of frame 0 without shake: world (0, 0) is the centre of its top-left
+    pixel. A pose shifts the picture by (x, y) px over the world and rotates it about its own centre.
     """
 
     def __init__(self, spec: SceneSpec) -> None:
@@ -40,7 +39,7 @@ class Camera:
 
     @property
     def reach(self) -> tuple[float, float, float, float]:
-        """How far any frame looks beyond the picture of pose zero: left, right, top, bottom, in px, >= 0."""
+        """Largest distance in px (>= 0) any frame looks beyond the picture of pose zero: left, right, top, bottom."""
         spec = self._spec
         shake = spec.jitter_px * (
             _CLIP * ("jitter" in spec.motions)
@@ -53,7 +52,7 @@ class Camera:
         return left, right, rise, rise
 
     def pose(self, k: int) -> tuple[float, float, float]:
-        """Shift x, y in px and clockwise angle in rad of frame k."""
+        """Return shift x, y in px and clockwise angle in rad of frame k."""
         spec = self._spec
         seconds = k / spec.fps
         x = y = angle = 0.0
@@ -77,7 +76,7 @@ class Camera:
         return float(x), float(y), float(angle)
 
     def to_world(self, k: int) -> Matrix:
-        """Homogeneous 3x3 matrix from pixels of frame k to the world."""
+        """Return the homogeneous 3x3 matrix from pixels of frame k to world coordinates."""
         x, y, angle = self.pose(k)
         cos, sin = math.cos(angle), math.sin(angle)
         cx, cy = (self._spec.width - 1) / 2, (self._spec.height - 1) / 2
@@ -90,7 +89,7 @@ class Camera:
         )
 
     def ego(self, k: int) -> Affine:
-        """(a, b, tx, c, d, ty) from pixels of frame k - 1 to pixels of frame k; the identity for k = 0."""
+        """Return (a, b, tx, c, d, ty) from pixels of frame k - 1 to pixels of frame k; identity for k = 0."""
         if k == 0:
             return IDENTITY
         matrix = np.linalg.inv(self.to_world(k)) @ self.to_world(k - 1)

@@ -1,4 +1,4 @@
-"""Land: fields in perspective, a tree line on the horizon, buildings, masts and hot spots."""
+"""Land background: fields in perspective, a tree line on the horizon, buildings, masts and hot spots."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _SITES = 16
 
 
 def paint_land(rng: np.random.Generator, sky: Image, cover: Image, horizon: float, height: int) -> Image:
-    """Sky with land painted over it; clears the cloud cover where land is.
+    """Paint land over the sky, and clear the cloud cover there.
 
     Args:
-        rng: source of randomness.
+        rng: random generator.
         sky: (H, W) radiance in 14-bit counts.
-        cover: (H, W) cloud opacity, changed in place.
+        cover: (H, W) cloud opacity 0..1, modified in place.
         horizon: row of the horizon, may lie below the picture.
-        height: of the picture in px, the scale of everything.
+        height: picture height in px, which sets the scale of all objects.
 
     Returns:
         (H, W) float32 radiance in 14-bit counts.
@@ -43,14 +43,14 @@ def paint_land(rng: np.random.Generator, sky: Image, cover: Image, horizon: floa
 
 
 def _skyline(rng: np.random.Generator, cols: int, horizon: float, height: int) -> Image:
-    """Row of the bare ground's upper edge per column: gentle hills."""
+    """Return the row of the upper edge of the bare ground per column: gentle hills."""
     hills = fractal(rng, (2, cols), 2.0, longest=3.0 * height)[0]
     return cast(Image, (horizon - 0.012 * height * hills).astype(np.float32))
 
 
 def _fields(rng: np.random.Generator, x: Image, y: Image, horizon: float, height: int) -> Image:
-    """Fields of different warmth with furrows, hedges and rough texture, seen obliquely."""
-    # Three samples a row and one area average down: the far fields would alias otherwise.
+    """Render fields of different temperature with furrows, hedges and rough texture, seen obliquely."""
+    # Three samples per row, averaged vertically: distant fields would alias otherwise.
     fine_y = np.repeat(y, 3, axis=0) + np.tile(np.array([-1, 0, 1], np.float32) / 3, len(y))[:, None]
     fine_x = np.repeat(x, 3, axis=0)
     near = np.maximum(fine_y - horizon + 0.03 * height, 1) / height
@@ -67,7 +67,7 @@ def _fields(rng: np.random.Generator, x: Image, y: Image, horizon: float, height
 
 
 def _top_view(rng: np.random.Generator) -> Image:
-    """Map of the fields from above, counts around zero, periodic but for its seams."""
+    """Return a map of the fields from above, in counts around zero; periodic except for its seams."""
     seeds = np.full((_MAP, _MAP), 255, np.uint8)
     grid = (np.mgrid[:_SITES, :_SITES].reshape(2, -1) + rng.uniform(0.1, 0.9, (2, _SITES**2))) * (_MAP / _SITES)
     seeds[grid[1].astype(int), grid[0].astype(int)] = 0
@@ -87,7 +87,7 @@ def _top_view(rng: np.random.Generator) -> Image:
 
 
 def _objects(rng: np.random.Generator, ground: Image, horizon: float, height: int) -> None:
-    """Bushes, stones, huts and hot spots on the ground, in place, smaller and closer together far out."""
+    """Draw bushes, stones, huts and hot spots on the ground, in place; smaller and denser with distance."""
     rows, cols = ground.shape
     room = min(1.0, (rows - horizon) / height)
     if room <= 0.05:
@@ -116,7 +116,7 @@ def _objects(rng: np.random.Generator, ground: Image, horizon: float, height: in
 
 
 def _hut(rng: np.random.Generator, ground: Image, x: int, y: float, height: int) -> None:
-    """A building: cold pitched roof that mirrors the sky, two walls, warm windows."""
+    """Draw a building: a cold pitched roof that reflects the sky, two walls and warm windows."""
     scale = height / 256
     w, h = rng.uniform(12, 30) * scale, rng.uniform(5, 9) * scale
     split, ridge = w * rng.uniform(0.25, 0.75), h * 0.6
@@ -137,7 +137,11 @@ def _hut(rng: np.random.Generator, ground: Image, x: int, y: float, height: int)
 
 
 def _trees(rng: np.random.Generator, x: Image, y: Image, horizon: float, height: int) -> tuple[Image, Image]:
-    """Opacity and radiance of the tree line, each (H, W): ragged crowns, gaps, dark trunks' shadow below."""
+    """Render the tree line with ragged crowns, gaps, and the dark shadow of the trunks below.
+
+    Returns:
+        Opacity 0..1 and radiance in 14-bit counts, each (H, W).
+    """
     cols = x.shape[1]
     wood = smoothstep(-0.6, 0.3, fractal(rng, (2, cols), 1.5, longest=1.2 * height)[0])
     column, tall = np.arange(cols), np.zeros(cols, np.float32)
@@ -155,13 +159,16 @@ def _trees(rng: np.random.Generator, x: Image, y: Image, horizon: float, height:
 
 
 def _masts(rng: np.random.Generator, scene: Image, cover: Image, horizon: float, height: int) -> None:
-    """A few lamp posts that stand against the sky, in place: thin, warm, with a lamp as small as a target."""
+    """Draw a few lamp posts against the sky, in place.
+
+    They are thin and warm, with a lamp as small as a target.
+    """
     cols = scene.shape[1]
     for _ in range(int(1.5 * cols / height)):
         x, foot = rng.uniform(0, cols), horizon + 0.02 * height
         top = horizon - rng.uniform(0.05, 0.16) * height
         mask = np.zeros(scene.shape, np.uint8)
-        # Sixteenths of a pixel: cv2's fixed point for lines.
+        # cv2 draws these lines in fixed point with 1/16 px.
         ends = [(int(x * 16), int(v * 16)) for v in (top, foot)]
         cv2.line(mask, ends[0], ends[1], 110, 1, cv2.LINE_AA, 4)
         cv2.line(mask, (ends[0][0] - 24, ends[0][1]), (ends[0][0] + 24, ends[0][1]), 190, 1, cv2.LINE_AA, 4)

@@ -1,4 +1,4 @@
-"""What to render: the ``test://`` grammar, its limits and the defaults of each scene."""
+"""Scene parameters: the ``test://`` URL syntax, value ranges and the defaults of each scene."""
 
 from __future__ import annotations
 
@@ -24,29 +24,30 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
 
 
 class SceneSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A scene and every parameter of it. Equal specs render equal pictures.
+    """A scene with all its parameters. Equal specs render equal pictures.
 
     Attributes:
         name: one of ``NAMES``.
-        width, height: of the picture in pixels.
-        fps: frames per second; the clock of waves and camera shake.
-        frames: length of the scene.
-        seed: of everything random.
-        targets: targets per 300 frames; a longer scene brings new ones.
-        snr: of the dimmest target: peak contrast above the local background, with the target centred on a
-            pixel, over the temporal noise sigma (read and shot noise) at that background level. In
-            ``crossing`` and ``demo`` the others are up to twice as bright, elsewhere all are equal.
+        width: picture width in px.
+        height: picture height in px.
+        fps: frames per second; also drives waves and camera shake.
+        frames: number of frames.
+        seed: seed of all random numbers.
+        targets: number of targets per 300 frames; longer scenes get new targets.
+        snr: signal-to-noise ratio of the dimmest target: peak contrast above the local background, with the target
+            centred on a pixel, divided by the temporal noise sigma (read and shot noise) at that background level. In
+            ``crossing`` and ``demo`` the other targets are up to twice as bright, elsewhere all are equal.
         size: target width in px, 0 for a point. In ``demo`` every other target is at least 9 px wide.
         camera: motions joined by ``+``: ``still`` alone, or any of ``pan`` (back and forth over a sector of
-            at most two pictures or 1024 px), ``jitter`` (white), ``vibration`` (a 7.3 Hz sinusoid) and
+            at most two pictures or 1024 px), ``jitter`` (white noise), ``vibration`` (a 7.3 Hz sinusoid) and
             ``handheld`` (slow sway with rotation).
-        jitter_px: sigma of the jitter and amplitude of the vibration; handheld sways eight times as far.
-        pan_px: speed of the pan, px/frame, negative to the left.
-        noise: temporal noise sigma in 14-bit counts at ``sensor.REFERENCE`` level; with 0 the target's
-            contrast is that of the default noise.
-        fpn: rms of the fixed pattern from pixel to pixel, 14-bit counts.
+        jitter_px: sigma of the jitter and amplitude of the vibration in px; handheld sways eight times as far.
+        pan_px: speed of the pan in px/frame, negative to the left.
+        noise: temporal noise sigma in 14-bit counts at level ``sensor.REFERENCE``; 0 disables noise, and target
+            contrasts are then computed with the default noise.
+        fpn: rms of the fixed pattern noise between pixels in 14-bit counts.
         dead: fraction of stuck pixels.
-        bit_depth: of the output; the picture is always uint16, full scale is ``2**bit_depth - 1``.
+        bit_depth: bit depth of the output; pixels are always uint16, full scale is ``2**bit_depth - 1``.
     """
 
     name: SceneName
@@ -77,16 +78,16 @@ class SceneSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def motions(self) -> frozenset[str]:
-        """The camera's motions, empty when it stands still."""
+        """Motions of the camera; empty if it stands still."""
         return frozenset(self.camera.split("+")) - {"still"}
 
     @classmethod
     def from_url(cls, url: str) -> SceneSpec:
-        """Parse ``test://NAME?param=value&...``; parameters left out take the scene's defaults.
+        """Parse ``test://NAME?param=value&...``; omitted parameters get the defaults of the scene.
 
         Raises:
-            ValueError: not a scene URL, unknown scene or parameter, wrong type, value out of range or
-                without effect; one line that names it.
+            ValueError: not a scene URL, unknown scene or parameter, wrong type, value out of range or without effect;
+                one line that names it.
         """
         if not url.startswith(SCHEME):
             raise ValueError(f"{url}: a scene starts with {SCHEME}")
@@ -94,7 +95,7 @@ class SceneSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if name not in NAMES:
             raise ValueError(f"{url}: unknown scene {name!r} (known: {', '.join(NAMES)})")
         given: dict[str, str] = {}
-        # Not parse_qs: it turns the plus signs of camera=pan+jitter into blanks.
+        # Not parse_qs, which turns the plus signs of camera=pan+jitter into blanks.
         for item in filter(None, query.split("&")):
             key, equals, value = item.partition("=")
             if not equals or key == "name" or key not in cls.__struct_fields__:

@@ -1,4 +1,4 @@
-"""Targets: exact sub-pixel pictures of small bodies, and the paths they fly."""
+"""Targets: exact sub-pixel rendering of small objects, and their trajectories."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Vector = NDArray[np.float64]
 
 PSF_SIGMA = 0.9
 _FWHM = 2.3548 * math.sqrt(PSF_SIGMA**2 + 1 / 12)
-_ACT = 300
+_EPISODE_FRAMES = 300
 _FADE = 12
 _REACH = 5.0 * PSF_SIGMA + 1.0
 
-# A body is a sum of boxes: centre x, y, width, height in units of the body's width; relative radiance.
+# A body is a sum of boxes: centre x, y, width, height as fractions of the body's width; relative radiance.
 _POINT = ((0.0, 0.0, 0.0, 0.0, 1.0),)
 _BODIES = {
     "drone": (
@@ -43,7 +43,7 @@ _BODIES = {
 }
 _KINDS = {"sea": ("boat", "plane"), "ground": ("drone",)}
 
-# Vertical zone of the picture (fractions of its height) targets meet in, and how steeply they fly.
+# Vertical zone of the meeting points (fractions of the picture height), and relative steepness of the paths.
 _ZONES = {
     "sky": (0.1, 0.9, 1.0),
     "sea": (0.3, 0.62, 0.08),
@@ -56,14 +56,16 @@ _HIDDEN_EVERY = {"sky": 3, "demo": 3}
 
 
 class TargetTruth(NamedTuple):
-    """A target in the picture.
+    """Ground truth of one target in a frame.
 
     Attributes:
-        id: unique in the scene.
-        x, y: exact centroid in px, the centre of the top-left pixel at (0, 0).
-        w, h: extent at half maximum in px.
-        snr: peak contrast over temporal noise sigma in this frame, less behind cloud and while fading.
-        visible: at least half the target's own contrast reaches the camera.
+        id: unique id in the scene.
+        x: exact centroid in px; the centre of the top-left pixel is (0, 0).
+        y: see ``x``.
+        w: width at half maximum in px.
+        h: height at half maximum in px.
+        snr: peak contrast divided by the temporal noise sigma in this frame; reduced behind clouds and while fading.
+        visible: at least half of the target's own contrast reaches the camera.
     """
 
     id: int
@@ -75,8 +77,8 @@ class TargetTruth(NamedTuple):
     visible: bool
 
 
-def _edge(x: Vector) -> Vector:
-    """Integral over (-inf, x) of the PSF's cumulative distribution."""
+def _cdf_integral(x: Vector) -> Vector:
+    """Return the integral over (-inf, x) of the cumulative distribution of the PSF."""
     t = x / PSF_SIGMA
     cdf = 0.5 * (1 + np.array([math.erf(v) for v in (t / math.sqrt(2)).tolist()]))
     density = np.exp(-0.5 * t * t) / math.sqrt(2 * math.pi)
@@ -84,19 +86,19 @@ def _edge(x: Vector) -> Vector:
 
 
 def _line(offset: Vector, width: float) -> Vector:
-    """Mass in unit pixels at ``offset`` of a uniform bar of unit mass, blurred by the PSF.
+    """Return the mass in unit pixels at ``offset`` of a uniform bar of unit mass, blurred by the PSF.
 
-    The bar, the pixel and the Gaussian are convolved in closed form: a second difference of ``_edge``.
+    The convolution of bar, pixel and Gaussian has a closed form: a second difference of ``_cdf_integral``.
     """
-    # A bar of 1e-3 px is a point to 1e-7, and the difference keeps nine digits.
+    # A bar of 1e-3 px equals a point to within 1e-7, and the difference keeps nine digits.
     half = max(width, 1e-3) / 2
     corners = np.concatenate([offset + 0.5 + half, offset + 0.5 - half, offset - 0.5 + half, offset - 0.5 - half])
-    a, b, c, d = np.split(_edge(corners), 4)
+    a, b, c, d = np.split(_cdf_integral(corners), 4)
     return (a - b - c + d) / (2 * half)
 
 
 class Body:
-    """The picture of a target as the optics and the pixels see it.
+    """The image of a target after optics and pixel sampling.
 
     Args:
         kind: key of the silhouettes, or ``point``.
@@ -108,7 +110,7 @@ class Body:
         parts = np.array(_POINT if kind == "point" else _BODIES[kind], np.float64)
         parts[:, :4] *= size
         parts[:, 0] *= heading
-        # A box of radiance r and area a carries mass r a; a point carries 1.
+        # A box of radiance r and area a has mass r a; a point has mass 1.
         self._mass = parts[:, 4] * (parts[:, 2] * parts[:, 3] if size else 1.0)
         self._parts = parts
         parts[:, :2] -= self._mass @ parts[:, :2] / self._mass.sum()
@@ -122,9 +124,11 @@ class Body:
         self.opaque = size > 0
 
     def picture(self, x: float, y: float, shape: tuple[int, int]) -> tuple[slice, slice, Image]:
-        """Rows, columns and profile of the body with its centroid at (x, y) of a picture of (H, W).
+        """Render the body with its centroid at (x, y) in a picture of the given shape.
 
-        The profile's peak is 1 when the centroid lies on a pixel centre. Empty slices when outside.
+        Returns:
+            Rows, columns and profile. The profile's peak is 1 if the centroid lies on a pixel centre. The slices are
+            empty if the body lies outside the picture.
         """
         rows = np.arange(max(0, math.ceil(y - self._radius)), min(shape[0], math.floor(y + self._radius) + 1))
         cols = np.arange(max(0, math.ceil(x - self._radius)), min(shape[1], math.floor(x + self._radius) + 1))
@@ -137,13 +141,13 @@ class Body:
         return slice(rows[0], rows[-1] + 1), slice(cols[0], cols[-1] + 1), profile.astype(np.float32)
 
 
-class Cast:
-    """All targets of a scene: who they are and where they are at frame k, in world coordinates."""
+class TargetSet:
+    """All targets of a scene: their bodies, brightness and trajectories in world coordinates."""
 
     def __init__(self, spec: SceneSpec, camera: Camera) -> None:
         rng = np.random.Generator(np.random.PCG64([spec.seed, 4]))
-        acts = max(1, round(spec.frames / _ACT))
-        n = spec.targets * acts
+        episodes = max(1, round(spec.frames / _EPISODE_FRAMES))
+        n = spec.targets * episodes
         kinds = _KINDS.get(spec.name, ("drone", "plane"))
         self._anchor, self._velocity = np.zeros((n, 2)), np.zeros((n, 2))
         self._meet = np.zeros(n)
@@ -153,7 +157,7 @@ class Cast:
         self.snr = spec.snr * rng.uniform(1, _BRIGHTEST.get(spec.name, 1.0), n)
         if n:
             self.snr[rng.integers(0, n)] = spec.snr
-        length = spec.frames / acts
+        length = spec.frames / episodes
         for i in range(n):
             partner = i - 1 if i % spec.targets % 2 else None
             self._plan(i, partner, length, spec, camera, rng)
@@ -175,21 +179,21 @@ class Cast:
     def _plan(
         self, i: int, partner: int | None, length: float, spec: SceneSpec, camera: Camera, rng: np.random.Generator
     ) -> None:
-        """Choose target i's path: through its partner's meeting point, or one of its own."""
+        """Choose the path of target i: through the meeting point of its partner, or through one of its own."""
         low, high, steep = _ZONES[spec.name]
-        act, place = divmod(i, spec.targets)
-        window = np.linspace(act * length, (act + 1) * length - 1, 25).astype(int)
+        episode, place = divmod(i, spec.targets)
+        window = np.linspace(episode * length, (episode + 1) * length - 1, 25).astype(int)
         views = np.linalg.inv(np.stack([camera.to_world(int(k)) for k in window]))
         best = -1.0
         for _ in range(24):
             if partner is None:
-                meet = (act + (place + 1) / (spec.targets + 1) * rng.uniform(0.8, 1.2)) * length
+                meet = (episode + (place + 1) / (spec.targets + 1) * rng.uniform(0.8, 1.2)) * length
                 point = np.array([rng.uniform(0.2, 0.8) * spec.width, rng.uniform(low, high) * spec.height, 1.0])
                 anchor = (camera.to_world(int(meet)) @ point)[:2]
             else:
                 meet = self._meet[partner]
                 anchor = self._anchor[partner] + rng.uniform(-2, 2, 2)
-            # The picture's diagonal sets how fast is fast: 0.2 to 3 px/frame where pictures are 320 px wide.
+            # Speed scales with the picture width: 0.3 to 1.3 px/frame at 320 px, limited to 0.2 to 3 px/frame.
             speed = min(3.0, rng.uniform(0.3, 1.3) * spec.width / 320)
             heading = rng.uniform(0, 2 * math.pi)
             velocity = max(0.2, speed) * np.array([math.cos(heading), steep * math.sin(heading)])
@@ -204,12 +208,15 @@ class Cast:
                 break
 
     def positions(self, k: int) -> Vector:
-        """World coordinates (n, 2) of all targets at frame k: constant velocity plus a slow, slight sway."""
+        """Return world coordinates (n, 2) of all targets at frame k: constant velocity plus a slow, slight sway."""
         t = (k - self._meet)[:, None]
         across = self._velocity[:, ::-1] * (1, -1) / np.maximum(np.linalg.norm(self._velocity, axis=1), 1e-9)[:, None]
         sway = self._sway * np.sin(2 * math.pi * (k - self._meet) / self._sway_period)
         return cast(Vector, self._anchor + self._velocity * t + across * sway[:, None])
 
     def presence(self, k: int) -> Vector:
-        """Share (n,) of each target's contrast present at frame k: 0 before and after its life, ramps between."""
+        """Return the fraction (n,) of each target's contrast present at frame k.
+
+        It is 0 before and after the target's life, with linear ramps at both ends.
+        """
         return cast(Vector, np.clip(np.minimum(k - self._life[:, 0], self._life[:, 1] - k) / _FADE, 0, 1))

@@ -1,4 +1,4 @@
-"""Random textures the backgrounds are made of: pure functions of a random generator."""
+"""Random textures for the backgrounds, as pure functions of a random generator."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def fractal(
     stretch: tuple[float, float] = (1.0, 1.0),
     longest: float = 256.0,
 ) -> Image:
-    """Periodic Gaussian noise with a power-law spectrum, zero mean, unit variance.
+    """Generate periodic Gaussian noise with a power-law spectrum, zero mean and unit variance.
 
     Args:
-        rng: source of randomness.
+        rng: random generator.
         shape: (H, W).
-        slope: amplitude falls as frequency ** -slope; 1 is rough, 2 is smooth as cloud.
-        stretch: factor by which features are longer along (y, x).
+        slope: amplitude falls as frequency ** -slope; 1 is rough, 2 is as smooth as clouds.
+        stretch: factors by which features are elongated along (y, x).
         longest: wavelength in px beyond which the spectrum is flat.
 
     Returns:
@@ -43,18 +43,18 @@ def fractal(
 
 
 def smoothstep(low: float, high: float, x: Image) -> Image:
-    """0 below low, 1 above high, a smooth cubic between."""
+    """Return 0 below low, 1 above high, and a smooth cubic in between."""
     t = np.clip((x - low) / (high - low), 0, 1)
     return cast(Image, (t * t * (3 - 2 * t)).astype(np.float32))
 
 
 def sample(texture: Image, x: Image, y: Image) -> Image:
-    """Periodic texture at the points (x, y), each (H, W), bilinear."""
+    """Sample a periodic texture bilinearly at the points (x, y), each (H, W)."""
     return cast(
         Image, cv2.remap(texture, x.astype(np.float32), y.astype(np.float32), cv2.INTER_LINEAR, None, cv2.BORDER_WRAP)
     )
 
 
 def blur(image: Image, sigma: float) -> Image:
-    """Gaussian blur with mirrored borders."""
+    """Apply a Gaussian blur with mirrored borders."""
     return cast(Image, cv2.GaussianBlur(image, (0, 0), sigma, borderType=cv2.BORDER_REFLECT_101))

@@ -1,4 +1,4 @@
-"""What runs the network, one file each; they are compared with the reference, and the fastest is chosen."""
+"""Inference backends, one module each, the check against the reference backend and the selection of the fastest."""
 
 from pipeline.detect.backends.base import Backend, Maps, network_input
 from pipeline.detect.backends.choice import available, make_backend, select

@@ -1,4 +1,4 @@
-"""Exported networks: a file made from weights for one library, and beside it the manifest that says what it is."""
+"""Exported networks (artefacts): model files made from weights for one library, with a manifest next to them."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from pipeline.detect.config import Precision
 from pipeline.errors import BackendError, ConfigError
 
 Format = Literal["onnx", "openvino", "tensorrt"]
-FILES = {"onnx": 1, "openvino": 2, "tensorrt": 1}
+FILES = {"onnx": 1, "openvino": 2, "tensorrt": 1}  # number of files of an artefact
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
 FileName = Annotated[str, Meta(pattern=r"^[^/\\]*[^/\\.][^/\\]*$")]
 
 
 class _Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What all sections share."""
+    """Base class of the manifest's structs."""
 
 
 class Accuracy(_Section, frozen=True):
-    """Strict protocol on pictures with truth: the artefact against the reference backend.
+    """Results of the strict evaluation protocol on labelled pictures, for the artefact and the reference backend.
 
     Attributes:
-        data: name of the set and of its split.
-        pictures: how many.
-        threshold: probability.
-        reference: figures of the reference backend: iou, niou, pd, fa and so on.
-        artefact: the same of the artefact.
+        data: Name of the data set and its split.
+        pictures: Number of pictures.
+        threshold: Detection threshold, a probability.
+        reference: Metrics of the reference backend: iou, niou, pd, fa and so on.
+        artefact: The same metrics of the artefact.
     """
 
     data: str
@@ -44,24 +44,24 @@ class Accuracy(_Section, frozen=True):
 
     @property
     def iou_loss(self) -> float:
-        """How much lower the pooled IoU is, 0..1; negative where it rose."""
+        """Decrease of the pooled IoU from the reference to the artefact; negative if it increased."""
         return (self.reference["iou"] or 0.0) - (self.artefact["iou"] or 0.0)
 
 
 class Artefact(_Section, frozen=True):
-    """Everything about an exported network.
+    """Manifest of an exported network.
 
     Attributes:
-        format: the library it is for.
-        precision: of its arithmetic.
-        files: sha256 by file name, beside the manifest; the first is the model.
-        weights: name of the weights that it was made from.
-        weights_sha256: of their safetensors file.
-        input: what the network wants to see.
-        made_with: versions of the packages, and where the file depends on it, the device.
-        calibration: the frames an int8 model was calibrated on.
-        parity: how far from the reference backend, by what it was measured on.
-        accuracy: before and after, where it was measured.
+        format: Format of the model, which determines the library that runs it.
+        precision: Arithmetic precision of the model.
+        files: SHA-256 by file name, in the folder of the manifest; the first file is the model.
+        weights: Name of the weights that were exported.
+        weights_sha256: SHA-256 of their safetensors file.
+        input: Input format of the network.
+        made_with: Versions of the packages used and, if the files depend on it, the device.
+        calibration: Frames that an int8 model was calibrated on.
+        parity: Deviation from the reference backend, by the pictures it was measured on.
+        accuracy: Accuracy before and after the export, if measured.
     """
 
     format: Format
@@ -77,34 +77,34 @@ class Artefact(_Section, frozen=True):
 
 
 def locate(name_or_path: str | Path) -> Path:
-    """The manifest of a shipped exported network, or of a path."""
+    """Return the path of a manifest, given that path or the name of a shipped artefact."""
     path = Path(name_or_path)
     return path if path.suffix or path.parent != Path() else nets.manifest.FOLDER / f"{path}.json"
 
 
 def beside(weights: str, fmt: str) -> str | None:
-    """The manifest of an exported network that lies beside the weights it was made from, as ``tools.export`` names it.
+    """Return the manifest of the artefact stored next to the given weights, or None if there is none.
 
     Args:
-        weights: name of shipped ones, or path.
-        fmt: of ``tools.export``.
+        weights: Name of shipped weights, or path.
+        fmt: Format as in ``tools.export``, which determines the file name.
     """
     try:
         file = nets.manifest.locate(weights)
-    except nets.WeightsError:  # whoever loads them says so
+    except nets.WeightsError:  # reported when the weights are loaded
         return None
     path = file.with_name(f"{file.stem}-{fmt}.json")
     return str(path) if path.is_file() else None
 
 
 def read(path: str | Path) -> Artefact:
-    """The manifest of an exported network.
+    """Read the manifest of an exported network.
 
     Args:
-        path: of the manifest, or name of a shipped one.
+        path: Path of the manifest, or name of a shipped artefact.
 
     Raises:
-        BackendError: it is missing or malformed; names the file and the field.
+        BackendError: The manifest is missing or malformed; the message names the file and the field.
     """
     try:
         return msgspec.json.decode(locate(path).read_bytes(), type=Artefact)
@@ -115,18 +115,18 @@ def read(path: str | Path) -> Artefact:
 
 
 def open_files(path: str | Path, fmt: Format, precision: Precision, weights: nets.Manifest) -> list[bytes]:
-    """The contents of an exported network's files, the model first, checked against its manifest.
+    """Read the files of an exported network, model first, and verify them against the manifest.
 
-    What was hashed is what is returned: nobody can exchange a file in between.
+    The returned bytes are the ones that were hashed, so a file cannot be replaced between the check and its use.
 
     Args:
-        path: of the manifest, or name of a shipped one.
-        fmt: the library that will read them.
-        precision: that is asked for.
-        weights: that are asked for.
+        path: Path of the manifest, or name of a shipped artefact.
+        fmt: Required format.
+        precision: Required precision.
+        weights: Manifest of the weights that the artefact must have been made from.
 
     Raises:
-        BackendError: another format, precision or source, or a file that is missing or not the one described.
+        BackendError: Format, precision or weights differ, or a file is missing or has another hash.
     """
     artefact = read(path)
     if artefact.format != fmt:
@@ -142,15 +142,15 @@ def open_files(path: str | Path, fmt: Format, precision: Precision, weights: net
 
 
 def write(path: Path, artefact: Artefact, contents: Mapping[str, bytes]) -> Artefact:
-    """Write the files of an exported network and its manifest, with their hashes, which is returned.
+    """Write the files of an exported network and its manifest, and return the manifest with their hashes.
 
     Args:
-        path: of the manifest; the files go beside it.
-        artefact: its ``files`` do not count.
-        contents: by file name, the model first.
+        path: Path of the manifest; the files are written to the same folder.
+        artefact: Manifest; its ``files`` are ignored.
+        contents: File contents by name, the model first.
 
     Raises:
-        ConfigError: a file cannot be written.
+        ConfigError: A file cannot be written.
     """
     files = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
     artefact = msgspec.structs.replace(artefact, files=files)

@@ -1,4 +1,4 @@
-"""What runs the network: from a batch of raw pictures to probability maps."""
+"""Base class of the inference backends: from a batch of raw pictures to probability maps."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ CPU = torch.device("cpu")
 
 
 class Backend(ABC):
-    """Runs one network.
+    """Runs one network on one device.
 
     Args:
-        config: of the stage; its precision is checked here.
-        manifest: of the weights.
-        device: where the network's input is wanted.
-        batch: pictures that go through the network at once, always as many, so that the last bit of a map does not
-            depend on how many others are there; missing ones are filled up with copies.
+        config: Settings of the detect stage; the precision is checked here.
+        manifest: Manifest of the weights.
+        device: Device on which the network expects its input.
+        batch: Fixed batch size. Smaller batches are padded with copies, so that a map does not depend on the number
+            of other pictures, down to the last bit.
 
     Attributes:
-        name: value of ``detect.backend``.
-        precisions: those that it can run, the exactest first.
-        manifest: of its weights.
-        precision: that it runs.
-        device: where it runs, for people.
-        size: (H, W) of the only pictures that it takes; none if it takes all.
-        notice: what has gone otherwise than configured, in one line; empty if nothing has.
+        name: Value of ``detect.backend`` that selects this backend.
+        precisions: Supported precisions, the most exact first.
+        manifest: Manifest of the weights.
+        precision: Precision in use.
+        device: Human-readable description of the device.
+        size: (H, W) of the only supported picture size; None if any size is supported.
+        notice: One line that says how the backend deviates from the configuration; empty if it does not.
 
     Raises:
-        BackendError: weights, device, precision, artefact or library cannot be used.
+        BackendError: Weights, device, precision, artefact or library cannot be used.
     """
 
     name: ClassVar[str]
@@ -61,61 +61,61 @@ class Backend(ABC):
         self.manifest = manifest
         self.precision: Precision = precision
         self.device = str(device) if device.type == "cpu" else f"{device} ({torch.cuda.get_device_name(device)})"
-        self._on, self._batch = device, batch
+        self._torch_device, self._batch = device, batch
         self._streams = passage.streams(device) if device.type == "cuda" else None
 
     @abstractmethod
     def run(self, batch: Tensor) -> Tensor:
-        """Logits (B, 1, H, W), float32, of network input (B, C, H, W), float32; B is the fixed size of a batch.
+        """Compute logits (B, 1, H, W), float32, of network input (B, C, H, W), float32; B is the fixed batch size.
 
         The result is valid until the next call.
         """
 
     def normalise(self, planes: Tensor, mean: Tensor, gain: Tensor) -> Tensor:
-        """See ``nets.normalisation.normalise``; as the weights want it."""
+        """Apply ``nets.normalisation.normalise`` with the settings of the weights."""
         return normalise(planes, mean, gain, self.manifest.input.normalisation)
 
     def forward(self, planes: Tensor, facts: Tensor) -> Tensor:
-        """Logits (B, 1, H, W), float32, of raw pictures, all on the device; valid until the next call.
+        """Compute logits (B, 1, H, W), float32, of raw pictures on the device; valid until the next call.
 
         Args:
-            planes: (B, P, H, W), uint8 or uint16: raw counts, and change pictures if the weights want them.
-            facts: (B, 2), float32, mean and gain of each picture's frame.
+            planes: (B, P, H, W) uint8 or uint16 raw counts, plus change pictures if the weights need them.
+            facts: (B, 2) float32 mean and gain of the frame of each picture.
         """
-        # Torch has little arithmetic on uint16; the upload stays two bytes a pixel as int32 would not.
+        # Converted here, since torch supports few operations on uint16 and an upload as int32 would double its size.
         return self.run(self.normalise(planes.to(torch.float32), facts[:, 0], facts[:, 1]))
 
     def infer(self, pictures: Pictures, intensities: list[Intensity], changes: Changes | None = None) -> Maps:
-        """Probability of a target at every pixel.
+        """Compute the probability of a target at every pixel.
 
-        The map of a picture does not depend, to the last bit, on the other pictures of the batch.
+        The map of a picture does not depend on the other pictures of the batch, down to the last bit.
 
         Args:
-            pictures: (N, H, W) uint8 or uint16, raw counts, or N of (H, W).
-            intensities: of each picture's frame.
-            changes: N of (H, W), see ``nets.normalisation.change_picture``; none where nothing is known of them. Only
-                looked at if the weights want it.
+            pictures: (N, H, W) uint8 or uint16 raw counts, or a sequence of N arrays (H, W).
+            intensities: Intensity statistics of the frame of each picture.
+            changes: N change pictures (H, W), see ``nets.normalisation.change_picture``; None if the changes are
+                unknown. Ignored unless the weights use them.
 
         Returns:
-            (N, H, W) float32 in 0..1.
+            (N, H, W) float32 probabilities in 0..1.
 
         Raises:
-            BackendError: the memory of the device does not hold a batch of one, or of the only size that there is.
+            BackendError: The device has no memory for a batch of one, or for the only supported batch size.
         """
         return self._maps(pictures, intensities, changes, torch.sigmoid)
 
     def logits(self, pictures: Pictures, intensities: list[Intensity], changes: Changes | None = None) -> Maps:
-        """The same before the sigmoid."""
+        """Same as ``infer``, but without the final sigmoid."""
         return self._maps(pictures, intensities, changes, torch.clone)
 
     def shrink(self, batch: int) -> None:
-        """Take smaller batches from now on, and give up what is kept for those of the present size.
+        """Reduce the batch size and release the resources held for the current one.
 
         Raises:
-            BackendError: there are none.
+            BackendError: The backend does not support smaller batches.
         """
         self._batch = batch
-        if self._on.type == "cuda":
+        if self._torch_device.type == "cuda":
             torch.cuda.empty_cache()
 
     @torch.inference_mode()
@@ -138,35 +138,35 @@ class Backend(ABC):
             try:
                 if self._streams is None:
                     return passage.here(forward, shown, intensities, self._batch)
-                with torch.cuda.device(self._on):
-                    return passage.there_and_back(forward, shown, intensities, self._batch, self._streams)
+                with torch.cuda.device(self._torch_device):
+                    return passage.pipelined_on_gpu(forward, shown, intensities, self._batch, self._streams)
             except torch.OutOfMemoryError as error:
                 reason = str(error).split(". ")[0]
-            self._halve(reason)  # not above: the error holds on to what there is no memory for
+            self._halve(reason)  # outside the except block, since the exception keeps tensors alive
 
     def _halve(self, reason: str) -> None:
-        """Go on with batches of half the size, in which the last bit of a map may be another.
+        """Continue with half the batch size; maps may then differ in the last bit.
 
         Raises:
-            BackendError: they are of one picture, or there are no smaller ones.
+            BackendError: The batch size is 1 or cannot be reduced.
         """
         if self._batch == 1:
             raise BackendError(f"detect.device: {self.device} has no memory for a single picture: {reason}")
         before = self._batch
         self.shrink(before // 2)
-        self.notice = f"{self.device} has no memory for {before} pictures at once, goes on with {self._batch}"
+        self.notice = f"{self.device} has no memory for {before} pictures at once, continuing with {self._batch}"
 
 
 def network_input(
     pictures: NDArray[Any], intensities: list[Intensity], norm: FrameZScore, device: torch.device | None = None
 ) -> Tensor:
-    """Raw pictures as what the network was trained on.
+    """Convert raw pictures to the normalised input that the network was trained on.
 
     Args:
-        pictures: (N, P, H, W) uint8 or uint16: raw counts, and change pictures if they are known.
-        intensities: of each picture's frame.
-        norm: what the network was trained with.
-        device: where the result is wanted.
+        pictures: (N, P, H, W) uint8 or uint16 raw counts, plus change pictures if they are known.
+        intensities: Intensity statistics of the frame of each picture.
+        norm: Normalisation that the network was trained with.
+        device: Device of the result.
 
     Returns:
         (N, C, H, W) float32 in -clip..clip.
@@ -177,10 +177,10 @@ def network_input(
 
 
 def load(config: DetectConfig, device: torch.device = CPU) -> tuple[nn.Module, nets.Manifest]:
-    """The configured network in float32, eval mode, and its manifest.
+    """Load the configured network, in float32 and eval mode, and its manifest.
 
     Raises:
-        BackendError: the weights cannot be used.
+        BackendError: The weights cannot be used.
     """
     try:
         return nets.load(config.weights, device)
@@ -189,10 +189,10 @@ def load(config: DetectConfig, device: torch.device = CPU) -> tuple[nn.Module, n
 
 
 def torch_device(config: DetectConfig) -> torch.device:
-    """The device that PyTorch is to run on; ``auto`` is CUDA if there is one.
+    """Return the configured PyTorch device; ``auto`` means CUDA if available, else the CPU.
 
     Raises:
-        BackendError: it is not there.
+        BackendError: The device is not available.
     """
     name = config.device
     if name == "auto":
@@ -206,18 +206,22 @@ def torch_device(config: DetectConfig) -> torch.device:
     return device
 
 
-def only_on_cpu(config: DetectConfig, name: str) -> None:
-    """Refuse any other device for the backend of that name.
+def require_cpu(config: DetectConfig, name: str) -> None:
+    """Check that the configured device is the CPU, and limit PyTorch to one thread.
+
+    Args:
+        config: Settings of the detect stage.
+        name: Name of the backend, for the error message.
 
     Raises:
-        BackendError: the configuration asks for one.
+        BackendError: Another device is configured.
     """
     if config.device not in ("auto", "cpu"):
         raise BackendError(f"detect.device: {config.device!r} cannot be used: the {name} backend runs on the cpu")
-    # Torch only normalises here: a second pool of threads would get in the way of the library's own.
+    # Torch only does the normalisation here; its thread pool would compete with that of the inference library.
     torch.set_num_threads(1)
 
 
 def threads(config: DetectConfig) -> int:
-    """CPU threads for the network."""
+    """Return the number of CPU threads for the network."""
     return config.threads or usable_cores()

@@ -1,4 +1,4 @@
-"""Which backends there are, which can run here, and which one is the fastest."""
+"""Registry of the backends, and selection of the fastest one that can run on this machine."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ BACKENDS = {
     "openvino": ("openvino_cpu", "OpenVinoBackend"),
     "tensorrt": ("tensor_rt", "TensorRtBackend"),
 }
-"""Module and class; a module of an optional package is imported when it is asked for, and not before."""
+"""Module and class of each backend. Modules are imported only when needed, since their packages may be missing."""
 
-# Fastest first. Those after torch fp32 are there to be asked for by name: on a CPU compiling takes minutes and brings
-# nothing, and bf16 without a library made for it little.
+# Fastest first. Those after torch fp32 are used only if configured by name: on a CPU, compiling takes minutes and
+# brings nothing, and bf16 brings little without a library made for it.
 _ON_CPU: tuple[tuple[str, Precision], ...] = (
     ("openvino", "int8"),
     ("openvino", "bf16"),
@@ -42,22 +42,24 @@ _ON_CUDA: tuple[tuple[str, Precision], ...] = (
     ("compiled", "fp32"),
     ("torch", "bf16"),
 )
-_BESIDE = {"cpu": "openvino-int8", "cuda": "tensorrt"}
+# Format of tools.export that ``auto`` looks for next to the weights, by device type.
+_ARTEFACT_FORMATS = {"cpu": "openvino-int8", "cuda": "tensorrt"}
+# Least exact first.
 _EXACTNESS: tuple[Precision, ...] = ("int8", "bf16", "fp16", "fp32")
 
 
 class Selected(NamedTuple):
-    """A backend, and in words why it is this one."""
+    """A backend, and a sentence that says why it was chosen."""
 
     backend: Backend
     reason: str
 
 
 def make_backend(config: DetectConfig) -> Backend:
-    """The backend that the configuration asks for by name.
+    """Create the backend that is configured by name.
 
     Raises:
-        BackendError: weights, device, artefact or library cannot be used.
+        BackendError: Weights, device, artefact or library cannot be used.
     """
     if config.artefact and config.backend in ("torch", "compiled"):
         raise BackendError(f"detect.artefact: the {config.backend} backend runs the weights themselves")
@@ -67,19 +69,19 @@ def make_backend(config: DetectConfig) -> Backend:
 
 
 def available(config: DetectConfig) -> list[DetectConfig]:
-    """The backends and precisions that can run here, for ``make_backend``: fastest first.
+    """Return a configuration for ``make_backend`` for each backend and precision that can run here, fastest first.
 
-    Packages are looked for and the artefact's manifest is read; nothing is loaded or compiled. Where no artefact is
-    asked for, one that lies beside the weights counts.
+    This imports the packages and reads the manifest of the artefact, but does not load or compile a model. If no
+    artefact is configured, one stored next to the weights is considered.
 
     Args:
-        config: its ``backend`` and ``precision`` do not count.
+        config: Settings of the detect stage; ``backend`` and ``precision`` are ignored.
 
     Raises:
-        BackendError: the device or the artefact cannot be used.
+        BackendError: The device or the artefact cannot be used.
     """
     device = torch_device(config)
-    file = config.artefact or artefact.beside(config.weights, _BESIDE.get(device.type, ""))
+    file = config.artefact or artefact.beside(config.weights, _ARTEFACT_FORMATS.get(device.type, ""))
     made = artefact.read(file) if file else None
     found = []
     for name, precision in _ON_CPU if device.type == "cpu" else _ON_CUDA:
@@ -98,16 +100,16 @@ def available(config: DetectConfig) -> list[DetectConfig]:
 
 
 def select(config: DetectConfig) -> Selected:
-    """The configured backend; ``auto`` is the fastest here that agrees with ``torch`` on rendered frames.
+    """Create the configured backend; ``auto`` selects the fastest one that agrees with ``torch`` on rendered frames.
 
-    Torch in fp32 needs no agreement. What the configured precision is more exact than, is not taken; where none is
-    configured, that is nothing on a CPU, and on a GPU all below fp32.
+    Candidates less exact than ``detect.precision`` are skipped. If it is not set, all precisions are allowed on a CPU,
+    and only fp32 on a GPU. Torch in fp32 is the fallback and is not checked.
 
     Raises:
-        BackendError: the weights, the device or the artefact cannot be used.
+        BackendError: The weights, the device or the artefact cannot be used.
     """
     if config.backend != "auto":
-        return Selected(make_backend(config), "asked for")
+        return Selected(make_backend(config), "configured")
     choices = available(config)
     plain = next(c for c in choices if (c.backend, c.precision) == ("torch", "fp32"))
     least = config.precision or ("int8" if torch_device(config).type == "cpu" else "fp32")
@@ -119,15 +121,15 @@ def select(config: DetectConfig) -> Selected:
         if _EXACTNESS.index(choice.precision) < _EXACTNESS.index(least):
             passed_over.append(f"{name} is less exact than detect.precision {least}")
             continue
-        if complaint := _loses(choice):
+        if complaint := _accuracy_objection(choice):
             passed_over.append(f"{name} {complaint}")
             continue
         try:
-            # Torch first: a backend's own threads are set up after torch's.
+            # Torch first, so that the thread settings of the candidate are made last.
             reference, backend = make_backend(plain), make_backend(choice)
             parity = compare(reference, backend, rendered(backend.size))
         except (BackendError, RuntimeError) as error:
-            if choice.artefact and config.artefact:  # somebody asks for it: not to be lost in a sentence
+            if choice.artefact and config.artefact:  # explicitly configured, so its failure must not be hidden
                 raise
             passed_over.append(f"{name} fails ({' '.join(str(error).split())[:200]})")
             continue
@@ -137,8 +139,8 @@ def select(config: DetectConfig) -> Selected:
     return Selected(make_backend(plain), _sentence("the reference, nothing faster can be used", passed_over))
 
 
-def _loses(choice: DetectConfig) -> str:
-    """What speaks against an int8 artefact: accuracy lost, or not measured."""
+def _accuracy_objection(choice: DetectConfig) -> str:
+    """Return why an int8 artefact must not be used (accuracy lost or not measured); empty if it may be."""
     if choice.precision != "int8" or choice.artefact is None:
         return ""
     accuracy = artefact.read(choice.artefact).accuracy
@@ -154,7 +156,7 @@ def _sentence(reason: str, passed_over: list[str]) -> str:
 
 
 def _has_bf16(device: torch.device) -> bool:
-    """Whether the hardware computes in bf16; elsewhere it is slower than fp32."""
+    """Whether the hardware supports bf16; emulated bf16 is slower than fp32."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capabilities = torch.cpu.get_capabilities()

@@ -1,4 +1,4 @@
-"""The network on ONNX Runtime's CPU provider."""
+"""Backend that runs the network with the CPU provider of ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -8,34 +8,34 @@ from torch import Tensor
 from nets.export import INPUT, OUTPUT, to_onnx
 from nets.fold import fold
 from pipeline.detect.backends import artefact
-from pipeline.detect.backends.base import Backend, load, only_on_cpu, threads
+from pipeline.detect.backends.base import Backend, load, require_cpu, threads
 from pipeline.detect.config import DetectConfig
 from pipeline.errors import BackendError
 
 try:
-    import onnx as _  # noqa: F401 - PyTorch writes the model with it
+    import onnx as _  # noqa: F401 - used by PyTorch's exporter
     import onnxruntime
 except ImportError as error:
     raise BackendError(f"detect.backend: onnx cannot be loaded ({error}): pip install onnxruntime onnx") from None
 
 
 class OnnxBackend(Backend):
-    """ONNX Runtime on the CPU, from an artefact or straight from the weights; pictures go through one by one.
+    """ONNX Runtime on the CPU, with an artefact or directly with the weights; pictures are processed one by one.
 
     Raises:
-        BackendError: weights, artefact, device or precision cannot be used.
+        BackendError: Weights, artefact, device or precision cannot be used.
     """
 
     name = "onnx"
     precisions = ("fp32",)
 
     def __init__(self, config: DetectConfig) -> None:
-        only_on_cpu(config, self.name)
+        require_cpu(config, self.name)
         network, manifest = load(config)
         super().__init__(config, manifest)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads(config)
-        # Threads that spin for work keep the other stages from theirs.
+        # Threads that busy-wait for work would take CPU time from the other stages.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             if config.artefact:

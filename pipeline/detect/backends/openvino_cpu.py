@@ -1,4 +1,4 @@
-"""The network on OpenVINO: faster than PyTorch on a CPU, above all in bf16 and int8."""
+"""Backend that runs the network with OpenVINO: faster than PyTorch on a CPU, above all in bf16 and int8."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from nets.export import to_openvino
 from nets.fold import fold
 from pipeline.detect.backends import artefact
-from pipeline.detect.backends.base import Backend, load, only_on_cpu, threads
+from pipeline.detect.backends.base import Backend, load, require_cpu, threads
 from pipeline.detect.config import DetectConfig, Precision
 from pipeline.errors import BackendError
 
@@ -20,29 +20,29 @@ try:
 except ImportError as error:
     raise BackendError(f"detect.backend: openvino cannot be loaded ({error}): pip install openvino") from None
 
-SIZES = 8
-"""Compiled models that are kept, the latest used."""
-_SMALL = (64, 64)
-# What an int8 model leaves in floating point runs in fp32: convolutions of so few channels take longer in bf16.
+MAX_COMPILED_SIZES = 8
+"""Number of compiled models, one per picture size, in the least-recently-used cache."""
+_PROBE_SIZE = (64, 64)
+# The floating-point layers of an int8 model run in fp32: their few channels make convolutions slower in bf16.
 _HINTS: dict[Precision, str] = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 
 
 class OpenVinoBackend(Backend):
-    """OpenVINO on the CPU, from an artefact or straight from the weights, which int8 cannot be.
+    """OpenVINO on the CPU, with an artefact or directly with the weights; int8 needs an artefact.
 
-    The model is compiled for each size of picture, when the first one comes: it is a seventh faster than one for all
-    sizes, which has to pad pictures that need none. They go through one by one: a batch is no faster on a CPU, and the
-    bits stay the same whatever it holds.
+    The model is compiled for each picture size when the first picture of that size arrives. This is a seventh faster
+    than one model for all sizes, which pads even pictures that need no padding. Pictures are processed one by one: a
+    batch is no faster on a CPU, and the result does not depend on its other pictures.
 
     Raises:
-        BackendError: weights, artefact, device or precision cannot be used.
+        BackendError: Weights, artefact, device or precision cannot be used.
     """
 
     name = "openvino"
     precisions = ("fp32", "bf16", "int8")
 
     def __init__(self, config: DetectConfig) -> None:
-        only_on_cpu(config, self.name)
+        require_cpu(config, self.name)
         network, manifest = load(config)
         super().__init__(config, manifest)
         if self.precision == "int8" and not config.artefact:
@@ -51,7 +51,7 @@ class OpenVinoBackend(Backend):
             "INFERENCE_PRECISION_HINT": _HINTS[self.precision],
             "INFERENCE_NUM_THREADS": threads(config),
             "PERFORMANCE_HINT": "LATENCY",
-            # Left to itself, every process would claim the same first cores.
+            # With pinning, every process would use the same first cores.
             "ENABLE_CPU_PINNING": False,
         }
         self._core = openvino.Core()
@@ -63,7 +63,7 @@ class OpenVinoBackend(Backend):
                 self._model = self._core.read_model(model, openvino.Tensor(np.frombuffer(weights, np.uint8)))
             else:
                 self._model = to_openvino(fold(network), manifest.input.channels)
-            self._compiled((1, manifest.input.channels, *_SMALL))  # what cannot run is to be known now
+            self._compiled((1, manifest.input.channels, *_PROBE_SIZE))  # fail now if the model cannot run
         except (RuntimeError, ValueError) as error:
             reason = str(error).strip().split("\n")[-1]
             raise BackendError(f"detect.backend: openvino cannot run {manifest.name}: {reason}") from None
@@ -76,7 +76,7 @@ class OpenVinoBackend(Backend):
 
     def _compiled(self, shape: tuple[int, ...]) -> openvino.InferRequest:
         if shape not in self._requests:
-            if len(self._requests) == SIZES:
+            if len(self._requests) == MAX_COMPILED_SIZES:
                 self._requests.popitem(last=False)
             model = self._model.clone()
             model.reshape(list(shape))

@@ -1,4 +1,4 @@
-"""How far a backend is from the reference, and how far it may be."""
+"""Comparison of a backend with the reference backend, and the tolerances of each precision."""
 
 from __future__ import annotations
 
@@ -17,27 +17,30 @@ from pipeline.detect.backends.base import Backend, Maps
 from pipeline.detect.config import Precision
 from pipeline.preprocess.intensity import measure
 
-EQUAL_PX = 1.0
+MATCH_RADIUS_PX = 1.0  # largest distance between the centroids of matching components
 MAX_IOU_LOSS = 0.003
-"""Pooled IoU that an int8 artefact may lose in the strict protocol."""
+"""Largest decrease of the pooled IoU accepted for an int8 artefact, in the strict evaluation protocol."""
 
 Change = NDArray[np.uint8] | None
-"""Change picture (H, W), see ``nets.normalisation.change_picture``; none where nothing is known."""
+"""Change picture (H, W), see ``nets.normalisation.change_picture``; None if the changes are unknown."""
 
 SURELY_NOT = -10.0
-"""A logit below which nobody asks how far below; there the last bits of large sums differ by whole units."""
+"""Lower bound to which logits are clipped before they are compared.
+
+Lower values are certain background, where rounding errors of large sums reach whole units.
+"""
 RENDERED_SIZE = (128, 160)
 RENDERED_FRAMES = (20, 150, 280)
 
 
 class Parity(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Two backends on the same pictures, their masks at the threshold of the weights.
+    """Agreement of two backends on the same pictures, with masks taken at the threshold of the weights.
 
     Attributes:
-        pictures: how many.
-        max_logit: largest |difference| of a logit, all below ``SURELY_NOT`` taken for that.
-        components: share of the 8-connected components of both that have one of the other within 1 px.
-        iou: intersection over union of the masks, pooled; 1 where both are empty.
+        pictures: Number of pictures.
+        max_logit: Largest absolute difference of a logit, with logits clipped below at ``SURELY_NOT``.
+        components: Share of the 8-connected components of both masks that match one of the other mask within 1 px.
+        iou: Intersection over union of the masks, pooled over all pictures; 1 if both are empty.
     """
 
     pictures: int
@@ -50,20 +53,21 @@ class Parity(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Tolerance(Struct, frozen=True):
-    """Bounds of a ``Parity``: largest ``max_logit``, smallest ``components`` and ``iou``."""
+    """Limits of a ``Parity``: largest ``max_logit``, smallest ``components`` and ``iou``."""
 
     max_logit: float
     components: float
     iou: float
 
     def holds(self, parity: Parity) -> bool:
-        """Whether the figures are within the bounds."""
+        """Whether the figures are within the limits."""
         near = parity.max_logit <= self.max_logit  # false for NaN
         return near and parity.components >= self.components and parity.iou >= self.iou
 
 
-# The logits of the reference spread over about -100 to 10. At fp32 only the order of sums differs. bf16 keeps 8 bits of
-# every intermediate and int8 as much of the convolutions: single rim pixels cross the threshold, components stay.
+# The logits of the reference range from about -100 to 10. In fp32 only the order of summation differs. bf16 keeps 8
+# bits of every intermediate result, and int8 as many of the convolutions: single border pixels of a component cross
+# the threshold, but the components remain.
 TOLERANCES: dict[Precision, Tolerance] = {
     "fp32": Tolerance(max_logit=0.002, components=1.0, iou=0.999),
     "fp16": Tolerance(max_logit=0.5, components=0.95, iou=0.95),
@@ -75,7 +79,14 @@ TOLERANCES: dict[Precision, Tolerance] = {
 def compare(
     reference: Backend, other: Backend, pictures: Sequence[Picture], changes: Sequence[Change] | None = None
 ) -> Parity:
-    """Run both backends over pictures (H, W) of any sizes, and what is known of their changes."""
+    """Run both backends on the same pictures and compare their logits.
+
+    Args:
+        reference: Reference backend; its manifest provides normalisation and threshold.
+        other: Backend to compare with it.
+        pictures: Pictures (H, W) of any sizes.
+        changes: Change picture of each picture; None if the changes are unknown.
+    """
     norm, threshold = reference.manifest.input.normalisation, reference.manifest.threshold
     pairs = []
     for picture, change in zip(pictures, changes or [None] * len(pictures), strict=True):
@@ -85,22 +96,22 @@ def compare(
 
 
 def parity(pairs: Sequence[tuple[Maps, Maps]], threshold: float) -> Parity:
-    """Figures of pairs of logit maps (H, W), of the reference and the other.
+    """Compute the agreement of pairs of logit maps (H, W), of the reference and of another backend.
 
     Args:
-        pairs: at least one.
-        threshold: logit.
+        pairs: At least one pair of maps.
+        threshold: Detection threshold, a logit.
     """
     largest = 0.0
     intersection = union = equal = components = 0
     for first, second in pairs:
-        sure = np.maximum(first, SURELY_NOT), np.maximum(second, SURELY_NOT)  # keeps NaN, as does the next
+        sure = np.maximum(first, SURELY_NOT), np.maximum(second, SURELY_NOT)  # propagates NaN, as does the next line
         largest = float(np.maximum(largest, np.abs(sure[0] - sure[1]).max()))
         masks = first >= threshold, second >= threshold
         intersection += int((masks[0] & masks[1]).sum())
         union += int((masks[0] | masks[1]).sum())
         ours, theirs = (_centroids(mask) for mask in masks)
-        equal += _with_partner(ours, theirs) + _with_partner(theirs, ours)
+        equal += _count_matched(ours, theirs) + _count_matched(theirs, ours)
         components += len(ours) + len(theirs)
     return Parity(
         pictures=len(pairs),
@@ -112,18 +123,22 @@ def parity(pairs: Sequence[tuple[Maps, Maps]], threshold: float) -> Parity:
 
 @cache
 def rendered(size: tuple[int, int] | None = None) -> tuple[NDArray[np.uint16], ...]:
-    """Frames of a rendered scene with targets, the same at every call, (H, W) of that size or a small one."""
+    """Render frames of a scene with targets, the same at every call.
+
+    Args:
+        size: (H, W); None for ``RENDERED_SIZE``.
+    """
     height, width = size or RENDERED_SIZE
     scene = Scene(SceneSpec(name="sky", width=width, height=height, targets=6, seed=1, snr=20.0))
     return tuple(scene.frame(k) for k in RENDERED_FRAMES)
 
 
 def _centroids(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Centroids (K, 2) of the 8-connected components."""
+    """Return the centroids (K, 2) of the 8-connected components."""
     return np.asarray(cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)[3][1:], np.float64)
 
 
-def _with_partner(points: NDArray[np.float64], others: NDArray[np.float64]) -> int:
-    """How many points (K, 2) have one of the others (L, 2) within reach."""
+def _count_matched(points: NDArray[np.float64], others: NDArray[np.float64]) -> int:
+    """Count the points (K, 2) that have one of the others (L, 2) within ``MATCH_RADIUS_PX``."""
     distance = np.linalg.norm(points[:, None] - others[None], axis=-1)
-    return int((distance <= EQUAL_PX).any(axis=1).sum())
+    return int((distance <= MATCH_RADIUS_PX).any(axis=1).sum())

@@ -1,4 +1,4 @@
-"""Batches of pictures through a network: on the device that the pictures are on, or on a GPU and back."""
+"""Run pictures through a network in fixed-size batches, on the CPU or pipelined on a GPU."""
 
 from __future__ import annotations
 
@@ -13,44 +13,48 @@ from torch import Tensor
 from pipeline.messages import Intensity
 
 Forward = Callable[[Tensor, Tensor], Tensor]
-"""Maps (B, H, W) of a batch: of its pictures' planes (B, P, H, W), and of mean and gain of each picture (B, 2)."""
-Shown = Sequence[Sequence[NDArray[Any]]]
-"""Planes of each of several pictures, each (H, W), of the type of the first or of one that fits into it."""
+"""Function from the planes of a batch (B, P, H, W), and mean and gain of its pictures (B, 2), to maps (B, H, W)."""
+PicturePlanes = Sequence[Sequence[NDArray[Any]]]
+"""Planes (H, W) of each picture; all have the dtype of the first plane, or one that can be cast to it without loss."""
 
 
-def here(forward: Forward, pictures: Shown, intensities: Sequence[Intensity], batch: int) -> NDArray[np.float32]:
-    """Maps (N, H, W) of pictures, computed on the CPU.
+def here(
+    forward: Forward, pictures: PicturePlanes, intensities: Sequence[Intensity], batch: int
+) -> NDArray[np.float32]:
+    """Compute the maps (N, H, W) of pictures on the CPU.
 
     Args:
-        forward: of a batch; what it returns may be overwritten by its next call.
-        pictures: N of one size and type, with as many planes each.
-        intensities: of each picture's frame.
-        batch: B; batches are filled up to it with copies.
+        forward: Network; its result may be overwritten by the next call.
+        pictures: N pictures of the same size, dtype and number of planes.
+        intensities: Intensity statistics of the frame of each picture.
+        batch: Batch size B; smaller batches are padded with copies.
     """
     maps = np.empty((len(pictures), *pictures[0][0].shape), np.float32)
     for part in _parts(len(pictures), batch):
-        planes, facts = (_filled(tensor, batch) for tensor in _staged(pictures[part], intensities[part], pinned=False))
+        planes, facts = (
+            _pad_batch(tensor, batch) for tensor in _staged(pictures[part], intensities[part], pinned=False)
+        )
         maps[part] = forward(planes, facts)[: part.stop - part.start].numpy()
     return maps
 
 
-def there_and_back(
+def pipelined_on_gpu(
     forward: Forward,
-    pictures: Shown,
+    pictures: PicturePlanes,
     intensities: Sequence[Intensity],
     batch: int,
     ways: tuple[torch.cuda.Stream, torch.cuda.Stream],
 ) -> NDArray[np.float32]:
-    """The same on a GPU: one batch is computed while the next is on its way there and the last on its way back.
+    """Same as ``here``, but on a GPU: computation overlaps with the upload of the next batch and download of the last.
 
-    All memory of the CPU is page-locked, and is the allocator's again once the copies are done: nothing is kept here.
+    All host memory is page-locked. It returns to the allocator when the copies are done; nothing is kept here.
 
     Args:
-        forward: of a batch on the device, on its current stream.
-        pictures: see ``here``.
-        intensities: likewise.
-        batch: likewise.
-        ways: from ``streams``.
+        forward: Network on the device; runs on the current stream.
+        pictures: See ``here``.
+        intensities: See ``here``.
+        batch: See ``here``.
+        ways: Streams for upload and download, from ``streams``.
     """
     there, back = ways
     compute = torch.cuda.current_stream(there.device)
@@ -58,7 +62,7 @@ def there_and_back(
     for part in _parts(len(pictures), batch):
         staged = _staged(pictures[part], intensities[part], pinned=True)
         with torch.cuda.stream(there):
-            planes, facts = (_filled(tensor.to(there.device, non_blocking=True), batch) for tensor in staged)
+            planes, facts = (_pad_batch(tensor.to(there.device, non_blocking=True), batch) for tensor in staged)
         compute.wait_stream(there)
         planes.record_stream(compute)
         facts.record_stream(compute)
@@ -72,7 +76,7 @@ def there_and_back(
 
 
 def streams(device: torch.device) -> tuple[torch.cuda.Stream, torch.cuda.Stream]:
-    """Streams of a GPU for the way there and the way back, beside that on which it computes."""
+    """Create two CUDA streams, for uploads and for downloads, in addition to the one used for computation."""
     return torch.cuda.Stream(device), torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
@@ -81,8 +85,8 @@ def _parts(length: int, batch: int) -> Iterator[slice]:
         yield slice(start, min(start + batch, length))
 
 
-def _staged(pictures: Shown, intensities: Sequence[Intensity], *, pinned: bool) -> tuple[Tensor, Tensor]:
-    """Planes (n, P, H, W) as they are, and mean and gain (n, 2) float32, in memory of the CPU."""
+def _staged(pictures: PicturePlanes, intensities: Sequence[Intensity], *, pinned: bool) -> tuple[Tensor, Tensor]:
+    """Copy the planes, unconverted, to an array (n, P, H, W), and mean and gain to (n, 2) float32, in host memory."""
     first = pictures[0]
     dtype = torch.from_numpy(np.empty(0, first[0].dtype)).dtype
     staged = torch.empty((len(pictures), len(first), *first[0].shape), dtype=dtype, pin_memory=pinned)
@@ -93,8 +97,8 @@ def _staged(pictures: Shown, intensities: Sequence[Intensity], *, pinned: bool) 
     return staged, facts.pin_memory() if pinned else facts
 
 
-def _filled(part: Tensor, batch: int) -> Tensor:
-    """(n, ...) filled up to (batch, ...) with copies of the first."""
+def _pad_batch(part: Tensor, batch: int) -> Tensor:
+    """Pad (n, ...) to (batch, ...) with copies of the first element."""
     if len(part) == batch:
         return part
     whole = part.new_empty((batch, *part.shape[1:]))

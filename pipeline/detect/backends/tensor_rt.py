@@ -1,4 +1,4 @@
-"""The network on TensorRT: an engine built for one GPU, one size of picture and one size of batch."""
+"""Backend that runs the network as a TensorRT engine, built for one GPU, one picture size and one batch size."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ except ImportError as error:
 
 
 class TensorRtBackend(Backend):
-    """TensorRT on a CUDA device, always from an artefact: an engine takes minutes to build.
+    """TensorRT on a CUDA device; always needs an artefact, since building an engine takes minutes.
 
     Raises:
-        BackendError: weights, artefact, device or precision cannot be used.
+        BackendError: Weights, artefact, device or precision cannot be used.
     """
 
     name = "tensorrt"
@@ -35,7 +35,7 @@ class TensorRtBackend(Backend):
             raise BackendError("detect.backend: tensorrt needs detect.artefact; see python -m tools.export --help")
         _, manifest = load(config)
         (data,) = artefact.open_files(config.artefact, "tensorrt", config.precision or "fp16", manifest)
-        # Each of these must outlive the next.
+        # Each of these objects must outlive the next one.
         self._logger = tensorrt.Logger(tensorrt.Logger.ERROR)
         with torch.cuda.device(device):
             self._runtime = tensorrt.Runtime(self._logger)
@@ -52,16 +52,16 @@ class TensorRtBackend(Backend):
         """See ``Backend``.
 
         Raises:
-            BackendError: pictures of another size than the engine's.
+            BackendError: The pictures do not have the size of the engine.
         """
         if batch.shape != self._shape:
             has, takes = (f"{shape[3]}x{shape[2]} in batches of {shape[0]}" for shape in (batch.shape, self._shape))
-            raise BackendError(f"detect.artefact: the engine takes pictures of {takes}, here are some of {has}")
+            raise BackendError(f"detect.artefact: the engine takes pictures of {takes}, not of {has}")
         batch = batch.contiguous()
-        logits = torch.empty((len(batch), 1, *batch.shape[2:]), device=self._on)
+        logits = torch.empty((len(batch), 1, *batch.shape[2:]), device=self._torch_device)
         self._context.set_tensor_address(INPUT, batch.data_ptr())
         self._context.set_tensor_address(OUTPUT, logits.data_ptr())
-        if not self._context.execute_async_v3(torch.cuda.current_stream(self._on).cuda_stream):
+        if not self._context.execute_async_v3(torch.cuda.current_stream(self._torch_device).cuda_stream):
             raise BackendError("detect.backend: tensorrt failed to run the engine")
         return logits
 
@@ -69,26 +69,26 @@ class TensorRtBackend(Backend):
         """See ``Backend``.
 
         Raises:
-            BackendError: always, the engine's batch is part of it.
+            BackendError: Always, since the batch size is built into the engine.
         """
         reason = f"no memory for the engine's batch of {self._batch}; export a smaller one"
         raise BackendError(f"detect.artefact: {self.device} has {reason}")
 
 
 def build_engine(onnx: bytes) -> bytes:
-    """A serialised engine for the GPU of this machine.
+    """Build a serialised engine for the GPU of this machine.
 
     Args:
-        onnx: model with fixed sizes; every layer runs in the type that it has there.
+        onnx: ONNX model with fixed sizes; every layer runs in the dtype that it has in the model.
 
     Raises:
-        BackendError: TensorRT cannot build it; there may be no GPU.
+        BackendError: TensorRT cannot build the engine, for example because there is no GPU.
     """
     logger = tensorrt.Logger(tensorrt.Logger.ERROR)
     try:
         builder = tensorrt.Builder(logger)
         network = builder.create_network(1 << int(tensorrt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-    except (TypeError, RuntimeError) as error:  # what a constructor without a GPU ends in
+    except (TypeError, RuntimeError) as error:  # raised by the constructors if there is no GPU
         raise BackendError(f"--format tensorrt: no engine can be built here ({error})") from None
     parser = tensorrt.OnnxParser(network, logger)
     if not parser.parse(onnx):

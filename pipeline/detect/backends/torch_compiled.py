@@ -1,4 +1,4 @@
-"""The network compiled by PyTorch: folded, channels last, on a GPU as one CUDA graph from raw counts to logits."""
+"""Backend that runs the network with ``torch.compile``, on a GPU as one CUDA graph from raw counts to logits."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from pipeline.detect.config import DetectConfig
 from pipeline.errors import BackendError
 
 _MAX_SHAPES = 64
-"""Sizes of pictures that a run may hold; each is compiled for itself."""
+"""Largest number of picture sizes in a run; the network is compiled for each of them."""
 _WARM_UPS = 2
 
 
 class Recording(NamedTuple):
-    """A CUDA graph, what it reads and what it writes: see ``Backend.forward``."""
+    """A CUDA graph with its input and output tensors, see ``Backend.forward``."""
 
     graph: torch.cuda.CUDAGraph
     planes: Tensor
@@ -29,14 +29,14 @@ class Recording(NamedTuple):
 
 
 class CompiledBackend(Backend):
-    """``torch.compile`` on a CPU or a CUDA device, static in every shape.
+    """``torch.compile`` on a CPU or a CUDA device, with static shapes.
 
-    The first picture of each size takes a minute, and needs a C++ compiler on a CPU and Triton on a GPU. There is one
-    size of batch, filled up with copies: a graph for each size would bring the last bit of a map into the hands of
-    chance, and the replay would no longer be exact.
+    The first picture of each size takes a minute, and needs a C++ compiler on a CPU and Triton on a GPU. Batches are
+    padded to one fixed size: with a graph for each batch size, the last bit of a map would depend on how pictures
+    happen to be batched, and a replay would no longer be exact.
 
     Raises:
-        BackendError: weights or device cannot be used.
+        BackendError: Weights or device cannot be used.
     """
 
     name = "compiled"
@@ -54,9 +54,9 @@ class CompiledBackend(Backend):
         else:
             network = for_gpu(network)
         torch._dynamo.config.recompile_limit = _MAX_SHAPES
-        # On a CPU, constant weights may be laid out as each convolution likes them best. On a GPU they are channels
-        # last already, and frozen ones would keep what is compiled out of the cache on disk. Nor may stopwatches choose
-        # between kernels that differ in their last bits.
+        # On a CPU, freezing lets the compiler choose the best memory layout of the weights for each convolution. On a
+        # GPU they are channels last already, and freezing would keep the compiled code out of the cache on disk. There
+        # "deterministic" stops the choice by measured time between kernels that differ in their last bits.
         options: dict[str, Any] = {"freezing": True} if on_cpu else {"deterministic": True}
         compiler = partial(torch.compile, fullgraph=True, dynamic=False, options=options)
         self._network = compiler(_Typed(network.to(memory_format=torch.channels_last), dtype))  # type: ignore[call-overload]
@@ -66,10 +66,10 @@ class CompiledBackend(Backend):
         self._pool: Any = None
 
     def run(self, batch: Tensor) -> Tensor:
-        """See ``Backend``; the first call for a shape compiles.
+        """See ``Backend``; the first call for a shape compiles the network.
 
         Raises:
-            BackendError: it cannot be compiled here.
+            BackendError: The network cannot be compiled on this machine.
         """
         try:
             with torch.backends.cudnn.flags(benchmark=False, deterministic=True, allow_tf32=False):
@@ -80,8 +80,8 @@ class CompiledBackend(Backend):
         return logits
 
     def forward(self, planes: Tensor, facts: Tensor) -> Tensor:
-        """See ``Backend``; on a GPU, where one graph is launched at a time, a thousand launches become one."""
-        if self._on.type == "cpu":
+        """See ``Backend``; on a GPU this replays a CUDA graph, one launch instead of a thousand."""
+        if self._torch_device.type == "cpu":
             return super().forward(planes, facts)
         key = (*planes.shape, planes.dtype)
         if key not in self._recordings:
@@ -99,25 +99,25 @@ class CompiledBackend(Backend):
         super().shrink(batch)
 
     def _record(self, planes: Tensor, facts: Tensor) -> Recording:
-        """Compile for one shape, and record what is launched."""
+        """Compile the network for one shape, and capture its kernel launches in a CUDA graph."""
         planes, facts = planes.clone(), facts.clone()
-        aside = torch.cuda.Stream(self._on)  # type: ignore[no-untyped-call]
-        aside.wait_stream(torch.cuda.current_stream(self._on))
+        aside = torch.cuda.Stream(self._torch_device)  # type: ignore[no-untyped-call]
+        aside.wait_stream(torch.cuda.current_stream(self._torch_device))
         with torch.cuda.stream(aside):
             for _ in range(_WARM_UPS):
                 super().forward(planes, facts)
-        torch.cuda.current_stream(self._on).wait_stream(aside)
-        # Graphs run one after another, and each one's logits are read before the next: they may share their memory.
+        torch.cuda.current_stream(self._torch_device).wait_stream(aside)
+        # Graphs may share a memory pool: they run one after another, and the logits are read before the next replay.
         self._pool = self._pool or torch.cuda.graph_pool_handle()
         graph = torch.cuda.CUDAGraph()
-        # Other threads may go on using CUDA meanwhile.
+        # Other threads may continue to use CUDA during the capture.
         with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
             logits = super().forward(planes, facts)
         return Recording(graph, planes, facts, logits)
 
 
 class _Typed(nn.Module):
-    """A network in its own precision and channels last, between input and output in float32 as they come."""
+    """Run a network in the given dtype and channels last, with float32 input and output."""
 
     def __init__(self, network: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The network in PyTorch as it was trained: the reference for all other backends."""
+"""Backend that runs the network in PyTorch, as it was trained: the reference for all other backends."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pipeline.detect.config import DetectConfig
 class TorchBackend(Backend):
     """PyTorch on a CPU or a CUDA device.
 
-    On a CPU, pictures go through one by one: batching brings no speed there, and with several threads the
-    last bit depends on the batch. On CUDA, batches are filled up to one fixed size for the same reason.
+    On a CPU, pictures are processed one by one: batching is no faster there, and with several threads the last bit of
+    a map depends on the batch. On CUDA, batches are padded to one fixed size for the same reason.
 
     Raises:
-        BackendError: weights or device cannot be used.
+        BackendError: Weights or device cannot be used.
     """
 
     name = "torch"
@@ -31,8 +31,8 @@ class TorchBackend(Backend):
 
     def run(self, batch: Tensor) -> Tensor:
         """See ``Backend``."""
-        # Without this, cuDNN may choose another algorithm or TF32, and fp32 would be neither fp32 nor repeatable.
+        # Otherwise cuDNN may choose TF32 or another algorithm, and fp32 results would be neither exact nor repeatable.
         exact = torch.backends.cudnn.flags(benchmark=False, deterministic=True, allow_tf32=False)
-        with exact, torch.autocast(self._on.type, torch.bfloat16, enabled=self.precision == "bf16"):
+        with exact, torch.autocast(self._torch_device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             logits: Tensor = self._network(batch.to(memory_format=torch.channels_last))
         return logits.float()

@@ -1,4 +1,4 @@
-"""What the tests of the benchmark share."""
+"""Shared fixtures of the benchmark tests."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ SMALL = "test://demo?width=96&height=64"
 
 @pytest.fixture
 def context(tmp_path: Path) -> Context:
-    """One thread, and the settings that are quickest."""
+    """A context with one thread and the fastest settings."""
     return Context(1, ["sinks.overlay=false"], None, tmp_path)

@@ -1,4 +1,4 @@
-"""What a network must do at least, against counts by hand and against the published figure."""
+"""Minimum work of a network against hand counts and the published figure."""
 
 from __future__ import annotations
 

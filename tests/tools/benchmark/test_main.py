@@ -1,4 +1,4 @@
-"""The command: what it prints, writes and refuses."""
+"""The command line of the benchmark: what it prints, writes and rejects."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_part_without_figures_fails(monkeypatch: pytest.MonkeyPatch, capsys: pyt
 
 
 @pytest.mark.usefixtures("fake")
-def test_error_that_nobody_foresaw_loses_only_its_own_figures(
+def test_an_unexpected_error_loses_only_its_own_figures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def both(scope: Row, context: Context) -> list[Job]:
@@ -91,10 +91,10 @@ def test_every_part_states_all_it_measures(tmp_path: Path) -> None:
     [
         (["--only", "network,disk"], "unknown part 'disk'"),
         (["--set", "x.y=1"], "`x`"),
-        (["--sizes", "640"], "not sizes like 640x512"),
-        (["--sizes", "640x512x3"], "not sizes like 640x512"),
-        (["--batches", "0"], "not whole numbers from 1"),
-        (["--cameras", "1,,2"], "not whole numbers from 1"),
+        (["--sizes", "640"], "expected sizes like 640x512"),
+        (["--sizes", "640x512x3"], "expected sizes like 640x512"),
+        (["--batches", "0"], "expected whole numbers from 1"),
+        (["--cameras", "1,,2"], "expected whole numbers from 1"),
     ],
 )
 def test_wrong_usage_is_named(words: list[str], complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -135,7 +135,7 @@ def test_what_is_measured_can_be_narrowed(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("fake")
-def test_a_busy_machine_is_told() -> None:
+def test_a_busy_machine_is_reported() -> None:
     record = tool.measure([FAKE], True, None, [])
     for load, said in ((0.1, False), (5.0 * record.machine.cores, True)):
         machine = msgspec.structs.replace(record.machine, load=load)

@@ -1,4 +1,4 @@
-"""The network part on small pictures, with whatever backends there are."""
+"""The network part on small pictures, with all backends that are available."""
 
 from __future__ import annotations
 
@@ -76,14 +76,14 @@ def test_one_size_against_the_published_network(context: Context) -> None:
         assert row.limit_share is None or row.limit_share > 0
 
 
-def test_what_takes_too_long_is_said(context: Context) -> None:
+def test_what_takes_too_long_is_reported(context: Context) -> None:
     scope = replace(TINY, longest_s=0.0)
     _, forward = (job.run() for job in jobs(scope, context))
     assert not forward.rows
     assert forward.missing[0].startswith("64x48, batch 2: one pass would take")
 
 
-def test_backend_that_cannot_be_used_is_said(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_backend_that_cannot_be_used_is_reported(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = [("torch nowhere", DetectConfig(weights="mshnet", backend="torch", device="cuda:99"))]
     monkeypatch.setattr(network, "candidates", lambda *_: iter(wrong))
     _, forward = (job.run() for job in jobs(TINY, context))
@@ -91,7 +91,7 @@ def test_backend_that_cannot_be_used_is_said(context: Context, monkeypatch: pyte
     assert "torch nowhere" in forward.missing[0] and "cuda:99" in forward.missing[0]
 
 
-def test_way_that_ends_in_an_error_of_our_own_is_said_and_spares_the_others(
+def test_a_failing_variant_is_reported_and_does_not_stop_the_others(
     context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object) -> object:

@@ -1,4 +1,4 @@
-"""The pipeline part on small scenes: real runs, whose figures must fit together."""
+"""The pipeline part on small scenes: real runs whose figures must be consistent."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tools.benchmark.copies import copies
 from tools.benchmark.efficiency import efficiency
 from tools.benchmark.job import Context, Unmeasured
 from tools.benchmark.latency import latency, stage_times
-from tools.benchmark.observed import OTHERS, Moment, Observation, Passage, observe
+from tools.benchmark.observed import OTHERS, Observation, Passage, Snapshot, observe
 from tools.benchmark.pipeline import Scope, jobs
 
 MS = 1_000_000
@@ -23,7 +23,7 @@ CHAIN = ["preprocess", "detect", "track", "sinks"]
 
 
 def passage(start_ms: int) -> Passage:
-    """Waits 1, 2, 3, 4 ms and works 10, 20, 30, 40 ms."""
+    """A frame that waits 1, 2, 3, 4 ms before the stages and spends 10, 20, 30, 40 ms in them."""
     stamps, now = [], start_ms
     for i, stage in enumerate(CHAIN, 1):
         stamps.append(Stamp(stage=stage, enter_ns=(now + i) * MS, leave_ns=(now + 11 * i) * MS))
@@ -33,14 +33,14 @@ def passage(start_ms: int) -> Passage:
 
 SEEN = Observation(
     [passage(0), passage(250), passage(500)],
-    Moment(
+    Snapshot(
         0,
         {"capture": 1.0, "detect": 5.0, OTHERS: 0.0},
         {"s0": 10},
         {"s0": 1},
         {"detect": (MS, 4.0), "sinks": (MS, 0.1)},
     ),
-    Moment(
+    Snapshot(
         1000 * MS,
         {"capture": 1.3, "detect": 5.9, OTHERS: 0.6},
         {"s0": 15},
@@ -60,7 +60,7 @@ def test_figures_of_an_observation_by_hand() -> None:
     assert SEEN.cpu_ms_per_frame() == pytest.approx({"capture": 100, "detect": 300, OTHERS: 200})
 
 
-def test_rate_counts_no_frame_of_the_first_batch_as_free() -> None:
+def test_the_rate_leaves_out_the_first_batch() -> None:
     def batch(number: int, frames: int, done_ms: int) -> list[Passage]:
         entered = Stamp(stage="detect", enter_ns=number, leave_ns=number)
         return [Passage("s0", 0, (entered, Stamp(stage="sinks", enter_ns=0, leave_ns=done_ms * MS)))] * frames
@@ -115,12 +115,12 @@ def test_no_configuration_drops_frames_of_a_recording(context: Context) -> None:
     assert asked.queue.policy is Policy.LATEST
 
 
-def test_a_camera_is_slower_than_the_pipeline_is(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_camera_rate_stays_below_the_pipeline_throughput(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tools.benchmark.latency.PACE", 1e4)
     found = latency((96, 64), 1.0, 0.2, load(context), context.folder)
     (row,) = found.rows["latency"]
     assert row.pace < 1e4
-    assert any("of what the pipeline does" in note for note in found.missing)
+    assert any("of the throughput of the pipeline" in note for note in found.missing)
 
 
 def test_live_scene(context: Context) -> None:
@@ -134,7 +134,7 @@ def test_live_scene(context: Context) -> None:
     assert all(stage.cpu_ms is not None for stage in stages.values())
 
 
-def test_run_that_goes_wrong_is_said(context: Context) -> None:
+def test_a_failed_run_is_reported(context: Context) -> None:
     with pytest.raises(Unmeasured, match=r"none\.mp4"):
         observe(load(context), [str(context.folder / "none.mp4")], context.folder / "out")
 

@@ -1,4 +1,4 @@
-"""The search for the greatest number of cameras, and small real runs."""
+"""The search for the largest number of cameras, and small real runs."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_cameras_and_growth(context: Context, monkeypatch: pytest.MonkeyPatch) -
         assert all(row.cpu_ms > 0 and row.frames_per_s > 0 for row in rows)
 
 
-def test_just_the_numbers_that_are_asked_for(context: Context) -> None:
+def test_only_the_requested_numbers_of_cameras(context: Context) -> None:
     (job,) = jobs(replace(TINY, cameras=(2,)), context)
     (row,) = job.run().rows["cameras"]
     assert row.cameras == 2

@@ -1,4 +1,4 @@
-"""Generated targets and the trackers on them."""
+"""Simulated targets and the trackers on them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tools.benchmark.tracker import Scope, jobs
 SPEC = SwarmSpec(targets=40, frames=50, width=200, height=100)
 
 
-def test_swarm_is_what_was_asked_for() -> None:
+def test_the_simulation_has_the_requested_statistics() -> None:
     swarm = draw(SPEC)
     assert swarm.truth.shape == (50, 40, 2)
     assert (swarm.truth >= 0).all() and (swarm.truth <= (199, 99)).all()
@@ -39,7 +39,7 @@ def test_all_trackers_on_a_few_targets(context: Context, monkeypatch: pytest.Mon
     found = job.run()
     rows = {row.tracker: row for row in found.rows["trackers"]}
     assert list(rows) == ["ours", "ours, M of N"]
-    assert rows["ours, M of N"].hota > 0.8, "targets far apart and nearly always seen"
+    assert rows["ours, M of N"].hota > 0.8, "targets far apart and nearly always detected"
     assert rows["ours"].times_ours == 1
     assert all(0 < row.us <= row.p99_us for row in rows.values())
     assert found.missing == ["ByteTrack and OC-SORT: not installed (pip install trackers)"]

@@ -1,4 +1,4 @@
-"""The recipes side by side, their crops shrunk."""
+"""The recipes side by side, with smaller crops."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All ways between threads and processes, for real."""
+"""All transports between real threads and processes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ TINY = Scope(sizes=((64, 48),), types=("uint8", "uint16"), times=3, budget_s=0.0
 OURS = ["queue inproc", "queue ipc, slots", "queue ipc, socket", "queue tcp"]
 
 
-def test_all_ways_carry(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_transports_deliver(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(carriers, "imagezmq", None)
     (job,) = jobs(TINY, context)
     found = job.run()
@@ -25,7 +25,7 @@ def test_all_ways_carry(context: Context, monkeypatch: pytest.MonkeyPatch) -> No
     assert found.missing == ["imagezmq is not installed (pip install imagezmq)"]
 
 
-def test_imagezmq_carries(context: Context) -> None:
+def test_imagezmq_delivers(context: Context) -> None:
     pytest.importorskip("imagezmq", reason="pip install imagezmq")
     import numpy as np
 
