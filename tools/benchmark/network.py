@@ -64,15 +64,13 @@ class Forward(Struct, frozen=True, kw_only=True):
     Attributes:
         size: width x height.
         backend: name and precision, preceded by the name of the weights if these are not ``mshnet``, and followed by
-            the
-            manifest file of an exported network. The suffix "on the device" means without transfers.
+            the manifest file of an exported network. The suffix "on the device" means without transfers.
         ms: median time of a batch.
         spread: interquartile range relative to the median.
         frames_per_s: pictures per second.
         times_published: speed relative to the published network measured beside it.
         limit_share: least time that arithmetic rate and memory bandwidth allow (``cost.least_seconds``), relative to
-            the
-            measured time; None for other networks than the published one.
+            the measured time; None for other networks than the published one.
         first_s: time of the first call, including any compilation.
     """
 

@@ -69,8 +69,7 @@ class Snapshot(NamedTuple):
         cpu_s: CPU seconds spent so far by each stage and by ``OTHERS``, without those of the supervisor.
         captured, dropped: frames so far, by source.
         idle: last report of each stage: the time of the report (monotonic ns), and the total seconds until then in
-            which
-            the stage had nothing to do or could not pass on its output.
+            which the stage had nothing to do or could not pass on its output.
     """
 
     at_ns: int

@@ -33,8 +33,7 @@ class Campaign:
         delivered, lost, duplicates: numbers of frames over all runs.
         runs: number of runs that the kills were spread over.
         repeated: kills of a stage while frames that were in flight at its previous kill were still in flight. Such
-            frames
-            may be given up as lost.
+            frames may be given up as lost.
         objections: what was not as promised.
     """
 
