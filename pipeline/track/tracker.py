@@ -7,7 +7,7 @@ from collections import deque
 
 import numpy as np
 
-from pipeline.carry import carry, carry_back
+from pipeline.carry import carry
 from pipeline.messages import (
     CONFIRMED,
     DETECTION_DTYPE,
@@ -26,12 +26,12 @@ from pipeline.track.clutter import ClutterMap, Flags
 from pipeline.track.config import TrackConfig
 from pipeline.track.evidence import MISS, hit, recent
 from pipeline.track.false_alarms import NO_TRACK, FalseAlarmDensity
-from pipeline.track.imm import IMMState
 from pipeline.track.jump import SHARE, find_jumps, jump_successors
 from pipeline.track.kalman import Array
 from pipeline.track.lost_targets import LostTargets
 from pipeline.track.occlusion import MAX_OCCLUDED_S, MERGED_SIGMA, meet
 from pipeline.track.start_threshold import StartThreshold
+from pipeline.track.table import TrackTable
 
 PLACES = ("scene", "sensor")  # where stationary clutter is fixed
 MIN_DT = 1e-3
@@ -80,11 +80,8 @@ class Tracker:
         self._false_alarms = FalseAlarmDensity(shape)
         self._lost = LostTargets(self.config.remember_s)
         self._start_threshold = StartThreshold(self._high, self.config.starts_per_min)
-        self._set_state(imm.NO_TRACK)
         self._intervals: deque[float] = deque(maxlen=_INTERVALS)
-        self._births: Array = np.empty((0, 2))
-        self._tracks: Table = np.empty(0, TRACK_DTYPE)
-        self._life: Table = np.empty(0, lifecycle.LIFE_DTYPE)
+        self._tracks = TrackTable()
 
     def places(self) -> dict[str, int]:
         """Count the known places of stationary clutter in the picture, by ``PLACES``."""
@@ -123,53 +120,55 @@ class Tracker:
         rows, columns = self._match_jumps(
             *self._associate(positions, detections, random_clutter), positions, detections
         )
-        shown, waiting = self._tracks["state"] != TENTATIVE, self._life["behind_s"] > 0
-        merged, behind = meet(self._state, shown, waiting, rows, positions[columns])
+        tracks = self._tracks
+        shown, waiting = tracks.reported["state"] != TENTATIVE, tracks.life["behind_s"] > 0
+        merged, behind = meet(tracks.state, shown, waiting, rows, positions[columns])
         self._update_evidence(rows, columns, positions, detections, behind, dt)
         self._update(rows, detections[columns], positions[columns], merged)
         self._pause_occluded(behind, dt)
         self._age(rows, detections[columns], new[columns], known[columns], random_clutter)
-        held = columns[lifecycle.is_steady(self._tracks["state"], self._life)[rows]]
+        held = columns[lifecycle.is_steady(tracks.reported["state"], tracks.life)[rows]]
         self._clutter.forget(positions[held])  # so that a hovering target can be found again after a loss
         # Random motion peaks occur anywhere, so only those associated with a track are stored in the clutter map.
         chance = np.setdiff1d(np.flatnonzero(detections["motion"] > 0), columns)
         self._clutter.add(np.delete(positions, np.concatenate([held, chance]), axis=0))
         self._resume_jumped(dt)
         self._prune(random_clutter)
-        if (np.diff(self._tracks["id"]) < 0).any():  # a re-identified track has its old id
-            self._keep(np.argsort(self._tracks["id"]))
+        if (np.diff(tracks.reported["id"]) < 0).any():  # a re-identified track has its old id
+            tracks.select(np.argsort(tracks.reported["id"]))
         free = np.delete(np.arange(len(detections)), columns)
         found = detections["score"][free]
         still = detections["motion"][free] == 0  # the rate of motion detections is limited before the tracker
         enough = self._start_threshold.see(found[still], dt)
         self._start(free[found >= np.where(still, enough, self._high)], detections, positions, new, known)
-        return self._output(passed, matrix)
+        return tracks.output(passed, matrix)
 
     def _predict(self, dt: float, matrix: Affine, ego_sigma: float) -> None:
         # Ended before association, so that no track bridges a gap longer than it may coast.
         self._intervals.append(dt)
         usual_s = sorted(self._intervals)[len(self._intervals) // 2]
-        self._end(self._life["unseen_s"] + dt > lifecycle.coast_limit_s(self._life, dt, usual_s, self.config))
-        self._life["unseen_s"] += dt
-        self._life["lived_s"] += dt
+        tracks, life = self._tracks, self._tracks.life
+        self._end(life["unseen_s"] + dt > lifecycle.coast_limit_s(life, dt, usual_s, self.config))
+        tracks.life["unseen_s"] += dt
+        tracks.life["lived_s"] += dt
         self._lost.move(dt, matrix, ego_sigma)
-        self._births = carry(self._births, matrix)
+        tracks.births = carry(tracks.births, matrix)
         self._false_alarms.move(matrix)
         sigmas = (self.config.cruise_sigma, self.config.accel_sigma)
-        self._set_state(imm.predict(imm.warp(self._state, matrix), dt, sigmas, ego_sigma))
+        tracks.set_state(imm.predict(imm.warp(tracks.state, matrix), dt, sigmas, ego_sigma))
 
     def _associate(self, positions: Array, detections: Table, random_clutter: bool) -> tuple[Indices, Indices]:
         """Return the rows of tracks and the indices of their detections."""
-        config, score = self.config, detections["score"]
-        near = pairs(self._state, positions, config.measurement_sigma, config.max_gate_px, config.gate)
-        looks = appearance_cost(self._tracks[near.rows], detections[near.columns])
+        config, tracks, score = self.config, self._tracks, detections["score"]
+        near = pairs(tracks.state, positions, config.measurement_sigma, config.max_gate_px, config.gate)
+        looks = appearance_cost(tracks.reported[near.rows], detections[near.columns])
         near = near._replace(cost=near.cost + looks)
         high = score >= self._high
         rows, columns = assign(near.only(high[near.columns]), config.gate)
         low = (score >= self._low) & ~high
-        waiting = self._tracks["state"] == CONFIRMED
+        waiting = tracks.reported["state"] == CONFIRMED
         if random_clutter:
-            waiting |= (self._tracks["state"] == TENTATIVE) & (self._life["hits"] >= config.confirm_hits)
+            waiting |= (tracks.reported["state"] == TENTATIVE) & (tracks.life["hits"] >= config.confirm_hits)
         waiting[rows] = False
         more_rows, more_columns = assign(near.only(low[near.columns] & waiting[near.rows]), config.gate)
         return np.concatenate([rows, more_rows]), np.concatenate([columns, more_columns])
@@ -178,40 +177,36 @@ class Tracker:
         self, rows: Indices, columns: Indices, positions: Array, detections: Table
     ) -> tuple[Indices, Indices]:
         """Add the pairs of confirmed tracks that have jumped, and reinitialise the states of these tracks."""
-        missed, free = self._tracks["state"] == CONFIRMED, detections["score"] >= self._high
+        missed, free = self._tracks.reported["state"] == CONFIRMED, detections["score"] >= self._high
         missed[rows] = free[columns] = False
-        places = self._mean[:, :2]
+        places = self._tracks.mean[:, :2]
         ours, theirs = find_jumps(
-            self._tracks, places, np.flatnonzero(missed), detections, np.flatnonzero(free), self._reach_px
+            self._tracks.reported, places, np.flatnonzero(missed), detections, np.flatnonzero(free), self._reach_px
         )
         if len(ours):
             anew = imm.initiate(positions[theirs], self.config.measurement_sigma, self.config.birth_speed_sigma)
-            for state, first in zip(self._state, anew, strict=True):
-                state[ours] = first
-            self._set_state(self._state)
+            self._tracks.set_state_of(ours, anew)
         return np.concatenate([rows, ours]), np.concatenate([columns, theirs])
 
     def _update_evidence(
         self, rows: Indices, columns: Indices, positions: Array, found: Table, behind: Flags, dt: float
     ) -> None:
+        reported, life = self._tracks.reported, self._tracks.life
         chance = found["score"] >= self._high
-        chance[columns[self._tracks["state"][rows] != TENTATIVE]] = False
-        ids, owners = self._tracks["id"][rows], np.full(len(found), NO_TRACK)
+        chance[columns[reported["state"][rows] != TENTATIVE]] = False
+        ids, owners = reported["id"][rows], np.full(len(found), NO_TRACK)
         owners[columns] = ids
         self._false_alarms.see(positions, chance, owners)
-        fit = imm.twice_nll(self._state.only(rows), positions[columns], self.config.measurement_sigma)
+        fit = imm.twice_nll(self._tracks.state.only(rows), positions[columns], self.config.measurement_sigma)
         gain = np.where(behind, 0.0, MISS)  # an occluded target is expected to be missed
         gain[rows] = hit(fit, self._false_alarms.at(positions[columns], ids)) + found["appearance"][columns]
-        self._life["evidence"] += gain
-        self._life["recent"] = recent(self._life["recent"], gain, dt)
+        life["evidence"] += gain
+        life["recent"] = recent(life["recent"], gain, dt)
 
     def _update(self, rows: Indices, detections: Table, positions: Array, merged: Flags) -> None:
-        tracks, before = self._tracks, self._mean[:, :2]
+        tracks, before = self._tracks.reported, self._tracks.mean[:, :2]
         sigma = np.where(merged, MERGED_SIGMA, self.config.measurement_sigma)
-        corrected = imm.update(self._state.only(rows), positions, sigma)
-        for ours, theirs in zip(self._state, corrected, strict=True):
-            ours[rows] = theirs
-        self._set_state(self._state)
+        self._tracks.set_state_of(rows, imm.update(self._tracks.state.only(rows), positions, sigma))
         shift = before - np.stack([tracks["x"], tracks["y"]], axis=1)
         tracks["bx"] += shift[:, 0]
         tracks["by"] += shift[:, 1]
@@ -220,12 +215,13 @@ class Tracker:
 
     def _pause_occluded(self, behind: Flags, dt: float) -> None:
         """Exclude the time that a track is occluded from its coasting time, up to ``MAX_OCCLUDED_S``."""
-        waits = behind & (self._life["behind_s"] < MAX_OCCLUDED_S)
-        self._life["behind_s"][waits] += dt
-        self._life["unseen_s"][waits] -= dt
+        life = self._tracks.life
+        waits = behind & (life["behind_s"] < MAX_OCCLUDED_S)
+        life["behind_s"][waits] += dt
+        life["unseen_s"][waits] -= dt
 
     def _age(self, rows: Indices, detections: Table, new: Flags, known: Flags, random_clutter: bool) -> None:
-        life = self._life
+        reported, life = self._tracks.reported, self._tracks.life
         matched = np.zeros(len(life), bool)
         matched[rows] = True
         life["age"] += 1
@@ -233,47 +229,51 @@ class Tracker:
         life["new_hits"][rows] += new
         life["known_hits"][rows] += known
         life["clear_hits"][rows] += lifecycle.hit_weight(detections, self.config.clear_snr)
-        life["moved"] = np.hypot(*(self._mean[:, :2] - self._births).T)
+        life["moved"] = np.hypot(*(self._tracks.mean[:, :2] - self._tracks.births).T)
         life["unseen_s"][matched] = life["behind_s"][matched] = 0.0
-        before = self._tracks["state"].copy()
-        self._tracks["state"] = lifecycle.next_state(before, life, matched, self.config, random_clutter)
-        self._reidentify((before == TENTATIVE) & (self._tracks["state"] != TENTATIVE))
+        before = reported["state"].copy()
+        reported["state"] = lifecycle.next_state(before, life, matched, self.config, random_clutter)
+        self._reidentify((before == TENTATIVE) & (reported["state"] != TENTATIVE))
 
     def _reidentify(self, confirmed: Flags) -> None:
         """Give tracks confirmed in this frame the ids of the lost targets that they continue."""
         rows = np.flatnonzero(confirmed)
-        ids = self._tracks["id"][rows]
-        known = self._lost.recall(ids, self._life["lived_s"][rows], *self._state.only(rows).moments())
+        tracks, ids = self._tracks, self._tracks.reported["id"][rows]
+        known = self._lost.recall(ids, tracks.life["lived_s"][rows], *tracks.state.only(rows).moments())
         self._false_alarms.rename(ids, known)
-        self._tracks["id"][rows] = known
+        tracks.reported["id"][rows] = known
 
     def _resume_jumped(self, dt: float) -> None:
         """Continue lost tracks, with id and history, in the tentative tracks that took over after a jump."""
-        old, new = jump_successors(self._tracks, self._life, self._mean[:, :2], dt, self._reach_px)
+        reported, life = self._tracks.reported, self._tracks.life
+        old, new = jump_successors(reported, life, self._tracks.mean[:, :2], dt, self._reach_px)
         if not len(old):
             return
-        self._false_alarms.rename(self._tracks["id"][new], self._tracks["id"][old])
-        self._tracks["id"][new], self._tracks["state"][new] = self._tracks["id"][old], CONFIRMED
+        self._false_alarms.rename(reported["id"][new], reported["id"][old])
+        reported["id"][new], reported["state"][new] = reported["id"][old], CONFIRMED
         for name in ("hits", "age", "lived_s"):
-            self._life[name][new] += self._life[name][old]
-        self._keep(np.delete(np.arange(len(self._tracks)), old))
+            life[name][new] += life[name][old]
+        self._tracks.select(np.delete(np.arange(len(reported)), old))
 
     def _prune(self, random_clutter: bool) -> None:
-        self._end(lifecycle.fed_by_clutter(self._tracks["state"], self._life["recent"]))
-        life = self._life
-        viable = lifecycle.is_viable(self._tracks["state"], life, self.config, random_clutter)
+        tracks = self._tracks
+        self._end(lifecycle.fed_by_clutter(tracks.reported["state"], tracks.life["recent"]))
+        viable = lifecycle.is_viable(tracks.reported["state"], tracks.life, self.config, random_clutter)
         if not viable.all():
-            self._keep(viable)
-        inside = ((self._mean[:, :2] >= -0.5) & (self._mean[:, :2] <= self._size - 0.5)).all(axis=1)
-        self._end((self._life["unseen_s"] > 0) & ~inside)
+            tracks.select(viable)
+        position = tracks.mean[:, :2]
+        inside = ((position >= -0.5) & (position <= self._size - 0.5)).all(axis=1)
+        self._end((tracks.life["unseen_s"] > 0) & ~inside)
 
     def _end(self, over: Flags) -> None:
         """Drop tracks; those that were confirmed may be re-identified later."""
         if not over.any():
             return
-        known = over & (self._tracks["state"] != TENTATIVE)
-        self._lost.add(self._tracks["id"][known], self._life["unseen_s"][known], *self._state.only(known).moments())
-        self._keep(~over)
+        tracks = self._tracks
+        known = over & (tracks.reported["state"] != TENTATIVE)
+        ids, unseen_s = tracks.reported["id"][known], tracks.life["unseen_s"][known]
+        self._lost.add(ids, unseen_s, *tracks.state.only(known).moments())
+        tracks.select(~over)
 
     def _start(self, free: Indices, detections: Table, positions: Array, new: Flags, known: Flags) -> None:
         config = self.config
@@ -294,28 +294,7 @@ class Tracker:
         tracks["state"] = lifecycle.next_state(fresh, life, seen, config)
         self._false_alarms.assign_owners(born, tracks["id"])
         self.next_id += len(born)
-        self._set_state(self._state.concat(first))
-        self._births = np.concatenate([self._births, positions[born]])
-        self._tracks, self._life = np.concatenate([self._tracks, tracks]), np.concatenate([self._life, life])
-
-    def _output(self, dt: float, matrix: Affine) -> Table:
-        """Write the states into the tracks and return a copy; velocities include the ego-motion."""
-        tracks = self._tracks
-        tracks["x"], tracks["y"] = self._mean[:, 0], self._mean[:, 1]
-        carried = self._mean[:, :2] - carry_back(self._mean[:, :2], matrix)
-        velocity = self._mean[:, 2:] + (carried / dt if dt > 0 else 0.0)
-        tracks["vx"], tracks["vy"] = velocity[:, 0], velocity[:, 1]
-        return tracks.copy()
-
-    def _set_state(self, states: IMMState) -> None:
-        self._state = states
-        self._mean = states.centre()
-
-    def _keep(self, alive: Flags | Indices) -> None:
-        self._state = self._state.only(alive)
-        self._mean = self._mean[alive]
-        self._births = self._births[alive]
-        self._tracks, self._life = self._tracks[alive], self._life[alive]
+        self._tracks.append(first, positions[born], tracks, life)
 
 
 def _canonical(detections: Table) -> Table:
