@@ -37,7 +37,7 @@ class Supervisor:
         sources: (id, address) of every source.
         out: output folder, if any.
         warn: called with one line for every restart of a stage, and whenever a stage deviates from its configuration.
-        complain: called with every error, in one line, as soon as it is known. With several sources, the end of the run
+        report_error: called with every error, in one line, as soon as it is known. With several sources, the end of the run
             may be days away.
 
     Attributes:
