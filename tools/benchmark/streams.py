@@ -17,7 +17,7 @@ from tools.trend import percentile
 
 MOST_CAMERAS = 128
 SLACK = 0.98
-"""Share of its nominal frames that a camera must deliver to count as having kept its frame rate."""
+"""Share of its nominal frames that a camera must capture to count as having kept its frame rate."""
 
 Size = tuple[int, int]
 
