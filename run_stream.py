@@ -21,7 +21,7 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.argument_parser import RedactingParser
+from pipeline.argument_parser import RedactingParser, add_settings
 from pipeline.capture.address import redact
 from pipeline.errors import PipelineError, one_line
 from pipeline.opencv import require_opencv
@@ -41,9 +41,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         f"zmq+tcp://host:port address, or test://NAME?param=value for a rendered scene (default: {BUILT_IN_SCENE})",
     )
     parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file; see configs/reference.yaml")
-    parser.add_argument(
-        "--set", action="append", default=[], dest="settings", metavar="KEY.PATH=VALUE", help="override one setting"
-    )
+    add_settings(parser)
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for tracks, overlay video and run.json")
     parser.add_argument("--display", action="store_true", help="show the overlay live in a window")
     parser.add_argument(

@@ -30,7 +30,7 @@ import zmq
 
 from pipeline import config as configuration
 from pipeline import keys
-from pipeline.argument_parser import RedactingParser
+from pipeline.argument_parser import RedactingParser, add_settings
 from pipeline.capture.address import redact, source_ids
 from pipeline.capture.factory import is_live, open_source
 from pipeline.capture.remote import is_loopback
@@ -147,7 +147,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--policy", choices=[policy.value for policy in Policy], help="see run_stream.py")
     parser.add_argument("--config", type=Path, metavar="FILE", help="capture and queue settings are used")
-    parser.add_argument("--set", action="append", default=[], dest="settings", metavar="KEY.PATH=VALUE")
+    add_settings(parser)
     return parser.parse_args(argv)
 
 

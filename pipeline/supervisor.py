@@ -37,8 +37,8 @@ class Supervisor:
         sources: (id, address) of every source.
         out: output folder, if any.
         warn: called with one line for every restart of a stage, and whenever a stage deviates from its configuration.
-        report_error: called with every error, in one line, as soon as it is known. With several sources, the end of the run
-            may be days away.
+        report_error: called with every error, in one line, as soon as it is known. With several sources, the end of the
+            run may be days away.
 
     Attributes:
         source_ids: ids of all sources.

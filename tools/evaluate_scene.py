@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline import config as configuration
+from pipeline.argument_parser import add_settings
 from pipeline.capture.scene import Scene, SceneSpec, TargetTruth
 from pipeline.config import Config
 from pipeline.errors import ConfigError, PipelineError, SourceError, one_line
@@ -103,9 +104,9 @@ def main(argv: Sequence[str]) -> int:
     """Run the command-line tool and return its exit code."""
     parser = argparse.ArgumentParser(prog="tools.evaluate_scene", description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("scene", help="address of the scene: test://NAME?param=value")
-    parser.add_argument("--weights")
-    parser.add_argument("--config", type=Path)
-    parser.add_argument("--set", action="append", default=[], dest="settings", metavar="KEY.PATH=VALUE")
+    parser.add_argument("--weights", help="weights: shipped name or path (default: those of the configuration)")
+    parser.add_argument("--config", type=Path, help="YAML configuration of the pipeline")
+    add_settings(parser)
     parser.add_argument("--keep", type=Path, metavar="DIR", help="cache detections in this folder and reuse them")
     parser.add_argument("--others", action="store_true", help="also score ByteTrack and OC-SORT on the same detections")
     args = parser.parse_args(argv)

@@ -35,6 +35,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from pipeline import config as configuration
+from pipeline.argument_parser import add_settings
 from pipeline.arguments import count
 from pipeline.config import Config
 from pipeline.errors import ConfigError, PipelineError, one_line
@@ -185,10 +186,12 @@ def main(argv: Sequence[str]) -> int:
     """Run the command-line tool and return its exit code."""
     parser = argparse.ArgumentParser(prog="tools.evaluate_video", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--weights", help="weights: shipped name or path (default: those of the configuration)")
-    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument(
+        "--data", type=Path, required=True, help="folder with the labelled videos, searched recursively"
+    )
     parser.add_argument("--videos", default="", help="names of the videos to run, separated by commas (default: all)")
-    parser.add_argument("--config", type=Path)
-    parser.add_argument("--set", action="append", default=[], dest="settings", metavar="KEY.PATH=VALUE")
+    parser.add_argument("--config", type=Path, help="YAML configuration of the pipeline")
+    add_settings(parser)
     parser.add_argument(
         "--jobs", type=count, default=1, help="videos processed in parallel; above 1, each uses one CPU thread"
     )

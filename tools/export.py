@@ -279,9 +279,11 @@ def report(made: Artefact) -> str:
 def main(argv: Sequence[str]) -> int:
     """Run the command-line tool and return its exit code."""
     parser = argparse.ArgumentParser(prog="tools.export", description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--weights", required=True, metavar="NAME_OR_PATH")
-    parser.add_argument("--format", required=True, choices=sorted(FORMATS), dest="fmt")
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR")
+    parser.add_argument("--weights", required=True, metavar="NAME_OR_PATH", help="weights: shipped name or path")
+    parser.add_argument(
+        "--format", required=True, choices=sorted(FORMATS), dest="fmt", help="library and precision to export to"
+    )
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="output folder, created if missing")
     parser.add_argument(
         "--calibrate",
         action="append",

@@ -31,6 +31,7 @@ from tqdm import tqdm
 
 from pipeline import config as configuration
 from pipeline.accounting import total
+from pipeline.argument_parser import add_settings
 from pipeline.arguments import count, positive
 from pipeline.errors import ConfigError, PipelineError, one_line
 from tools.trend import percentile, thirds
@@ -236,8 +237,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--scene", default=SCENE, help="test:// address without fps, frames, live and loop (default: %(default)s)"
     )
-    parser.add_argument("--loads", type=positive, nargs="+", default=[0.5, 1, 2, 4], metavar="X")
-    parser.add_argument("--policy", nargs="+", choices=POLICIES, default=list(POLICIES))
+    parser.add_argument(
+        "--loads",
+        type=positive,
+        nargs="+",
+        default=[0.5, 1, 2, 4],
+        metavar="X",
+        help="rates of the camera relative to the sustainable rate (default: 0.5 1 2 4)",
+    )
+    parser.add_argument(
+        "--policy", nargs="+", choices=POLICIES, default=list(POLICIES), help="drop policies to test (default: all)"
+    )
     parser.add_argument(
         "--seconds",
         type=positive,
@@ -247,8 +257,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--frames", type=count, default=200, help="length of the scene in the file run (default: %(default)s)"
     )
-    parser.add_argument("--set", action="append", default=[], dest="settings", metavar="KEY=VALUE")
-    parser.add_argument("--json", type=Path, metavar="FILE")
+    add_settings(parser)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to this file")
     args = parser.parse_args(argv)
     if args.frames < 2:
         parser.error("--frames: at least two are needed")

@@ -41,7 +41,9 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="render_scene", description="Render a test:// scene to files.")
     parser.add_argument("url", help="address of the scene: test://NAME?param=value&...")
     parser.add_argument("--out", type=Path, required=True, help="output folder, created if missing")
-    parser.add_argument("--format", choices=FORMATS, default="png16")
+    parser.add_argument(
+        "--format", choices=FORMATS, default="png16", help="16-bit pictures or an 8-bit video (default: %(default)s)"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier rendering in the output folder")
     args = parser.parse_args(argv)
     try:

@@ -108,11 +108,18 @@ def render_moving(scenes: int, per_scene: int, seed: int, snr: tuple[float, floa
 def main(argv: Sequence[str]) -> int:
     """Run the command-line tool and return its exit code."""
     parser = argparse.ArgumentParser(prog="tools.render_stills", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--scenes", type=count, default=100)
-    parser.add_argument("--per-scene", type=count, default=5)
-    parser.add_argument("--seed", type=natural, default=10_000)
-    parser.add_argument("--snr", type=positive, nargs=2, default=(4.0, 30.0), metavar=("LOW", "HIGH"))
+    parser.add_argument("--out", type=Path, required=True, help="output folder, created if missing")
+    parser.add_argument("--scenes", type=count, default=100, help="number of scenes (default: %(default)s)")
+    parser.add_argument("--per-scene", type=count, default=5, help="stills per scene (default: %(default)s)")
+    parser.add_argument("--seed", type=natural, default=10_000, help="seed of the first scene (default: %(default)s)")
+    parser.add_argument(
+        "--snr",
+        type=positive,
+        nargs=2,
+        default=(4.0, 30.0),
+        metavar=("LOW", "HIGH"),
+        help="range of the targets' signal-to-noise ratio (default: 4 to 30)",
+    )
     parser.add_argument("--moving", action="store_true", help="also write the changes since the previous frames")
     args = parser.parse_args(argv)
     if args.snr[0] > args.snr[1]:

@@ -32,6 +32,7 @@ from msgspec import Struct
 from tqdm import tqdm
 
 from pipeline.accounting import total
+from pipeline.argument_parser import add_settings
 from pipeline.arguments import positive
 from pipeline.capture.factory import is_live
 from pipeline.errors import ConfigError, PipelineError, one_line
@@ -245,7 +246,7 @@ def _json(value: object) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command-line tool and return its exit code."""
     parser = argparse.ArgumentParser(prog="soak", description=(__doc__ or "").split("\n", maxsplit=1)[0])
-    parser.add_argument("--minutes", type=positive, required=True)
+    parser.add_argument("--minutes", type=positive, required=True, help="duration of the run")
     parser.add_argument(
         "--load",
         type=positive,
@@ -256,7 +257,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--source", nargs="+", default=[], metavar="SRC", help="sources to run instead of the built-in scene"
     )
     parser.add_argument("--placement", choices=("thread", "process"), help="placement of every stage")
-    parser.add_argument("--set", action="append", default=[], dest="settings", metavar="KEY=VALUE")
+    add_settings(parser)
     parser.add_argument(
         "--memory-bound",
         type=float,

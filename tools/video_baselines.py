@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from pipeline import config as configuration
+from pipeline.argument_parser import add_settings
 from pipeline.arguments import count
 from pipeline.capture.factory import open_source
 from pipeline.config import Config
@@ -83,9 +84,11 @@ def main(argv: Sequence[str]) -> int:
     """Run the command-line tool and return its exit code."""
     parser = argparse.ArgumentParser(prog="tools.video_baselines", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--weights", help="weights: shipped name or path (default: those of the configuration)")
-    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument(
+        "--data", type=Path, required=True, help="folder with the labelled videos, searched recursively"
+    )
     parser.add_argument("--videos", default="", help="names of the videos to run, separated by commas (default: all)")
-    parser.add_argument("--set", action="append", default=[], dest="settings", metavar="KEY.PATH=VALUE")
+    add_settings(parser)
     parser.add_argument("--frames", type=count, help="process only the first N frames of each video")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="cache detections in this folder and reuse them")
     args = parser.parse_args(argv)

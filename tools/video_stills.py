@@ -89,8 +89,10 @@ def stills(video: Video, every: int, most: int | None) -> Iterator[tuple[str, Pl
 def main(argv: Sequence[str]) -> int:
     """Run the command-line tool and return its exit code."""
     parser = argparse.ArgumentParser(prog="tools.video_stills", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument(
+        "--data", type=Path, required=True, help="folder with the labelled videos, searched recursively"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="output folder, created if missing")
     parser.add_argument(
         "--every", type=count, default=20, metavar="N", help="take every N-th frame (default: %(default)s)"
     )

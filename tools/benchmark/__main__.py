@@ -39,7 +39,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 from tqdm import tqdm
 
-from pipeline.argument_parser import RedactingParser
+from pipeline.argument_parser import RedactingParser, add_settings
 from pipeline.errors import ConfigError, PipelineError, one_line
 from tools.benchmark import machine, network, pipeline, streams, tracker, training, transport
 from tools.benchmark.job import Context, Findings, Job, Part, reason
@@ -195,9 +195,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help=f"parts to run, of {', '.join(PARTS)} (default: all)",
     )
     parser.add_argument("--config", type=Path, metavar="FILE", help="YAML configuration of the pipeline")
-    parser.add_argument(
-        "--set", action="append", default=[], dest="settings", metavar="KEY.PATH=VALUE", help="setting of the pipeline"
-    )
+    add_settings(parser)
     parser.add_argument(
         "--artefact",
         action="append",

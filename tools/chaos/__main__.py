@@ -36,9 +36,9 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--source", default=SCENE, metavar="FILE", help="recording of at least 90 frames (default: %(default)s)"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results to this file")
     parser.add_argument("--kills", type=count, metavar="N", help="kill N random stages under load with SIGKILL")
-    parser.add_argument("--seed", type=natural, default=0)
+    parser.add_argument("--seed", type=natural, default=0, help="seed of the random kills (default: %(default)s)")
     args = parser.parse_args(argv)
     if args.list:
         sys.stdout.write("".join(f"{fault.name}: {fault.obstacle() or 'can be tried'}\n" for fault in FAULTS))

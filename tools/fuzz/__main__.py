@@ -30,10 +30,20 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--target", action="append", choices=TARGETS, help="reader to fuzz; repeatable (default: all)")
     parser.add_argument("--runs", type=count, help="inputs per target (default: 10000; unlimited with --seconds)")
     parser.add_argument("--seconds", type=float, default=math.inf, help="time limit per target")
-    parser.add_argument("--seed", type=natural, default=0)
+    parser.add_argument("--seed", type=natural, default=0, help="seed of the mutations (default: %(default)s)")
     parser.add_argument("--jobs", type=count, default=1, help="number of parallel processes")
-    parser.add_argument("--findings", type=Path, default=Path(tempfile.gettempdir()) / "fuzz-findings")
-    parser.add_argument("--engine", choices=("mutation", "atheris"), default="mutation")
+    parser.add_argument(
+        "--findings",
+        type=Path,
+        default=Path(tempfile.gettempdir()) / "fuzz-findings",
+        help="folder for inputs that fail (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--engine",
+        choices=("mutation", "atheris"),
+        default="mutation",
+        help="random mutations, or guided by coverage (default: %(default)s)",
+    )
     args = parser.parse_args(argv)
     if args.engine == "atheris":
         return _guided(args)
