@@ -93,9 +93,9 @@ class PreprocessStage:
                 self._states[header.source] = _SourceState(self._ego_motion, self._moving)
             past = self._states[header.source]
             ego = past.camera(picture, header.seq)
-            evidence = past.moving.see(picture, ego, header.pts) if self._moving.enabled else None
+            evidence = past.moving.update(picture, ego, header.pts) if self._moving.enabled else None
             intensity = measure(picture, self._normalisation)
-            prepared = Prepared(header=header, intensity=intensity, ego=ego, moving=handover.tell(evidence))
+            prepared = Prepared(header=header, intensity=intensity, ego=ego, moving=handover.to_message(evidence))
             yield Packet(prepared, picture)
 
     def close(self) -> None:

@@ -33,7 +33,7 @@ def after(frames, ego=STILL):
     """Return the ranked heights of the non-persistent peaks of the last frame."""
     persistence, fresh = PersistentPeaks(), None
     for picture in frames:
-        fresh, _ = persistence.fresh(find_peaks(picture), SHAPE, ego)
+        fresh, _ = persistence.remove_persistent(find_peaks(picture), SHAPE, ego)
     return ranked_peaks(fresh, SHAPE)
 
 

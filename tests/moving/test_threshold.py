@@ -16,8 +16,8 @@ from pipeline.moving.threshold import (
     median_tail_exponent,
     noisiness,
     ranked_peaks,
-    smoothed,
-    spread,
+    median_of_neighbours,
+    expand,
     tail_exponents,
     thresholds,
 )
@@ -83,11 +83,11 @@ def test_targets_in_half_of_the_cells_change_neither_exponent_nor_thresholds_by_
 
 def test_smoothed_exponents_are_the_median_of_the_neighbourhood():
     powers = np.array([[1.0, 1.0, 2.0, 2.0], [1.0, 9.0, 2.0, np.nan], [1.0, 1.0, 2.0, 2.0]])
-    around = smoothed(powers)
+    around = median_of_neighbours(powers)
     assert around[1].tolist() == [1.0, 1.0, 2.0, 2.0], "one odd cell, and one without an estimate"
     assert around[0].tolist() == [1.0, 1.5, 2.0, 2.0], "the middle of six: 1, 1, 1, 2, 2 and 9"
-    assert np.isnan(smoothed(np.full((2, 3), np.nan))).all()
-    assert smoothed(np.array([[np.nan, 1.2]])).tolist() == [[1.2, 1.2]]
+    assert np.isnan(median_of_neighbours(np.full((2, 3), np.nan))).all()
+    assert median_of_neighbours(np.array([[np.nan, 1.2]])).tolist() == [[1.2, 1.2]]
 
 
 def test_every_cell_passes_at_the_same_rate_with_its_own_exponent():
@@ -137,7 +137,7 @@ def test_each_cell_has_its_own_threshold():
     found = thresholds(ranked_peaks(find_peaks(picture), picture.shape), 1.0, 2.0)
     assert found.shape == grid(picture.shape) == (2, 4)
     assert found[:, 2:].min() > 2 * found[:, :2].max()
-    whole = spread(found, picture.shape)
+    whole = expand(found, picture.shape)
     assert whole.shape == picture.shape
     assert (whole[:64, :64] == np.float32(found[0, 0])).all()
     assert (whole[64:, 192:] == np.float32(found[1, 3])).all()
@@ -147,7 +147,7 @@ def test_every_pixel_has_a_cell_in_frames_of_any_size():
     for shape in ((32, 32), (33, 250), (512, 640)):
         rows, columns = grid(shape)
         cells = np.arange(rows * columns, dtype=float).reshape(rows, columns)
-        counts = np.unique(spread(cells, shape), return_counts=True)[1]
+        counts = np.unique(expand(cells, shape), return_counts=True)[1]
         assert len(counts) == rows * columns
         assert counts.max() <= (1.5 * CELL) ** 2
 
