@@ -16,7 +16,7 @@ from pipeline.moving.raw import RawThresholds
 from pipeline.moving.residual import NOISE_GAIN, significance
 from pipeline.moving.sharpness import Sharpness, sharpness
 from pipeline.moving.stuck import StuckPixels
-from pipeline.moving.threshold import median_tail_exponent, ranked_peaks, expand, tail_exponents, thresholds
+from pipeline.moving.threshold import expand, median_tail_exponent, ranked_peaks, tail_exponents, thresholds
 from pipeline.moving.threshold_smoothing import SMOOTHING, SmoothedThresholds
 from pipeline.preprocess.registration import Image
 
@@ -133,7 +133,9 @@ class ChangeDetector:
         false_peaks = self._config.false_peaks
         if self._is_raw:
             clutter_share, noise_share = RAW_SHARES
-            threshold = self._raw.update(peaks, shape, ego, self._compared, (clutter_share * false_peaks, noise_share * false_peaks))
+            threshold = self._raw.update(
+                peaks, shape, ego, self._compared, (clutter_share * false_peaks, noise_share * false_peaks)
+            )
         else:
             self._raw = RawThresholds()
             share = CODED_SHARE ** float(np.interp(noise, CODED_NOISE, (1, 0)))

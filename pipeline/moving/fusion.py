@@ -39,8 +39,8 @@ def motion_detections(
     """Convert motion peaks to detections.
 
     The log odds of the score are linear in the excess over the threshold: a peak ``START_MARGIN`` above its threshold
-    scores ``start_score``, one ``KEEP_MARGIN`` below it at most ``low_score``. The tracker can therefore treat detections of the
-    network and of motion alike.
+    scores ``start_score``, one ``KEEP_MARGIN`` below it at most ``low_score``. The tracker can therefore treat
+    detections of the network and of motion alike.
 
     Args:
         exceeding: Pixels near or above their threshold, rows of ``EXCEEDING_DTYPE``.
@@ -77,8 +77,8 @@ def motion_detections(
 def merge(network: Table, motion: Table, *, start_score: float, limit: int) -> Table:
     """Merge the detections of the network and of motion into one table.
 
-    An object found by both keeps the network's row. If the network's score is below ``start_score`` and that of motion is
-    higher, the row gets the score and the ``motion`` value of the motion detection.
+    An object found by both keeps the network's row. If the network's score is below ``start_score`` and that of motion
+    is higher, the row gets the score and the ``motion`` value of the motion detection.
 
     Args:
         network: Detections of the network, ``DETECTION_DTYPE``.
@@ -115,7 +115,9 @@ def with_appearance(detections: Table, sharpness: Sharpness, probability: NDArra
     """
     detections = detections.copy()
     contrast_llr = np.where(detections["motion"] > 0, sharpness.weight * prominence(detections["snr"]), 0.0)
-    detections["appearance"] = sharpness.log_likelihood_ratio(_max_in_boxes(sharpness.picture, detections)) + contrast_llr
+    detections["appearance"] = (
+        sharpness.log_likelihood_ratio(_max_in_boxes(sharpness.picture, detections)) + contrast_llr
+    )
     if probability is not None:
         detections["appearance"] += network_llr(_max_in_boxes(probability, detections))
     return detections

@@ -29,7 +29,9 @@ class PersistentPeaks:
         self._places = np.empty((0, 2))
         self._ages = np.empty(0, np.float32)
 
-    def remove_persistent(self, peaks: Peaks, shape: tuple[int, int], ego: EgoMotion) -> tuple[Peaks, NDArray[np.float64]]:
+    def remove_persistent(
+        self, peaks: Peaks, shape: tuple[int, int], ego: EgoMotion
+    ) -> tuple[Peaks, NDArray[np.float64]]:
         """Return the peaks of the next frame that are not persistent, and the result of ``ranked_peaks`` for them.
 
         Args:

@@ -13,11 +13,11 @@ from pipeline.messages import EgoMotion
 from pipeline.moving.peaks import Peaks
 from pipeline.moving.persistence import PersistentPeaks
 from pipeline.moving.threshold import (
+    expand,
+    median_of_neighbours,
     median_tail_exponent,
     noisiness,
     ranked_peaks,
-    median_of_neighbours,
-    expand,
     tail_exponents,
     thresholds,
 )
@@ -85,7 +85,9 @@ class RawThresholds:
         recent, frames = self._recent(transient, shape, ego)
         coarse = self._coarse.update(_capped(thresholds(ranked, rate, median_of_neighbours(exponents))))
         recent_ranked = ranked_peaks(recent, shape, FINE_CELL)
-        fine = self._fine.update(_capped(thresholds(recent_ranked, frames * rate, median_of_neighbours(tail_exponents(recent_ranked)))))
+        fine = self._fine.update(
+            _capped(thresholds(recent_ranked, frames * rate, median_of_neighbours(tail_exponents(recent_ranked))))
+        )
         return np.asarray(cv2.min(expand(coarse, shape), expand(fine, shape)), np.float32)
 
     def _recent(self, transient: Peaks, shape: tuple[int, int], ego: EgoMotion) -> tuple[Peaks, int]:

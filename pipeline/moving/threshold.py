@@ -86,9 +86,9 @@ def median_of_neighbours(exponents: NDArray[np.float64]) -> NDArray[np.float64]:
     """
     windows = np.lib.stride_tricks.sliding_window_view(np.pad(exponents, 1, constant_values=np.nan), (3, 3))
     ordered = np.sort(windows.reshape(*exponents.shape, 9), axis=-1)  # NaN comes last
-    finite = np.isfinite(ordered).sum(axis=-1, keepdims=True)
-    middle = [np.take_along_axis(ordered, np.maximum(finite + offset, 0) // 2, -1)[..., 0] for offset in (-1, 0)]
-    return np.asarray(np.where(finite[..., 0], (middle[0] + middle[1]) / 2, np.nan))
+    count = np.isfinite(ordered).sum(axis=-1, keepdims=True)
+    middle = [np.take_along_axis(ordered, np.maximum(count + offset, 0) // 2, -1)[..., 0] for offset in (-1, 0)]
+    return np.asarray(np.where(count[..., 0], (middle[0] + middle[1]) / 2, np.nan))
 
 
 def thresholds(ranked: NDArray[np.float64], rate: float, exponent: float | NDArray[np.float64]) -> NDArray[np.float64]:

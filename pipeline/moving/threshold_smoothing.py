@@ -20,8 +20,8 @@ class SmoothedThresholds:
         """Update the running means with the next frame.
 
         Args:
-            current: (rows, columns) thresholds derived from the frame's own peaks. Infinite values, of cells with too few
-                peaks, are ignored.
+            current: (rows, columns) thresholds derived from the frame's own peaks. Infinite values, of cells with too
+                few peaks, are ignored.
 
         Returns:
             (rows, columns) thresholds to apply: the running mean, or the frame's own threshold where it is well above

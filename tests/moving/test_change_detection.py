@@ -117,17 +117,17 @@ def test_evidence_requires_a_past_frame_also_after_an_interruption():
 
 @pytest.mark.parametrize("textured", [False, True])
 def test_unknown_camera_motion_is_accepted_over_a_clear_sky_only(textured):
-    detector, hits, told = ChangeDetector(MovingConfig()), [], 0
+    detector, hits, count = ChangeDetector(MovingConfig()), [], 0
     for k in range(60):
         x, y = 20 + 2 * k, 60 + k // 3
         frame = noise(k) + np.linspace(0, 300, 128, dtype=np.int32)[:, None] + textured * np.roll(texture(), 3 * k, 1)
         frame[around(y, x, 1)] += 60
         seen = detector.update(frame.astype(np.uint16), LOST, k / RATE)
-        told += seen is not None
+        count += seen is not None
         if seen is not None and k >= ALL_PAST_FRAMES:
             hits.append((seen.significance > seen.threshold)[around(y, x, 2)].any())
     if textured:
-        assert told == 0
+        assert count == 0
     else:
         assert np.mean(hits) > 0.9
 
@@ -161,10 +161,10 @@ def test_sharpness_separates_points_from_jittering_edges_and_has_little_weight_i
         assert seen.sharpness.weight == 1
         peaks = find_peaks(seen.significance)
         peaks = peaks.select(peaks.height >= np.sort(peaks.height)[-20])
-        told = seen.sharpness.log_likelihood_ratio(seen.sharpness.picture[peaks.y, peaks.x])
+        ratios = seen.sharpness.log_likelihood_ratio(seen.sharpness.picture[peaks.y, peaks.x])
         away = np.hypot(peaks.x - x, peaks.y - y)
-        points.extend(told[away < 3])
-        edges.extend(told[away > 30])
+        points.extend(ratios[away < 3])
+        edges.extend(ratios[away > 30])
     assert len(points) > 20
     assert np.median(points) > 0.5, "one of 50 changes, and its own ghost beside it"
     assert np.median(edges) < -1

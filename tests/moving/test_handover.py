@@ -32,7 +32,7 @@ def filmed(count=30):
 
 
 def test_evidence_survives_encoding_and_decoding():
-    detector, told = ChangeDetector(MovingConfig()), 0
+    detector, count = ChangeDetector(MovingConfig()), 0
     for k, picture in enumerate(filmed()):
         evidence = detector.update(picture, STILL, k / 25)
         header = frame_header(SHAPE, seq=k)
@@ -41,14 +41,14 @@ def test_evidence_survives_encoding_and_decoding():
         if evidence is None:
             assert got is None
             continue
-        told += 1
+        count += 1
         assert np.array_equal(change(got, picture), change_picture(evidence.significance))
         assert np.array_equal(got.exceeding_table(), exceeding(evidence))
         same = sharpness(got, picture)
         assert np.array_equal(same.picture, evidence.sharpness.picture), "stuck pixels mended as they were"
         assert np.array_equal(same.references, evidence.sharpness.references)
         assert same.weight == evidence.sharpness.weight
-    assert told > 20
+    assert count > 20
     assert [5 * SHAPE[1] + 70] == got.mended_table()["at"].tolist()
 
 

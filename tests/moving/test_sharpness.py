@@ -33,13 +33,13 @@ def test_a_pixel_alone_is_as_sharp_as_it_is_high_and_so_is_a_dark_one():
 def test_the_wider_a_spot_the_less_sharp_and_a_slope_is_not_sharp_at_all():
     pixel = FLAT.copy()
     pixel[10, 15] = 100
-    told = []
+    sharpest = []
     for sigma in (0.5, 1.0, 2.0, 4.0):
         spot = cv2.GaussianBlur(pixel, (0, 0), sigma)
-        told.append(sharpness_map(spot / spot.max()).max())
-    assert told == sorted(told, reverse=True)
-    assert told[0] > 0.8
-    assert told[-1] < 0.1
+        sharpest.append(sharpness_map(spot / spot.max()).max())
+    assert sharpest == sorted(sharpest, reverse=True)
+    assert sharpest[0] > 0.8
+    assert sharpest[-1] < 0.1
     slope = np.tile(np.arange(30, dtype=np.float32), (20, 1))
     assert sharpness_map(slope)[:, 2:-2].max() == 0
 
@@ -50,7 +50,9 @@ def test_likelihoods_worked_by_hand():
     assert of(1, 2, 3).log_likelihood_ratio(np.array([0.0, 3.0, 9.0])) == pytest.approx(
         np.log([0.1, 0.1 * 0.5**-0.9, 0.1 * 0.25**-0.9])
     )
-    assert of(1, 2, 3, weight=0.5).log_likelihood_ratio(np.array([9.0])) == pytest.approx(0.5 * math.log(0.1 * 0.25**-0.9))
+    assert of(1, 2, 3, weight=0.5).log_likelihood_ratio(np.array([9.0])) == pytest.approx(
+        0.5 * math.log(0.1 * 0.25**-0.9)
+    )
     assert of(1, 2, 3, weight=0.0).log_likelihood_ratio(np.array([9.0])) == 0
 
 
@@ -58,9 +60,9 @@ def test_likelihoods_worked_by_hand():
     st.lists(st.floats(0, 1e4, width=32), max_size=60), st.lists(st.floats(0, 1e4, width=32), min_size=2, max_size=20)
 )
 def test_log_likelihood_ratio_increases_with_sharpness(others, asked):
-    says = of(*sorted(others)).log_likelihood_ratio(np.sort(np.array(asked)))
-    assert np.isfinite(says).all()
-    assert (np.diff(says) >= 0).all()
+    ratios = of(*sorted(others)).log_likelihood_ratio(np.sort(np.array(asked)))
+    assert np.isfinite(ratios).all()
+    assert (np.diff(ratios) >= 0).all()
 
 
 def test_chance_is_no_evidence():
