@@ -137,7 +137,7 @@ class Moving(_Message, frozen=True):
     Attributes:
         change: (H, W) uint8 in row-major order: quantised magnitude of the change of each pixel, see
             ``nets.normalisation.change_picture``.
-        exceeding: pixels whose change is near or above their threshold, as rows of ``EXCEEDING_DTYPE`` ordered by index.
+        exceeding: pixels whose change is near or above the threshold, as rows of ``EXCEEDING_DTYPE`` ordered by index.
         mended: replaced stuck pixels of the sensor, as rows of ``MENDED_DTYPE`` ordered by index.
         sharp: (m,) float32 in ascending order: sharpness in counts at the largest changes, the reference values of
             ``pipeline.moving.sharpness.Sharpness``.

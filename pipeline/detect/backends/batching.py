@@ -47,7 +47,8 @@ def pipelined_on_gpu(
 ) -> NDArray[np.float32]:
     """Same as ``run_on_cpu``, but on a GPU: transfers of the neighbouring batches overlap with the computation.
 
-    While one batch is computed, the next one is uploaded and the maps of the previous one are downloaded. All host memory is page-locked. It returns to the allocator when the copies are done; nothing is kept here.
+    While one batch is computed, the next one is uploaded and the maps of the previous one are downloaded. All host
+    memory is page-locked. It returns to the allocator when the copies are done; nothing is kept here.
 
     Args:
         forward: Network on the device; runs on the current stream.
