@@ -76,7 +76,7 @@ def to_openvino(network: nn.Module, channels: int) -> openvino.Model:
     return model
 
 
-class Half(nn.Module):
+class HalfPrecision(nn.Module):
     """Wrapper that runs a network in float16, with float32 input and output."""
 
     def __init__(self, network: nn.Module) -> None:

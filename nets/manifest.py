@@ -160,9 +160,9 @@ def load(name_or_path: str, device: str | torch.device = "cpu") -> tuple[nn.Modu
     return deployed(network, manifest.input), manifest
 
 
-def deployed(network: nn.Module, seen: Input) -> nn.Module:
+def deployed(network: nn.Module, network_input: Input) -> nn.Module:
     """Return a trained network in eval mode in the form that its input section requires: one scale or two."""
-    return TwoScales(network).eval() if seen.scales == 2 else network
+    return TwoScales(network).eval() if network_input.scales == 2 else network
 
 
 def load_trained(name_or_path: str, device: str | torch.device = "cpu") -> tuple[nn.Module, Manifest]:
@@ -200,7 +200,7 @@ def load_trained(name_or_path: str, device: str | torch.device = "cpu") -> tuple
     return network.to(device).to(memory_format=torch.channels_last), manifest  # type: ignore[call-overload]
 
 
-def stored(network: nn.Module) -> dict[str, Tensor]:
+def half_precision_tensors(network: nn.Module) -> dict[str, Tensor]:
     """Return the network's tensors as they are saved: floating-point tensors in half precision.
 
     Raises:
@@ -223,7 +223,7 @@ def save(path: Path, network: nn.Module, manifest: Manifest) -> Manifest:
         ValueError: a value is not finite in half precision; nothing is written.
         WeightsError: the files cannot be written; existing files are kept.
     """
-    weights = to_bytes(stored(network))
+    weights = to_bytes(half_precision_tensors(network))
     manifest = msgspec.structs.replace(manifest, sha256=hashlib.sha256(weights).hexdigest())
     text = msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
     contents = {path: weights, path.with_suffix(".json"): text}
@@ -254,6 +254,6 @@ def sha256(path: Path) -> str:
 
 def _check_shapes(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
     for name in {**expected, **tensors}:
-        has, takes = (tuple(of[name].shape) if name in of else "nothing" for of in (tensors, expected))
+        has, takes = (tuple(state[name].shape) if name in state else "nothing" for state in (tensors, expected))
         if has != takes:
             raise ValueError(f"{name}: the file has {has}, the network takes {takes}")

@@ -39,8 +39,10 @@ DETECTION_DTYPE = np.dtype([("x", "<f8"), ("y", "<f8"), *_OBJECT_COLUMNS, ("moti
 TRACK_DTYPE = np.dtype(
     [("id", "<i8"), ("state", "<i8"), ("x", "<f8"), ("y", "<f8"), ("vx", "<f8"), ("vy", "<f8"), *_OBJECT_COLUMNS]
 )
-# "at" is the flat index of a pixel, row by row. Exceeding: pixels whose change is near or above its threshold.
-# Mended: stuck pixels with the count that replaces theirs.
+# Tables of pixels; "at" is the flat row-major index of a pixel.
+# EXCEEDING_DTYPE: pixels whose change is near or above the detection threshold. "significance" is the magnitude of the
+# change and "over" its excess over the threshold, both in standard deviations.
+# MENDED_DTYPE: stuck pixels of the sensor. "count" is the value that replaces the value of the pixel.
 EXCEEDING_DTYPE = np.dtype([("at", "<i8"), ("over", "<f4"), ("significance", "<f4")])
 MENDED_DTYPE = np.dtype([("at", "<i8"), ("count", "<f4")])
 TRACK_STATES = ("tentative", "confirmed", "coasting")
@@ -130,16 +132,16 @@ class Frame(_Message, frozen=True, tag="frame"):
 
 
 class Moving(_Message, frozen=True):
-    """Evidence of motion in a frame, from comparison with past frames of its source.
+    """Motion evidence of a frame, from the comparison with past frames of its source.
 
     Attributes:
-        change: (H, W) uint8, row by row: magnitude of the change of each pixel, see
+        change: (H, W) uint8 in row-major order: quantised magnitude of the change of each pixel, see
             ``nets.normalisation.change_picture``.
-        exceeding: pixels that exceed their threshold or come close to it, as rows of ``EXCEEDING_DTYPE`` ordered by
-            index. ``over`` is the excess in standard deviations.
-        mended: stuck pixels of the sensor, as rows of ``MENDED_DTYPE`` ordered by index.
-        sharp: (m,) float32, ascending: sharpness of the largest changes in counts.
-        weight: weight of the sharpness as evidence, 0 to 1.
+        exceeding: pixels whose change is near or above the threshold, as rows of ``EXCEEDING_DTYPE`` ordered by index.
+        mended: replaced stuck pixels of the sensor, as rows of ``MENDED_DTYPE`` ordered by index.
+        sharp: (m,) float32 in ascending order: sharpness in counts at the largest changes, the reference values of
+            ``pipeline.moving.sharpness.Sharpness``.
+        weight: factor from 0 to 1 applied to the log-likelihood ratio of sharpness.
     """
 
     change: bytes

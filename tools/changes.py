@@ -29,5 +29,5 @@ class Changes:
             picture: (H, W) in native counts.
             pts: media time in s.
         """
-        evidence = self._moving.see(picture, self._ego_motion.estimate(picture), pts)
+        evidence = self._moving.update(picture, self._ego_motion.estimate(picture), pts)
         return np.zeros(picture.shape, np.uint8) if evidence is None else change_picture(evidence.significance)

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 import nets
-from nets.export import Half, to_onnx, to_openvino
+from nets.export import HalfPrecision, to_onnx, to_openvino
 from nets.fold import fold
 from pipeline.capture.config import CaptureConfig
 from pipeline.capture.factory import open_source
@@ -80,7 +80,7 @@ def _int8(network: nn.Module, manifest: nets.Manifest, order: Order) -> tuple[by
 def _tensorrt(network: nn.Module, manifest: nets.Manifest, order: Order) -> tuple[bytes, ...]:
     from pipeline.detect.backends.tensor_rt import build_engine  # noqa: PLC0415 - optional package
 
-    return (build_engine(to_onnx(Half(fold(network)), manifest.input.channels, order.size)),)
+    return (build_engine(to_onnx(HalfPrecision(fold(network)), manifest.input.channels, order.size)),)
 
 
 # By format: library, precision, required packages, suffixes of the files, and the function that makes them.

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 import nets
-from nets.manifest import Manifest, stored
+from nets.manifest import Manifest, half_precision_tensors
 from pipeline.errors import ConfigError
 from training.config import TrainConfig
 from training.trainer import AVERAGED, BEST
@@ -32,7 +32,7 @@ def load(run: Path, recipe: TrainConfig, weights: str, device: torch.device) -> 
         tensors = load_file(path)
         network = nets.build(recipe.network.name, **recipe.network.options)
         network.load_state_dict(tensors)
-        network.load_state_dict(stored(network))
+        network.load_state_dict(half_precision_tensors(network))
     except FileNotFoundError:
         raise ConfigError(f"{path}: the run has not written its weights yet") from None
     except (OSError, SafetensorError, ValueError, RuntimeError) as error:
@@ -72,5 +72,5 @@ def blend(network: nn.Module, recipe: TrainConfig, weights: str, share: float) -
     for ours, other_tensor in zip(network.state_dict().values(), other.state_dict().values(), strict=True):
         if ours.is_floating_point():
             ours.lerp_(pad_input_channels(other_tensor, ours).to(ours), share)
-    network.load_state_dict(stored(network))
+    network.load_state_dict(half_precision_tensors(network))
     return manifest

@@ -33,7 +33,7 @@ def find(
     max_area: int,
     max_detections: int,
     gap: int = 0,
-    counts: DetectionFilter | None = None,
+    keep: DetectionFilter | None = None,
 ) -> Table:
     """Extract the detections of one frame, best first.
 
@@ -55,7 +55,7 @@ def find(
         max_detections: Maximum number of detections; those with the highest scores are kept.
         gap: Largest gap in px, an even number, between parts of one component. With 0 the parts have to
             touch, at least at a corner (8-connectivity), as in the evaluation protocol.
-        counts: Filter applied before ``max_detections``, so that rejected detections do not displace others.
+        keep: Filter applied before ``max_detections``, so that rejected detections do not displace others.
 
     Returns:
         Detections of ``DETECTION_DTYPE``, ordered by descending score, then y, then x.
@@ -67,31 +67,31 @@ def find(
     index = label[rows, columns] - 1
     weight = probability[rows, columns].astype(np.float64)
 
-    found = np.zeros(count, DETECTION_DTYPE)
+    detections = np.zeros(count, DETECTION_DTYPE)
     mass = np.bincount(index, weight)
-    found["x"] = np.bincount(index, weight * columns) / mass
-    found["y"] = np.bincount(index, weight * rows) / mass
-    found["area"] = np.bincount(index)
-    np.maximum.at(found["score"], index, weight)
+    detections["x"] = np.bincount(index, weight * columns) / mass
+    detections["y"] = np.bincount(index, weight * rows) / mass
+    detections["area"] = np.bincount(index)
+    np.maximum.at(detections["score"], index, weight)
     left, top = np.full(count, above.shape[1]), np.full(count, above.shape[0])
     right, bottom = np.zeros(count, int), np.zeros(count, int)
     np.minimum.at(left, index, columns)
     np.minimum.at(top, index, rows)
     np.maximum.at(right, index, columns)
     np.maximum.at(bottom, index, rows)
-    found["bx"], found["by"] = left, top
-    found["bw"], found["bh"] = right - left + 1, bottom - top + 1
+    detections["bx"], detections["by"] = left, top
+    detections["bw"], detections["bh"] = right - left + 1, bottom - top + 1
     brightness = np.bincount(index, weight * picture[rows, columns]) / mass
 
-    kept = np.flatnonzero((found["area"] >= min_area) & (found["area"] <= max_area))
-    if counts is not None:
-        kept = kept[counts(found[kept])]
-    order = np.lexsort((found["x"][kept], found["y"][kept], -found["score"][kept]))
+    kept = np.flatnonzero((detections["area"] >= min_area) & (detections["area"] <= max_area))
+    if keep is not None:
+        kept = kept[keep(detections[kept])]
+    order = np.lexsort((detections["x"][kept], detections["y"][kept], -detections["score"][kept]))
     kept = kept[order[:max_detections]]
-    found = found[kept]
-    background, sigma = surroundings(picture, above, found)
-    found["snr"] = (brightness[kept] - background) / np.maximum(sigma, MIN_SIGMA)
-    return found
+    detections = detections[kept]
+    background, sigma = surroundings(picture, above, detections)
+    detections["snr"] = (brightness[kept] - background) / np.maximum(sigma, MIN_SIGMA)
+    return detections
 
 
 def _label(
@@ -105,11 +105,11 @@ def _label(
     strong = probability >= threshold
     if low_threshold < threshold:
         above = probability >= low_threshold
-        count, low = _label_within_gap(above, gap)
+        count, weak_label = _label_within_gap(above, gap)
         holds_strong = np.zeros(count, bool)
-        holds_strong[low[strong]] = True
+        holds_strong[weak_label[strong]] = True
         # A weak component without a strong pixel touches no strong one, so the union merges no components.
-        strong[above] |= ~holds_strong[low[above]]
+        strong[above] |= ~holds_strong[weak_label[above]]
     count, label = _label_within_gap(strong, gap)
     return strong, label, count - 1
 
@@ -122,7 +122,7 @@ def _label_within_gap(mask: NDArray[np.bool_], gap: int) -> tuple[int, NDArray[n
 
 
 def surroundings(
-    picture: Picture, above: NDArray[np.bool_], found: Table
+    picture: Picture, above: NDArray[np.bool_], detections: Table
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Estimate median and robust sigma (1.4826 MAD) of the background around each bounding box, in counts.
 
@@ -133,25 +133,25 @@ def surroundings(
     Args:
         picture: (H, W) native counts.
         above: (H, W) mask of the pixels of all components.
-        found: Detections (n,) with their bounding boxes.
+        detections: Detections (n,) with their bounding boxes.
 
     Returns:
         (median, sigma), each of shape (n,).
     """
-    if len(found) == 0:
+    if len(detections) == 0:
         return np.zeros(0), np.zeros(0)
     height, width = picture.shape
     distance = np.arange(RING_GUARD + 1, RING_GUARD + RING_WIDTH + 1)
-    left, top = found["bx"][:, None] - distance, found["by"][:, None] - distance
-    wide, high = found["bw"][:, None] - 1 + 2 * distance, found["bh"][:, None] - 1 + 2 * distance
+    left, top = detections["bx"][:, None] - distance, detections["by"][:, None] - distance
+    width_px, height_px = detections["bw"][:, None] - 1 + 2 * distance, detections["bh"][:, None] - 1 + 2 * distance
 
     # Points along each rectangle, clockwise from its top left corner.
-    walk = np.arange(RING_SAMPLES) / RING_SAMPLES * (2 * (wide + high))[..., None]
-    wide, high = wide[..., None], high[..., None]
-    x = left[..., None] + np.clip(np.minimum(walk, 2 * wide + high - walk), 0, wide)
-    y = top[..., None] + np.clip(np.minimum(walk - wide, 2 * (wide + high) - walk), 0, high)
-    columns = np.floor(x + 0.5).astype(int).reshape(len(found), -1)
-    rows = np.floor(y + 0.5).astype(int).reshape(len(found), -1)
+    walk = np.arange(RING_SAMPLES) / RING_SAMPLES * (2 * (width_px + height_px))[..., None]
+    width_px, height_px = width_px[..., None], height_px[..., None]
+    x = left[..., None] + np.clip(np.minimum(walk, 2 * width_px + height_px - walk), 0, width_px)
+    y = top[..., None] + np.clip(np.minimum(walk - width_px, 2 * (width_px + height_px) - walk), 0, height_px)
+    columns = np.floor(x + 0.5).astype(int).reshape(len(detections), -1)
+    rows = np.floor(y + 0.5).astype(int).reshape(len(detections), -1)
 
     valid = (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
     columns, rows = np.where(valid, columns, 0), np.where(valid, rows, 0)

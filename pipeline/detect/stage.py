@@ -12,10 +12,10 @@ from pipeline.capture.source import Picture
 from pipeline.control_link import SourceReport
 from pipeline.cores import usable_cores
 from pipeline.detect.backends import Backend, Maps, select
+from pipeline.detect.border_lines import BorderLines
 from pipeline.detect.components import GAP, DetectionFilter, find
 from pipeline.detect.config import DetectConfig
 from pipeline.detect.masks import draw, outside_mask, polygons_of
-from pipeline.detect.rim import Rim
 from pipeline.detect.tiling import stitch, tiles
 from pipeline.messages import Detected, EndOfSource, FrameHeader, Packet, Prepared
 from pipeline.moving import fusion, handover
@@ -96,24 +96,24 @@ class DetectStage:
             intensities = [_prepared(packet).intensity for packet in members for _ in layout]
             changes = None
             if self._wants_change:
-                whole = [handover.change(_prepared(packet).moving, _picture(packet)) for packet in members]
-                changes = [tile.cut(change) for change in whole for tile in layout]
+                change_pictures = [handover.change(_prepared(packet).moving, _picture(packet)) for packet in members]
+                changes = [tile.cut(change) for change in change_pictures for tile in layout]
             assert self._backend is not None
-            found = self._backend.infer(parts, intensities, changes)
+            probabilities = self._backend.infer(parts, intensities, changes)
             for i, packet in enumerate(members):
-                part = found[i * len(layout) : (i + 1) * len(layout)]
+                part = probabilities[i * len(layout) : (i + 1) * len(layout)]
                 maps[id(packet)] = stitch(layout, list(part))
         return maps
 
-    def _map_frames(self, do: Callable[[Packet], Packet], frames: Sequence[Packet]) -> Iterable[Packet]:
+    def _map_frames(self, function: Callable[[Packet], Packet], frames: Sequence[Packet]) -> Iterable[Packet]:
         """Apply a function to every frame, in threads if there is more than one."""
-        return map(do, frames) if len(frames) == 1 else self._executor.map(do, frames)
+        return map(function, frames) if len(frames) == 1 else self._executor.map(function, frames)
 
     def _detected(self, packet: Packet, probability: Maps) -> Packet:
         assert self._backend is not None
         config, message, picture = self._config, _prepared(packet), _picture(packet)
         threshold = config.threshold if config.threshold is not None else self._backend.manifest.threshold
-        counts = self._counts(message.header, picture)
+        keep = self._detection_filter(message.header, picture)
         detections = find(
             probability,
             picture,
@@ -123,22 +123,22 @@ class DetectStage:
             max_area=config.max_area,
             max_detections=config.max_detections,
             gap=GAP,
-            counts=counts,
+            keep=keep,
         )
         if message.moving is not None:
-            sure = self._backend.manifest.starts_track(config.threshold)
-            motion = fusion.moving(
+            start_score = self._backend.manifest.starts_track(config.threshold)
+            motion = fusion.motion_detections(
                 message.moving.exceeding_table(),
                 picture,
-                sure=sure,
-                low=threshold * config.low_ratio,
+                start_score=start_score,
+                low_score=threshold * config.low_ratio,
                 max_area=config.max_area,
                 limit=config.max_detections,
-                counts=counts,
+                keep=keep,
             )
-            detections = fusion.join(detections, motion, sure=sure, limit=config.max_detections)
+            detections = fusion.merge(detections, motion, start_score=start_score, limit=config.max_detections)
             sharpness = handover.sharpness(message.moving, picture)
-            detections = fusion.judge(detections, sharpness, probability if self._wants_change else None)
+            detections = fusion.with_appearance(detections, sharpness, probability if self._wants_change else None)
         detected = Detected(
             header=message.header,
             ego=message.ego,
@@ -147,16 +147,16 @@ class DetectStage:
         )
         return Packet(detected, packet.picture)
 
-    def _counts(self, header: FrameHeader, picture: Picture) -> DetectionFilter:
+    def _detection_filter(self, header: FrameHeader, picture: Picture) -> DetectionFilter:
         """Return a filter for the detections that lie neither on non-image lines nor in a mask of the source."""
-        rim, polygons = Rim(picture), polygons_of(self._config.masks, header.source)
+        border, polygons = BorderLines(picture), polygons_of(self._config.masks, header.source)
         if not polygons:
-            return rim.inside
+            return border.away_from_lines
         key = (header.source, header.height, header.width)
         if key not in self._masks:
             self._masks[key] = draw(polygons, key[1:])
         mask = self._masks[key]
-        return lambda found: rim.inside(found) & outside_mask(found, mask)
+        return lambda detections: border.away_from_lines(detections) & outside_mask(detections, mask)
 
 
 def _prepared(packet: Packet) -> Prepared:

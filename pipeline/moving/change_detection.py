@@ -16,7 +16,7 @@ from pipeline.moving.raw import RawThresholds
 from pipeline.moving.residual import NOISE_GAIN, significance
 from pipeline.moving.sharpness import Sharpness, sharpness
 from pipeline.moving.stuck import StuckPixels
-from pipeline.moving.threshold import median_tail_exponent, ranked_peaks, spread, tail_exponents, thresholds
+from pipeline.moving.threshold import expand, median_tail_exponent, ranked_peaks, tail_exponents, thresholds
 from pipeline.moving.threshold_smoothing import SMOOTHING, SmoothedThresholds
 from pipeline.preprocess.registration import Image
 
@@ -47,7 +47,7 @@ MAX_THRESHOLD = 10.0
 (waves, branches, a blinking lamp) and are disabled."""
 
 
-class Evidence(NamedTuple):
+class MotionEvidence(NamedTuple):
     """Motion evidence of one frame.
 
     Attributes:
@@ -85,7 +85,7 @@ class ChangeDetector:
         self._noise = math.nan  # running mean in counts
         self._is_raw = self._is_16_bit
 
-    def see(self, picture: Picture, ego: EgoMotion, pts: float) -> Evidence | None:
+    def update(self, picture: Picture, ego: EgoMotion, pts: float) -> MotionEvidence | None:
         """Process the next frame.
 
         Args:
@@ -101,27 +101,27 @@ class ChangeDetector:
         if min(picture.shape) < MIN_SIDE_PX:
             return None
         now, mended = self._stuck.mend(picture.astype(np.float32))
-        deep = picture.dtype == np.uint16
-        another = deep != self._is_16_bit or pts < self._pts
-        self._is_16_bit, self._pts = deep, pts
-        if another:
+        is_16_bit = picture.dtype == np.uint16
+        restarted = is_16_bit != self._is_16_bit or pts < self._pts
+        self._is_16_bit, self._pts = is_16_bit, pts
+        if restarted:
             self._silent_until = -math.inf
-        if another or not self._past.is_comparable(now, ego, pts):
+        if restarted or not self._past.is_comparable(now, ego, pts):
             self._reset_history()
-        past = self._past.see(now, ego, pts)
+        past = self._past.update(now, ego, pts)
         if not past:
             return None
         if len(past) != self._compared:
             self._compared, self._coded = len(past), SmoothedThresholds()
-        found, filtered = significance(now, past)
+        change, filtered = significance(now, past)
         noise = filtered / NOISE_GAIN[len(past)]
-        if not deep:
+        if not is_16_bit:
             self._check_compression(noise, pts)
-        peaks = find_peaks(found)
-        threshold = self._threshold(peaks, (found.shape[0], found.shape[1]), ego, noise)
+        peaks = find_peaks(change)
+        threshold = self._threshold(peaks, (change.shape[0], change.shape[1]), ego, noise)
         if pts <= self._silent_until:
             return None
-        return Evidence(found, threshold, sharpness(now, peaks, 1 - self._raw.noisy), mended)
+        return MotionEvidence(change, threshold, sharpness(now, peaks, 1 - self._raw.noisy), mended)
 
     def _check_compression(self, noise: float, pts: float) -> None:
         if noise < MIN_NOISE:
@@ -132,13 +132,15 @@ class ChangeDetector:
     def _threshold(self, peaks: Peaks, shape: tuple[int, int], ego: EgoMotion, noise: float) -> Image:
         false_peaks = self._config.false_peaks
         if self._is_raw:
-            clutter, chance = RAW_SHARES
-            found = self._raw.see(peaks, shape, ego, self._compared, (clutter * false_peaks, chance * false_peaks))
+            clutter_share, noise_share = RAW_SHARES
+            threshold = self._raw.update(
+                peaks, shape, ego, self._compared, (clutter_share * false_peaks, noise_share * false_peaks)
+            )
         else:
             self._raw = RawThresholds()
             share = CODED_SHARE ** float(np.interp(noise, CODED_NOISE, (1, 0)))
             ranked = ranked_peaks(peaks, shape)
-            needed = thresholds(ranked, share * false_peaks, median_tail_exponent(tail_exponents(ranked)))
-            found = spread(self._coded.see(needed), shape)
-        found[found > MAX_THRESHOLD] = math.inf
-        return found
+            cell_thresholds = thresholds(ranked, share * false_peaks, median_tail_exponent(tail_exponents(ranked)))
+            threshold = expand(self._coded.update(cell_thresholds), shape)
+        threshold[threshold > MAX_THRESHOLD] = math.inf
+        return threshold

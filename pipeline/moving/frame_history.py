@@ -64,7 +64,7 @@ class FrameHistory:
             return False
         return ego.ok or (all(shot.featureless for shot in self._snapshots) and is_featureless(frame))
 
-    def see(self, frame: Image, ego: EgoMotion, pts: float) -> list[Image]:
+    def update(self, frame: Image, ego: EgoMotion, pts: float) -> list[Image]:
         """Process the next frame.
 
         Args:

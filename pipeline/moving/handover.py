@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from nets.normalisation import change_picture
 from pipeline.capture.source import Picture
 from pipeline.messages import EXCEEDING_DTYPE, MAX_OBJECTS, Moving, Table
-from pipeline.moving.change_detection import Evidence
+from pipeline.moving.change_detection import MotionEvidence
 from pipeline.moving.fusion import KEEP_MARGIN
 from pipeline.moving.sharpness import Sharpness, sharpness_map
 
 
-def tell(evidence: Evidence | None) -> Moving | None:
+def to_message(evidence: MotionEvidence | None) -> Moving | None:
     """Convert the motion evidence of a frame to a message; None stays None."""
     if evidence is None:
         return None
@@ -24,12 +24,12 @@ def tell(evidence: Evidence | None) -> Moving | None:
         change=change_picture(evidence.significance).tobytes(),
         exceeding=exceeding(evidence).tobytes(),
         mended=evidence.mended.tobytes(),
-        sharp=evidence.sharpness.others.tobytes(),
+        sharp=evidence.sharpness.references.tobytes(),
         weight=evidence.sharpness.weight,
     )
 
 
-def exceeding(evidence: Evidence) -> Table:
+def exceeding(evidence: MotionEvidence) -> Table:
     """Return the pixels that are at most ``KEEP_MARGIN`` below their threshold, or above it.
 
     If there are more than ``MAX_OBJECTS``, those with the largest excess are kept: so many changes mean that the whole
@@ -41,11 +41,11 @@ def exceeding(evidence: Evidence) -> Table:
     over = evidence.significance - evidence.threshold
     at = np.flatnonzero(over > -KEEP_MARGIN)
     if len(at) > MAX_OBJECTS:
-        most = np.argpartition(over.flat[at], -MAX_OBJECTS)[-MAX_OBJECTS:]
-        at = at[np.sort(most)]
-    found = np.zeros(len(at), EXCEEDING_DTYPE)
-    found["at"], found["over"], found["significance"] = at, over.flat[at], evidence.significance.flat[at]
-    return found
+        largest = np.argpartition(over.flat[at], -MAX_OBJECTS)[-MAX_OBJECTS:]
+        at = at[np.sort(largest)]
+    rows = np.zeros(len(at), EXCEEDING_DTYPE)
+    rows["at"], rows["over"], rows["significance"] = at, over.flat[at], evidence.significance.flat[at]
+    return rows
 
 
 def change(moving: Moving | None, picture: Picture) -> NDArray[np.uint8]:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-_LEAST = 0.5  # lowest height of a peak, in the units of the picture
+_MIN_HEIGHT = 0.5  # lowest height of a peak, in the units of the picture
 
 
 class Peaks(NamedTuple):
@@ -23,14 +23,14 @@ class Peaks(NamedTuple):
     y: NDArray[np.int32]
     height: NDArray[np.float32]
 
-    def only(self, which: NDArray[np.bool_]) -> Peaks:
+    def select(self, mask: NDArray[np.bool_]) -> Peaks:
         """Return the peaks selected by a boolean mask (n,)."""
-        return Peaks(self.x[which], self.y[which], self.height[which])
+        return Peaks(self.x[mask], self.y[mask], self.height[mask])
 
 
 def find_peaks(picture: NDArray[np.float32]) -> Peaks:
     """Return the pixels of a picture (H, W) that are the maximum of their 5x5 neighbourhood, in row-major order."""
     highest = cv2.dilate(picture, np.ones((5, 5), np.uint8))
-    found = np.flatnonzero((picture == highest) & (picture >= _LEAST)).astype(np.int32)
-    y, x = np.divmod(found, np.int32(picture.shape[1]))
+    index = np.flatnonzero((picture == highest) & (picture >= _MIN_HEIGHT)).astype(np.int32)
+    y, x = np.divmod(index, np.int32(picture.shape[1]))
     return Peaks(x, y, picture[y, x])

@@ -29,7 +29,9 @@ class PersistentPeaks:
         self._places = np.empty((0, 2))
         self._ages = np.empty(0, np.float32)
 
-    def fresh(self, peaks: Peaks, shape: tuple[int, int], ego: EgoMotion) -> tuple[Peaks, NDArray[np.float64]]:
+    def remove_persistent(
+        self, peaks: Peaks, shape: tuple[int, int], ego: EgoMotion
+    ) -> tuple[Peaks, NDArray[np.float64]]:
         """Return the peaks of the next frame that are not persistent, and the result of ``ranked_peaks`` for them.
 
         Args:
@@ -37,18 +39,18 @@ class PersistentPeaks:
             shape: (H, W) of the frame.
             ego: Camera motion since the previous frame.
         """
-        ages = self._known(shape, ego)[peaks.y, peaks.x] + 1
-        fresh = peaks.only(ages <= MAX_AGE_FRAMES)
-        ranked = ranked_peaks(fresh, shape)
+        ages = self._ages_nearby(shape, ego)[peaks.y, peaks.x] + 1
+        transient = peaks.select(ages <= MAX_AGE_FRAMES)
+        ranked = ranked_peaks(transient, shape)
         level = np.nan_to_num(ranked[..., LEVEL], nan=np.inf)
         high = peaks.height >= level.ravel()[cell_of(peaks, shape)]
         self._places, self._ages = np.stack([peaks.x, peaks.y], axis=1)[high].astype(np.float64), ages[high]
-        return fresh, ranked
+        return transient, ranked
 
-    def _known(self, shape: tuple[int, int], ego: EgoMotion) -> Image:
+    def _ages_nearby(self, shape: tuple[int, int], ego: EgoMotion) -> Image:
         """Return an (H, W) map of the age in frames of the oldest followed peak within reach; 0 where there is none."""
         x, y = np.rint(carry(self._places, ego.matrix)).astype(int).T
-        seen = (x >= 0) & (x < shape[1]) & (y >= 0) & (y < shape[0])
+        inside = (x >= 0) & (x < shape[1]) & (y >= 0) & (y < shape[0])
         ages = np.zeros(shape, np.float32)
-        np.maximum.at(ages, (y[seen], x[seen]), self._ages[seen])
+        np.maximum.at(ages, (y[inside], x[inside]), self._ages[inside])
         return np.asarray(cv2.dilate(ages, _NEAR), np.float32)

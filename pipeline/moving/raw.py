@@ -13,11 +13,11 @@ from pipeline.messages import EgoMotion
 from pipeline.moving.peaks import Peaks
 from pipeline.moving.persistence import PersistentPeaks
 from pipeline.moving.threshold import (
+    expand,
+    median_of_neighbours,
     median_tail_exponent,
     noisiness,
     ranked_peaks,
-    smoothed,
-    spread,
     tail_exponents,
     thresholds,
 )
@@ -49,9 +49,9 @@ class RawThresholds:
         self._persistence = PersistentPeaks()
         self._past: list[tuple[NDArray[np.float64], NDArray[np.float32]]] = []
         self._coarse, self._fine = SmoothedThresholds(), SmoothedThresholds()
-        self._power, self._compared = math.nan, 0
+        self._exponent, self._compared = math.nan, 0
 
-    def see(
+    def update(
         self, peaks: Peaks, shape: tuple[int, int], ego: EgoMotion, compared: int, rates: tuple[float, float]
     ) -> Image:
         """Process the next frame.
@@ -70,34 +70,36 @@ class RawThresholds:
             (H, W) thresholds for the significance.
         """
         if compared != self._compared:
-            self._compared, self._power = compared, math.nan
+            self._compared, self._exponent = compared, math.nan
             self._coarse, self._fine = SmoothedThresholds(), SmoothedThresholds()
-        fresh, ranked = self._persistence.fresh(peaks, shape, ego)
-        powers = tail_exponents(ranked)
-        power = median_tail_exponent(powers)
-        if math.isnan(self._power):
-            self._power = power
-        elif not math.isnan(power):
-            self._power += SMOOTHING * (power - self._power)
+        transient, ranked = self._persistence.remove_persistent(peaks, shape, ego)
+        exponents = tail_exponents(ranked)
+        exponent = median_tail_exponent(exponents)
+        if math.isnan(self._exponent):
+            self._exponent = exponent
+        elif not math.isnan(exponent):
+            self._exponent += SMOOTHING * (exponent - self._exponent)
         if compared != 2:
-            self.noisy = noisiness(self._power)
+            self.noisy = noisiness(self._exponent)
         rate = rates[0] * (rates[1] / rates[0]) ** self.noisy
-        recent, frames = self._recent(fresh, shape, ego)
-        coarse = self._coarse.see(_capped(thresholds(ranked, rate, smoothed(powers))))
-        together = ranked_peaks(recent, shape, FINE_CELL)
-        fine = self._fine.see(_capped(thresholds(together, frames * rate, smoothed(tail_exponents(together)))))
-        return np.asarray(cv2.min(spread(coarse, shape), spread(fine, shape)), np.float32)
+        recent, frames = self._recent(transient, shape, ego)
+        coarse = self._coarse.update(_capped(thresholds(ranked, rate, median_of_neighbours(exponents))))
+        recent_ranked = ranked_peaks(recent, shape, FINE_CELL)
+        fine = self._fine.update(
+            _capped(thresholds(recent_ranked, frames * rate, median_of_neighbours(tail_exponents(recent_ranked))))
+        )
+        return np.asarray(cv2.min(expand(coarse, shape), expand(fine, shape)), np.float32)
 
-    def _recent(self, fresh: Peaks, shape: tuple[int, int], ego: EgoMotion) -> tuple[Peaks, int]:
+    def _recent(self, transient: Peaks, shape: tuple[int, int], ego: EgoMotion) -> tuple[Peaks, int]:
         """Return the peaks of up to ``FRAMES`` frames in current coordinates, and the number of these frames."""
         self._past = [(carry(places, ego.matrix), height) for places, height in self._past][1 - FRAMES :]
-        self._past.append((np.stack([fresh.x, fresh.y], axis=1).astype(np.float64), fresh.height))
+        self._past.append((np.stack([transient.x, transient.y], axis=1).astype(np.float64), transient.height))
         places, heights = (np.concatenate(column) for column in zip(*self._past, strict=True))
         x, y = np.floor(places.T).astype(np.int32)
         inside = (x >= 0) & (x < shape[1]) & (y >= 0) & (y < shape[0])
-        return Peaks(x, y, heights).only(inside), len(self._past)
+        return Peaks(x, y, heights).select(inside), len(self._past)
 
 
-def _capped(found: NDArray[np.float64]) -> NDArray[np.float64]:
+def _capped(limits: NDArray[np.float64]) -> NDArray[np.float64]:
     """Limit finite thresholds, so that one extreme frame does not desensitise a cell for long."""
-    return np.where(np.isfinite(found), np.minimum(found, _CAP), math.inf)
+    return np.where(np.isfinite(limits), np.minimum(limits, _CAP), math.inf)

@@ -26,7 +26,7 @@ FEATURE_CELL, MAX_NOISE_RATIO, MIN_FEATURELESS_SHARE = 32, 1.3, 0.9
 """Cell side in px, largest ratio of contrast to noise in a featureless cell, and minimum fraction of featureless cells
 (the others may contain targets)."""
 _FINEST = np.outer([1, -2, 1], [1, -2, 1]).astype(np.float32)  # blind to gradients and to horizontal or vertical edges
-_SHAKE = 0.5  # weight of the range of the past frames
+_RANGE_WEIGHT = 0.5  # weight of the range of the past frames
 _MARGIN = 9  # px, ignored border of a frame, and window around pixels out of view
 _MEAN_TO_SIGMA = 1.2533  # from mean absolute value to standard deviation of a Gaussian
 
@@ -49,9 +49,9 @@ def is_featureless(frame: Image) -> bool:
     """
     finest = np.abs(cv2.filter2D(frame, -1, _FINEST, borderType=cv2.BORDER_REFLECT_101)[::SPARSE, ::SPARSE])
     noise = MAD_TO_SIGMA * float(np.median(finest)) / float(np.linalg.norm(_FINEST))
-    found = np.abs(contrast(frame))[_MARGIN:-_MARGIN, _MARGIN:-_MARGIN]  # gradients give a response at the border
-    rows, columns = (max(1, side // FEATURE_CELL) for side in found.shape)
-    cells = cv2.resize(found, (columns, rows), interpolation=cv2.INTER_AREA)
+    response = np.abs(contrast(frame))[_MARGIN:-_MARGIN, _MARGIN:-_MARGIN]  # gradients give a response at the border
+    rows, columns = (max(1, side // FEATURE_CELL) for side in response.shape)
+    cells = cv2.resize(response, (columns, rows), interpolation=cv2.INTER_AREA)
     expected = NOISE_GAIN[1] / math.sqrt(2) * noise / _MEAN_TO_SIGMA
     return bool(np.mean(cells <= MAX_NOISE_RATIO * expected) >= MIN_FEATURELESS_SHARE)
 
@@ -74,29 +74,29 @@ def significance(now: Image, past: Sequence[Image]) -> tuple[Image, float]:
         Significance (H, W), non-negative, 0 where any past frame is NaN and up to 4 px from there; and the standard
         deviation of the filtered residual over the whole frame in counts, 0 if there is nothing to compare.
     """
-    spread = np.asarray(reduce(np.maximum, past) - reduce(np.minimum, past))
-    seen = np.isfinite(spread)
-    change = np.where(seen, now - _usual(now, past), 0)
-    cv2.patchNaNs(spread, 0)
+    past_range = np.asarray(reduce(np.maximum, past) - reduce(np.minimum, past))
+    seen = np.isfinite(past_range)
+    change = np.where(seen, now - _background(now, past), 0)
+    cv2.patchNaNs(past_range, 0)
     inside = cv2.erode(seen.astype(np.uint8), np.ones((_MARGIN, _MARGIN), np.uint8), borderValue=1) > 0
     if not inside.any():
         return np.zeros_like(now), 0.0
-    found = contrast(change)
-    np.abs(found, out=found)
-    few = np.s_[::SPARSE, ::SPARSE]
-    noise = MAD_TO_SIGMA * float(np.median(found[few][inside[few]])) if inside[few].any() else 0.0
-    local = np.asarray(cv2.blur(found, (NEIGHBOURHOOD, NEIGHBOURHOOD)), np.float32)
+    filtered = contrast(change)
+    np.abs(filtered, out=filtered)
+    sampled = np.s_[::SPARSE, ::SPARSE]
+    noise = MAD_TO_SIGMA * float(np.median(filtered[sampled][inside[sampled]])) if inside[sampled].any() else 0.0
+    local = np.asarray(cv2.blur(filtered, (NEIGHBOURHOOD, NEIGHBOURHOOD)), np.float32)
     local *= _MEAN_TO_SIGMA
-    shake = contrast(spread)
-    np.abs(shake, out=shake)
-    shake *= _SHAKE
-    sigma = np.maximum(np.maximum(local, shake, out=local), max(noise, 1e-3), out=local)
-    found /= sigma
-    found[~inside] = 0
-    return found, noise
+    range_sigma = contrast(past_range)
+    np.abs(range_sigma, out=range_sigma)
+    range_sigma *= _RANGE_WEIGHT
+    sigma = np.maximum(np.maximum(local, range_sigma, out=local), max(noise, 1e-3), out=local)
+    filtered /= sigma
+    filtered[~inside] = 0
+    return filtered, noise
 
 
-def _usual(now: Image, past: Sequence[Image]) -> Image:
+def _background(now: Image, past: Sequence[Image]) -> Image:
     """Background estimate: median of three past frames, or of two and the current one, or the single past frame."""
     if len(past) == 1:
         return past[0]

@@ -20,7 +20,7 @@ from pipeline.preprocess.registration import Image
 SHARE, MIN_COUNT = 0.1, 50
 """Fraction and minimum number of the highest change peaks of a frame that serve as reference. Lower peaks are excluded
 because weak changes are softer than any clutter."""
-TARGETS = 0.1
+TARGET_BETA = 0.1
 """First parameter of the Beta distribution of the relative rank of a target's sharpness; the second is 1."""
 _LAPLACIAN = np.array([[0, -1, 0], [-1, 4, -1], [0, -1, 0]], np.float32) / 4
 
@@ -30,15 +30,15 @@ class Sharpness(NamedTuple):
 
     Attributes:
         picture: (H, W) in counts, see ``sharpness_map``.
-        others: (m,) reference values in counts: sharpness at the greatest changes of the frame, in ascending order.
+        references: (m,) reference values in counts: sharpness at the greatest changes of the frame, in ascending order.
         weight: Factor from 0 to 1 applied to the log-likelihood ratio.
     """
 
     picture: Image
-    others: NDArray[np.float32]
+    references: NDArray[np.float32]
     weight: float
 
-    def says(self, sharp: NDArray[np.floating]) -> NDArray[np.float64]:
+    def log_likelihood_ratio(self, sharp: NDArray[np.floating]) -> NDArray[np.float64]:
         """Log-likelihood ratio (n,) in nats of target versus chance, given sharpness values.
 
         Under the chance hypothesis the fraction of reference values that are at least as sharp is uniformly
@@ -47,9 +47,9 @@ class Sharpness(NamedTuple):
         Args:
             sharp: (n,) sharpness in counts. Each value is also counted as one of the reference values.
         """
-        as_sharp = len(self.others) - np.searchsorted(self.others, sharp, side="left")
-        share = (as_sharp + 1) / (len(self.others) + 1)
-        return np.asarray(self.weight * (math.log(TARGETS) + (TARGETS - 1) * np.log(share)))
+        as_sharp = len(self.references) - np.searchsorted(self.references, sharp, side="left")
+        share = (as_sharp + 1) / (len(self.references) + 1)
+        return np.asarray(self.weight * (math.log(TARGET_BETA) + (TARGET_BETA - 1) * np.log(share)))
 
 
 def sharpness(picture: Image, peaks: Peaks, weight: float) -> Sharpness:
@@ -62,9 +62,9 @@ def sharpness(picture: Image, peaks: Peaks, weight: float) -> Sharpness:
     """
     sharp = sharpness_map(picture)
     count = max(MIN_COUNT, round(SHARE * len(peaks.height)))
-    least = np.partition(peaks.height, -count)[-count] if count < len(peaks.height) else 0.0
-    most = peaks.only(peaks.height >= least)
-    return Sharpness(sharp, np.sort(sharp[most.y, most.x]), weight)
+    min_height = np.partition(peaks.height, -count)[-count] if count < len(peaks.height) else 0.0
+    highest = peaks.select(peaks.height >= min_height)
+    return Sharpness(sharp, np.sort(sharp[highest.y, highest.x]), weight)
 
 
 def sharpness_map(picture: Image) -> Image:

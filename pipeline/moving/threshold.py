@@ -61,37 +61,37 @@ def tail_exponents(ranked: NDArray[np.float64]) -> NDArray[np.float64]:
     high, middle, low = np.moveaxis(ranked, -1, 0)[..., None] ** TAIL_EXPONENTS
     # In a Weibull tail, differences of heights raised to the exponent are proportional to differences of log rank.
     excess = (high - middle) - (middle - low) * math.log(RANKS[1] / RANKS[0]) / math.log(RANKS[2] / RANKS[1])
-    found = TAIL_EXPONENTS[np.minimum((excess < 0).sum(axis=-1), len(TAIL_EXPONENTS) - 1)]
-    return np.where(np.isnan(ranked[..., 0]), np.nan, found)
+    exponents = TAIL_EXPONENTS[np.minimum((excess < 0).sum(axis=-1), len(TAIL_EXPONENTS) - 1)]
+    return np.where(np.isnan(ranked[..., 0]), np.nan, exponents)
 
 
-def median_tail_exponent(powers: NDArray[np.float64]) -> float:
+def median_tail_exponent(exponents: NDArray[np.float64]) -> float:
     """Return the median tail exponent of a picture's cells, which is robust to targets in up to half of them.
 
     Args:
-        powers: (rows, columns) tail exponents, see ``tail_exponents``.
+        exponents: (rows, columns) tail exponents, see ``tail_exponents``.
 
     Returns:
         The median of the finite values; NaN if there are none.
     """
-    told = powers[np.isfinite(powers)]
-    return float(np.median(told)) if len(told) else math.nan
+    finite = exponents[np.isfinite(exponents)]
+    return float(np.median(finite)) if len(finite) else math.nan
 
 
-def smoothed(powers: NDArray[np.float64]) -> NDArray[np.float64]:
+def median_of_neighbours(exponents: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the median over each cell and its eight neighbours, ignoring NaN; NaN where all of them are.
 
     Args:
-        powers: (rows, columns) tail exponents, see ``tail_exponents``.
+        exponents: (rows, columns) tail exponents, see ``tail_exponents``.
     """
-    around = np.lib.stride_tricks.sliding_window_view(np.pad(powers, 1, constant_values=np.nan), (3, 3))
-    ordered = np.sort(around.reshape(*powers.shape, 9), axis=-1)  # NaN comes last
-    told = np.isfinite(ordered).sum(axis=-1, keepdims=True)
-    middle = [np.take_along_axis(ordered, np.maximum(told + less, 0) // 2, -1)[..., 0] for less in (-1, 0)]
-    return np.asarray(np.where(told[..., 0], (middle[0] + middle[1]) / 2, np.nan))
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(exponents, 1, constant_values=np.nan), (3, 3))
+    ordered = np.sort(windows.reshape(*exponents.shape, 9), axis=-1)  # NaN comes last
+    count = np.isfinite(ordered).sum(axis=-1, keepdims=True)
+    middle = [np.take_along_axis(ordered, np.maximum(count + offset, 0) // 2, -1)[..., 0] for offset in (-1, 0)]
+    return np.asarray(np.where(count[..., 0], (middle[0] + middle[1]) / 2, np.nan))
 
 
-def thresholds(ranked: NDArray[np.float64], rate: float, power: float | NDArray[np.float64]) -> NDArray[np.float64]:
+def thresholds(ranked: NDArray[np.float64], rate: float, exponent: float | NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the thresholds that ``rate`` false peaks of a picture exceed, with the same rate in each cell.
 
     In the tail, the logarithm of the number of higher peaks falls in proportion to a power of the height (a Weibull
@@ -100,21 +100,21 @@ def thresholds(ranked: NDArray[np.float64], rate: float, power: float | NDArray[
     Args:
         ranked: (rows, columns, 3) heights, see ``ranked_peaks``.
         rate: Expected number of false peaks in the whole picture.
-        power: Tail exponent, one for all cells or (rows, columns).
+        exponent: Tail exponent, one for all cells or (rows, columns).
 
     Returns:
-        (rows, columns) thresholds; infinity where ``ranked`` or ``power`` is NaN.
+        (rows, columns) thresholds; infinity where ``ranked`` or ``exponent`` is NaN.
     """
     share = rate / math.prod(ranked.shape[:2])
-    middle, low = ranked[..., 1] ** power, ranked[..., 2] ** power
+    middle, low = ranked[..., 1] ** exponent, ranked[..., 2] ** exponent
     steps = max(0.0, math.log(RANKS[1] / share)) / math.log(RANKS[2] / RANKS[1])
-    found: NDArray[np.float64] = (middle + (middle - low) * steps) ** (1 / power)
-    return np.where(np.isnan(found), math.inf, found)
+    limits: NDArray[np.float64] = (middle + (middle - low) * steps) ** (1 / exponent)
+    return np.where(np.isnan(limits), math.inf, limits)
 
 
-def noisiness(power: float) -> float:
+def noisiness(exponent: float) -> float:
     """Map a tail exponent to the degree, from 0 to 1, to which peaks are noise rather than clutter; 0 for NaN."""
-    return 0.0 if math.isnan(power) else float(np.interp(power, NOISE, (0, 1)))
+    return 0.0 if math.isnan(exponent) else float(np.interp(exponent, NOISE, (0, 1)))
 
 
 def grid(shape: tuple[int, int], side: int = CELL) -> tuple[int, int]:
@@ -128,6 +128,6 @@ def cell_of(peaks: Peaks, shape: tuple[int, int], side: int = CELL) -> NDArray[n
     return (peaks.y * rows // shape[0]) * columns + peaks.x * columns // shape[1]
 
 
-def spread(cells: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.float32]:
+def expand(cells: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.float32]:
     """Expand values per cell to a value per pixel (H, W)."""
     return np.asarray(cv2.resize(cells.astype(np.float32), shape[::-1], interpolation=cv2.INTER_NEAREST))

@@ -37,8 +37,8 @@ def upsample(frame: Image) -> Image:
     for top, down in enumerate((_WHOLE_PIXEL_TAP, _HALF_PIXEL_TAPS)):
         for left, along in enumerate((_WHOLE_PIXEL_TAP, _HALF_PIXEL_TAPS)):
             anchor = ((len(along) - 1) // 2, (len(down) - 1) // 2)
-            found = cv2.sepFilter2D(frame, -1, along, down, anchor=anchor, borderType=cv2.BORDER_REFLECT_101)
-            samples[top::2, left::2] = found[: height - top, : width - left]
+            filtered = cv2.sepFilter2D(frame, -1, along, down, anchor=anchor, borderType=cv2.BORDER_REFLECT_101)
+            samples[top::2, left::2] = filtered[: height - top, : width - left]
     return samples
 
 

@@ -111,9 +111,9 @@ def fit(previous: Picture, current: Picture, config: EgoMotionConfig) -> EgoMoti
     if min(a.shape) < _MIN_SIDE:
         return UNKNOWN
     for method in (_by_flow, _by_ecc):
-        found = method(a, b, config)
-        if found is not None and explains(a, b, found.matrix):
-            return _refine(previous, current, _enlarge(found, factor))
+        motion = method(a, b, config)
+        if motion is not None and explains(a, b, motion.matrix):
+            return _refine(previous, current, _enlarge(motion, factor))
     return UNKNOWN
 
 
@@ -123,46 +123,46 @@ def _refine(previous: Picture, current: Picture, motion: EgoMotion) -> EgoMotion
     Optical flow alone underestimates a pan over soft clouds, because most of what its window sees does not change.
     """
     now, past = (smooth(picture.astype(np.float32)) for picture in (current, previous))
-    found, _, _ = Reference(now).register(past, np.vstack([np.reshape(motion.matrix, (2, 3)), [0.0, 0.0, 1.0]]))
-    a, b, tx, c, d, ty = found[:2].ravel().tolist()
+    refined, _, _ = Reference(now).register(past, np.vstack([np.reshape(motion.matrix, (2, 3)), [0.0, 0.0, 1.0]]))
+    a, b, tx, c, d, ty = refined[:2].ravel().tolist()
     return structs.replace(motion, matrix=(a, b, tx, c, d, ty))
 
 
 def _by_flow(a: Picture, b: Picture, config: EgoMotionConfig) -> EgoMotion | None:
     """Estimate a similarity from sparse optical flow; None if the points do not agree."""
     before, after = flow(a, b, corners(a))
-    found, inliers = _similarity(before, after, a.shape, config)
-    if found is None:
+    motion, inliers = _similarity(before, after, a.shape, config)
+    if motion is None:
         return None
     shift = np.linalg.norm(after - before, axis=1)
     if np.median(shift[inliers]) > _STATIC_PX:
-        return found
+        return motion
     # Points without motion may belong to an overlay on a moving scene, so fit the moving points separately.
     moved = shift > _MOVED_PX
     second, agreeing = _similarity(before[moved], after[moved], a.shape, config)
     if second is None or not explains(a, b, second.matrix):
-        return found
+        return motion
     still_area, moved_area = _area(before[inliers], a.shape), _area(before[moved][agreeing], a.shape)
     if moved_area >= still_area:
         return second
-    return UNKNOWN if 4 * moved_area >= still_area else found
+    return UNKNOWN if 4 * moved_area >= still_area else motion
 
 
 def _similarity(before: Points, after: Points, shape: Shape, config: EgoMotionConfig) -> tuple[EgoMotion | None, Flags]:
     """Fit shift, rotation and scale by RANSAC. Return the motion, None if it fails the gate, and the inlier flags."""
-    nothing = np.zeros(len(before), bool)
+    no_inliers = np.zeros(len(before), bool)
     if len(before) < config.min_inliers:
-        return None, nothing
+        return None, no_inliers
     cv2.setRNGSeed(0)
     matrix, mask = cv2.estimateAffinePartial2D(before, after, ransacReprojThreshold=config.inlier_px)
     if matrix is None or not _plausible(matrix, shape, config):
-        return None, nothing
+        return None, no_inliers
     inliers = mask.ravel().astype(bool)
     error = before[inliers] @ matrix[:, :2].T + matrix[:, 2] - after[inliers]
     residual = float(np.sqrt(np.square(error).sum(axis=1).mean())) if inliers.any() else math.inf
-    agreed = inliers.sum() >= max(config.min_inliers, config.min_inlier_ratio * len(before))
-    if not agreed or residual > config.max_residual_px:
-        return None, nothing
+    enough = inliers.sum() >= max(config.min_inliers, config.min_inlier_ratio * len(before))
+    if not enough or residual > config.max_residual_px:
+        return None, no_inliers
     return _motion(matrix, "flow", int(inliers.sum()), residual), inliers
 
 
@@ -173,9 +173,9 @@ def _by_ecc(a: Picture, b: Picture, config: EgoMotionConfig) -> EgoMotion | None
     small_a, small_b = _shrink(a, 2).astype(np.float32), _shrink(b, 2).astype(np.float32)
     criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 30, 1e-4)
     start = np.eye(2, 3, dtype=np.float32)
-    everywhere = np.full(small_b.shape, 255, np.uint8)
+    full_mask = np.full(small_b.shape, 255, np.uint8)
     try:
-        correlation, warp = cv2.findTransformECC(small_a, small_b, start, cv2.MOTION_EUCLIDEAN, criteria, everywhere, 5)
+        correlation, warp = cv2.findTransformECC(small_a, small_b, start, cv2.MOTION_EUCLIDEAN, criteria, full_mask, 5)
     except cv2.error:  # raised when the iteration diverges
         return None
     matrix = np.asarray(warp, np.float64)
@@ -195,11 +195,11 @@ def _plausible(matrix: Matrix, shape: Shape, config: EgoMotionConfig) -> bool:
         return False
     centre = np.array([shape[1] - 1, shape[0] - 1]) / 2
     scale = math.hypot(matrix[0, 0], matrix[1, 0])
-    turn = math.degrees(math.atan2(matrix[1, 0], matrix[0, 0]))
+    rotation = math.degrees(math.atan2(matrix[1, 0], matrix[0, 0]))
     shift = float(np.linalg.norm(matrix[:, :2] @ centre + matrix[:, 2] - centre))
     return (
         abs(scale - 1) <= config.max_scale
-        and abs(turn) <= config.max_rotation_deg
+        and abs(rotation) <= config.max_rotation_deg
         and shift <= config.max_shift * math.hypot(*shape[:2])
     )
 

@@ -68,18 +68,18 @@ def flow(previous: Picture, current: Picture, points: Points) -> tuple[Points, P
     """
     if not len(points):
         return points, points
-    there, found = _follow(previous, current, points)
-    back, found_back = _follow(current, previous, there)
-    closed = np.linalg.norm(back - points, axis=1) < 0.5
-    good = closed & found & found_back
-    return points[good], there[good]
+    forward, tracked = _track(previous, current, points)
+    backward, tracked_back = _track(current, previous, forward)
+    consistent = np.linalg.norm(backward - points, axis=1) < 0.5
+    good = consistent & tracked & tracked_back
+    return points[good], forward[good]
 
 
-def _follow(previous: Picture, current: Picture, points: Points) -> tuple[Points, Flags]:
-    there, found, _ = cv2.calcOpticalFlowPyrLK(
+def _track(previous: Picture, current: Picture, points: Points) -> tuple[Points, Flags]:
+    moved, status, _ = cv2.calcOpticalFlowPyrLK(
         previous, current, points, np.empty_like(points), winSize=_WINDOW, maxLevel=_LEVELS
     )
-    return np.asarray(there, np.float32), found.astype(bool).ravel()
+    return np.asarray(moved, np.float32), status.astype(bool).ravel()
 
 
 def cell_of(x: NDArray[Any], y: NDArray[Any], shape: Shape) -> NDArray[np.int64]:

@@ -65,43 +65,43 @@ class Reference:
         back = np.linalg.inv(to_now).astype(np.float32)
         x = back[0, 0] * self._x + back[0, 1] * self._y + back[0, 2]
         y = back[1, 0] * self._x + back[1, 1] * self._y + back[1, 2]
-        there = cv2.remap(past, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=np.nan)
-        seen = np.isfinite(there)
+        sampled = cv2.remap(past, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=np.nan)
+        seen = np.isfinite(sampled)
         if seen.sum() < seen.size / 4:
             return to_now, 1.0, 0.0
-        then, now = there[seen].astype(np.float64), self._value[seen].astype(np.float64)
-        middle = then.mean()
+        then, now = sampled[seen].astype(np.float64), self._value[seen].astype(np.float64)
+        mean = then.mean()
         change = now - then
-        model = np.column_stack([-self._steepest_descent[seen], np.ones(len(then)), then - middle])
-        left = change - np.median(change)
-        found = np.zeros(6)
+        model = np.column_stack([-self._steepest_descent[seen], np.ones(len(then)), then - mean])
+        residuals = change - np.median(change)
+        solution = np.zeros(6)
         for _ in range(_ROUNDS):
-            weight = _trust(left, seen)
+            weight = _sample_weights(residuals, seen)
             normal = (model * weight[:, None]).T @ model
             ridge = 1e-9 * np.diag(np.diag(normal)) + 1e-9 * np.eye(6)
-            found = np.linalg.solve(normal + ridge, (model * weight[:, None]).T @ change)
-            left = change - model @ found
-        dx, dy, zoom, turn, offset, gain = found
-        zoom, turn = zoom / self._unit, turn / self._unit
-        if not np.hypot(dx, dy) + self._unit / 2 * np.hypot(zoom, turn) <= REACH_PX or abs(gain) > 0.5:
+            solution = np.linalg.solve(normal + ridge, (model * weight[:, None]).T @ change)
+            residuals = change - model @ solution
+        dx, dy, zoom, rotation, offset, gain = solution
+        zoom, rotation = zoom / self._unit, rotation / self._unit
+        if not np.hypot(dx, dy) + self._unit / 2 * np.hypot(zoom, rotation) <= REACH_PX or abs(gain) > 0.5:
             return to_now, 1.0, 0.0
-        linear = np.array([[1 + zoom, -turn], [turn, 1 + zoom]])
+        linear = np.array([[1 + zoom, -rotation], [rotation, 1 + zoom]])
         move = np.eye(3)
         move[:2, :2] = linear
         move[:2, 2] = self._centre - linear @ self._centre + (dx, dy)
-        return move @ to_now, float(1 + gain), float(offset - gain * middle)
+        return move @ to_now, float(1 + gain), float(offset - gain * mean)
 
 
-def _trust(left: NDArray[np.float64], seen: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _sample_weights(residuals: NDArray[np.float64], seen: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Return weights (n,) of samples from their residuals: lower where the scene is not rigid (water) and for targets.
 
     Args:
-        left: (n,) residuals.
+        residuals: (n,) residuals.
         seen: Grid of samples, of which n are True.
     """
     square = np.zeros(seen.shape)
-    square[seen] = np.square(left)
-    around = (_REGION, _REGION)
-    local = cv2.blur(square, around) / np.maximum(cv2.blur(seen.astype(np.float64), around), 1e-9)
+    square[seen] = np.square(residuals)
+    window = (_REGION, _REGION)
+    local = cv2.blur(square, window) / np.maximum(cv2.blur(seen.astype(np.float64), window), 1e-9)
     sigma = np.sqrt(np.maximum(local[seen], 0)) + 1e-3  # running sums of the filter may be slightly negative
-    return np.asarray(1 / (sigma**2 * np.maximum(1.0, np.abs(left) / (2 * sigma))))
+    return np.asarray(1 / (sigma**2 * np.maximum(1.0, np.abs(residuals) / (2 * sigma))))

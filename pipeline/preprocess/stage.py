@@ -27,11 +27,11 @@ class _SourceState:
         self._ego_motion = EgoMotionEstimator(ego_motion)
         self._seq: int | None = None
 
-    def camera(self, picture: Picture, seq: int) -> EgoMotion:
+    def estimate_ego_motion(self, picture: Picture, seq: int) -> EgoMotion:
         """Estimate the camera motion since the previous frame, with ``since`` set unless the estimate is disabled."""
-        before, self._seq = self._seq, seq
+        previous, self._seq = self._seq, seq
         ego = self._ego_motion.estimate(picture)
-        return structs.replace(ego, since=before) if self._ego_motion.config.enabled else ego
+        return structs.replace(ego, since=previous) if self._ego_motion.config.enabled else ego
 
 
 class PreprocessStage:
@@ -91,11 +91,11 @@ class PreprocessStage:
             header, picture = packet.message.header, packet.picture
             if header.source not in self._states:
                 self._states[header.source] = _SourceState(self._ego_motion, self._moving)
-            past = self._states[header.source]
-            ego = past.camera(picture, header.seq)
-            evidence = past.moving.see(picture, ego, header.pts) if self._moving.enabled else None
+            state = self._states[header.source]
+            ego = state.estimate_ego_motion(picture, header.seq)
+            evidence = state.moving.update(picture, ego, header.pts) if self._moving.enabled else None
             intensity = measure(picture, self._normalisation)
-            prepared = Prepared(header=header, intensity=intensity, ego=ego, moving=handover.tell(evidence))
+            prepared = Prepared(header=header, intensity=intensity, ego=ego, moving=handover.to_message(evidence))
             yield Packet(prepared, picture)
 
     def close(self) -> None:

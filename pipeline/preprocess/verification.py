@@ -26,7 +26,7 @@ _MIN_CHANGED = 0.1  # fraction of the pixels in structured cells
 _MIN_SHARED = 0.5  # above this, noise is the smaller part of the gradients
 _SMOOTH = (5, 5)
 _TO_HALF = np.array([[0.5, 0, -0.25], [0, 0.5, -0.25], [0, 0, 1]])  # to coordinates of blocks of 2 x 2 px
-_LEAST = 0.05  # squared gradient, (levels per px)^2; smaller ones are due to 8-bit quantisation
+_MIN_POWER = 0.05  # squared gradient, (levels per px)^2; smaller ones are due to 8-bit quantisation
 
 
 def explains(a: Picture, b: Picture, matrix: Affine) -> bool:
@@ -42,16 +42,16 @@ def explains(a: Picture, b: Picture, matrix: Affine) -> bool:
     a, b = _halved(a), _halved(b)
     motion = _TO_HALF @ np.vstack([np.reshape(matrix, (2, 3)), [0.0, 0.0, 1.0]]) @ np.linalg.inv(_TO_HALF)
     height, width = a.shape
-    ends = np.array([[0, 0, 1], [width, 0, 1], [0, height, 1], [width, height, 1]])
-    largest = float(np.abs(ends @ (motion - np.eye(3)).T).max())
-    there = (np.eye(3) + motion) / 2
-    first, second = _gradients(a, there), _gradients(b, there @ np.linalg.inv(motion))
+    corners = np.array([[0, 0, 1], [width, 0, 1], [0, height, 1], [width, height, 1]])
+    largest = float(np.abs(corners @ (motion - np.eye(3)).T).max())
+    midway = (np.eye(3) + motion) / 2
+    first, second = _gradients(a, midway), _gradients(b, midway @ np.linalg.inv(motion))
     shared = _shared_structure(first, second)
     if _spread(shared) < _MIN_SPREAD:
         return False
     if largest < _STILL_PX / 2:
         return True
-    unmoved = _gradients(b, there)
+    unmoved = _gradients(b, midway)
     structured = np.maximum(shared, _shared_structure(first, unmoved)) > _MIN_SHARED
     return _closer_when_moved(first, second, unmoved, structured, math.ceil(largest))
 
@@ -67,7 +67,7 @@ def _shared_structure(a: Gradients, b: Gradients) -> Image:
     """
     (ax, ay), (bx, by) = a, b
     cxx, cyy, cxy = _over_cells(ax * bx), _over_cells(ay * by), _over_cells(ax * by + ay * bx) / 2
-    nxx, nyy = _over_cells(ax * ax + bx * bx) / 2 + _LEAST, _over_cells(ay * ay + by * by) / 2 + _LEAST
+    nxx, nyy = _over_cells(ax * ax + bx * bx) / 2 + _MIN_POWER, _over_cells(ay * ay + by * by) / 2 + _MIN_POWER
     nxy = _over_cells(ax * ay + bx * by) / 2
     determinant = nxx * nyy - nxy * nxy
     mean = (nyy * cxx - 2 * nxy * cxy + nxx * cyy) / (2 * determinant)
@@ -96,10 +96,10 @@ def _closer_when_moved(
     height, width = a[0].shape
     inner = np.s_[margin : height - margin, margin : width - margin]
     with_motion, without = (np.square(a[0] - b[0])[inner] + np.square(a[1] - b[1])[inner] for b in (moved, unmoved))
-    asked = cv2.resize(structured.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)[inner] > 0
-    changed = asked & (without > _LEAST)
+    included = cv2.resize(structured.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)[inner] > 0
+    changed = included & (without > _MIN_POWER)
     nearer, farther = (np.count_nonzero(changed & v) for v in (with_motion < without, with_motion > without))
-    return bool(nearer > max(farther, _MIN_CHANGED * np.count_nonzero(asked)))
+    return bool(nearer > max(farther, _MIN_CHANGED * np.count_nonzero(included)))
 
 
 def _gradients(picture: Image, motion: Matrix) -> Gradients:

@@ -13,7 +13,7 @@ from pipeline.errors import BackendError
 from pipeline.messages import Detected, EgoMotion, Packet, Prepared
 from pipeline.moving.change_detection import ChangeDetector
 from pipeline.moving.config import MovingConfig
-from pipeline.moving.handover import tell
+from pipeline.moving.handover import to_message
 from pipeline.preprocess.intensity import measure
 from tests.detect.conftest import NORM
 from tests.detect.test_backend import backend, noise
@@ -35,8 +35,8 @@ def filmed(scene, source="a"):
     moving = ChangeDetector(MovingConfig())
     for k in range(len(scene)):
         picture = scene.frame(k)
-        evidence = moving.see(picture, STILL, frame_header(picture.shape, seq=k).pts)
-        yield evidence, prepared(picture, source, k, STILL, tell(evidence))
+        evidence = moving.update(picture, STILL, frame_header(picture.shape, seq=k).pts)
+        yield evidence, prepared(picture, source, k, STILL, to_message(evidence))
 
 
 @pytest.fixture

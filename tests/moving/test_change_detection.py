@@ -35,7 +35,7 @@ def in_8_bits(frame):
 
 def evidence(frames, detector=None, ego=STILL, start=0):
     detector = detector or ChangeDetector(MovingConfig())
-    return [detector.see(frame, ego, (start + k) / RATE) for k, frame in enumerate(frames)]
+    return [detector.update(frame, ego, (start + k) / RATE) for k, frame in enumerate(frames)]
 
 
 def watched(url, frames=90, shift=0):
@@ -44,7 +44,7 @@ def watched(url, frames=90, shift=0):
     estimator, detector = EgoMotionEstimator(EgoMotionConfig()), ChangeDetector(MovingConfig())
     for k in range(frames):
         picture = scene.frame(k) >> shift
-        seen = detector.see(picture, estimator.estimate(picture), k / RATE)
+        seen = detector.update(picture, estimator.estimate(picture), k / RATE)
         if seen is not None:
             visible = [(truth.id, round(truth.y), round(truth.x)) for truth in scene.truth(k) if truth.visible]
             yield k, seen.significance > seen.threshold, visible
@@ -117,17 +117,17 @@ def test_evidence_requires_a_past_frame_also_after_an_interruption():
 
 @pytest.mark.parametrize("textured", [False, True])
 def test_unknown_camera_motion_is_accepted_over_a_clear_sky_only(textured):
-    detector, hits, told = ChangeDetector(MovingConfig()), [], 0
+    detector, hits, count = ChangeDetector(MovingConfig()), [], 0
     for k in range(60):
         x, y = 20 + 2 * k, 60 + k // 3
         frame = noise(k) + np.linspace(0, 300, 128, dtype=np.int32)[:, None] + textured * np.roll(texture(), 3 * k, 1)
         frame[around(y, x, 1)] += 60
-        seen = detector.see(frame.astype(np.uint16), LOST, k / RATE)
-        told += seen is not None
+        seen = detector.update(frame.astype(np.uint16), LOST, k / RATE)
+        count += seen is not None
         if seen is not None and k >= ALL_PAST_FRAMES:
             hits.append((seen.significance > seen.threshold)[around(y, x, 2)].any())
     if textured:
-        assert told == 0
+        assert count == 0
     else:
         assert np.mean(hits) > 0.9
 
@@ -155,16 +155,16 @@ def test_sharpness_separates_points_from_jittering_edges_and_has_little_weight_i
         frame = cv2.warpAffine(texture, shake, (160, 128)) + rng.normal(0, 2, (128, 160))
         x, y = 20 + 2 * k, 64
         frame[y, x] += 60
-        seen = detector.see(frame.clip(0, 255).astype(np.uint8), STILL, k / RATE)
+        seen = detector.update(frame.clip(0, 255).astype(np.uint8), STILL, k / RATE)
         if k < ALL_PAST_FRAMES or seen is None:
             continue
         assert seen.sharpness.weight == 1
         peaks = find_peaks(seen.significance)
-        peaks = peaks.only(peaks.height >= np.sort(peaks.height)[-20])
-        told = seen.sharpness.says(seen.sharpness.picture[peaks.y, peaks.x])
+        peaks = peaks.select(peaks.height >= np.sort(peaks.height)[-20])
+        ratios = seen.sharpness.log_likelihood_ratio(seen.sharpness.picture[peaks.y, peaks.x])
         away = np.hypot(peaks.x - x, peaks.y - y)
-        points.extend(told[away < 3])
-        edges.extend(told[away > 30])
+        points.extend(ratios[away < 3])
+        edges.extend(ratios[away > 30])
     assert len(points) > 20
     assert np.median(points) > 0.5, "one of 50 changes, and its own ghost beside it"
     assert np.median(edges) < -1
@@ -182,7 +182,7 @@ def test_a_cell_half_out_of_view_keeps_its_threshold():
     before = evidence([noise(k) for k in range(40)], detector)[-1]
     away = EgoMotion(matrix=(1.0, 0.0, 0.0, 0.0, 1.0, 48.0), inliers=50, ok=True, method="flow")
     frame = np.roll(noise(39), 48, axis=0)
-    after = detector.see(frame, away, 40 / RATE)
+    after = detector.update(frame, away, 40 / RATE)
     assert before is not None and after is not None
     assert np.isfinite(after.threshold[:64]).all()
     assert after.threshold[0, 0] == pytest.approx(before.threshold[0, 0], rel=0.05)

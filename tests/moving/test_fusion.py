@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from pipeline.messages import DETECTION_DTYPE, MENDED_DTYPE
-from pipeline.moving.change_detection import Evidence
-from pipeline.moving.fusion import KEEP_MARGIN, START_MARGIN, join, judge, moving, network_llr
+from pipeline.moving.change_detection import MotionEvidence
+from pipeline.moving.fusion import KEEP_MARGIN, START_MARGIN, merge, motion_detections, network_llr, with_appearance
 from pipeline.moving.handover import exceeding
 from pipeline.moving.peaks import find_peaks
 from pipeline.moving.prominence import prominence
@@ -24,16 +24,20 @@ def peaks(*spots):
     for x, y, height in spots:
         found[y, x] = height
     sharp = sharpness(np.where(found > 5, found, 0), find_peaks(found), 1.0)
-    return Evidence(found, np.full_like(found, 5.0), sharp, np.zeros(0, MENDED_DTYPE))
+    return MotionEvidence(found, np.full_like(found, 5.0), sharp, np.zeros(0, MENDED_DTYPE))
 
 
-def detect(evidence, sure=0.99, low=0.4):
-    return moving(exceeding(evidence), PICTURE, sure=sure, low=low, max_area=100, limit=10)
+def detect(evidence, start_score=0.99, low_score=0.4):
+    return motion_detections(
+        exceeding(evidence), PICTURE, start_score=start_score, low_score=low_score, max_area=100, limit=10
+    )
 
 
 def test_log_odds_are_linear_in_the_excess_over_the_threshold():
     table = detect(
-        peaks((10, 10, 5.0), (30, 20, 5.2), (40, 30, 4.9), (20, 35, 5 - KEEP_MARGIN - 0.01)), sure=0.9999, low=0.4
+        peaks((10, 10, 5.0), (30, 20, 5.2), (40, 30, 4.9), (20, 35, 5 - KEEP_MARGIN - 0.01)),
+        start_score=0.9999,
+        low_score=0.4,
     )
     odds = [math.log(score / (1 - score)) for score in table["score"]]
     slope = (math.log(9999) - math.log(0.4 / 0.6)) / (START_MARGIN + KEEP_MARGIN)
@@ -46,12 +50,12 @@ def test_log_odds_are_linear_in_the_excess_over_the_threshold():
 
 @pytest.mark.parametrize("over", [START_MARGIN - 0.01, START_MARGIN + 0.01])
 def test_only_a_peak_well_over_the_threshold_may_start_a_track(over):
-    (row,) = detect(peaks((10, 10, 5 + over)), sure=0.99)
+    (row,) = detect(peaks((10, 10, 5 + over)), start_score=0.99)
     assert (row["score"] >= 0.99) == (over > START_MARGIN)
 
 
-def test_low_equal_to_sure_gives_no_weak_detections():
-    table = detect(peaks((10, 10, 5.0 + START_MARGIN), (30, 20, 4.9 + START_MARGIN)), sure=0.9, low=0.9)
+def test_low_score_equal_to_start_score_gives_no_weak_detections():
+    table = detect(peaks((10, 10, 5.0 + START_MARGIN), (30, 20, 4.9 + START_MARGIN)), start_score=0.9, low_score=0.9)
     assert [(row["x"], row["y"]) for row in table] == [(10, 10)]
 
 
@@ -68,7 +72,7 @@ def box(x, y, score, motion=0.0, side=3):
 
 def joined(network, motion, **options):
     tables = (rows(DETECTION_DTYPE, *part) for part in (network, motion))
-    table = join(*tables, **{"sure": 0.99, "limit": 10, **options})
+    table = merge(*tables, **{"start_score": 0.99, "limit": 10, **options})
     return [(row["x"], row["y"], row["score"], row["motion"]) for row in table]
 
 
@@ -83,14 +87,14 @@ def test_appearance_is_sharpness_plus_prominence_for_motion_detections():
     seen = peaks((10, 10, 5.2), (30, 20, 5.0), (40, 30, 4.9), (20, 35, 4.0))
     found = rows(DETECTION_DTYPE, box(10, 10, 0.6), box(30, 20, 0.995, 5.0), box(20, 20, 0.9, 4.9))
     found["snr"] = 0.5, 0.5, -4.0
-    told = judge(found, seen.sharpness, None)["appearance"]
+    appearance = with_appearance(found, seen.sharpness, None)["appearance"]
     # One of four references is sharp. Counting the object itself, 2 of 5 are as sharp as it, and 5 of 5 for the others.
     sharp = np.log([0.1 * 0.4**-0.9, 0.1, 0.1])
-    assert told - sharp == pytest.approx([0, *prominence(found["snr"][1:])])
-    doubted = judge(found, seen.sharpness._replace(weight=0.25), None)["appearance"]
-    assert doubted == pytest.approx(told / 4)
+    assert appearance - sharp == pytest.approx([0, *prominence(found["snr"][1:])])
+    quarter_weight = with_appearance(found, seen.sharpness._replace(weight=0.25), None)["appearance"]
+    assert quarter_weight == pytest.approx(appearance / 4)
     assert not found["appearance"].any()
-    assert len(judge(found[:0], seen.sharpness, None)) == 0
+    assert len(with_appearance(found[:0], seen.sharpness, None)) == 0
 
 
 def test_a_network_with_change_input_adds_its_log_likelihood_ratio():
@@ -100,8 +104,8 @@ def test_a_network_with_change_input_adds_its_log_likelihood_ratio():
     seen, probability = peaks((10, 10, 5.2), (30, 20, 5.0)), np.zeros(PICTURE.shape, np.float32)
     found = rows(DETECTION_DTYPE, box(10, 10, 0.6), box(30, 20, 0.995, 5.0))
     probability[11, 9] = 0.5  # the maximum within the box counts
-    told, before = (judge(found, seen.sharpness, map_)["appearance"] for map_ in (probability, None))
-    assert told - before == pytest.approx([2.1, -1.5], abs=1e-6)
+    appearance, before = (with_appearance(found, seen.sharpness, map_)["appearance"] for map_ in (probability, None))
+    assert appearance - before == pytest.approx([2.1, -1.5], abs=1e-6)
 
 
 def test_separate_objects_stay_separate_sorted_and_limited():
@@ -116,5 +120,5 @@ def test_separate_objects_stay_separate_sorted_and_limited():
 def test_the_network_table_is_not_modified():
     network = rows(DETECTION_DTYPE, box(10, 10, 0.6))
     network.flags.writeable = False
-    join(network, rows(DETECTION_DTYPE, box(11, 10, 0.999, 8.0)), sure=0.99, limit=5)
+    merge(network, rows(DETECTION_DTYPE, box(11, 10, 0.999, 8.0)), start_score=0.99, limit=5)
     assert network["score"].tolist() == [0.6]

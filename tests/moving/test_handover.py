@@ -7,10 +7,10 @@ import pytest
 
 from nets.normalisation import change_picture
 from pipeline.messages import MAX_OBJECTS, MENDED_DTYPE, Packet, Prepared
-from pipeline.moving.change_detection import ChangeDetector, Evidence
+from pipeline.moving.change_detection import ChangeDetector, MotionEvidence
 from pipeline.moving.config import MovingConfig
 from pipeline.moving.fusion import KEEP_MARGIN
-from pipeline.moving.handover import change, exceeding, sharpness, tell
+from pipeline.moving.handover import change, exceeding, sharpness, to_message
 from pipeline.moving.sharpness import Sharpness
 from pipeline.preprocess.ego_motion import STILL
 from pipeline.wire import decode, encode
@@ -32,33 +32,33 @@ def filmed(count=30):
 
 
 def test_evidence_survives_encoding_and_decoding():
-    detector, told = ChangeDetector(MovingConfig()), 0
+    detector, count = ChangeDetector(MovingConfig()), 0
     for k, picture in enumerate(filmed()):
-        evidence = detector.see(picture, STILL, k / 25)
+        evidence = detector.update(picture, STILL, k / 25)
         header = frame_header(SHAPE, seq=k)
-        sent = Prepared(header=header, intensity={"mean": 0.0, "gain": 1.0}, ego=STILL, moving=tell(evidence))
+        sent = Prepared(header=header, intensity={"mean": 0.0, "gain": 1.0}, ego=STILL, moving=to_message(evidence))
         got = decode([bytes(part) for part in encode(Packet(sent, picture))], SESSION).message.moving
         if evidence is None:
             assert got is None
             continue
-        told += 1
+        count += 1
         assert np.array_equal(change(got, picture), change_picture(evidence.significance))
         assert np.array_equal(got.exceeding_table(), exceeding(evidence))
         same = sharpness(got, picture)
         assert np.array_equal(same.picture, evidence.sharpness.picture), "stuck pixels mended as they were"
-        assert np.array_equal(same.others, evidence.sharpness.others)
+        assert np.array_equal(same.references, evidence.sharpness.references)
         assert same.weight == evidence.sharpness.weight
-    assert told > 20
+    assert count > 20
     assert [5 * SHAPE[1] + 70] == got.mended_table()["at"].tolist()
 
 
 def test_no_evidence_is_an_empty_change_picture():
-    assert tell(None) is None
+    assert to_message(None) is None
     assert not change(None, np.ones(SHAPE, np.uint16)).any()
 
 
 def seen(significance, threshold):
-    return Evidence(significance, np.full(SHAPE, threshold, np.float32), DULL, np.zeros(0, MENDED_DTYPE))
+    return MotionEvidence(significance, np.full(SHAPE, threshold, np.float32), DULL, np.zeros(0, MENDED_DTYPE))
 
 
 def test_pixels_down_to_the_keep_margin_are_included():
@@ -74,7 +74,7 @@ def test_pixels_down_to_the_keep_margin_are_included():
 def test_too_many_pixels_are_limited_to_the_largest_excess():
     shape = (128, 160)
     found = np.random.default_rng(0).permutation(128 * 160).astype(np.float32).reshape(shape)
-    evidence = Evidence(found, np.zeros(shape, np.float32), DULL, np.zeros(0, MENDED_DTYPE))
+    evidence = MotionEvidence(found, np.zeros(shape, np.float32), DULL, np.zeros(0, MENDED_DTYPE))
     table = exceeding(evidence)
     assert len(table) == MAX_OBJECTS
     assert table["over"].min() == 128 * 160 - MAX_OBJECTS

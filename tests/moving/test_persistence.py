@@ -31,10 +31,10 @@ def all_of(picture):
 
 def after(frames, ego=STILL):
     """Return the ranked heights of the non-persistent peaks of the last frame."""
-    persistence, fresh = PersistentPeaks(), None
+    persistence, transient = PersistentPeaks(), None
     for picture in frames:
-        fresh, _ = persistence.fresh(find_peaks(picture), SHAPE, ego)
-    return ranked_peaks(fresh, SHAPE)
+        transient, _ = persistence.remove_persistent(find_peaks(picture), SHAPE, ego)
+    return ranked_peaks(transient, SHAPE)
 
 
 GRID = [(10 + 16 * i, 10 + 16 * j) for i in range(12) for j in range(8)]
@@ -52,9 +52,9 @@ def test_persistent_targets_in_every_cell_leave_the_peak_heights_of_noise(step):
     frames = [with_targets(k, [(x + step * k * (y % 32 == 10), y) for x, y in GRID[: 12 * 8 // 2]]) for k in range(12)]
     bare = np.mean([all_of(noise(k)) for k in range(count)], axis=0)
     crowded = all_of(frames[-1])
-    told = after(frames)
+    remaining = after(frames)
     assert crowded[:, :2, 0] == pytest.approx(9.0)
-    np.testing.assert_allclose(told, bare, rtol=0.2)
+    np.testing.assert_allclose(remaining, bare, rtol=0.2)
 
 
 COLUMN = [(4, 8), (4, 22), (4, 36), (4, 50)]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.moving.prominence import LEAST, OTHERS, TARGETS, prominence
+from pipeline.moving.prominence import MIN_LLR, OTHER_MEAN_CONTRAST, TARGET_CONTRAST, prominence
 
 
 def test_by_hand():
@@ -22,19 +22,19 @@ def test_by_hand():
 def test_the_sign_of_contrast_does_not_matter_and_the_result_is_bounded(snr):
     (dark,), (bright,) = prominence(np.array([-abs(snr)])), prominence(np.array([abs(snr)]))
     assert dark == bright
-    assert LEAST <= dark <= 0
+    assert MIN_LLR <= dark <= 0
 
 
 def test_low_contrast_counts_against_a_target():
-    said = prominence(np.array([0.0, 0.3, 0.6, 1.0, 2.0, 10.0, 50.0]))
-    assert said[0] == LEAST
-    assert (np.diff(said[:5]) > 0).all()
-    assert said[2] < -0.5
-    assert (said[4:] == 0).all()
+    ratios = prominence(np.array([0.0, 0.3, 0.6, 1.0, 2.0, 10.0, 50.0]))
+    assert ratios[0] == MIN_LLR
+    assert (np.diff(ratios[:5]) > 0).all()
+    assert ratios[2] < -0.5
+    assert (ratios[4:] == 0).all()
 
 
 def test_the_cost_for_targets_is_small_compared_with_other_changes():
     rng = np.random.default_rng(5)
-    median, deviation = TARGETS
+    median, deviation = TARGET_CONTRAST
     target = prominence(median * np.exp(deviation * rng.standard_normal(20_000))).mean()
-    assert prominence(rng.exponential(OTHERS, 20_000)).mean() < 3 * target < 0
+    assert prominence(rng.exponential(OTHER_MEAN_CONTRAST, 20_000)).mean() < 3 * target < 0

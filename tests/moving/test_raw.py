@@ -25,7 +25,7 @@ def noise(rng):
 
 def passed(picture, threshold):
     peaks = find_peaks(picture)
-    return peaks.only(peaks.height > threshold[peaks.y, peaks.x])
+    return peaks.select(peaks.height > threshold[peaks.y, peaks.x])
 
 
 def glitter(rng):
@@ -38,7 +38,7 @@ def glitter(rng):
 def follow(pictures):
     """Return the thresholds after each picture, and the estimator."""
     raw = RawThresholds()
-    return [raw.see(find_peaks(picture), SHAPE, STILL, 3, RATES) for picture in pictures], raw
+    return [raw.update(find_peaks(picture), SHAPE, STILL, 3, RATES) for picture in pictures], raw
 
 
 def test_noise_passes_at_most_at_twice_the_rate_of_each_threshold():
@@ -65,8 +65,8 @@ def test_glitter_thresholds_follow_the_scene_while_the_camera_pans():
     world = [np.pad(glitter(rng), ((0, 0), (2 * k, 0)))[:, : SHAPE[1]] for k in range(FRAMES)]
     raw, still = RawThresholds(), RawThresholds()
     for picture in world:
-        moved = raw.see(find_peaks(picture), SHAPE, pan, 3, RATES)
-        smeared = still.see(find_peaks(picture), SHAPE, STILL, 3, RATES)
+        moved = raw.update(find_peaks(picture), SHAPE, pan, 3, RATES)
+        smeared = still.update(find_peaks(picture), SHAPE, STILL, 3, RATES)
     now = slice(STRIP.start + 2 * FRAMES - 2, STRIP.stop + 2 * FRAMES - 2)
     behind = slice(STRIP.start - 2, STRIP.start + 2)
     assert np.median(moved[:, now]) > np.median(smeared[:, now])
@@ -88,18 +88,18 @@ def test_targets_do_not_raise_their_own_thresholds_for_long():
 def test_a_frame_with_few_peaks_does_not_change_thresholds():
     none = Peaks(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
     raw = RawThresholds()
-    assert np.isinf(raw.see(none, SHAPE, STILL, 3, RATES)).all()
+    assert np.isinf(raw.update(none, SHAPE, STILL, 3, RATES)).all()
     rng = np.random.default_rng(4)
-    before = [raw.see(find_peaks(noise(rng)), SHAPE, STILL, 3, RATES) for _ in range(10)][-1]
-    np.testing.assert_allclose(raw.see(none, SHAPE, STILL, 3, RATES), before, rtol=0.1)
+    before = [raw.update(find_peaks(noise(rng)), SHAPE, STILL, 3, RATES) for _ in range(10)][-1]
+    np.testing.assert_allclose(raw.update(none, SHAPE, STILL, 3, RATES), before, rtol=0.1)
 
 
 def test_running_means_are_reset_when_the_number_of_past_frames_changes():
     rng = np.random.default_rng(5)
     raw = RawThresholds()
     for _ in range(20):
-        raw.see(find_peaks(3 * noise(rng)), SHAPE, STILL, 1, RATES)
+        raw.update(find_peaks(3 * noise(rng)), SHAPE, STILL, 1, RATES)
     picture = noise(rng)
-    calm = raw.see(find_peaks(picture), SHAPE, STILL, 3, RATES)
-    alone = RawThresholds().see(find_peaks(picture), SHAPE, STILL, 3, RATES)
+    calm = raw.update(find_peaks(picture), SHAPE, STILL, 3, RATES)
+    alone = RawThresholds().update(find_peaks(picture), SHAPE, STILL, 3, RATES)
     assert np.median(calm) < 1.5 * np.median(alone)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from nets.export import INPUT, OUTPUT, Half, to_onnx, to_openvino
+from nets.export import INPUT, OUTPUT, HalfPrecision, to_onnx, to_openvino
 from nets.fold import fold
 from tests.nets.test_registry import SMALL, small_network
 
@@ -77,7 +77,7 @@ def test_fixed_size_half_precision_export_has_static_shapes():
     network = fold(small_network("mshnet"))
     picture = torch.randn(2, 1, 48, 70)
     expected = network(picture)
-    model = to_onnx(Half(network), 1, fixed=(2, 48, 70))
+    model = to_onnx(HalfPrecision(network), 1, fixed=(2, 48, 70))
     operators = {node.op_type for node in onnx.load_from_string(model).graph.node}
     assert "Shape" not in operators
     exported = session(model)

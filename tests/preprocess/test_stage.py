@@ -9,7 +9,7 @@ from pipeline.errors import BackendError
 from pipeline.messages import EndOfSource, Packet, Prepared
 from pipeline.moving.change_detection import ChangeDetector
 from pipeline.moving.config import MovingConfig
-from pipeline.moving.handover import tell
+from pipeline.moving.handover import to_message
 from pipeline.preprocess.ego_motion import UNKNOWN, EgoMotionConfig
 from pipeline.preprocess.intensity import measure
 from pipeline.preprocess.stage import PreprocessStage
@@ -91,7 +91,7 @@ def test_motion_evidence_is_kept_per_source(stage):
         packets = [frame(scene.frame(k), name, k) for name, scene in scenes.items()]
         for packet, out in zip(packets, prepared(stage, *packets), strict=True):
             name = packet.message.header.source
-            assert out.moving == tell(alone[name].see(packet.picture, out.ego, packet.message.header.pts))
+            assert out.moving == to_message(alone[name].update(packet.picture, out.ego, packet.message.header.pts))
             told += out.moving is not None
     assert told > 10
 

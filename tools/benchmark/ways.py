@@ -76,11 +76,11 @@ def device_way(backend: Backend, frame: NDArray[np.uint16], batch: int, device: 
     """
     intensity = measure(frame, backend.manifest.input.normalisation)
     planes = torch.from_numpy(np.repeat(frame[None, None], batch, axis=0)).to(device)
-    facts = torch.tensor([[intensity.mean, intensity.gain]] * batch, device=device)
+    mean_gain = torch.tensor([[intensity.mean, intensity.gain]] * batch, device=device)
 
     @torch.inference_mode()
     def run() -> torch.Tensor:
-        logits = backend.forward(planes, facts)
+        logits = backend.forward(planes, mean_gain)
         if device == "cuda":
             torch.cuda.synchronize()
         return logits

@@ -82,7 +82,7 @@ def locate(name_or_path: str | Path) -> Path:
     return path if path.suffix or path.parent != Path() else nets.manifest.FOLDER / f"{path}.json"
 
 
-def beside(weights: str, fmt: str) -> str | None:
+def find_next_to(weights: str, fmt: str) -> str | None:
     """Return the manifest of the artefact stored next to the given weights, or None if there is none.
 
     Args:

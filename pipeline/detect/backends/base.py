@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import nets
 from nets.normalisation import FrameZScore, normalise
 from pipeline.cores import usable_cores
-from pipeline.detect.backends import passage
+from pipeline.detect.backends import batching
 from pipeline.detect.config import DetectConfig, Precision
 from pipeline.errors import BackendError
 from pipeline.messages import Intensity
@@ -62,7 +62,7 @@ class Backend(ABC):
         self.precision: Precision = precision
         self.device = str(device) if device.type == "cpu" else f"{device} ({torch.cuda.get_device_name(device)})"
         self._torch_device, self._batch = device, batch
-        self._streams = passage.streams(device) if device.type == "cuda" else None
+        self._streams = batching.streams(device) if device.type == "cuda" else None
 
     @abstractmethod
     def run(self, batch: Tensor) -> Tensor:
@@ -75,15 +75,15 @@ class Backend(ABC):
         """Apply ``nets.normalisation.normalise`` with the settings of the weights."""
         return normalise(planes, mean, gain, self.manifest.input.normalisation)
 
-    def forward(self, planes: Tensor, facts: Tensor) -> Tensor:
+    def forward(self, planes: Tensor, mean_gain: Tensor) -> Tensor:
         """Compute logits (B, 1, H, W), float32, of raw pictures on the device; valid until the next call.
 
         Args:
             planes: (B, P, H, W) uint8 or uint16 raw counts, plus change pictures if the weights need them.
-            facts: (B, 2) float32 mean and gain of the frame of each picture.
+            mean_gain: (B, 2) float32 mean and gain of the frame of each picture.
         """
         # Converted here, since torch supports few operations on uint16 and an upload as int32 would double its size.
-        return self.run(self.normalise(planes.to(torch.float32), facts[:, 0], facts[:, 1]))
+        return self.run(self.normalise(planes.to(torch.float32), mean_gain[:, 0], mean_gain[:, 1]))
 
     def infer(self, pictures: Pictures, intensities: list[Intensity], changes: Changes | None = None) -> Maps:
         """Compute the probability of a target at every pixel.
@@ -124,22 +124,24 @@ class Backend(ABC):
         pictures: Pictures,
         intensities: list[Intensity],
         changes: Changes | None,
-        last: Callable[[Tensor], Tensor],
+        activation: Callable[[Tensor], Tensor],
     ) -> Maps:
-        def forward(planes: Tensor, facts: Tensor) -> Tensor:
-            return last(self.forward(planes, facts))[:, 0]
+        def forward(planes: Tensor, mean_gain: Tensor) -> Tensor:
+            return activation(self.forward(planes, mean_gain))[:, 0]
 
-        shown: Sequence[tuple[NDArray[Any], ...]] = [(picture,) for picture in pictures]
+        picture_planes: Sequence[tuple[NDArray[Any], ...]] = [(picture,) for picture in pictures]
         if self.manifest.input.normalisation.change:
-            known = [np.zeros(picture.shape, np.uint8) for picture in pictures] if changes is None else changes
-            shown = list(zip(pictures, known, strict=True))
+            change_pictures = (
+                [np.zeros(picture.shape, np.uint8) for picture in pictures] if changes is None else changes
+            )
+            picture_planes = list(zip(pictures, change_pictures, strict=True))
 
         while True:
             try:
                 if self._streams is None:
-                    return passage.here(forward, shown, intensities, self._batch)
+                    return batching.run_on_cpu(forward, picture_planes, intensities, self._batch)
                 with torch.cuda.device(self._torch_device):
-                    return passage.pipelined_on_gpu(forward, shown, intensities, self._batch, self._streams)
+                    return batching.pipelined_on_gpu(forward, picture_planes, intensities, self._batch, self._streams)
             except torch.OutOfMemoryError as error:
                 reason = str(error).split(". ")[0]
             self._halve(reason)  # outside the except block, since the exception keeps tensors alive
@@ -152,9 +154,9 @@ class Backend(ABC):
         """
         if self._batch == 1:
             raise BackendError(f"detect.device: {self.device} has no memory for a single picture: {reason}")
-        before = self._batch
-        self.shrink(before // 2)
-        self.notice = f"{self.device} has no memory for {before} pictures at once, continuing with {self._batch}"
+        previous = self._batch
+        self.shrink(previous // 2)
+        self.notice = f"{self.device} has no memory for {previous} pictures at once, continuing with {self._batch}"
 
 
 def network_input(
@@ -172,8 +174,8 @@ def network_input(
         (N, C, H, W) float32 in -clip..clip.
     """
     planes = torch.from_numpy(np.ascontiguousarray(pictures)).to(device).to(torch.float32)
-    facts = torch.tensor([(i.mean, i.gain) for i in intensities], dtype=torch.float32, device=device)
-    return normalise(planes, facts[:, 0], facts[:, 1], norm)
+    mean_gain = torch.tensor([(i.mean, i.gain) for i in intensities], dtype=torch.float32, device=device)
+    return normalise(planes, mean_gain[:, 0], mean_gain[:, 1], norm)
 
 
 def load(config: DetectConfig, device: torch.device = CPU) -> tuple[nn.Module, nets.Manifest]:

@@ -81,11 +81,11 @@ def available(config: DetectConfig) -> list[DetectConfig]:
         BackendError: The device or the artefact cannot be used.
     """
     device = torch_device(config)
-    file = config.artefact or artefact.beside(config.weights, _ARTEFACT_FORMATS.get(device.type, ""))
-    made = artefact.read(file) if file else None
-    found = []
+    artefact_path = config.artefact or artefact.find_next_to(config.weights, _ARTEFACT_FORMATS.get(device.type, ""))
+    manifest = artefact.read(artefact_path) if artefact_path else None
+    candidates = []
     for name, precision in _ON_CPU if device.type == "cpu" else _ON_CUDA:
-        from_file = made is not None and (made.format, made.precision) == (name, precision)
+        from_file = manifest is not None and (manifest.format, manifest.precision) == (name, precision)
         if not from_file and (precision == "int8" or name == "tensorrt"):
             continue
         if precision == "bf16" and not _has_bf16(device):
@@ -94,9 +94,9 @@ def available(config: DetectConfig) -> list[DetectConfig]:
             import_module(f"pipeline.detect.backends.{BACKENDS[name][0]}")
         except BackendError:
             continue
-        used = file if from_file else None
-        found.append(msgspec.structs.replace(config, backend=name, precision=precision, artefact=used))
-    return found
+        used = artefact_path if from_file else None
+        candidates.append(msgspec.structs.replace(config, backend=name, precision=precision, artefact=used))
+    return candidates
 
 
 def select(config: DetectConfig) -> Selected:
@@ -111,32 +111,32 @@ def select(config: DetectConfig) -> Selected:
     if config.backend != "auto":
         return Selected(make_backend(config), "configured")
     choices = available(config)
-    plain = next(c for c in choices if (c.backend, c.precision) == ("torch", "fp32"))
-    least = config.precision or ("int8" if torch_device(config).type == "cpu" else "fp32")
-    passed_over = []
+    fallback = next(c for c in choices if (c.backend, c.precision) == ("torch", "fp32"))
+    min_precision = config.precision or ("int8" if torch_device(config).type == "cpu" else "fp32")
+    rejected = []
     if config.artefact and not any(choice.artefact for choice in choices):
-        passed_over.append(f"{config.artefact} cannot run here")
-    for choice in choices[: choices.index(plain)]:
+        rejected.append(f"{config.artefact} cannot run here")
+    for choice in choices[: choices.index(fallback)]:
         name = f"{choice.backend} {choice.precision}"
-        if _EXACTNESS.index(choice.precision) < _EXACTNESS.index(least):
-            passed_over.append(f"{name} is less exact than detect.precision {least}")
+        if _EXACTNESS.index(choice.precision) < _EXACTNESS.index(min_precision):
+            rejected.append(f"{name} is less exact than detect.precision {min_precision}")
             continue
-        if complaint := _accuracy_objection(choice):
-            passed_over.append(f"{name} {complaint}")
+        if objection := _accuracy_objection(choice):
+            rejected.append(f"{name} {objection}")
             continue
         try:
             # Torch first, so that the thread settings of the candidate are made last.
-            reference, backend = make_backend(plain), make_backend(choice)
+            reference, backend = make_backend(fallback), make_backend(choice)
             parity = compare(reference, backend, rendered(backend.size))
         except (BackendError, RuntimeError) as error:
             if choice.artefact and config.artefact:  # explicitly configured, so its failure must not be hidden
                 raise
-            passed_over.append(f"{name} fails ({' '.join(str(error).split())[:200]})")
+            rejected.append(f"{name} fails ({' '.join(str(error).split())[:200]})")
             continue
         if TOLERANCES[backend.precision].holds(parity):
-            return Selected(backend, _sentence(f"fastest here that agrees with torch ({parity})", passed_over))
-        passed_over.append(f"{name} is too far from torch ({parity})")
-    return Selected(make_backend(plain), _sentence("the reference, nothing faster can be used", passed_over))
+            return Selected(backend, _sentence(f"fastest here that agrees with torch ({parity})", rejected))
+        rejected.append(f"{name} is too far from torch ({parity})")
+    return Selected(make_backend(fallback), _sentence("the reference, nothing faster can be used", rejected))
 
 
 def _accuracy_objection(choice: DetectConfig) -> str:
@@ -151,8 +151,8 @@ def _accuracy_objection(choice: DetectConfig) -> str:
     return ""
 
 
-def _sentence(reason: str, passed_over: list[str]) -> str:
-    return "; ".join([reason, *passed_over])
+def _sentence(reason: str, rejected: list[str]) -> str:
+    return "; ".join([reason, *rejected])
 
 
 def _has_bf16(device: torch.device) -> bool:

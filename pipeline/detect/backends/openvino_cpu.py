@@ -58,8 +58,8 @@ class OpenVinoBackend(Backend):
         self._requests: OrderedDict[tuple[int, ...], openvino.InferRequest] = OrderedDict()
         try:
             if config.artefact:
-                stored: Precision = "int8" if self.precision == "int8" else "fp32"
-                model, weights = artefact.open_files(config.artefact, "openvino", stored, manifest)
+                file_precision: Precision = "int8" if self.precision == "int8" else "fp32"
+                model, weights = artefact.open_files(config.artefact, "openvino", file_precision, manifest)
                 self._model = self._core.read_model(model, openvino.Tensor(np.frombuffer(weights, np.uint8)))
             else:
                 self._model = to_openvino(fold(network), manifest.input.channels)

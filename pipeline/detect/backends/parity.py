@@ -24,7 +24,7 @@ MAX_IOU_LOSS = 0.003
 Change = NDArray[np.uint8] | None
 """Change picture (H, W), see ``nets.normalisation.change_picture``; None if the changes are unknown."""
 
-SURELY_NOT = -10.0
+MIN_LOGIT = -10.0
 """Lower bound to which logits are clipped before they are compared.
 
 Lower values are certain background, where rounding errors of large sums reach whole units.
@@ -38,7 +38,7 @@ class Parity(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     Attributes:
         pictures: Number of pictures.
-        max_logit: Largest absolute difference of a logit, with logits clipped below at ``SURELY_NOT``.
+        max_logit: Largest absolute difference of a logit, with logits clipped below at ``MIN_LOGIT``.
         components: Share of the 8-connected components of both masks that match one of the other mask within 1 px.
         iou: Intersection over union of the masks, pooled over all pictures; 1 if both are empty.
     """
@@ -90,8 +90,8 @@ def compare(
     norm, threshold = reference.manifest.input.normalisation, reference.manifest.threshold
     pairs = []
     for picture, change in zip(pictures, changes or [None] * len(pictures), strict=True):
-        shown = picture[None], [measure(picture, norm)], None if change is None else [change]
-        pairs.append((reference.logits(*shown)[0], other.logits(*shown)[0]))
+        inputs = picture[None], [measure(picture, norm)], None if change is None else [change]
+        pairs.append((reference.logits(*inputs)[0], other.logits(*inputs)[0]))
     return parity(pairs, math.log(threshold / (1 - threshold)))
 
 
@@ -103,20 +103,20 @@ def parity(pairs: Sequence[tuple[Maps, Maps]], threshold: float) -> Parity:
         threshold: Detection threshold, a logit.
     """
     largest = 0.0
-    intersection = union = equal = components = 0
+    intersection = union = matched = components = 0
     for first, second in pairs:
-        sure = np.maximum(first, SURELY_NOT), np.maximum(second, SURELY_NOT)  # propagates NaN, as does the next line
-        largest = float(np.maximum(largest, np.abs(sure[0] - sure[1]).max()))
+        clipped = np.maximum(first, MIN_LOGIT), np.maximum(second, MIN_LOGIT)  # propagates NaN, as does the next line
+        largest = float(np.maximum(largest, np.abs(clipped[0] - clipped[1]).max()))
         masks = first >= threshold, second >= threshold
         intersection += int((masks[0] & masks[1]).sum())
         union += int((masks[0] | masks[1]).sum())
-        ours, theirs = (_centroids(mask) for mask in masks)
-        equal += _count_matched(ours, theirs) + _count_matched(theirs, ours)
-        components += len(ours) + len(theirs)
+        points, others = (_centroids(mask) for mask in masks)
+        matched += _count_matched(points, others) + _count_matched(others, points)
+        components += len(points) + len(others)
     return Parity(
         pictures=len(pairs),
         max_logit=largest,
-        components=equal / components if components else 1.0,
+        components=matched / components if components else 1.0,
         iou=intersection / union if union else 1.0,
     )
 

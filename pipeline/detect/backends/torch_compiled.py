@@ -24,7 +24,7 @@ class Recording(NamedTuple):
 
     graph: torch.cuda.CUDAGraph
     planes: Tensor
-    facts: Tensor
+    mean_gain: Tensor
     logits: Tensor
 
 
@@ -79,16 +79,16 @@ class CompiledBackend(Backend):
             raise BackendError(f"detect.backend: compiled cannot run {self.manifest.name}: {reason}") from None
         return logits
 
-    def forward(self, planes: Tensor, facts: Tensor) -> Tensor:
+    def forward(self, planes: Tensor, mean_gain: Tensor) -> Tensor:
         """See ``Backend``; on a GPU this replays a CUDA graph, one launch instead of a thousand."""
         if self._torch_device.type == "cpu":
-            return super().forward(planes, facts)
+            return super().forward(planes, mean_gain)
         key = (*planes.shape, planes.dtype)
         if key not in self._recordings:
-            self._recordings[key] = self._record(planes, facts)
+            self._recordings[key] = self._record(planes, mean_gain)
         recording = self._recordings[key]
         recording.planes.copy_(planes)
-        recording.facts.copy_(facts)
+        recording.mean_gain.copy_(mean_gain)
         recording.graph.replay()
         return recording.logits
 
@@ -98,22 +98,22 @@ class CompiledBackend(Backend):
         self._pool = None
         super().shrink(batch)
 
-    def _record(self, planes: Tensor, facts: Tensor) -> Recording:
+    def _record(self, planes: Tensor, mean_gain: Tensor) -> Recording:
         """Compile the network for one shape, and capture its kernel launches in a CUDA graph."""
-        planes, facts = planes.clone(), facts.clone()
-        aside = torch.cuda.Stream(self._torch_device)  # type: ignore[no-untyped-call]
-        aside.wait_stream(torch.cuda.current_stream(self._torch_device))
-        with torch.cuda.stream(aside):
+        planes, mean_gain = planes.clone(), mean_gain.clone()
+        side_stream = torch.cuda.Stream(self._torch_device)  # type: ignore[no-untyped-call]
+        side_stream.wait_stream(torch.cuda.current_stream(self._torch_device))
+        with torch.cuda.stream(side_stream):
             for _ in range(_WARM_UPS):
-                super().forward(planes, facts)
-        torch.cuda.current_stream(self._torch_device).wait_stream(aside)
+                super().forward(planes, mean_gain)
+        torch.cuda.current_stream(self._torch_device).wait_stream(side_stream)
         # Graphs may share a memory pool: they run one after another, and the logits are read before the next replay.
         self._pool = self._pool or torch.cuda.graph_pool_handle()
         graph = torch.cuda.CUDAGraph()
         # Other threads may continue to use CUDA during the capture.
         with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-            logits = super().forward(planes, facts)
-        return Recording(graph, planes, facts, logits)
+            logits = super().forward(planes, mean_gain)
+        return Recording(graph, planes, mean_gain, logits)
 
 
 class _Typed(nn.Module):

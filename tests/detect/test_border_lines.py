@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pipeline.capture.scene import Scene, SceneSpec
 from pipeline.capture.scene.spec import NAMES
-from pipeline.detect.rim import MARGIN_PX, MOST, Rim, count_non_image_lines
+from pipeline.detect.border_lines import MARGIN_PX, MAX_LINES, BorderLines, count_non_image_lines
 from pipeline.messages import DETECTION_DTYPE
 
 NONE = (0, 0, 0, 0)
@@ -36,7 +36,7 @@ def at(*points):
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16])
-@pytest.mark.parametrize("lines", range(1, MOST + 1))
+@pytest.mark.parametrize("lines", range(1, MAX_LINES + 1))
 def test_telemetry_is_found_on_every_side(kind, lines):
     frame = with_telemetry(picture(kind), lines)
     assert count_non_image_lines(frame) == (lines, 0, 0, 0)
@@ -70,7 +70,7 @@ def test_small_pictures_are_not_searched():
 def test_only_detections_near_non_image_lines_are_dropped():
     frame = with_telemetry(picture(np.uint8), 2)
     close, clear, below = (30, 1 + MARGIN_PX), (90, 2 + MARGIN_PX), (40, 119)
-    assert Rim(frame).inside(at((20, 0), close, clear, below)).tolist() == [False, False, True, True]
+    assert BorderLines(frame).away_from_lines(at((20, 0), close, clear, below)).tolist() == [False, False, True, True]
     everywhere = at((20, 0), close, clear, below)
-    assert Rim(picture(np.uint8)).inside(everywhere).all()
-    assert len(Rim(frame).inside(at())) == 0
+    assert BorderLines(picture(np.uint8)).away_from_lines(everywhere).all()
+    assert len(BorderLines(frame).away_from_lines(at())) == 0

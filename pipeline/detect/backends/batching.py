@@ -18,7 +18,7 @@ PicturePlanes = Sequence[Sequence[NDArray[Any]]]
 """Planes (H, W) of each picture; all have the dtype of the first plane, or one that can be cast to it without loss."""
 
 
-def here(
+def run_on_cpu(
     forward: Forward, pictures: PicturePlanes, intensities: Sequence[Intensity], batch: int
 ) -> NDArray[np.float32]:
     """Compute the maps (N, H, W) of pictures on the CPU.
@@ -31,10 +31,10 @@ def here(
     """
     maps = np.empty((len(pictures), *pictures[0][0].shape), np.float32)
     for part in _parts(len(pictures), batch):
-        planes, facts = (
+        planes, mean_gain = (
             _pad_batch(tensor, batch) for tensor in _staged(pictures[part], intensities[part], pinned=False)
         )
-        maps[part] = forward(planes, facts)[: part.stop - part.start].numpy()
+        maps[part] = forward(planes, mean_gain)[: part.stop - part.start].numpy()
     return maps
 
 
@@ -43,35 +43,36 @@ def pipelined_on_gpu(
     pictures: PicturePlanes,
     intensities: Sequence[Intensity],
     batch: int,
-    ways: tuple[torch.cuda.Stream, torch.cuda.Stream],
+    transfer_streams: tuple[torch.cuda.Stream, torch.cuda.Stream],
 ) -> NDArray[np.float32]:
-    """Same as ``here``, but on a GPU: computation overlaps with the upload of the next batch and download of the last.
+    """Same as ``run_on_cpu``, but on a GPU: transfers of the neighbouring batches overlap with the computation.
 
-    All host memory is page-locked. It returns to the allocator when the copies are done; nothing is kept here.
+    While one batch is computed, the next one is uploaded and the maps of the previous one are downloaded. All host
+    memory is page-locked. It returns to the allocator when the copies are done; nothing is kept here.
 
     Args:
         forward: Network on the device; runs on the current stream.
-        pictures: See ``here``.
-        intensities: See ``here``.
-        batch: See ``here``.
-        ways: Streams for upload and download, from ``streams``.
+        pictures: See ``run_on_cpu``.
+        intensities: See ``run_on_cpu``.
+        batch: See ``run_on_cpu``.
+        transfer_streams: Streams for upload and download, from ``streams``.
     """
-    there, back = ways
-    compute = torch.cuda.current_stream(there.device)
+    upload, download = transfer_streams
+    compute = torch.cuda.current_stream(upload.device)
     maps = torch.empty((len(pictures), *pictures[0][0].shape), pin_memory=True)
     for part in _parts(len(pictures), batch):
         staged = _staged(pictures[part], intensities[part], pinned=True)
-        with torch.cuda.stream(there):
-            planes, facts = (_pad_batch(tensor.to(there.device, non_blocking=True), batch) for tensor in staged)
-        compute.wait_stream(there)
+        with torch.cuda.stream(upload):
+            planes, mean_gain = (_pad_batch(tensor.to(upload.device, non_blocking=True), batch) for tensor in staged)
+        compute.wait_stream(upload)
         planes.record_stream(compute)
-        facts.record_stream(compute)
-        found = forward(planes, facts)
-        back.wait_stream(compute)
-        with torch.cuda.stream(back):
-            maps[part].copy_(found[: part.stop - part.start], non_blocking=True)
-        found.record_stream(back)
-    back.synchronize()
+        mean_gain.record_stream(compute)
+        result = forward(planes, mean_gain)
+        download.wait_stream(compute)
+        with torch.cuda.stream(download):
+            maps[part].copy_(result[: part.stop - part.start], non_blocking=True)
+        result.record_stream(download)
+    download.synchronize()
     return np.asarray(maps.numpy())
 
 
@@ -90,11 +91,11 @@ def _staged(pictures: PicturePlanes, intensities: Sequence[Intensity], *, pinned
     first = pictures[0]
     dtype = torch.from_numpy(np.empty(0, first[0].dtype)).dtype
     staged = torch.empty((len(pictures), len(first), *first[0].shape), dtype=dtype, pin_memory=pinned)
-    for places, planes in zip(staged.numpy(), pictures, strict=True):
-        for place, plane in zip(places, planes, strict=True):
-            place[...] = plane
-    facts = torch.tensor([(i.mean, i.gain) for i in intensities], dtype=torch.float32)
-    return staged, facts.pin_memory() if pinned else facts
+    for destinations, planes in zip(staged.numpy(), pictures, strict=True):
+        for destination, plane in zip(destinations, planes, strict=True):
+            destination[...] = plane
+    mean_gain = torch.tensor([(i.mean, i.gain) for i in intensities], dtype=torch.float32)
+    return staged, mean_gain.pin_memory() if pinned else mean_gain
 
 
 def _pad_batch(part: Tensor, batch: int) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pipeline.config import load
-from pipeline.detect.backends import Backend, make_backend, passage
+from pipeline.detect.backends import Backend, batching, make_backend
 from pipeline.detect.backends.torch_eager import TorchBackend
 from pipeline.detect.config import DetectConfig
 from pipeline.detect.stage import DetectStage
@@ -27,13 +27,13 @@ needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA d
 def test_batches_are_padded_with_their_first_picture():
     seen: list[tuple[list[int], list[float]]] = []
 
-    def forward(planes: Tensor, facts: Tensor) -> Tensor:
-        seen.append((planes[:, 0, 0, 0].tolist(), facts[:, 0].tolist()))
-        return planes[:, 0].float() * facts[:, 1, None, None]
+    def forward(planes: Tensor, mean_gain: Tensor) -> Tensor:
+        seen.append((planes[:, 0, 0, 0].tolist(), mean_gain[:, 0].tolist()))
+        return planes[:, 0].float() * mean_gain[:, 1, None, None]
 
     pictures = [[np.full((2, 3), value, np.uint16)] for value in (10, 20, 30, 40, 65_535)]
     intensities = [Intensity(mean=float(k), gain=2.0) for k in range(5)]
-    maps = passage.here(forward, pictures, intensities, 3)
+    maps = batching.run_on_cpu(forward, pictures, intensities, 3)
     assert seen == [([10, 20, 30], [0, 1, 2]), ([40, 65_535, 40], [3, 4, 3])]
     assert maps.dtype == np.float32
     assert maps[:, 1, 2].tolist() == [20, 40, 60, 80, 131_070]
