@@ -36,7 +36,7 @@ from pipeline.accounting import CLOSED, CRASH, Account, Ledger
 from pipeline.connections import Connections
 from pipeline.messages import EndOfSource, Key, Packet, key_of, source_of
 from pipeline.receiver import Credit, Done, Leave, Mapped, Ready, Received, prepare
-from pipeline.slots import LEAST_BYTES, SlotPool
+from pipeline.shared_memory import LEAST_BYTES, SlotPool
 from pipeline.wire import WireError, decode_struct, encode
 
 log = logging.getLogger(__name__)
@@ -164,7 +164,7 @@ class Sender:
         return not self._outstanding and not self.waiting()
 
     @property
-    def attended(self) -> bool:
+    def has_receiver(self) -> bool:
         """Whether a receiver is connected, as far as is known."""
         return bool(self._identity)
 

@@ -203,7 +203,7 @@ def _source(supervisor: Supervisor, id_: str, report: SourceReport, now_ns: int)
 
 def _stage_trouble(watch: Watchdog, stage: StageStatus) -> str:
     if stage.state == "dead" and stage.causes:
-        return f"died ({stage.causes[-1]}) and is started again"
+        return f"died ({stage.causes[-1]}) and is restarted"
     if stage.state in ("dead", "failed"):
         return stage.state
     if stage.state == "stuck":
