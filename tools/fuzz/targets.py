@@ -25,7 +25,7 @@ from pipeline.capture.config import CaptureConfig
 from pipeline.capture.factory import is_live
 from pipeline.capture.images import ImageSequence
 from pipeline.capture.scene.spec import SceneSpec
-from pipeline.capture.video_file import VideoFile
+from pipeline.capture.video_file import VideoFileSource
 from pipeline.control_link import StageState, Stop
 from pipeline.errors import ConfigError, SourceError
 from pipeline.messages import (
@@ -191,7 +191,7 @@ def check_container(data: bytes) -> None:
 
 def check_video(data: bytes) -> None:
     """Check the frames of a video file: media time increases."""
-    source = VideoFile(str(_file(data, f"video{_suffix(data, '.mp4')}")), CaptureConfig())
+    source = VideoFileSource(str(_file(data, f"video{_suffix(data, '.mp4')}")), CaptureConfig())
     last = -1.0
     try:
         source.open()
