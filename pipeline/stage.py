@@ -153,8 +153,8 @@ class StageLoop:
             for receiver in self._inputs:
                 while len(batch) < self._stage.batch_size and (packet := receiver.receive()) is not None:
                     batch.append((receiver, packet))
-            heard = {receiver for receiver, _ in batch}
-            self._inputs.sort(key=lambda receiver: receiver in heard)  # serve the other inputs first next time
+            served = {receiver for receiver, _ in batch}
+            self._inputs.sort(key=lambda receiver: receiver in served)  # serve the other inputs first next time
             self._service_connections()
             enough = min(self._stage.batch_size, len(self._open_sources))
             if not batch:

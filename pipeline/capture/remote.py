@@ -155,17 +155,17 @@ class RemoteFeed:
             SourceError: the remote source failed, or its frames cannot be used.
         """
         try:
-            said, self._first = self._first or self._next(self._camera.config.read_timeout_s), None
+            received, self._first = self._first or self._next(self._camera.config.read_timeout_s), None
         except WireError as error:
             log.warning("%s: malformed message: %s", self._camera.name, _shown(str(error)))
             return None
-        if not isinstance(said, EndOfSource):
-            return said
+        if not isinstance(received, EndOfSource):
+            return received
         self.close()  # immediately, so that the remote end knows its last message was received
-        if said.reason == "finished":
+        if received.reason == "finished":
             raise EndOfMedium
-        if said.reason == "failed":
-            raise SourceError(f"{self._camera.name}: {_end_reason(said)}")
+        if received.reason == "failed":
+            raise SourceError(f"{self._camera.name}: {_end_reason(received)}")
         return None  # a stopped server may be started again
 
     def close(self) -> None:
