@@ -25,7 +25,7 @@ from pipeline.argument_parser import RedactingParser, add_settings
 from pipeline.capture.address import redact
 from pipeline.errors import PipelineError, one_line
 from pipeline.opencv import require_opencv
-from pipeline.process import leave, open_streams
+from pipeline.process import exit_program, open_streams
 
 BUILT_IN_SCENE = "test://demo"
 
@@ -76,4 +76,4 @@ def main(argv: Sequence[str]) -> int:
 
 if __name__ == "__main__":
     open_streams()
-    leave(main(sys.argv[1:]))
+    exit_program(main(sys.argv[1:]))

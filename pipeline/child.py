@@ -32,7 +32,7 @@ class Child(Protocol):
         """Whether it has not ended yet."""
 
     @property
-    def how(self) -> str:
+    def exit_reason(self) -> str:
         """How it ended, as text for messages."""
 
     def terminate(self) -> None:
@@ -63,7 +63,7 @@ class ThreadChild:
         return self._thread.is_alive()
 
     @property
-    def how(self) -> str:
+    def exit_reason(self) -> str:
         """A fixed text: how a thread ended is not known."""
         return "thread ended"
 
@@ -113,7 +113,7 @@ class ProcessChild:
         return self._process.returncode is None
 
     @property
-    def how(self) -> str:
+    def exit_reason(self) -> str:
         """Its exit status, or the signal that ended it."""
         status = self._process.returncode
         if status is None or status >= 0:

@@ -155,7 +155,7 @@ class Link:
         self._unwanted = unwanted
         self._next_beat = 0.0
 
-    def tell(self, state: StageState) -> None:
+    def send_state(self, state: StageState) -> None:
         """Send a state now, without waiting."""
         with contextlib.suppress(zmq.Again):
             self.socket.send(encode_struct(state), zmq.NOBLOCK)
@@ -170,7 +170,7 @@ class Link:
         """Whether the next heartbeat is due."""
         return time.monotonic() >= self._next_beat
 
-    def listen(self) -> None:
+    def read_orders(self) -> None:
         """Read the orders that have arrived.
 
         Raises:
@@ -209,22 +209,22 @@ class Switchboard:
         for endpoint in endpoints:
             self.socket.bind(endpoint)
 
-    def hear(self, timeout_s: float) -> list[StageState]:
+    def receive_states(self, timeout_s: float) -> list[StageState]:
         """Return all states that have arrived, waiting up to ``timeout_s`` for the first."""
-        heard: list[StageState] = []
+        states: list[StageState] = []
         if not self.socket.poll(int(timeout_s * 1000)):
-            return heard
+            return states
         while True:
             try:
                 identity, body = self.socket.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
-                return heard
+                return states
             except ValueError:
                 continue
             with contextlib.suppress(WireError):
                 state: StageState = decode_struct(body, _state_decoder)
                 if state.stage.encode() == identity:
-                    heard.append(state)
+                    states.append(state)
 
     def order(self, stage: str, stop: Stop) -> None:
         """Send an order. Nothing happens if the stage is not connected."""

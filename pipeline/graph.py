@@ -186,7 +186,7 @@ def run(plan: StagePlan, context: zmq.Context[zmq.Socket[bytes]], unwanted: Call
         loop = _loop(plan, context, link)
     except Exception as error:
         code = error.exit_code if isinstance(error, PipelineError) else 5
-        link.tell(StageState(stage=plan.name, state="failed", error=one_line(error), exit_code=code))
+        link.send_state(StageState(stage=plan.name, state="failed", error=one_line(error), exit_code=code))
         link.close()
         return
     loop.run()
@@ -202,7 +202,7 @@ def _loop(plan: StagePlan, context: zmq.Context[zmq.Socket[bytes]], link: Link) 
         source = open_source(plan.address, plan.config.capture, seen=ledger.account().entered > 0)
         if plan.attempt:
             resume(ledger, source, plan.policy)
-        door = Sender(
+        sender = Sender(
             context,
             plan.output,
             policies={id_: plan.policy},
@@ -210,7 +210,7 @@ def _loop(plan: StagePlan, context: zmq.Context[zmq.Socket[bytes]], link: Link) 
             ledgers={id_: ledger},
             session=plan.session,
         )
-        return CaptureLoop(plan.name, source, id_, plan.session, plan.policy, door, link, row)
+        return CaptureLoop(plan.name, source, id_, plan.session, plan.policy, sender, link, row)
     stage = _build(plan, link, journal)
     output = None
     if plan.output is not None:

@@ -83,7 +83,7 @@ class PaceMonitor:
         clock: monotonic clock in seconds.
 
     Attributes:
-        now: paces as of the last call of ``look``, by stage.
+        now: paces as of the last call of ``update``, by stage.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class PaceMonitor:
         self._meters: defaultdict[tuple[str, str], Meter] = defaultdict(lambda: Meter(table.slow_s, clock))
         self.now: Mapping[str, Pace] = {}
 
-    def look(self, watches: Mapping[str, Watchdog], judge: bool) -> None:
+    def update(self, watches: Mapping[str, Watchdog], judge: bool) -> None:
         """Update the measurements and find the stage that is too slow.
 
         While any stage starts, is dead or hangs, rates are not meaningful for its neighbours either. Measuring starts

@@ -43,7 +43,7 @@ def on_stop(handler: Callable[[], None]) -> None:
             signal.signal(number, lambda *_: handler())
 
 
-def leave(code: int) -> NoReturn:
+def exit_program(code: int) -> NoReturn:
     """End the program, even if a daemon thread hangs in a driver and would crash the interpreter at shutdown."""
     sys.stdout.flush()
     sys.stderr.flush()

@@ -36,7 +36,7 @@ from pipeline.accounting import CLOSED, CRASH, Account, Ledger
 from pipeline.connections import Connections
 from pipeline.messages import EndOfSource, Key, Packet, key_of, source_of
 from pipeline.receiver import Credit, Done, Leave, Mapped, Ready, Received, prepare
-from pipeline.slots import LEAST_BYTES, SlotPool
+from pipeline.shared_memory import LEAST_BYTES, SlotPool
 from pipeline.wire import WireError, decode_struct, encode
 
 log = logging.getLogger(__name__)
@@ -164,7 +164,7 @@ class Sender:
         return not self._outstanding and not self.waiting()
 
     @property
-    def attended(self) -> bool:
+    def has_receiver(self) -> bool:
         """Whether a receiver is connected, as far as is known."""
         return bool(self._identity)
 
@@ -216,9 +216,9 @@ class Sender:
         self._connections.close()
         self.socket.close(0)
 
-    def _control(self, identity: bytes, said: Control, part: zmq.Frame) -> None:
-        if isinstance(said, Ready):
-            if self._session is not None and said.session != self._session:
+    def _control(self, identity: bytes, message: Control, part: zmq.Frame) -> None:
+        if isinstance(message, Ready):
+            if self._session is not None and message.session != self._session:
                 raise WireError("receiver of another run")
             if identity == self._identity:
                 return
@@ -228,28 +228,28 @@ class Sender:
                     return
                 self._connections.serve(part)
             self._forget_receiver()
-            self._identity, self._credits = identity, said.credits
-            self._slot_pool.serve(said.credits)
+            self._identity, self._credits = identity, message.credits
+            self._slot_pool.serve(message.credits)
         elif identity != self._identity:
             raise WireError("control message of an unknown receiver")
-        elif isinstance(said, Leave):
+        elif isinstance(message, Leave):
             self._forget_receiver()
-        elif isinstance(said, Mapped):
-            self._slot_pool.mapped(said.block)
+        elif isinstance(message, Mapped):
+            self._slot_pool.mapped(message.block)
         else:
-            key = said.source, said.seq
+            key = message.source, message.seq
             self._unreceived.discard(key)
             self._slot_pool.free(key)
             item = self._outstanding.get(key)
-            if item is None or isinstance(said, Received):
+            if item is None or isinstance(message, Received):
                 return  # if not outstanding, it was given up, or sent before this stage was restarted
             self._processed.add(key)
-            if isinstance(said, Done):
+            if isinstance(message, Done):
                 self._processed.remove(key)
                 del self._outstanding[key]
                 self._transit_times_ns.append(self._clock() - item.sent_ns)
                 if not item.is_end:
-                    self._ledgers[said.source].deliver()
+                    self._ledgers[message.source].deliver()
 
     def _dispatch(self) -> None:
         """Drop stale frames, then send against the available credits, taking the sources in turn."""

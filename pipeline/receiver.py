@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 from zmq.utils.monitor import recv_monitor_message
 
 from pipeline.messages import Key, Packet, SessionName, SourceId, key_of, session_of
-from pipeline.slots import Window
+from pipeline.shared_memory import SlotReader
 from pipeline.wire import MAX_HEADER_BYTES, MAX_PICTURE_BYTES, decode, encode_struct
 
 HEARTBEAT_MS = 1000
@@ -94,7 +94,7 @@ class Receiver:
         self._ready = Ready(credits, session)
         self._last: dict[str, int] = {}
         self._in_hand: set[Key] = set()
-        self._window = Window(lambda block: self._say(Mapped(block)))
+        self._slot_reader = SlotReader(lambda block: self._say(Mapped(block)))
         self.duplicates = self.lost = 0
         self.socket = context.socket(zmq.DEALER)
         prepare(self.socket, max(MAX_HEADER_BYTES, MAX_PICTURE_BYTES))
@@ -117,7 +117,7 @@ class Receiver:
                 frames = self.socket.recv_multipart(zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 return None
-            packet = decode(self._window.take([frame.buffer for frame in frames]), self._session)
+            packet = decode(self._slot_reader.take([frame.buffer for frame in frames]), self._session)
             self._session = session_of(packet.message)
             source, seq = key = key_of(packet.message)
             if seq > self._last.get(source, -1):
@@ -146,7 +146,7 @@ class Receiver:
             self.socket.disable_monitor()
             self._monitor.close(0)
             self.socket.close(200)
-            self._window.close()
+            self._slot_reader.close()
 
     def _announce(self) -> None:
         """Announce the receiver on every new connection (ipc and tcp). The sender ignores repeated announcements."""

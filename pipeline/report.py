@@ -80,8 +80,8 @@ def table(outcome: Outcome) -> str:
                 id_,
                 str(account.entered),
                 str(account.delivered),
-                causes(account.dropped),
-                causes(account.lost),
+                format_counts(account.dropped),
+                format_counts(account.lost),
                 f"{report.fps:.1f}",
                 *times,
                 str(report.tracks_confirmed),
@@ -122,7 +122,7 @@ def _source(outcome: Outcome, id_: str) -> dict[str, Any]:
     }
 
 
-def causes(by_cause: Mapping[str, int]) -> str:
+def format_counts(by_cause: Mapping[str, int]) -> str:
     """Format frame counts by cause for display."""
     if not total(by_cause):
         return "0"

@@ -61,8 +61,8 @@ def places() -> list[Path]:
 
 def status_sockets() -> list[Path]:
     """Return the status sockets of all live runs of this user, as far as their folders are in ``places``."""
-    doors = [folder / STATUS for base in places() for folder in _folders(base) if _is_in_use(folder)]
-    return [door for door in doors if os.access(door, os.W_OK)]
+    sockets = [folder / STATUS for base in places() for folder in _folders(base) if _is_in_use(folder)]
+    return [socket for socket in sockets if os.access(socket, os.W_OK)]
 
 
 def _make(base: Path) -> tuple[Path, int | None]:

@@ -40,9 +40,9 @@ from pipeline.control_link import Link, StageState, Stop, Switchboard
 from pipeline.errors import INTERRUPTED, ConfigError, PipelineError, one_line
 from pipeline.messages import EndOfSource, Packet
 from pipeline.opencv import require_opencv
-from pipeline.process import leave, on_stop, open_streams
+from pipeline.process import exit_program, on_stop, open_streams
 from pipeline.queues import Policy, Sender
-from pipeline.report import causes
+from pipeline.report import format_counts
 
 MAX_UNREAD = 1000
 """Limit of unread control messages from a peer (receive high-water mark)."""
@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for account in state.queues.values():
         print(
             f"captured {account.entered}, seen {account.delivered}, "
-            f"dropped {causes(account.dropped)}, lost {causes(account.lost)}"
+            f"dropped {format_counts(account.dropped)}, lost {format_counts(account.lost)}"
         )
     if notice := state.facts.get("notice"):
         sys.stderr.write(f"serve: warning: {redact(notice)}\n")
@@ -127,13 +127,13 @@ def serve(address: str, endpoint: str, config: Config, own: Path | None, stops: 
 
         state, stop_at = StageState(stage=_STAGE, state="starting"), 0.0
         while thread.is_alive():
-            state = (board.hear(_POLL_S) or [state])[-1]
+            state = (board.receive_states(_POLL_S) or [state])[-1]
             if stops() and not stop_at:
                 stop_at = time.monotonic()
-            if stop_at or (state.error and not queue.attended):
+            if stop_at or (state.error and not queue.has_receiver):
                 late = time.monotonic() - stop_at > config.queue.drain_s
-                board.order(_STAGE, Stop(gentle=queue.attended and not late and stops() < 2))
-        return (board.hear(_POLL_S) or [state])[-1]
+                board.order(_STAGE, Stop(gentle=queue.has_receiver and not late and stops() < 2))
+        return (board.receive_states(_POLL_S) or [state])[-1]
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -163,7 +163,7 @@ def _check(endpoint: str, own: Path | None, insecure: bool) -> None:
     if own is None and not insecure and not is_loopback(parts[1].strip("[]")):
         raise ConfigError(
             f"--bind {endpoint}: on a network it needs keys: python -m tools.make_keys keys --name NAME, "
-            "then --keys keys (or --insecure, open to anybody)"
+            "then --keys keys (or --insecure, which serves any client)"
         )
 
 
@@ -184,4 +184,4 @@ class _Masked(logging.Filter):
 
 if __name__ == "__main__":
     open_streams()
-    leave(main())
+    exit_program(main())

@@ -95,10 +95,10 @@ class StageLoop:
     def run(self) -> None:
         """Run until all sources have ended. Raises nothing: errors are reported to the supervisor."""
         try:
-            self._tell("starting")
+            self._send_state("starting")
             try:
                 self._stage.open()
-                self._tell("running")
+                self._send_state("running")
                 while self._open_sources:
                     if not self._step() and self._link.stopping:
                         break  # upstream stages have exited and nothing more is in transit
@@ -127,7 +127,7 @@ class StageLoop:
         ended = {packet.message.source for packet in packets if isinstance(packet.message, EndOfSource)}
         self._open_sources -= ended
         if ended or self._link.due:
-            self._tell(self._state)
+            self._send_state(self._state)
         self._in_hand = []
         for receiver, packet in batch:
             if self._output is not None:
@@ -153,8 +153,8 @@ class StageLoop:
             for receiver in self._inputs:
                 while len(batch) < self._stage.batch_size and (packet := receiver.receive()) is not None:
                     batch.append((receiver, packet))
-            heard = {receiver for receiver, _ in batch}
-            self._inputs.sort(key=lambda receiver: receiver in heard)  # serve the other inputs first next time
+            served = {receiver for receiver, _ in batch}
+            self._inputs.sort(key=lambda receiver: receiver in served)  # serve the other inputs first next time
             self._service_connections()
             enough = min(self._stage.batch_size, len(self._open_sources))
             if not batch:
@@ -199,7 +199,7 @@ class StageLoop:
         self._error = one_line(error)
         self._exit_code = error.exit_code if isinstance(error, PipelineError) else 5
         self._state = "failed"
-        self._tell("failed")
+        self._send_state("failed")
         if self._output is not None:
             for source in sorted(self._open_sources):
                 failed = EndOfSource(session=self._session, source=source, reason="failed", error=self._error)
@@ -230,16 +230,16 @@ class StageLoop:
 
     def _service_connections(self) -> None:
         """Handle what must not be delayed: orders, credits and the heartbeat."""
-        self._link.listen()
+        self._link.read_orders()
         if self._output is not None:
             self._output.pump()
         self._acknowledge_finished()
         if self._link.due:
-            self._tell(self._state)
+            self._send_state(self._state)
 
-    def _tell(self, state: State) -> None:
+    def _send_state(self, state: State) -> None:
         self._state = state
-        self._link.tell(
+        self._link.send_state(
             StageState(
                 stage=self._name,
                 state=state,
@@ -268,5 +268,5 @@ class StageLoop:
             receiver.close()
         if self._output is not None:
             self._output.close()
-        self._tell(self._state)
+        self._send_state(self._state)
         self._link.close()

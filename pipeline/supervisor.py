@@ -115,14 +115,14 @@ class Supervisor:
         """
         while not self._ended():
             self._start_due_stages()
-            self._listen()
+            self._receive_states()
             self._restart_dead_stages()
-            self._paces.look(self._watches, judge=not self.stopping)
+            self._paces.update(self._watches, judge=not self.stopping)
             self._send_stop_orders()
             self._stop_orphaned_stages()
             for watcher in watchers:
                 watcher(self)
-        self._listen()
+        self._receive_states()
         return self._outcome()
 
     def stop(self) -> None:
@@ -140,12 +140,12 @@ class Supervisor:
         passed them on. They count as in flight until the run has drained.
         """
         delivered = Counters(self._journals["sinks"].row(source)).delivered
-        door = Ledger(self._journals[f"capture.{source}"].row(source)).account()
+        captured = Ledger(self._journals[f"capture.{source}"].row(source)).account()
         lost: Counter[str] = Counter()
         for state in self.states.values():
             lost.update(state.lost.get(source, {}))
-        rest = door.entered - delivered - total(door.dropped) - total(lost)
-        return replace(door, delivered=delivered, lost=dict(lost), in_flight=rest)
+        rest = captured.entered - delivered - total(captured.dropped) - total(lost)
+        return replace(captured, delivered=delivered, lost=dict(lost), in_flight=rest)
 
     def reports(self) -> Mapping[str, SourceReport]:
         """Return the latest reports of the sinks. The end of a source is kept when the sinks are restarted."""
@@ -167,11 +167,11 @@ class Supervisor:
     def _launch(self, plan: graph.StagePlan) -> Child:
         return ThreadChild(plan, self._context) if plan.where == "thread" else ProcessChild(plan)
 
-    def _listen(self) -> None:
-        for state in self._switchboard.hear(POLL_S):
+    def _receive_states(self) -> None:
+        for state in self._switchboard.receive_states(POLL_S):
             if state.stage not in self._watches:
                 continue
-            self._watches[state.stage].hear(state)
+            self._watches[state.stage].record_state(state)
             if (notice := state.facts.get("notice", "")) and notice not in self._noticed:
                 self._noticed.add(notice)
                 self._warn(f"stage {state.stage}: {notice}")
@@ -193,8 +193,8 @@ class Supervisor:
         for name, watch in self._watches.items():
             if away_s > 1.0:
                 watch.extend_deadlines(away_s)  # this process was paused or starved and may have missed states
-            self._compare(watch)
-            cause = watch.look()
+            self._record_progress(watch)
+            cause = watch.check()
             if not cause:
                 continue
             if self._abort_at is None and watch.schedule_restart(cause):
@@ -210,13 +210,15 @@ class Supervisor:
             self._record_error(name, f"stage {name} died ({cause}){tries}")
             self._abort()
 
-    def _compare(self, watch: Watchdog) -> None:
+    def _record_progress(self, watch: Watchdog) -> None:
         """Update a watchdog with the frames before its stage (from upstream states) and behind it (from its own)."""
         before = [other for other in self._watches.values() if other.plan.output in watch.plan.inputs]
-        told = [other.state for other in before if other.running]  # the state of a dead stage is out of date
-        inputs = [account for state in told if state and state.state == "running" for account in state.queues.values()]
+        states = [other.state for other in before if other.running]  # the state of a dead stage is out of date
+        inputs = [
+            account for state in states if state and state.state == "running" for account in state.queues.values()
+        ]
         outputs = watch.state.queues.values() if watch.state is not None else ()
-        watch.compare(
+        watch.record_progress(
             waiting=sum(account.in_flight for account in inputs),
             done=sum(account.delivered + total(account.lost) for account in inputs),
             held_up=any(account.in_flight for account in outputs),
@@ -237,9 +239,9 @@ class Supervisor:
                 continue
             before = [other for other in watches if other.plan.output in watch.plan.inputs]
             after = [other for other in watches if watch.plan.output in other.plan.inputs]
-            if after and all(map(_left, after)):
+            if after and all(map(_has_exited, after)):
                 self._switchboard.order(watch.plan.name, Stop(gentle=False))
-            elif before and all(map(_left, before)):
+            elif before and all(map(_has_exited, before)):
                 self._switchboard.order(watch.plan.name, Stop(gentle=True))
 
     def _begin_stop(self) -> None:
@@ -313,6 +315,6 @@ class Supervisor:
             self._end.close()  # otherwise the context would wait for the sockets of a thread that hangs in a driver
 
 
-def _left(watch: Watchdog) -> bool:
+def _has_exited(watch: Watchdog) -> bool:
     """Whether a stage has ended, long enough ago for its neighbours to have had time to do the same."""
     return watch.final and watch.exited_for_s() >= EXIT_GRACE_S

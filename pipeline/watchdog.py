@@ -13,8 +13,8 @@ from pipeline.graph import StagePlan
 from pipeline.restart import RestartBudget, SupervisorConfig
 
 EXIT_GRACE_S = 1.0  # after the exit of a stage, during which its last state may still arrive
-LEFT = "aborted"
-FINAL = ("drained", "failed", LEFT)
+ABORTED = "aborted"
+FINAL = ("drained", "failed", ABORTED)
 
 
 class Watchdog:
@@ -64,8 +64,8 @@ class Watchdog:
         self._child = launch(self.plan)
         self._last_state_at = self._last_progress_at = self._clock()
 
-    def hear(self, state: StageState) -> None:
-        """Take note of a state sent by the stage."""
+    def record_state(self, state: StageState) -> None:
+        """Record a state sent by the stage."""
         self.state, self._last_state_at = state, self._clock()
         if not self.opened and state.state != "starting":
             self.opened, self._last_progress_at = True, self._last_state_at
@@ -77,8 +77,8 @@ class Watchdog:
         if self._kill_at is not None:
             self._kill_at += seconds
 
-    def compare(self, waiting: int, done: int, held_up: bool) -> None:
-        """Check whether the stage makes progress with the frames that wait for it.
+    def record_progress(self, waiting: int, done: int, held_up: bool) -> None:
+        """Record whether the stage makes progress with the frames that wait for it.
 
         Args:
             waiting: number of frames that wait for it or are being processed by it.
@@ -106,7 +106,7 @@ class Watchdog:
     @property
     def final(self) -> bool:
         """Whether it has reported its end. A stuck stage that exits when asked does not count: it is restarted."""
-        return self.state is not None and self.state.state in FINAL and not (self.stuck and self.state.state == LEFT)
+        return self.state is not None and self.state.state in FINAL and not (self.stuck and self.state.state == ABORTED)
 
     @property
     def failed(self) -> bool:
@@ -121,7 +121,7 @@ class Watchdog:
             self._exited_at = self._clock()
         return self._clock() - self._exited_at
 
-    def look(self) -> str:
+    def check(self) -> str:
         """Check the stage. A stuck process is asked to exit, and killed if it has not done so at its deadline.
 
         Returns:
@@ -131,8 +131,8 @@ class Watchdog:
             return ""
         if not self._child.running:
             # Its last state may still be in transit.
-            how = ", ".join(filter(None, (self.stuck, self._child.how)))
-            return how if self.exited_for_s() >= EXIT_GRACE_S else ""
+            cause = ", ".join(filter(None, (self.stuck, self._child.exit_reason)))
+            return cause if self.exited_for_s() >= EXIT_GRACE_S else ""
         now = self._clock()
         if self._kill_at is not None:
             if now > self._kill_at:

@@ -17,7 +17,7 @@ import msgspec
 import zmq
 
 from pipeline.opencv import require_opencv
-from pipeline.process import leave, open_streams
+from pipeline.process import exit_program, open_streams
 
 PR_SET_PDEATHSIG = 1
 
@@ -43,12 +43,12 @@ def main() -> None:
     plan = msgspec.json.decode(sys.stdin.buffer.readline(), type=graph.StagePlan)
     asked = threading.Event()
 
-    def hear(*_: object) -> None:
+    def on_sigterm(*_: object) -> None:
         if select.select([sys.stdin], [], [], 0)[0]:
             asked.set()
 
-    signal.signal(signal.SIGTERM, hear)
-    hear()  # the signal may have arrived before the handler was installed
+    signal.signal(signal.SIGTERM, on_sigterm)
+    on_sigterm()  # the signal may have arrived before the handler was installed
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     context.linger = 0
     graph.run(plan, context, lambda: asked.is_set() or os.getppid() != parent)
@@ -56,7 +56,7 @@ def main() -> None:
     if asked.is_set():
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTERM)
-    leave(0)
+    exit_program(0)
 
 
 if __name__ == "__main__":

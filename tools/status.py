@@ -34,14 +34,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--json", action="store_true", help="print the full status as one line of JSON per run")
     options = parser.parse_args(arguments)
-    doors: list[Path | str] = [options.where] if options.where else list(run_folder.status_sockets())
-    if not doors:
+    addresses: list[Path | str] = [options.where] if options.where else list(run_folder.status_sockets())
+    if not addresses:
         looked = " or ".join(map(str, run_folder.places()))
         print(f"status: no run of this user on this machine found in {looked}", file=sys.stderr)
     answers, well = 0, True
-    for door in doors:
+    for address in addresses:
         try:
-            status = client.status(door)
+            status = client.status(address)
         except SourceError as error:
             print(f"status: {error}", file=sys.stderr)
             well = False

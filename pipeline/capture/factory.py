@@ -15,7 +15,7 @@ from pipeline.capture.network import NetworkFeed
 from pipeline.capture.remote import RemoteCamera
 from pipeline.capture.scene_source import SceneSource, is_real_time
 from pipeline.capture.source import Source
-from pipeline.capture.video_file import VideoFile
+from pipeline.capture.video_file import VideoFileSource
 
 _FILE_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm")
 
@@ -37,7 +37,7 @@ def open_source(address: str, config: CaptureConfig, seen: bool = False) -> Sour
     kind, text = parsed
     match kind:
         case "video":
-            return VideoFile(text, config)
+            return VideoFileSource(text, config)
         case "images":
             return ImageSequence(text, config)
         case "camera":

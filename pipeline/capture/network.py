@@ -39,7 +39,7 @@ class NetworkFeed:
         name = redact(url)
         self._live = live
         start = time.monotonic()
-        target = target_of(url, name)
+        parts = split_url(url, name)
         self._relay = SrtRelay(url, name, config) if url.startswith("srt:") else None
         address = self._relay.address if self._relay else url
         # OpenCV reads this variable at every open. FFmpeg's "nobuffer" is not used, because it discards the packets
@@ -61,7 +61,7 @@ class NetworkFeed:
         reason = self._relay.reason() if self._relay else ""
         self.close()
         timed_out = time.monotonic() - start >= 0.9 * config.open_timeout_s
-        raise SourceError(f"{name}: {reason or _diagnose(url, target, timed_out, config.open_timeout_s)}")
+        raise SourceError(f"{name}: {reason or _diagnose(url, parts, timed_out, config.open_timeout_s)}")
 
     def read(self) -> Picture | Grab | None:
         """Wait for the next frame, at most the read timeout; None if the stream is lost or has ended."""
@@ -75,7 +75,7 @@ class NetworkFeed:
             self._relay.close()
 
 
-class Target(NamedTuple):
+class UrlParts(NamedTuple):
     """Host, port and path of a URL."""
 
     host: str
@@ -83,7 +83,7 @@ class Target(NamedTuple):
     path: str
 
 
-def target_of(url: str, name: str) -> Target:
+def split_url(url: str, name: str) -> UrlParts:
     """Split a URL into host, port and path in the same way as FFmpeg.
 
     Raises:
@@ -92,39 +92,39 @@ def target_of(url: str, name: str) -> Target:
     scheme, _, rest = url.partition("://")
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
     path = rest[len(authority) :] or "/"
-    parts = re.fullmatch(r"(\[[^\]]+\]|[^:\[\]]*)(?::(\d{1,5}))?", authority.rpartition("@")[2])
+    match = re.fullmatch(r"(\[[^\]]+\]|[^:\[\]]*)(?::(\d{1,5}))?", authority.rpartition("@")[2])
     # With an '@' later in the URL, all of this may be part of a password, which must not be shown or resolved.
-    if parts is None or (parts[2] and not 0 < int(parts[2]) < 65536) or "@" in path:
+    if match is None or (match[2] and not 0 < int(match[2]) < 65536) or "@" in path:
         hint = "; in a user name or password write / ? # : @ as %2F %3F %23 %3A %40" if "@" in rest else ""
         raise SourceError(f"{name}: not a valid host and port{hint}")
-    if not parts[1] and scheme not in ("udp", "srt"):
+    if not match[1] and scheme not in ("udp", "srt"):
         raise SourceError(f"{name}: the address names no host")
-    if not parts[2] and scheme in ("udp", "srt", "zmq+tcp"):
+    if not match[2] and scheme in ("udp", "srt", "zmq+tcp"):
         raise SourceError(f"{name}: the address names no port")
-    return Target(parts[1].strip("[]"), int(parts[2] or _PORTS.get(scheme, 0)), path)
+    return UrlParts(match[1].strip("[]"), int(match[2] or _PORTS.get(scheme, 0)), path)
 
 
-def _diagnose(url: str, target: Target, timed_out: bool, timeout_s: float) -> str:
+def _diagnose(url: str, parts: UrlParts, timed_out: bool, timeout_s: float) -> str:
     """Return why there is no video, which FFmpeg does not report."""
     scheme = url.partition("://")[0]
     if scheme in _PORTS:
         # Only after a failure: a server may accept a single connection, which a probe beforehand would use up.
-        reason = unreachable(target, timeout_s)
+        reason = unreachable(parts, timeout_s)
         if reason:
             return reason
     if timed_out:
         return f"no video arrived within {timeout_s:g} s"
-    reason = _refusal(url, target) if scheme in ("rtsp", "http") else ""
+    reason = _refusal(url, parts) if scheme in ("rtsp", "http") else ""
     return reason or "answers, but delivers no readable video"
 
 
-def unreachable(target: Target, timeout_s: float) -> str:
+def unreachable(parts: UrlParts, timeout_s: float) -> str:
     """Return why a host cannot be reached; empty if it can."""
-    where = f"port {target.port} of {target.host}"
+    where = f"port {parts.port} of {parts.host}"
     try:
-        socket.create_connection((target.host, target.port), min(timeout_s, _DIAGNOSIS_S)).close()
+        socket.create_connection((parts.host, parts.port), min(timeout_s, _DIAGNOSIS_S)).close()
     except socket.gaierror:
-        return f"cannot resolve host {target.host}"
+        return f"cannot resolve host {parts.host}"
     except ConnectionRefusedError:
         return f"connection refused by {where}"
     except TimeoutError:
@@ -134,18 +134,18 @@ def unreachable(target: Target, timeout_s: float) -> str:
     return ""
 
 
-def _refusal(url: str, target: Target) -> str:
+def _refusal(url: str, parts: UrlParts) -> str:
     """Return the error status of a server that is reachable but delivers no video; empty if there is none."""
     login = "@" in re.split(r"[/?#]", url.partition("://")[2], maxsplit=1)[0]
-    host = f"[{target.host}]" if ":" in target.host else target.host
+    host = f"[{parts.host}]" if ":" in parts.host else parts.host
     if url.startswith("rtsp"):
         request = (
-            f"DESCRIBE rtsp://{host}:{target.port}{target.path} RTSP/1.0\r\nCSeq: 1\r\nAccept: application/sdp\r\n\r\n"
+            f"DESCRIBE rtsp://{host}:{parts.port}{parts.path} RTSP/1.0\r\nCSeq: 1\r\nAccept: application/sdp\r\n\r\n"
         )
     else:
-        request = f"GET {target.path} HTTP/1.0\r\nHost: {host}:{target.port}\r\n\r\n"
+        request = f"GET {parts.path} HTTP/1.0\r\nHost: {host}:{parts.port}\r\n\r\n"
     answer = b""
-    with suppress(OSError), socket.create_connection((target.host, target.port), _DIAGNOSIS_S) as connection:
+    with suppress(OSError), socket.create_connection((parts.host, parts.port), _DIAGNOSIS_S) as connection:
         connection.sendall(request.encode())
         answer = connection.recv(512)
     status = _STATUS.match(answer)

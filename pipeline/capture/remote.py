@@ -20,7 +20,7 @@ from pipeline import keys
 from pipeline.capture.address import redact
 from pipeline.capture.config import CaptureConfig
 from pipeline.capture.live import EndOfMedium
-from pipeline.capture.network import Target, target_of, unreachable
+from pipeline.capture.network import UrlParts, split_url, unreachable
 from pipeline.capture.picture import as_picture
 from pipeline.capture.source import Grab
 from pipeline.errors import ConfigError, SourceError
@@ -65,10 +65,10 @@ class RemoteCamera:
     def __init__(self, url: str, config: CaptureConfig) -> None:
         self.name = redact(url)
         self.config = config
-        self.target = target_of(url, self.name)
+        self.url_parts = split_url(url, self.name)
         if "@" in url:
             raise SourceError(f"{self.name}: user and password are not supported, use keys (capture.remote.keys)")
-        query = re.fullmatch(r"/?(?:\?server=([\w-]+))?", self.target.path)
+        query = re.fullmatch(r"/?(?:\?server=([\w-]+))?", self.url_parts.path)
         if query is None:
             raise SourceError(f"{self.name}: expected zmq+tcp://host:port or zmq+tcp://host:port?server=NAME")
         self.own: keys.Identity | None = None
@@ -76,7 +76,7 @@ class RemoteCamera:
         self.timeline = Timeline()
         if config.remote.keys is not None:
             self._trust(Path(config.remote.keys))
-        elif not config.remote.insecure and not is_loopback(self.target.host):
+        elif not config.remote.insecure and not is_loopback(self.url_parts.host):
             raise ConfigError(
                 f"{self.name}: a camera on another machine needs keys: python -m tools.make_keys keys --name NAME, "
                 "then --set capture.remote.keys=keys (or capture.remote.insecure=true, which lets anybody in)"
@@ -128,7 +128,7 @@ class RemoteFeed:
 
     def __init__(self, camera: RemoteCamera) -> None:
         self._camera = camera
-        endpoint = f"tcp://{_host(camera.target, camera.name)}:{camera.target.port}"
+        endpoint = f"tcp://{_host(camera.url_parts, camera.name)}:{camera.url_parts.port}"
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._receiver = Receiver(self._context, endpoint, None, CREDITS, camera.secure)
         try:
@@ -155,17 +155,17 @@ class RemoteFeed:
             SourceError: the remote source failed, or its frames cannot be used.
         """
         try:
-            said, self._first = self._first or self._next(self._camera.config.read_timeout_s), None
+            received, self._first = self._first or self._next(self._camera.config.read_timeout_s), None
         except WireError as error:
             log.warning("%s: malformed message: %s", self._camera.name, _shown(str(error)))
             return None
-        if not isinstance(said, EndOfSource):
-            return said
+        if not isinstance(received, EndOfSource):
+            return received
         self.close()  # immediately, so that the remote end knows its last message was received
-        if said.reason == "finished":
+        if received.reason == "finished":
             raise EndOfMedium
-        if said.reason == "failed":
-            raise SourceError(f"{self._camera.name}: {_end_reason(said)}")
+        if received.reason == "failed":
+            raise SourceError(f"{self._camera.name}: {_end_reason(received)}")
         return None  # a stopped server may be started again
 
     def close(self) -> None:
@@ -207,7 +207,7 @@ class RemoteFeed:
             case 0:
                 return f"no frame arrived within {wait_s:g} s (open_timeout_s)"
             case zmq.EVENT_CLOSED:
-                return unreachable(camera.target, wait_s) or "cannot be reached"
+                return unreachable(camera.url_parts, wait_s) or "cannot be reached"
             case zmq.EVENT_HANDSHAKE_FAILED_AUTH if camera.own is not None:
                 return f"does not know this machine: copy {camera.own.name}.key to its folder {keys.TRUSTED}"
             case _ if camera.own is not None:
@@ -253,12 +253,12 @@ class Timeline:
         return frame, pts
 
 
-def _host(target: Target, name: str) -> str:
+def _host(parts: UrlParts, name: str) -> str:
     """Resolve the host, preferring IPv4 if it has both; ZeroMQ would try only the IPv6 addresses."""
     try:
-        found = sockets.getaddrinfo(target.host, target.port, type=sockets.SOCK_STREAM)
+        found = sockets.getaddrinfo(parts.host, parts.port, type=sockets.SOCK_STREAM)
     except (OSError, UnicodeError):
-        raise SourceError(f"{name}: cannot resolve host {target.host}") from None
+        raise SourceError(f"{name}: cannot resolve host {parts.host}") from None
     family, *_, address = min(found, key=lambda one: one[0] != sockets.AF_INET)
     return str(address[0]) if family == sockets.AF_INET else f"[{address[0]}]"
 

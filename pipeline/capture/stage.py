@@ -154,7 +154,7 @@ class CaptureLoop:
         """Run to the end. Raises nothing; errors are reported to the supervisor."""
         state: State = "drained"
         try:
-            self._tell("running")
+            self._send_state("running")
             self._reader.start()
             self._capture()
             self._end()
@@ -168,7 +168,7 @@ class CaptureLoop:
             self._wake_receiver.close()
             self._wake_sender.close()
             self._output.close()
-            self._tell(state)
+            self._send_state(state)
             self._link.close()
 
     def _capture(self) -> None:
@@ -220,7 +220,7 @@ class CaptureLoop:
 
     def _service_connections(self) -> None:
         """Do the periodic work: receive orders, exchange credits, permit reads, send the heartbeat."""
-        self._link.listen()
+        self._link.read_orders()
         self._output.pump()
         if self._lossless:
             taken = self._captured - self._output.waiting(self._id)
@@ -228,7 +228,7 @@ class CaptureLoop:
                 self._reader.allow()
             self._released = max(self._released, taken)
         if self._link.due:
-            self._tell("running")
+            self._send_state("running")
 
     def _facts(self) -> dict[str, str]:
         """Return what the run's record, status and metrics say about the medium.
@@ -240,8 +240,8 @@ class CaptureLoop:
         begun = "" if source.replays else self._begun
         return facts | {key: word for key, word in (("begun", begun), ("notice", source.notice)) if word}
 
-    def _tell(self, state: State) -> None:
-        self._link.tell(
+    def _send_state(self, state: State) -> None:
+        self._link.send_state(
             StageState(
                 stage=self._name,
                 state=state,

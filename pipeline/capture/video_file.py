@@ -16,7 +16,7 @@ _END_SLACK = 2.5
 """Tolerance at the end, in frame intervals: the last frame may come this long before the declared duration."""
 
 
-class VideoFile:
+class VideoFileSource:
     """A video file, read as fast as its frames are consumed.
 
     Attributes:

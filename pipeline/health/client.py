@@ -16,17 +16,17 @@ TIMEOUT_S = 5.0
 
 
 class _UnixConnection(HTTPConnection):
-    def __init__(self, door: Path) -> None:
+    def __init__(self, socket_path: Path) -> None:
         super().__init__("localhost", timeout=TIMEOUT_S)
-        self._door = door
+        self._socket_path = socket_path
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(TIMEOUT_S)
-        self.sock.connect(str(self._door))
+        self.sock.connect(str(self._socket_path))
 
 
-def ask(where: Path | str, path: str) -> tuple[int, bytes]:
+def get(where: Path | str, path: str) -> tuple[int, bytes]:
     """Send one GET request to a run.
 
     Args:
@@ -55,7 +55,7 @@ def status(where: Path | str) -> RunStatus:
     Raises:
         SourceError: There is no response, or it is not the status of a run.
     """
-    code, body = ask(where, "/status")
+    code, body = get(where, "/status")
     try:
         return msgspec.json.decode(body, type=RunStatus)
     except msgspec.MsgspecError as error:

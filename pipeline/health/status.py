@@ -151,9 +151,9 @@ def observe(supervisor: Supervisor, now_ns: int, max_age_s: float) -> RunStatus:
 
 
 def _stage(watch: Watchdog, watches: Mapping[str, Watchdog], pace: Pace) -> StageStatus:
-    said = watch.state
-    state: str = "waiting" if said is None else said.state
-    if watch.pid is None and not watch.final and (said is not None or watch.causes):
+    reported = watch.state
+    state: str = "waiting" if reported is None else reported.state
+    if watch.pid is None and not watch.final and (reported is not None or watch.causes):
         state = "dead"
     elif watch.stuck:
         state = "stuck"
@@ -171,8 +171,8 @@ def _stage(watch: Watchdog, watches: Mapping[str, Watchdog], pace: Pace) -> Stag
         expected_rate=pace.expected,
         idle_share=pace.idle,
         slow=pace.slow,
-        rejected=said.rejected if said is not None else 0,
-        duplicates=said.duplicates if said is not None else 0,
+        rejected=reported.rejected if reported is not None else 0,
+        duplicates=reported.duplicates if reported is not None else 0,
         rss_bytes=_memory(watch.pid) if watch.plan.where == "process" else None,
     )
 
@@ -203,7 +203,7 @@ def _source(supervisor: Supervisor, id_: str, report: SourceReport, now_ns: int)
 
 def _stage_trouble(watch: Watchdog, stage: StageStatus) -> str:
     if stage.state == "dead" and stage.causes:
-        return f"died ({stage.causes[-1]}) and is started again"
+        return f"died ({stage.causes[-1]}) and is restarted"
     if stage.state in ("dead", "failed"):
         return stage.state
     if stage.state == "stuck":

@@ -14,7 +14,7 @@ from pipeline.sinks.config import SinkConfig
 from pipeline.sinks.jsonl import detections_line, tracks_line
 from pipeline.sinks.lines import LineFile
 from pipeline.sinks.mot import mot_lines
-from pipeline.sinks.video_file import VideoFile
+from pipeline.sinks.video_file import OverlayVideo
 
 _RESULT = re.compile(
     r"(tracks|detections)\.jsonl|tracks\.mot\.txt|overlay(\.([2-9]|[1-9][0-9]+))?\.mp4|\.overlay\.part\.mp4"
@@ -54,7 +54,7 @@ class SourceFiles:
         self._last = [_frame(file.last) for file, _ in self._lines]
         self.confirmed = _confirmed(self._lines[0][0].last) if config.jsonl else set()
         video = f"overlay.{life + 1}.mp4" if resume else "overlay.mp4"
-        self.video = VideoFile(folder / video) if config.overlay else None
+        self.video = OverlayVideo(folder / video) if config.overlay else None
 
     def write(self, message: Tracked) -> None:
         """Append the lines of a frame to every file that does not contain it yet.

@@ -23,7 +23,7 @@ PROBE_BYTES = 4096  # more than the encoder writes at first
 NOMINAL_FPS = 25.0  # used by the encoder for rate control only; frame times are in the container
 
 
-class VideoFile:
+class OverlayVideo:
     """Writes one video frame per delivered frame, with the presentation times of the medium.
 
     About one second of frames is encoded to a temporary file next to the video and then appended as a fragment, so that

@@ -14,7 +14,7 @@ AREA_SPREAD, CONTRAST_SPREAD = 0.5, 0.8
 network vary in size, and so does the noise around a target."""
 
 
-def appearance_cost(ours: Table, theirs: Table) -> Array:
+def appearance_cost(tracks: Table, detections: Table) -> Array:
     """Return the squared difference in appearance of tracks and detections, in units of its variance.
 
     The squared differences of log area and log contrast are added, each divided by its variance. Beside the spread
@@ -22,17 +22,17 @@ def appearance_cost(ours: Table, theirs: Table) -> Array:
     point target with a large detection, because the target may have met another one.
 
     Args:
-        ours: rows of ``TRACK_DTYPE``.
-        theirs: rows of ``DETECTION_DTYPE``, of a shape that broadcasts with ``ours``.
+        tracks: rows of ``TRACK_DTYPE``.
+        detections: rows of ``DETECTION_DTYPE``, of a shape that broadcasts with ``tracks``.
 
     Returns:
         costs of the common shape; 0 where the track is smaller than ``LARGE``, except for tentative tracks with
         large detections.
     """
     (area, snr), (other_area, other_snr) = (
-        [np.maximum(np.abs(part[name].astype(float)), 1.0) for name in ("area", "snr")] for part in (ours, theirs)
+        [np.maximum(np.abs(part[name].astype(float)), 1.0) for name in ("area", "snr")] for part in (tracks, detections)
     )
     by_area = np.square(np.log(area / other_area)) / (AREA_SPREAD**2 + 1 / area + 1 / other_area)
     by_contrast = np.square(np.log(snr / other_snr)) / (CONTRAST_SPREAD**2 + 1 / snr**2 + 1 / other_snr**2)
-    known = (area >= LARGE) | ((other_area >= LARGE) & (ours["state"] == TENTATIVE))
+    known = (area >= LARGE) | ((other_area >= LARGE) & (tracks["state"] == TENTATIVE))
     return np.where(known, by_area + by_contrast, 0.0)

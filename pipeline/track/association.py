@@ -33,7 +33,7 @@ class Pairs(NamedTuple):
     columns: Indices
     cost: Array
 
-    def only(self, kept: Flags) -> Pairs:
+    def select(self, kept: Flags) -> Pairs:
         """Return the pairs selected by the mask ``kept`` (k,)."""
         return Pairs(self.rows[kept], self.columns[kept], self.cost[kept])
 
@@ -61,7 +61,7 @@ def pairs(predicted: IMMState, measured: Array, measurement_sigma: float, reach_
     near = near[near["v"] <= within[near["i"]]]
     order = np.lexsort([near["j"], near["i"]])
     rows, columns = near["i"][order], near["j"][order]
-    return Pairs(rows, columns, imm.twice_nll(predicted.only(rows), measured[columns], measurement_sigma))
+    return Pairs(rows, columns, imm.twice_nll(predicted.select(rows), measured[columns], measurement_sigma))
 
 
 def assign(candidates: Pairs, gate: float) -> tuple[Indices, Indices]:
@@ -79,7 +79,7 @@ def assign(candidates: Pairs, gate: float) -> tuple[Indices, Indices]:
     Returns:
         rows and columns of the pairs, ordered by row.
     """
-    rows, columns, cost = candidates.only(candidates.cost < gate)
+    rows, columns, cost = candidates.select(candidates.cost < gate)
     if not len(rows):
         return rows, columns
     lone = (np.bincount(rows)[rows] == 1) & (np.bincount(columns)[columns] == 1)

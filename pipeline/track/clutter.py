@@ -125,7 +125,7 @@ class ClutterMap:
             whole = self._pose_age < self._age[0]
             self._pose_age, self._to_now = self._pose_age[whole], self._to_now[whole]
 
-    def compare(self, points: Array) -> tuple[Flags, Flags]:
+    def classify(self, points: Array) -> tuple[Flags, Flags]:
         """Return whether each of the points (n, 2) is at a new place, and whether at a familiar one.
 
         A place is neither while no reference is old enough, or if it was not in view. After the ego-motion was lost,
@@ -137,10 +137,10 @@ class ClutterMap:
             if not len(poses):
                 continue
             self._blind = False
-            stood = _near(self._places[(self._age >= low) & (self._age <= high)], points, self._config.reach_px)
+            occupied = _near(self._places[(self._age >= low) & (self._age <= high)], points, self._config.reach_px)
             undecided = ~(new | familiar)
-            familiar |= undecided & stood
-            new |= undecided & ~stood & self._in_view(poses[0], points)
+            familiar |= undecided & occupied
+            new |= undecided & ~occupied & self._in_view(poses[0], points)
         sensor = self._on_sensor(points)
         return (new | self._blind) & ~sensor, familiar | sensor
 

@@ -13,13 +13,13 @@ import numpy as np
 
 from pipeline.track.kalman import Array
 
-MISS = math.log(0.1)
+MISS_EVIDENCE = math.log(0.1)
 """Log-likelihood ratio of a missed detection, for a target detected nine times in ten, nats."""
 RECENT_S, RECENT_FRAMES = 1.0, 10
 """Time constant of ``recent`` in s, and its minimum in frames."""
 
 
-def hit(twice_nll: Array, density: Array) -> Array:
+def hit_evidence(twice_nll: Array, density: Array) -> Array:
     """Return the log-likelihood ratio of detections that were associated with tracks.
 
     Args:
@@ -33,13 +33,13 @@ def hit(twice_nll: Array, density: Array) -> Array:
     return likelihood
 
 
-def recent(before: Array, said: Array, dt: float) -> Array:
+def update_recent(before: Array, gain: Array, dt: float) -> Array:
     """Return the exponentially decayed sum of evidence, so that a long history does not outweigh the present.
 
     Args:
         before: (n,) sums after the previous frame in nats.
-        said: (n,) evidence of this frame in nats.
+        gain: (n,) evidence of this frame in nats.
         dt: time since the previous frame in s.
     """
     kept: Array = before * math.exp(-min(dt / RECENT_S, 1 / RECENT_FRAMES))
-    return kept + said
+    return kept + gain

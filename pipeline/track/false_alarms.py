@@ -18,9 +18,9 @@ RADIUS = 24.0
 """Radius in px of the neighbourhood in which false alarms are counted."""
 FRAMES = 25
 """Number of frames for which a false alarm is remembered."""
-MEMORY = 5
+MEAN_FRAMES = 5
 """Time constant in frames of the running mean over the whole picture."""
-LEAST = 0.5
+MIN_PER_FRAME = 0.5
 """Lower bound of false alarms per frame in the whole picture."""
 
 
@@ -46,21 +46,21 @@ class FalseAlarmDensity:
         """Transform the remembered positions into the coordinates of a new frame."""
         self._places = carry(self._places, matrix)
 
-    def see(self, places: Array, chance: NDArray[np.bool_], owners: Ids) -> None:
+    def update(self, places: Array, is_false_alarm: NDArray[np.bool_], owners: Ids) -> None:
         """Add the detections of a frame.
 
         Args:
             places: (n, 2) positions in px.
-            chance: (n,) True for presumed false alarms, which belong to no confirmed track.
+            is_false_alarm: (n,) True for presumed false alarms, which belong to no confirmed track.
             owners: (n,) ids of the tracks they were associated with, ``NO_TRACK`` for none.
         """
-        count = float(np.count_nonzero(chance))
-        self._mean = count if self._mean is None else self._mean + (count - self._mean) / MEMORY
-        self._numbers = np.flatnonzero(chance)
+        count = float(np.count_nonzero(is_false_alarm))
+        self._mean = count if self._mean is None else self._mean + (count - self._mean) / MEAN_FRAMES
+        self._numbers = np.flatnonzero(is_false_alarm)
         gone = self._counts[0] if len(self._counts) == FRAMES else 0
         self._counts = [*self._counts[1 - FRAMES :], len(self._numbers)]
-        self._places = np.concatenate([self._places[gone:], places[chance]])
-        self._owners = np.concatenate([self._owners[gone:], owners[chance]])
+        self._places = np.concatenate([self._places[gone:], places[is_false_alarm]])
+        self._owners = np.concatenate([self._owners[gone:], owners[is_false_alarm]])
 
     def assign_owners(self, numbers: Ids, owners: Ids) -> None:
         """Assign presumed false alarms of the latest frame, by their indices there, to the tracks they started."""
@@ -83,7 +83,7 @@ class FalseAlarmDensity:
         Returns:
             (n,) densities per px^2 and frame, above 0.
         """
-        overall = max(self._mean or 0.0, LEAST) / self._sides.prod()
+        overall = max(self._mean or 0.0, MIN_PER_FRAME) / self._sides.prod()
         seen = self._places
         around = cKDTree(seen).query_ball_point(places, RADIUS, return_length=True) if len(seen) else 0
         low, high = np.maximum(places - RADIUS, 0), np.minimum(places + RADIUS, self._sides)

@@ -36,7 +36,7 @@ class IMMState(NamedTuple):
     cov: Array
     weight: Array
 
-    def only(self, kept: NDArray[np.bool_] | NDArray[np.intp]) -> IMMState:
+    def select(self, kept: NDArray[np.bool_] | NDArray[np.intp]) -> IMMState:
         """Return the selected targets."""
         return IMMState(self.mean[kept], self.cov[kept], self.weight[kept])
 

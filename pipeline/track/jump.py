@@ -16,9 +16,9 @@ from pipeline.track.appearance_cost import LARGE, appearance_cost
 from pipeline.track.association import Indices
 from pipeline.track.kalman import Array
 
-SHARE = 1 / 10
+MAX_JUMP_SHARE = 1 / 10
 """Longest jump from one frame to the next, as a fraction of the longer picture side."""
-ALIKE = 9.0
+MAX_APPEARANCE_COST = 9.0
 """Largest ``appearance_cost`` at which a track and a detection may be the same target."""
 STAY_FRAMES = 3
 """Consecutive frames in which a point target must be detected at its new place and not at its old one."""
@@ -43,11 +43,13 @@ def find_jumps(
         indices into ``tracks`` and into ``detections``.
     """
     missed, free = missed[tracks["area"][missed] >= LARGE], free[detections["area"][free] >= LARGE]
-    ours, theirs = tracks[missed][:, None], detections[free]
-    apart = np.hypot(*(places[missed].T[..., None] - np.stack([theirs["x"], theirs["y"]])[:, None]))
-    fits = (apart <= reach_px) & (appearance_cost(ours, theirs) <= ALIKE)
-    alone = fits & (fits.sum(axis=1, keepdims=True) == 1) & (fits.sum(axis=0) == 1)
-    rows, columns = np.nonzero(alone)
+    missed_tracks, free_detections = tracks[missed][:, None], detections[free]
+    distance = np.hypot(
+        *(places[missed].T[..., None] - np.stack([free_detections["x"], free_detections["y"]])[:, None])
+    )
+    fits = (distance <= reach_px) & (appearance_cost(missed_tracks, free_detections) <= MAX_APPEARANCE_COST)
+    unique = fits & (fits.sum(axis=1, keepdims=True) == 1) & (fits.sum(axis=0) == 1)
+    rows, columns = np.nonzero(unique)
     return missed[rows], free[columns]
 
 
@@ -67,10 +69,10 @@ def jump_successors(tracks: Table, life: Table, places: Array, dt: float, reach_
     young = (tracks["state"] == TENTATIVE) & (life["age"] == STAY_FRAMES) & (life["hits"] == STAY_FRAMES)
     new = np.flatnonzero(young)
     old = np.flatnonzero((tracks["state"] != TENTATIVE) & (life["unseen_s"] > 0))
-    apart = np.linalg.norm(places[old][:, None] - places[new], axis=2)
-    late_s = life["unseen_s"][old][:, None] - life["lived_s"][new]
-    fits = (apart <= reach_px) & (late_s > 0) & (late_s < 1.5 * dt)
+    distance = np.linalg.norm(places[old][:, None] - places[new], axis=2)
+    delay_s = life["unseen_s"][old][:, None] - life["lived_s"][new]
+    fits = (distance <= reach_px) & (delay_s > 0) & (delay_s < 1.5 * dt)
     fits &= tracks["snr"][old][:, None] * tracks["snr"][new] > 0
-    alone = fits & (fits.sum(axis=1, keepdims=True) == 1) & (fits.sum(axis=0) == 1)
-    rows, columns = np.nonzero(alone & (life["evidence"][new] >= STAY_EVIDENCE))
+    unique = fits & (fits.sum(axis=1, keepdims=True) == 1) & (fits.sum(axis=0) == 1)
+    rows, columns = np.nonzero(unique & (life["evidence"][new] >= STAY_EVIDENCE))
     return old[rows], new[columns]

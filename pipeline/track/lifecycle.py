@@ -13,11 +13,11 @@ Flags = NDArray[np.bool_]
 STEADY_HITS = 25  # fewest hits of a steady track, see is_steady
 STEADY_SHARE = 0.8  # smallest fraction of frames with a hit of a steady track
 MOTION_SHARE = 0.75  # smallest fraction of frames with a hit for a motion track to be confirmed
-INITIAL_EVIDENCE, DOUBT = 20.0, 10.0
+INITIAL_EVIDENCE, MIN_RECENT_EVIDENCE = 20.0, 10.0
 """Recent evidence of a new track, and the value below which a confirmed track is dropped, nats. A hit adds about 8."""
 STRONG_EVIDENCE = 80.0
 """Recent evidence in nats that outweighs earlier gaps: a track that began with false alarms has picked up a target."""
-VIABLE_EVIDENCE, ALONE = 3.0, 40.0
+VIABLE_EVIDENCE, SUFFICIENT_EVIDENCE = 3.0, 40.0
 """Evidence in nats that keeps a tentative track alive, and that replaces ``MOTION_SHARE``. Both apply only where most
 changes are noise, since only there do false alarms occur at random, as the model assumes. Leaves and waves return to
 their places."""
@@ -25,7 +25,7 @@ MIN_NOISE_SHARE = 0.5
 """Share of noise in the changes of a frame from which its false alarms are taken as random."""
 SMALL = 40.0
 """Area in px below which a target is no larger than the blur of the optics, so that it should look sharp."""
-LATE = 1.5
+GAP_INTERVALS = 1.5
 """Multiple of the usual frame interval beyond which a frame is not merely late: the stream had a gap."""
 _ROUNDING = 1e-9
 
@@ -66,17 +66,17 @@ def next_state(state: Ints, life: Table, matched: Flags, config: TrackConfig, ra
             dim target leaves gaps as well.
     """
     known, tentative = np.where(matched, CONFIRMED, COASTING), state == TENTATIVE
-    worthy = (life["new_hits"] >= config.clutter.new_hits) | (not config.clutter.enabled)
-    rivals, clear = tentative & ~worthy, life["clear_hits"] > 0
+    eligible = (life["new_hits"] >= config.clutter.new_hits) | (not config.clutter.enabled)
+    rivals, clear = tentative & ~eligible, life["clear_hits"] > 0
     count = np.where(clear, np.count_nonzero(rivals & clear), np.count_nonzero(rivals))
-    worthy |= (life["known_hits"] == 0) & (count <= config.clutter.few)
+    eligible |= (life["known_hits"] == 0) & (count <= config.clutter.few)
     often = (life["hits"] >= MOTION_SHARE * life["age"]) | (life["recent"] >= STRONG_EVIDENCE)
-    often |= random_clutter & (life["evidence"] >= ALONE)
+    often |= random_clutter & (life["evidence"] >= SUFFICIENT_EVIDENCE)
     moves = often & (life["moved"] >= config.moved_px)
-    worthy &= (life["clear_hits"] >= config.confirm_hits - _ROUNDING) | (
+    eligible &= (life["clear_hits"] >= config.confirm_hits - _ROUNDING) | (
         (life["evidence"] >= config.motion_evidence) & moves
     )
-    return np.where(~tentative | ((life["hits"] >= config.confirm_hits) & worthy), known, TENTATIVE)
+    return np.where(~tentative | ((life["hits"] >= config.confirm_hits) & eligible), known, TENTATIVE)
 
 
 def hit_weight(detections: Table, clear_snr: float) -> NDArray[np.float64]:
@@ -91,9 +91,9 @@ def hit_weight(detections: Table, clear_snr: float) -> NDArray[np.float64]:
         clear_snr: signal-to-noise ratio of full weight; 0 gives all the same weight.
     """
     contrast = np.abs(detections["snr"])
-    told = np.minimum(1.0, contrast / clear_snr) if clear_snr else np.ones_like(contrast)
+    weight = np.minimum(1.0, contrast / clear_snr) if clear_snr else np.ones_like(contrast)
     soft = np.where(detections["area"] < SMALL, np.minimum(detections["appearance"], 0.0), 0.0)
-    return np.where(detections["motion"] == 0, told * np.exp(soft), 0.0)
+    return np.where(detections["motion"] == 0, weight * np.exp(soft), 0.0)
 
 
 def is_viable(state: Ints, life: Table, config: TrackConfig, random_clutter: bool = False) -> Flags:
@@ -117,9 +117,9 @@ def fed_by_clutter(state: Ints, recent: NDArray[np.float64]) -> Flags:
 
     Args:
         state: (n,) states after this frame.
-        recent: (n,) evidence of about the last second in nats, see ``evidence.recent``.
+        recent: (n,) evidence of about the last second in nats, see ``evidence.update_recent``.
     """
-    clutter_fed: Flags = (state != TENTATIVE) & (recent < DOUBT)
+    clutter_fed: Flags = (state != TENTATIVE) & (recent < MIN_RECENT_EVIDENCE)
     return clutter_fed
 
 
@@ -136,7 +136,7 @@ def coast_limit_s(life: Table, dt: float, usual_s: float, config: TrackConfig) -
         config: provides ``max_coast_s``.
     """
     seen_s = life["lived_s"] - life["unseen_s"]
-    longest_s = max(config.max_coast_s, LATE * usual_s)
+    longest_s = max(config.max_coast_s, GAP_INTERVALS * usual_s)
     limit_s: NDArray[np.float64] = np.minimum(longest_s, seen_s + dt) + _ROUNDING
     return limit_s
 

@@ -17,7 +17,7 @@ ACCEL_SIGMA = 30.0
 target could soon be anywhere."""
 GATE = 13.3
 """Largest squared Mahalanobis distance of position and velocity: 99 % of true pairs, with four degrees of freedom."""
-_NEVER = 1e9
+_FORBIDDEN = 1e9
 
 
 class LostTargets:
@@ -48,7 +48,7 @@ class LostTargets:
         self._ids, self._unseen_s = np.concatenate([self._ids, ids]), np.concatenate([self._unseen_s, unseen_s])
         self._mean, self._cov = np.concatenate([self._mean, mean]), np.concatenate([self._cov, cov])
 
-    def recall(self, ids: Ids, lived_s: Array, mean: Array, cov: Array) -> Ids:
+    def reidentify(self, ids: Ids, lived_s: Array, mean: Array, cov: Array) -> Ids:
         """Return the ids (n,) for newly confirmed tracks: that of a matching lost target, else their own.
 
         Args:
@@ -64,9 +64,9 @@ class LostTargets:
         spread = cov[:, None] + self._cov
         distance = np.einsum("nmi,nmi->nm", apart, np.linalg.solve(spread, apart[..., None])[..., 0])
         later = lived_s[:, None] < self._unseen_s
-        cost = np.where(later & (distance < GATE), distance + np.linalg.slogdet(spread)[1], _NEVER)
+        cost = np.where(later & (distance < GATE), distance + np.linalg.slogdet(spread)[1], _FORBIDDEN)
         rows, columns = linear_sum_assignment(cost)
-        fits = cost[rows, columns] < _NEVER
+        fits = cost[rows, columns] < _FORBIDDEN
         rows, columns = rows[fits], columns[fits]
         known = ids.copy()
         known[rows] = self._ids[columns]

@@ -51,7 +51,7 @@ class TrackStage:
     ) -> None:
         self._config, self._weights, self._threshold = config, weights, threshold
         self._restarts, self._journal = restarts, journal
-        self._places: dict[str, _SourceState] = {}
+        self._sources: dict[str, _SourceState] = {}
 
     def open(self) -> None:
         """Read from the manifest which score starts a track, unless a threshold was given.
@@ -70,26 +70,26 @@ class TrackStage:
         for packet in packets:
             message = packet.message
             if isinstance(message, EndOfSource):
-                self._places.pop(message.source, None)
+                self._sources.pop(message.source, None)
                 yield packet
                 continue
             if not isinstance(message, Detected):
                 raise TypeError(f"track got {type(message).__name__}")
             header, shape = message.header, (message.header.height, message.header.width)
-            place = self._places.get(header.source)
-            if place is None:
+            state = self._sources.get(header.source)
+            if state is None:
                 first_id = self._journal.row(header.source)[LAST_ID] + 1 if self._journal is not None else 1
                 assert self._threshold is not None
                 tracker = Tracker(self._config, self._threshold, shape, first_id)
-                place = self._places[header.source] = _SourceState(tracker, message.ego.since, header.pts, shape)
-            elif place.shape != shape:
-                place.tracker.reset(shape)
+                state = self._sources[header.source] = _SourceState(tracker, message.ego.since, header.pts, shape)
+            elif state.shape != shape:
+                state.tracker.reset(shape)
             # Ego-motion relative to a frame that was not tracked is useless.
-            ego = message.ego if message.ego.since in (None, place.seq) else EgoMotion()
-            tracks = place.tracker.step(message.table(), header.pts - place.pts, ego, message.noisy)
-            place.seq, place.pts, place.shape = header.seq, header.pts, shape
+            ego = message.ego if message.ego.since in (None, state.seq) else EgoMotion()
+            tracks = state.tracker.step(message.table(), header.pts - state.pts, ego, message.noisy)
+            state.seq, state.pts, state.shape = header.seq, header.pts, shape
             if self._journal is not None:
-                self._journal.row(header.source)[LAST_ID] = place.tracker.next_id - 1
+                self._journal.row(header.source)[LAST_ID] = state.tracker.next_id - 1
             tracked = Tracked(
                 header=header,
                 ego=ego,
@@ -108,4 +108,4 @@ class TrackStage:
 
     def reports(self) -> Mapping[str, SourceReport]:
         """Return the number of clutter places per source; the last stage reports everything else."""
-        return {source: SourceReport(places=place.tracker.places()) for source, place in self._places.items()}
+        return {source: SourceReport(places=state.tracker.places()) for source, state in self._sources.items()}

@@ -31,7 +31,7 @@ class StartThreshold:
         self._floor = min(logit(np.array([least]))[0], MAX_LOGIT)
         self._threshold = self._floor
 
-    def see(self, scores: NDArray[np.floating], dt: float) -> float:
+    def update(self, scores: NDArray[np.floating], dt: float) -> float:
         """Update the threshold with a frame.
 
         Args:

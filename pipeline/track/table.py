@@ -40,13 +40,13 @@ class TrackTable:
 
     def set_state_of(self, rows: Indices, state: IMMState) -> None:
         """Replace the states of some tracks."""
-        for ours, new in zip(self.state, state, strict=True):
-            ours[rows] = new
+        for values, new_values in zip(self.state, state, strict=True):
+            values[rows] = new_values
         self.set_state(self.state)
 
-    def select(self, kept: Flags | Indices) -> None:
+    def keep(self, kept: Flags | Indices) -> None:
         """Keep these tracks, in this order, and drop the others."""
-        self.state, self.mean = self.state.only(kept), self.mean[kept]
+        self.state, self.mean = self.state.select(kept), self.mean[kept]
         self.births, self.reported, self.life = self.births[kept], self.reported[kept], self.life[kept]
 
     def append(self, state: IMMState, births: Array, reported: Table, life: Table) -> None:

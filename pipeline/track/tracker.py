@@ -24,12 +24,12 @@ from pipeline.track.appearance_cost import appearance_cost
 from pipeline.track.association import Indices, assign, pairs
 from pipeline.track.clutter import ClutterMap, Flags
 from pipeline.track.config import TrackConfig
-from pipeline.track.evidence import MISS, hit, recent
+from pipeline.track.evidence import MISS_EVIDENCE, hit_evidence, update_recent
 from pipeline.track.false_alarms import NO_TRACK, FalseAlarmDensity
-from pipeline.track.jump import SHARE, find_jumps, jump_successors
+from pipeline.track.jump import MAX_JUMP_SHARE, find_jumps, jump_successors
 from pipeline.track.kalman import Array
 from pipeline.track.lost_targets import LostTargets
-from pipeline.track.occlusion import MAX_OCCLUDED_S, MERGED_SIGMA, meet
+from pipeline.track.occlusion import MAX_OCCLUDED_S, MERGED_SIGMA, find_occlusions
 from pipeline.track.start_threshold import StartThreshold
 from pipeline.track.table import TrackTable
 
@@ -75,7 +75,7 @@ class Tracker:
     def reset(self, shape: tuple[int, int]) -> None:
         """Drop all tracks and start again with pictures of this (height, width); ids continue."""
         self._size = np.array(shape[::-1], float)
-        self._reach_px = SHARE * float(self._size.max())
+        self._reach_px = MAX_JUMP_SHARE * float(self._size.max())
         self._clutter = ClutterMap(self.config.clutter, shape)
         self._false_alarms = FalseAlarmDensity(shape)
         self._lost = LostTargets(self.config.remember_s)
@@ -116,31 +116,31 @@ class Tracker:
         self._predict(dt, matrix, self.config.ego_sigma if ego.ok else self.config.ego_sigma_lost)
         self._clutter.move(dt, matrix, ego.ok)
         random_clutter = noisy >= lifecycle.MIN_NOISE_SHARE
-        new, known = self._clutter.compare(positions)
+        new, known = self._clutter.classify(positions)
         rows, columns = self._match_jumps(
             *self._associate(positions, detections, random_clutter), positions, detections
         )
         tracks = self._tracks
-        shown, waiting = tracks.reported["state"] != TENTATIVE, tracks.life["behind_s"] > 0
-        merged, behind = meet(tracks.state, shown, waiting, rows, positions[columns])
-        self._update_evidence(rows, columns, positions, detections, behind, dt)
+        shown, was_occluded = tracks.reported["state"] != TENTATIVE, tracks.life["behind_s"] > 0
+        merged, occluded = find_occlusions(tracks.state, shown, was_occluded, rows, positions[columns])
+        self._update_evidence(rows, columns, positions, detections, occluded, dt)
         self._update(rows, detections[columns], positions[columns], merged)
-        self._pause_occluded(behind, dt)
+        self._pause_occluded(occluded, dt)
         self._age(rows, detections[columns], new[columns], known[columns], random_clutter)
         held = columns[lifecycle.is_steady(tracks.reported["state"], tracks.life)[rows]]
         self._clutter.forget(positions[held])  # so that a hovering target can be found again after a loss
         # Random motion peaks occur anywhere, so only those associated with a track are stored in the clutter map.
-        chance = np.setdiff1d(np.flatnonzero(detections["motion"] > 0), columns)
-        self._clutter.add(np.delete(positions, np.concatenate([held, chance]), axis=0))
+        unmatched_motion = np.setdiff1d(np.flatnonzero(detections["motion"] > 0), columns)
+        self._clutter.add(np.delete(positions, np.concatenate([held, unmatched_motion]), axis=0))
         self._resume_jumped(dt)
         self._prune(random_clutter)
         if (np.diff(tracks.reported["id"]) < 0).any():  # a re-identified track has its old id
-            tracks.select(np.argsort(tracks.reported["id"]))
+            tracks.keep(np.argsort(tracks.reported["id"]))
         free = np.delete(np.arange(len(detections)), columns)
-        found = detections["score"][free]
+        scores = detections["score"][free]
         still = detections["motion"][free] == 0  # the rate of motion detections is limited before the tracker
-        enough = self._start_threshold.see(found[still], dt)
-        self._start(free[found >= np.where(still, enough, self._high)], detections, positions, new, known)
+        start_score = self._start_threshold.update(scores[still], dt)
+        self._start(free[scores >= np.where(still, start_score, self._high)], detections, positions, new, known)
         return tracks.output(passed, matrix)
 
     def _predict(self, dt: float, matrix: Affine, ego_sigma: float) -> None:
@@ -161,16 +161,16 @@ class Tracker:
         """Return the rows of tracks and the indices of their detections."""
         config, tracks, score = self.config, self._tracks, detections["score"]
         near = pairs(tracks.state, positions, config.measurement_sigma, config.max_gate_px, config.gate)
-        looks = appearance_cost(tracks.reported[near.rows], detections[near.columns])
-        near = near._replace(cost=near.cost + looks)
+        appearance = appearance_cost(tracks.reported[near.rows], detections[near.columns])
+        near = near._replace(cost=near.cost + appearance)
         high = score >= self._high
-        rows, columns = assign(near.only(high[near.columns]), config.gate)
+        rows, columns = assign(near.select(high[near.columns]), config.gate)
         low = (score >= self._low) & ~high
-        waiting = tracks.reported["state"] == CONFIRMED
+        continuable = tracks.reported["state"] == CONFIRMED
         if random_clutter:
-            waiting |= (tracks.reported["state"] == TENTATIVE) & (tracks.life["hits"] >= config.confirm_hits)
-        waiting[rows] = False
-        more_rows, more_columns = assign(near.only(low[near.columns] & waiting[near.rows]), config.gate)
+            continuable |= (tracks.reported["state"] == TENTATIVE) & (tracks.life["hits"] >= config.confirm_hits)
+        continuable[rows] = False
+        more_rows, more_columns = assign(near.select(low[near.columns] & continuable[near.rows]), config.gate)
         return np.concatenate([rows, more_rows]), np.concatenate([columns, more_columns])
 
     def _match_jumps(
@@ -180,43 +180,45 @@ class Tracker:
         missed, free = self._tracks.reported["state"] == CONFIRMED, detections["score"] >= self._high
         missed[rows] = free[columns] = False
         places = self._tracks.mean[:, :2]
-        ours, theirs = find_jumps(
+        jumped_rows, jumped_columns = find_jumps(
             self._tracks.reported, places, np.flatnonzero(missed), detections, np.flatnonzero(free), self._reach_px
         )
-        if len(ours):
-            anew = imm.initiate(positions[theirs], self.config.measurement_sigma, self.config.birth_speed_sigma)
-            self._tracks.set_state_of(ours, anew)
-        return np.concatenate([rows, ours]), np.concatenate([columns, theirs])
+        if len(jumped_rows):
+            reinitialised = imm.initiate(
+                positions[jumped_columns], self.config.measurement_sigma, self.config.birth_speed_sigma
+            )
+            self._tracks.set_state_of(jumped_rows, reinitialised)
+        return np.concatenate([rows, jumped_rows]), np.concatenate([columns, jumped_columns])
 
     def _update_evidence(
-        self, rows: Indices, columns: Indices, positions: Array, found: Table, behind: Flags, dt: float
+        self, rows: Indices, columns: Indices, positions: Array, found: Table, occluded: Flags, dt: float
     ) -> None:
         reported, life = self._tracks.reported, self._tracks.life
-        chance = found["score"] >= self._high
-        chance[columns[reported["state"][rows] != TENTATIVE]] = False
+        is_false_alarm = found["score"] >= self._high
+        is_false_alarm[columns[reported["state"][rows] != TENTATIVE]] = False
         ids, owners = reported["id"][rows], np.full(len(found), NO_TRACK)
         owners[columns] = ids
-        self._false_alarms.see(positions, chance, owners)
-        fit = imm.twice_nll(self._tracks.state.only(rows), positions[columns], self.config.measurement_sigma)
-        gain = np.where(behind, 0.0, MISS)  # an occluded target is expected to be missed
-        gain[rows] = hit(fit, self._false_alarms.at(positions[columns], ids)) + found["appearance"][columns]
+        self._false_alarms.update(positions, is_false_alarm, owners)
+        fit = imm.twice_nll(self._tracks.state.select(rows), positions[columns], self.config.measurement_sigma)
+        gain = np.where(occluded, 0.0, MISS_EVIDENCE)  # an occluded target is expected to be missed
+        gain[rows] = hit_evidence(fit, self._false_alarms.at(positions[columns], ids)) + found["appearance"][columns]
         life["evidence"] += gain
-        life["recent"] = recent(life["recent"], gain, dt)
+        life["recent"] = update_recent(life["recent"], gain, dt)
 
     def _update(self, rows: Indices, detections: Table, positions: Array, merged: Flags) -> None:
         tracks, before = self._tracks.reported, self._tracks.mean[:, :2]
         sigma = np.where(merged, MERGED_SIGMA, self.config.measurement_sigma)
-        self._tracks.set_state_of(rows, imm.update(self._tracks.state.only(rows), positions, sigma))
+        self._tracks.set_state_of(rows, imm.update(self._tracks.state.select(rows), positions, sigma))
         shift = before - np.stack([tracks["x"], tracks["y"]], axis=1)
         tracks["bx"] += shift[:, 0]
         tracks["by"] += shift[:, 1]
         for name in _COPIED:
             tracks[name][rows] = detections[name]
 
-    def _pause_occluded(self, behind: Flags, dt: float) -> None:
+    def _pause_occluded(self, occluded: Flags, dt: float) -> None:
         """Exclude the time that a track is occluded from its coasting time, up to ``MAX_OCCLUDED_S``."""
         life = self._tracks.life
-        waits = behind & (life["behind_s"] < MAX_OCCLUDED_S)
+        waits = occluded & (life["behind_s"] < MAX_OCCLUDED_S)
         life["behind_s"][waits] += dt
         life["unseen_s"][waits] -= dt
 
@@ -239,7 +241,7 @@ class Tracker:
         """Give tracks confirmed in this frame the ids of the lost targets that they continue."""
         rows = np.flatnonzero(confirmed)
         tracks, ids = self._tracks, self._tracks.reported["id"][rows]
-        known = self._lost.recall(ids, tracks.life["lived_s"][rows], *tracks.state.only(rows).moments())
+        known = self._lost.reidentify(ids, tracks.life["lived_s"][rows], *tracks.state.select(rows).moments())
         self._false_alarms.rename(ids, known)
         tracks.reported["id"][rows] = known
 
@@ -253,14 +255,14 @@ class Tracker:
         reported["id"][new], reported["state"][new] = reported["id"][old], CONFIRMED
         for name in ("hits", "age", "lived_s"):
             life[name][new] += life[name][old]
-        self._tracks.select(np.delete(np.arange(len(reported)), old))
+        self._tracks.keep(np.delete(np.arange(len(reported)), old))
 
     def _prune(self, random_clutter: bool) -> None:
         tracks = self._tracks
         self._end(lifecycle.fed_by_clutter(tracks.reported["state"], tracks.life["recent"]))
         viable = lifecycle.is_viable(tracks.reported["state"], tracks.life, self.config, random_clutter)
         if not viable.all():
-            tracks.select(viable)
+            tracks.keep(viable)
         position = tracks.mean[:, :2]
         inside = ((position >= -0.5) & (position <= self._size - 0.5)).all(axis=1)
         self._end((tracks.life["unseen_s"] > 0) & ~inside)
@@ -272,8 +274,8 @@ class Tracker:
         tracks = self._tracks
         known = over & (tracks.reported["state"] != TENTATIVE)
         ids, unseen_s = tracks.reported["id"][known], tracks.life["unseen_s"][known]
-        self._lost.add(ids, unseen_s, *tracks.state.only(known).moments())
-        tracks.select(~over)
+        self._lost.add(ids, unseen_s, *tracks.state.select(known).moments())
+        tracks.keep(~over)
 
     def _start(self, free: Indices, detections: Table, positions: Array, new: Flags, known: Flags) -> None:
         config = self.config

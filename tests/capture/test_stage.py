@@ -84,13 +84,13 @@ class Bench:
         self.receiver = Receiver(self.context, "inproc://out", SESSION, CREDITS)
 
     def stop(self, gentle: bool) -> None:
-        self.states += self.board.hear(5)
+        self.states += self.board.receive_states(5)
         self.board.order("capture.a", Stop(gentle))
 
     def join(self) -> StageState:
         self.thread.join(15)
         assert not self.thread.is_alive(), "the capture loop hangs"
-        self.states += self.board.hear(1)
+        self.states += self.board.receive_states(1)
         return self.states[-1]
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.capture import container
 from pipeline.capture.config import CaptureConfig
-from pipeline.capture.video_file import VideoFile
+from pipeline.capture.video_file import VideoFileSource
 from pipeline.errors import SourceError
 from tests.capture.conftest import FFMPEG, cut, film, read_all
 from tests.conftest import real_data
@@ -28,7 +28,7 @@ def planes(path, pix_fmt, dtype):
 
 
 def open_film(path, **config):
-    return VideoFile(str(path), CaptureConfig(**config))
+    return VideoFileSource(str(path), CaptureConfig(**config))
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ class StatusPoller:
     def until(self, condition) -> RunStatus:
         def fulfilled() -> bool:
             doors = self.doors()
-            if not doors or client.ask(doors[0], "/healthz")[0] != 200:
+            if not doors or client.get(doors[0], "/healthz")[0] != 200:
                 return False
             self.status = client.status(doors[0])
             return condition(self.status)
@@ -72,7 +72,7 @@ def test_status_follows_the_events_of_a_run(runtime: Path, monkeypatch: pytest.M
     run = start(LONG, FLOOD, *FAST, *settings, "--set=detect.backend=torch", runtime=runtime)
     try:
         seen = asked.until(lambda s: s.state == "running" and all(x.delivered > 5 for x in s.sources.values()))
-        assert client.ask(asked.door(), "/readyz") == (200, b"ok\n")
+        assert client.get(asked.door(), "/readyz") == (200, b"ok\n")
         assert seen.pid == run.pid
         assert seen.facts["backend"] == "torch"
         assert set(seen.stages) == {"capture.demo", "capture.crossing", "preprocess", "detect", "track", "sinks"}
@@ -103,11 +103,11 @@ def test_status_follows_the_events_of_a_run(runtime: Path, monkeypatch: pytest.M
         os.kill(seen.stages["detect"].pid or 0, signal.SIGKILL)
         seen = asked.until(lambda s: s.stages["detect"].state == "dead")
         assert seen.state == "degraded"
-        code, body = client.ask(asked.door(), "/readyz")
+        code, body = client.get(asked.door(), "/readyz")
         assert (code, body.splitlines()[0]) == (503, b"degraded")
         seen = asked.until(lambda s: s.state == "running")
         assert seen.stages["detect"].restarts == 1
-        assert client.ask(asked.door(), "/readyz")[0] == 200
+        assert client.get(asked.door(), "/readyz")[0] == 200
 
         told = tell(runtime=runtime)
         assert told.returncode == 0, told.stderr
@@ -143,12 +143,12 @@ def test_silent_source_makes_the_run_degraded_and_is_named(runtime: Path, monkey
         try:
             seen = asked.until(lambda s: s.state == "degraded" and s.sources["demo"].delivered > 0)
             assert [line for line in seen.troubles if "127-0-0-1" in line]
-            code, body = client.ask(f"127.0.0.1:{port}", "/readyz")
+            code, body = client.get(f"127.0.0.1:{port}", "/readyz")
             assert code == 503
             assert b"newest result is" in body
-            pages = [client.ask(f"127.0.0.1:{port}", page)[1] for page in ("/metrics", "/status", "/readyz", "/")]
+            pages = [client.get(f"127.0.0.1:{port}", page)[1] for page in ("/metrics", "/status", "/readyz", "/")]
             assert not any(b"hunter2" in page for page in pages)
-            assert client.ask(f"127.0.0.1:{port}", "/elsewhere")[0] == 404
+            assert client.get(f"127.0.0.1:{port}", "/elsewhere")[0] == 404
         finally:
             finish(run, runtime)
 
@@ -169,10 +169,10 @@ def test_stage_that_cannot_keep_up_is_slow_until_it_can(runtime: Path, monkeypat
         assert (seen.state, detect.state, detect.restarts) == ("degraded", "running", 0)
         assert [name for name, stage in seen.stages.items() if stage.slow] == ["detect"], "the others wait for it"
         assert any(line.startswith("stage detect is slow: ") for line in seen.troubles)
-        code, body = client.ask(asked.door(), "/readyz")
+        code, body = client.get(asked.door(), "/readyz")
         assert code == 503
         assert b"stage detect is slow" in body
-        assert b'irst_stage_slow{stage="detect"} 1.0' in client.ask(asked.door(), "/metrics")[1]
+        assert b'irst_stage_slow{stage="detect"} 1.0' in client.get(asked.door(), "/metrics")[1]
         told = tell(runtime=runtime)
         assert told.returncode == 1
         assert [line.split()[:2] for line in told.stdout.splitlines() if " /s" in line and "slow" in line] == [
@@ -215,8 +215,8 @@ def test_blocked_supervisor_is_not_healthy(runtime: Path, monkeypatch: pytest.Mo
         assert victim is not None
         os.kill(victim, signal.SIGKILL)  # the supervisor prints a warning and blocks on its reader
         deaf = (503, b"the supervisor does not answer\n")
-        wait_until(lambda: client.ask(asked.door(), "/healthz") == deaf, 60)
-        assert client.ask(asked.door(), "/readyz") == deaf
+        wait_until(lambda: client.get(asked.door(), "/healthz") == deaf, 60)
+        assert client.get(asked.door(), "/readyz") == deaf
         assert run.stderr is not None
         os.read(run.stderr.fileno(), 1 << 20)
         seen = asked.until(lambda s: s.state == "running")

@@ -107,7 +107,7 @@ def test_hanging_reader_does_not_delay_the_end(tmp_path: Path, runtime: Path, pl
 
     def waits() -> bool:
         doors = list(runtime.glob(f"*/{run_folder.STATUS}"))
-        if doors and client.ask(doors[0], "/healthz")[0] == 200:
+        if doors and client.get(doors[0], "/healthz")[0] == 200:
             asked.append(client.status(doors[0]))
         return bool(asked) and asked[-1].stages["capture.hung"].state == "running"
 

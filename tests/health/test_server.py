@@ -31,7 +31,7 @@ def test_disconnecting_clients_cause_no_errors(tmp_path: Path, capfd: pytest.Cap
                 with socket.socket(socket.AF_UNIX) as caller:
                     caller.connect(str(door))
                     caller.sendall(question)
-        assert client.ask(door, "/healthz") == (503, b"starting\n")
+        assert client.get(door, "/healthz") == (503, b"starting\n")
         wait_until(lambda: threading.active_count() <= before + 1)
     assert capfd.readouterr().err == ""
 
@@ -42,7 +42,7 @@ def test_serves_ipv4_and_ipv6(host: str) -> None:
         pytest.skip("no IPv6 on this machine")
     with Health(HealthConfig(host=host, port=0)) as health:
         asked = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "::1": "[::1]"}.get(host, host)
-        assert client.ask(f"{asked}:{health.port}", "/healthz") == (503, b"starting\n")
+        assert client.get(f"{asked}:{health.port}", "/healthz") == (503, b"starting\n")
 
 
 @pytest.mark.parametrize("host", ["a..b", "256.0.0.1", "no such host"])

@@ -15,7 +15,7 @@ class Child:
     """A child that ignores SIGTERM and dies when it is killed."""
 
     def __init__(self) -> None:
-        self.running, self.how = True, "killed by SIGSEGV"
+        self.running, self.exit_reason = True, "killed by SIGSEGV"
         self.said: list[str] = []
 
     def terminate(self) -> None:
@@ -23,7 +23,7 @@ class Child:
 
     def kill(self) -> None:
         self.said.append("kill")
-        self.running, self.how = False, "killed by SIGKILL"
+        self.running, self.exit_reason = False, "killed by SIGKILL"
 
     def join(self, timeout_s: float) -> None:
         pass

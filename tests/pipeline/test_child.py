@@ -41,7 +41,7 @@ class Bench:
         )  # fmt: skip
 
     def until(self, condition: Callable[[], object]) -> None:
-        wait_until(condition, 60, lambda: self.heard.extend(self.board.hear(0.05)))
+        wait_until(condition, 60, lambda: self.heard.extend(self.board.receive_states(0.05)))
 
     def until_frames_wait(self) -> None:
         """Wait until the first frames wait for a receiver."""
@@ -72,7 +72,7 @@ def test_only_the_supervisor_can_terminate_a_stage(bench: Bench) -> None:
 
     bench.child.terminate()
     bench.until(lambda: not bench.child.running)
-    assert bench.child.how == "killed by SIGTERM"
+    assert bench.child.exit_reason == "killed by SIGTERM"
     bench.until(lambda: bench.heard[-1].state == "aborted")
 
     row = Journal(bench.journal, ["a"]).row("a")
@@ -93,7 +93,7 @@ def test_kill_ends_a_stopped_stage_and_its_process_group(bench: Bench) -> None:
     assert bench.child.running, "a stopped process does not handle SIGTERM"
     bench.child.kill()
     bench.child.join(60)
-    assert bench.child.how == "killed by SIGKILL"
+    assert bench.child.exit_reason == "killed by SIGKILL"
     assert helper.wait(10) == -signal.SIGKILL
 
 
@@ -102,7 +102,7 @@ def test_process_group_of_a_dead_stage_is_killed(bench: Bench) -> None:
     helper = subprocess.Popen(["sleep", "600"], process_group=bench.child.pid)
     os.kill(bench.child.pid, signal.SIGSEGV)
     bench.until(lambda: not bench.child.running)
-    assert bench.child.how == "killed by SIGSEGV"
+    assert bench.child.exit_reason == "killed by SIGSEGV"
     assert helper.wait(10) == -signal.SIGKILL
 
 
@@ -115,8 +115,10 @@ def test_nothing_in_the_current_folder_is_executed(
     monkeypatch.setenv("PYTHONPATH", os.pathsep)
     bench = Bench(tmp_path_factory.mktemp("b"))
     try:
-        wait_until(lambda: bench.heard.extend(bench.board.hear(0.05)) or bench.heard or not bench.child.running, 60)
+        wait_until(
+            lambda: bench.heard.extend(bench.board.receive_states(0.05)) or bench.heard or not bench.child.running, 60
+        )
         assert not (tmp_path / "executed").exists()
-        assert bench.heard, bench.child.how
+        assert bench.heard, bench.child.exit_reason
     finally:
         bench.close()

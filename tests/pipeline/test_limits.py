@@ -103,8 +103,8 @@ def test_switchboard_disconnects_a_peer_over_the_limit_and_keeps_working(context
         peer.sendall(LONG_FRAME + (MAX_STATE_BYTES + 1).to_bytes(8, "big"))
         assert disconnects(peer)
     link = Link(context, at, "detect")
-    link.tell(StageState(stage="detect", state="running"))
-    assert [state.state for state in board.hear(10)] == ["running"]
+    link.send_state(StageState(stage="detect", state="running"))
+    assert [state.state for state in board.receive_states(10)] == ["running"]
     link.close()
     board.close()
 

@@ -92,8 +92,10 @@ class StageChain:
                     )
                     for source in watch.plan.sources
                 }
-                watch.hear(StageState(stage=name, state="running", queues=queues, idle_s=self.counts["idle", name]))
-            self.paces.look(self.watches, judge=True)
+                watch.record_state(
+                    StageState(stage=name, state="running", queues=queues, idle_s=self.counts["idle", name])
+                )
+            self.paces.update(self.watches, judge=True)
 
     @property
     def slow(self) -> list[str]:
@@ -163,8 +165,8 @@ def test_measuring_restarts_with_a_stage() -> None:
     line = StageChain(CAMERA)
     line.advance(8, {"s0": 25}, BUSY, {"s0": 10})
     assert line.slow == ["detect"]
-    line.watches["track"].hear(StageState(stage="track", state="starting"))
-    line.paces.look(line.watches, judge=True)
+    line.watches["track"].record_state(StageState(stage="track", state="starting"))
+    line.paces.update(line.watches, judge=True)
     assert line.slow == []
     line.advance(3, {"s0": 25}, BUSY, {"s0": 10})
     assert line.slow == []
@@ -175,5 +177,5 @@ def test_measuring_restarts_with_a_stage() -> None:
 def test_ending_run_is_not_judged() -> None:
     line = StageChain(CAMERA)
     line.advance(8, {"s0": 25}, BUSY, {"s0": 10})
-    line.paces.look(line.watches, judge=False)
+    line.paces.update(line.watches, judge=False)
     assert line.slow == []

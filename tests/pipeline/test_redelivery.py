@@ -13,7 +13,7 @@ import zmq
 
 from pipeline.queues import MAX_CRASHES, Policy, Sender
 from pipeline.receiver import Receiver
-from pipeline.slots import LEAST_BYTES
+from pipeline.shared_memory import LEAST_BYTES
 from tests.conftest import ROOT, wait_until
 from tests.messages import SESSION, end
 from tests.pipeline.queue_ends import finish, frame, pump_until, seqs, taking

@@ -50,11 +50,11 @@ def begin(clock: Clock, child: Child, **plan: object) -> Watchdog:
 def test_death_is_reported_after_the_grace_period() -> None:
     clock, child = Clock(), Child()
     watch = begin(clock, child)
-    assert watch.look() == ""
+    assert watch.check() == ""
     child.running = False
-    assert watch.look() == ""
+    assert watch.check() == ""
     clock.now += EXIT_GRACE_S
-    assert watch.look() == "killed by SIGSEGV"
+    assert watch.check() == "killed by SIGSEGV"
     assert watch.schedule_restart("killed by SIGSEGV")
     assert not watch.due
     clock.now += 1
@@ -66,7 +66,7 @@ def test_death_is_reported_after_the_grace_period() -> None:
 def test_state_is_reset_on_restart() -> None:
     clock, child = Clock(), Child()
     watch = begin(clock, child)
-    watch.hear(StageState(stage="track", state="running", lost={"a": {"x": 1}}))
+    watch.record_state(StageState(stage="track", state="running", lost={"a": {"x": 1}}))
     assert watch.schedule_restart("killed by SIGSEGV")
     watch.start(lambda plan: Child())
     assert watch.state is not None
@@ -77,44 +77,44 @@ def test_stage_that_reported_its_end_has_not_died() -> None:
     clock, child = Clock(), Child()
     watch = begin(clock, child)
     child.running = False
-    watch.look()
-    watch.hear(StageState(stage="track", state="failed", error="disk is full", exit_code=5))
+    watch.check()
+    watch.record_state(StageState(stage="track", state="failed", error="disk is full", exit_code=5))
     clock.now += EXIT_GRACE_S
-    assert watch.look() == ""
+    assert watch.check() == ""
     assert watch.exited_for_s() == EXIT_GRACE_S
 
 
 def test_silent_stage_is_killed_with_a_longer_limit_during_start() -> None:
     clock, child = Clock(), Child()
     watch = begin(clock, child)
-    watch.hear(StageState(stage="track", state="starting"))
+    watch.record_state(StageState(stage="track", state="starting"))
     clock.now += 99
-    assert watch.look() == ""
-    watch.hear(StageState(stage="track", state="running"))
-    watch.compare(waiting=5, done=0, held_up=False)
+    assert watch.check() == ""
+    watch.record_state(StageState(stage="track", state="running"))
+    watch.record_progress(waiting=5, done=0, held_up=False)
     clock.now += 10.0
-    assert (watch.look(), child.said) == ("", [])
+    assert (watch.check(), child.said) == ("", [])
     clock.now += 0.1
     for said in (["terminate"], ["terminate"], ["terminate", "kill"]):
-        watch.look()
+        watch.check()
         assert (child.said, watch.stuck) == (said, "no heartbeat for 10 s")
         clock.now += 2.1
-    watch.look()
+    watch.check()
     clock.now += EXIT_GRACE_S
-    assert watch.look() == "no heartbeat for 10 s, killed by SIGKILL"
+    assert watch.check() == "no heartbeat for 10 s, killed by SIGKILL"
 
 
 def leave(word: str) -> Watchdog:
     """A stage that was stuck, sends a last state after it was asked to exit, and exits."""
     clock, child = Clock(), Child()
     watch = begin(clock, child)
-    watch.hear(StageState(stage="track", state="running"))
+    watch.record_state(StageState(stage="track", state="running"))
     clock.now += 11
-    watch.look()
+    watch.check()
     assert child.said == ["terminate"]
-    watch.hear(StageState(stage="track", state=word))  # type: ignore[arg-type]
-    child.running, child.how = False, "killed by SIGTERM"
-    watch.look()
+    watch.record_state(StageState(stage="track", state=word))  # type: ignore[arg-type]
+    child.running, child.exit_reason = False, "killed by SIGTERM"
+    watch.check()
     clock.now += EXIT_GRACE_S
     return watch
 
@@ -122,24 +122,24 @@ def leave(word: str) -> Watchdog:
 def test_stuck_stage_that_exits_when_asked_has_died() -> None:
     watch = leave("aborted")
     assert not watch.final
-    assert watch.look() == "no heartbeat for 10 s, killed by SIGTERM"
+    assert watch.check() == "no heartbeat for 10 s, killed by SIGTERM"
 
 
 @pytest.mark.parametrize("word", ["drained", "failed"])
 def test_stuck_stage_that_finishes_after_all_has_not_died(word: str) -> None:
     watch = leave(word)
     assert watch.final
-    assert watch.look() == ""
+    assert watch.check() == ""
 
 
 def test_stage_that_exits_because_the_run_ends_has_not_died() -> None:
     clock, child = Clock(), Child()
     watch = begin(clock, child)
-    watch.hear(StageState(stage="track", state="running"))
+    watch.record_state(StageState(stage="track", state="running"))
     for _ in range(2):
         watch.terminate()
     assert child.said == ["terminate"]
-    watch.hear(StageState(stage="track", state="aborted"))
+    watch.record_state(StageState(stage="track", state="aborted"))
     assert watch.final
     watch.terminate()
     assert child.said == ["terminate"], "the stage has already ended"
@@ -153,17 +153,17 @@ def test_extending_deadlines_moves_the_kill_deadline() -> None:
     watch.terminate()
     clock.now += 50
     watch.extend_deadlines(49)
-    watch.look()
+    watch.check()
     assert child.said == ["terminate"]
 
 
 def test_extending_deadlines_excuses_silence() -> None:
     clock, child = Clock(), Child()
     watch = begin(clock, child)
-    watch.hear(StageState(stage="track", state="running"))
+    watch.record_state(StageState(stage="track", state="running"))
     clock.now += 500
     watch.extend_deadlines(499)
-    watch.look()
+    watch.check()
     assert child.said == []
 
 
@@ -174,9 +174,9 @@ def test_stage_with_heartbeat_but_without_progress_is_killed() -> None:
     def seconds(count: int, **seen: object) -> list[str]:
         for _ in range(count):
             clock.now += 1
-            watch.hear(StageState(stage="track", state="running"))
-            watch.compare(**{"waiting": 3, "done": 7, "held_up": False} | seen)  # type: ignore[arg-type]
-            watch.look()
+            watch.record_state(StageState(stage="track", state="running"))
+            watch.record_progress(**{"waiting": 3, "done": 7, "held_up": False} | seen)  # type: ignore[arg-type]
+            watch.check()
         return child.said
 
     assert seconds(50, waiting=0) == [], "nothing to do"
@@ -185,9 +185,9 @@ def test_stage_with_heartbeat_but_without_progress_is_killed() -> None:
     assert seconds(9, done=8) == [], "one done"
     assert seconds(3, done=8) == ["terminate"]
     assert seconds(5, done=9) == ["terminate", "kill"], "too late"
-    watch.look()
+    watch.check()
     clock.now += EXIT_GRACE_S
-    assert watch.look() == "frames waiting, none processed for 10 s, killed by SIGKILL"
+    assert watch.check() == "frames waiting, none processed for 10 s, killed by SIGKILL"
     assert watch.schedule_restart("")
     child = Child()
     watch.start(lambda plan: child)
@@ -198,10 +198,10 @@ def test_hanging_thread_is_detected_but_not_restarted() -> None:
     clock, child = Clock(), Child()
     watch = begin(clock, child, where="thread")
     clock.now += 1e6
-    watch.look()
+    watch.check()
     assert (child.said, watch.stuck) == ([], "no heartbeat for 100 s")
-    watch.hear(StageState(stage="track", state="running"))
-    watch.look()
+    watch.record_state(StageState(stage="track", state="running"))
+    watch.check()
     assert watch.stuck == "", "it works again"
     assert not watch.schedule_restart("thread ended")
 

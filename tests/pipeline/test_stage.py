@@ -79,11 +79,11 @@ class Bench:
         limit = time.monotonic() + limit_s
         while self.thread.is_alive() and time.monotonic() < limit:
             self.source.pump(0.02)
-            self.states += self.board.hear(0)
+            self.states += self.board.receive_states(0)
         self.thread.join(1)
         assert not self.thread.is_alive()
         self.source.pump(0.05)
-        self.states += self.board.hear(0.05)
+        self.states += self.board.receive_states(0.05)
 
     def close(self) -> None:
         self.source.close()
@@ -193,7 +193,7 @@ def test_abort_works_while_the_output_is_blocked() -> None:
     try:
         bench.push(*(frame("a", seq) for seq in range(8)))  # the sink returns no credits
         wait_until(lambda: stage.calls >= 2, pause=lambda: bench.source.pump(0.02))
-        bench.board.hear(0.1)
+        bench.board.receive_states(0.1)
         bench.board.order("toy", Stop(gentle=False))
         bench.drain()
         assert bench.states[-1].state == "aborted"
@@ -212,7 +212,7 @@ def test_idle_time_excludes_work() -> None:
     def until(condition: Callable[[StageState], object]) -> None:
         def pause() -> None:
             bench.source.pump(0.01)
-            bench.states += bench.board.hear(0.01)
+            bench.states += bench.board.receive_states(0.01)
 
         wait_until(lambda: bench.states and condition(bench.states[-1]), pause=pause)
 
@@ -241,7 +241,7 @@ def test_duplicates_and_invalid_messages_are_counted_and_reported() -> None:
             stranger.send(b"no message")
             wait_until(
                 lambda: bench.states and bench.states[-1].rejected,
-                pause=lambda: bench.states.extend(bench.board.hear(0.05)),
+                pause=lambda: bench.states.extend(bench.board.receive_states(0.05)),
             )
             bench.push(end("a"))
             bench.drain()

@@ -155,12 +155,12 @@ def test_tracks_anywhere_can_be_drawn(values):
 
 def test_video_coding_keeps_marks_and_target_visible(tmp_path):
     # The operator sees the encoded video, not the canvas.
-    from pipeline.sinks.video_file import VideoFile
+    from pipeline.sinks.video_file import OverlayVideo
 
     picture = np.full((128, 160), 60, np.uint8)
     picture[59:62, 79:82] = 200
     message = tracked([track()], shape=picture.shape)
-    video = VideoFile(tmp_path / "overlay.mp4")
+    video = OverlayVideo(tmp_path / "overlay.mp4")
     video.write(message.header, Overlay(4, 0.0).draw(message, picture, 0.0))
     video.close()
     _, frame = cv2.VideoCapture(str(tmp_path / "overlay.mp4")).read()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import ConfigError, StageError
-from pipeline.sinks.video_file import VideoFile
+from pipeline.sinks.video_file import OverlayVideo
 from tests.messages import frame_header
 from tests.sinks.files import read_video
 
@@ -25,7 +25,7 @@ def numbered(i, shape=(64, 80)):
 
 
 def write(path, pictures, fps=25.0):
-    video = VideoFile(path)
+    video = OverlayVideo(path)
     for i, picture in enumerate(pictures):
         video.write(header(i, fps), picture)
     video.close()
@@ -66,7 +66,7 @@ def test_a_picture_of_another_size_is_fitted_with_bars(tmp_path):
 
 
 def test_without_frames_there_is_no_file(tmp_path):
-    VideoFile(tmp_path / "overlay.mp4").close()
+    OverlayVideo(tmp_path / "overlay.mp4").close()
     assert not (tmp_path / "overlay.mp4").exists()
 
 
@@ -77,7 +77,7 @@ def test_a_file_that_cannot_be_made_is_named(tmp_path):
 
 def test_full_disk_is_reported_at_once_and_keeps_earlier_fragments(tmp_path):
     path = tmp_path / "overlay.mp4"
-    video = VideoFile(path)
+    video = OverlayVideo(path)
     rng = np.random.default_rng(0)
     noise = [rng.integers(0, 255, (64, 80, 3)).astype(np.uint8) for _ in range(30)]
     for i in range(26):
@@ -96,7 +96,7 @@ def test_full_disk_is_reported_at_once_and_keeps_earlier_fragments(tmp_path):
 
 
 def test_fragment_that_cannot_be_started_reports_the_reason(tmp_path):
-    video = VideoFile(tmp_path / "overlay.mp4")
+    video = OverlayVideo(tmp_path / "overlay.mp4")
     (tmp_path / ".overlay.part.mp4").mkdir()  # blocks the encoder, like a full disk
     with pytest.raises(StageError, match=r"cannot write .*overlay\.mp4: Is a directory"):
         video.write(header(0), numbered(1))
@@ -118,7 +118,7 @@ def test_high_frame_rates_keep_their_timing(tmp_path):
 
 def shown_ms(path, pts):
     """Return the presentation time in ms of frames with the given media times."""
-    video = VideoFile(path)
+    video = OverlayVideo(path)
     for i, at in enumerate(pts):
         video.write(frame_header((64, 80), seq=i, pts=at), numbered(i % 25))
     video.close()
@@ -132,9 +132,9 @@ WRITE_AND_DIE = """
 import os, signal, sys
 from pathlib import Path
 import numpy as np
-from pipeline.sinks.video_file import VideoFile
+from pipeline.sinks.video_file import OverlayVideo
 from tests.messages import frame_header
-video = VideoFile(Path(sys.argv[1]))
+video = OverlayVideo(Path(sys.argv[1]))
 for i in range(int(sys.argv[2])):
     video.write(frame_header((64, 80), seq=i, pts=i / 25), np.full((64, 80, 3), 20 + 2 * i, np.uint8))
 os.kill(os.getpid(), signal.SIGKILL)
@@ -150,5 +150,5 @@ def test_killed_writer_loses_at_most_one_second_of_video(tmp_path, count):
     assert count - 25 <= len(frames) < count
     assert [float(f.mean()) for f in frames] == pytest.approx([20 + 2 * i for i in range(len(frames))], abs=5)
     assert fps == pytest.approx(25)
-    VideoFile(tmp_path / "overlay.2.mp4").close()  # removes the temporary file left by the killed process
+    OverlayVideo(tmp_path / "overlay.2.mp4").close()  # removes the temporary file left by the killed process
     assert {p.name for p in tmp_path.iterdir()} == {"overlay.mp4"}

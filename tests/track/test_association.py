@@ -90,7 +90,7 @@ def test_pairs_omits_no_pair_below_the_gate(seed, gate, restless):
         tracks = imm.predict(tracks, 0.04, (5.0, restless))
         tracks = imm.update(tracks, tracks.centre()[:, :2] + rng.normal(size=(30, 2)), 1.2)
     few, every = (pairs(tracks, measured, 1.2, 60.0, bound) for bound in (gate, np.inf))
-    for wanted, kept in zip(every.only(every.cost < gate), few.only(few.cost < gate), strict=True):
+    for wanted, kept in zip(every.select(every.cost < gate), few.select(few.cost < gate), strict=True):
         assert np.array_equal(wanted, kept)
 
 

@@ -140,7 +140,7 @@ def test_places_are_kept_in_scene_coordinates(turn, zoom, shift):
         if t:
             points = points @ matrix[:, :2].T + matrix[:, 2]
         clutter.move(DT, tuple(matrix.ravel().tolist()), True)
-        new, familiar = clutter.compare(np.concatenate([points, points + np.array([0, 8])]))
+        new, familiar = clutter.classify(np.concatenate([points, points + np.array([0, 8])]))
         clutter.add(points)
     assert new.tolist() == [False, False, True, True]
     assert familiar.tolist() == [True, True, False, False]
@@ -154,7 +154,7 @@ def test_new_and_familiar_places_follow_the_reference_periods():
         clutter.move(seconds, STAY, True)
         return [
             ["", "new", "familiar"][n + 2 * f]
-            for n, f in zip(*clutter.compare(np.array([spot, beside, near])), strict=True)
+            for n, f in zip(*clutter.classify(np.array([spot, beside, near])), strict=True)
         ]
 
     assert after(0.0) == ["", "", ""], "no reference"
@@ -186,7 +186,7 @@ def test_forget_removes_places_within_reach_only(seed, points, spread, decimals)
     distance = np.hypot(*(places[:, None] - held).transpose(2, 0, 1)).min(axis=1)
     for _ in range(60):
         clutter.move(1 / 30, STAY, True)
-    _, familiar = clutter.compare(places)
+    _, familiar = clutter.classify(places)
     left = places[distance > 4.0]
     nearest = np.hypot(*(places[:, None] - left).transpose(2, 0, 1)).min(axis=1, initial=np.inf)
     assert (familiar == (nearest <= 4.0)).all()
@@ -197,7 +197,7 @@ def test_a_place_out_of_view_is_not_new():
     clutter.move(0.0, STAY, True)
     clutter.add(np.empty((0, 2)))
     clutter.move(0.6, (1, 0, -30, 0, 1, 0), True)
-    new, familiar = clutter.compare(np.array([[80.0, 50.0], [60.0, 50.0]]))
+    new, familiar = clutter.classify(np.array([[80.0, 50.0], [60.0, 50.0]]))
     assert new.tolist() == [False, True]
     assert familiar.tolist() == [False, False]
 
@@ -216,7 +216,7 @@ def test_the_map_size_is_bounded_at_any_frame_rate_and_clutter_density():
         clutter.add(crowd)
     assert len(clutter._pose_age) <= 301
     assert len(clutter._places) == 10_000
-    assert clutter.compare(crowd)[1].all()
+    assert clutter.classify(crowd)[1].all()
 
 
 @pytest.mark.parametrize(("fps", "known"), [(50, True), (120, False)])
@@ -225,7 +225,7 @@ def test_a_truncated_memory_makes_no_place_new(fps, known):
     rng, clutter, said = np.random.default_rng(0), ClutterMap(ClutterConfig(), (512, 640)), []
     for _ in range(3 * fps):
         clutter.move(1 / fps, STAY, True)
-        said.append([flag.item() for flag in clutter.compare(DEAD)])
+        said.append([flag.item() for flag in clutter.classify(DEAD)])
         clutter.add(np.concatenate([rng.uniform(0, (640, 512), (200, 2)), DEAD]))
     assert said[-2 * fps :] == [[False, known]] * (2 * fps)
 

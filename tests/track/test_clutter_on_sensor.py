@@ -82,9 +82,9 @@ def test_forget_clears_the_sensor_pixel_of_a_target_but_not_its_neighbours():
         clutter.move(0.1, PAN_FAR, True)
         clutter.add(beside)
     clutter.move(0.1, PAN_FAR, True)
-    assert clutter.compare(beside)[1].all()
+    assert clutter.classify(beside)[1].all()
     clutter.forget(DEAD)
-    assert clutter.compare(beside)[1].tolist() == [False, True, True]
+    assert clutter.classify(beside)[1].tolist() == [False, True, True]
 
 
 def test_sensor_artefacts_need_hits_at_different_scene_positions():
@@ -92,13 +92,13 @@ def test_sensor_artefacts_need_hits_at_different_scene_positions():
     left = (1.0, 0.0, -3.0, 0.0, 1.0, 0.0)
     for hits in range(1, 6):
         clutter.move(0.1, left, True)
-        new, familiar = clutter.compare(DEAD)
+        new, familiar = clutter.classify(DEAD)
         # Seen at that pixel in hits - 1 frames, in three of them with the scene more than 8 px (3 frames) away.
         assert familiar.tolist() == [hits - 1 >= 3 + 2]
         assert new.tolist() == [False]  # no reference is old enough yet
         clutter.add(DEAD)
     clutter.move(0.1, left, True)
-    assert [flags.tolist() for flags in clutter.compare(DEAD + np.array([[0.0, 0.0], [0.7, 0.0], [0.8, 0.0]]))] == [
+    assert [flags.tolist() for flags in clutter.classify(DEAD + np.array([[0.0, 0.0], [0.7, 0.0], [0.8, 0.0]]))] == [
         [False, False, True],
         [True, True, False],
     ]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline.messages import IDENTITY
-from pipeline.track.false_alarms import FRAMES, LEAST, NO_TRACK, RADIUS, FalseAlarmDensity
+from pipeline.track.false_alarms import FRAMES, MIN_PER_FRAME, NO_TRACK, RADIUS, FalseAlarmDensity
 
 SHAPE = (160, 320)
 AREA = 160 * 320
@@ -16,7 +16,7 @@ AROUND = np.pi * RADIUS**2
 def frame(density, places, owners=None):
     places = np.reshape(np.array(places, float), (-1, 2))
     owners = np.full(len(places), NO_TRACK) if owners is None else np.array(owners)
-    density.see(places, np.ones(len(places), bool), owners)
+    density.update(places, np.ones(len(places), bool), owners)
 
 
 def at(density, *places, ids=None):
@@ -64,7 +64,7 @@ def test_density_follows_the_ego_motion_and_expires():
         density.move(IDENTITY)
         frame(density, [])
     there, here = at(density, [164, 100], [100, 100])
-    assert there == here == pytest.approx(1 / (FRAMES * AROUND + AREA / LEAST))
+    assert there == here == pytest.approx(1 / (FRAMES * AROUND + AREA / MIN_PER_FRAME))
 
 
 def test_the_neighbourhood_is_clipped_at_the_picture_edges():

@@ -157,7 +157,7 @@ def test_warp_transforms_both_models():
 
 def test_only_selects_targets_and_concat_appends_them():
     states = random_imm(4)
-    parts = states.only(np.array([True, False, True, False])).concat(states.only(np.array([3, 1])))
-    for got, expected in zip(parts, states.only(np.array([0, 2, 3, 1])), strict=True):
+    parts = states.select(np.array([True, False, True, False])).concat(states.select(np.array([3, 1])))
+    for got, expected in zip(parts, states.select(np.array([0, 2, 3, 1])), strict=True):
         assert np.array_equal(got, expected)
     assert all(np.array_equal(a, b) for a, b in zip(imm.NO_TRACK.concat(states), states, strict=True))

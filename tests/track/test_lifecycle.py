@@ -11,10 +11,10 @@ from pipeline.messages import COASTING, CONFIRMED, DETECTION_DTYPE, TENTATIVE
 from pipeline.track.clutter import ClutterConfig
 from pipeline.track.config import TrackConfig
 from pipeline.track.lifecycle import (
-    ALONE,
-    DOUBT,
+    MIN_RECENT_EVIDENCE,
     SMALL,
     STRONG_EVIDENCE,
+    SUFFICIENT_EVIDENCE,
     VIABLE_EVIDENCE,
     fed_by_clutter,
     hit_weight,
@@ -98,7 +98,10 @@ def test_motion_tracks_must_have_moved(hits, clear_hits, age, moved, evidence, r
 def test_gaps_are_allowed_in_random_clutter(random_clutter, after):
     """Detected in two frames of five, which is no sign of clutter there; the evidence decides."""
     config = TrackConfig(clutter=ClutterConfig(enabled=False))
-    rich, poor = (lived(8, clear_hits=0, age=20, moved=9.0, evidence=said) for said in (ALONE, ALONE - 0.1))
+    rich, poor = (
+        lived(8, clear_hits=0, age=20, moved=9.0, evidence=said)
+        for said in (SUFFICIENT_EVIDENCE, SUFFICIENT_EVIDENCE - 0.1)
+    )
     found = next_state(np.full(2, T), np.concatenate([rich, poor]), np.ones(2, bool), config, random_clutter)
     assert found.tolist() == after
 
@@ -152,5 +155,7 @@ def test_a_steady_track_has_a_long_history_and_few_misses(state, hits, age, stea
 
 def test_only_confirmed_tracks_end_for_lack_of_recent_evidence():
     state = np.array([T, C, K, C, K])
-    recent = np.array([0.0, DOUBT - 0.1, DOUBT - 0.1, DOUBT, DOUBT])
+    recent = np.array(
+        [0.0, MIN_RECENT_EVIDENCE - 0.1, MIN_RECENT_EVIDENCE - 0.1, MIN_RECENT_EVIDENCE, MIN_RECENT_EVIDENCE]
+    )
     assert fed_by_clutter(state, recent).tolist() == [False, True, True, False, False]

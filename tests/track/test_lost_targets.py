@@ -76,7 +76,7 @@ def test_a_track_that_began_before_the_loss_is_another_target(lived_s, number):
     mean, cov = np.array([[100.0, 80, 10, 0]]), np.eye(4)[None]
     lost = LostTargets(remember_s=1.5)
     lost.add(np.array([1]), np.array([0.6]), mean, cov)
-    assert lost.recall(np.array([2]), np.array([lived_s]), mean, cov).tolist() == [number]
+    assert lost.reidentify(np.array([2]), np.array([lived_s]), mean, cov).tolist() == [number]
 
 
 def test_a_lost_target_expires():

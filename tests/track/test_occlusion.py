@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.messages import COASTING, CONFIRMED
 from pipeline.track.imm import IMMState
-from pipeline.track.occlusion import MAX_OCCLUDED_S, MERGED_PX, meet
+from pipeline.track.occlusion import MAX_OCCLUDED_S, MERGED_PX, find_occlusions
 from pipeline.track.tracker import Tracker
 from tests.track.scenes import CONFIG, DT, STILL, detections, play
 
@@ -26,27 +26,27 @@ FIRST, AT = np.array([0]), np.array([[51.0, 50.0]])
 
 
 def test_a_detection_within_reach_of_two_tracks_is_merged():
-    merged, behind = meet(PASSING, BOTH, NEITHER, FIRST, AT)
+    merged, occluded = find_occlusions(PASSING, BOTH, NEITHER, FIRST, AT)
     assert merged.tolist() == [True]
-    assert behind.tolist() == [False, True]
+    assert occluded.tolist() == [False, True]
 
 
 def test_two_detections_are_not_merged():
     rows, positions = np.array([0, 1]), np.array([[50.0, 50.0], [52.0, 50.0]])
-    merged, behind = meet(PASSING, BOTH, NEITHER, rows, positions)
-    assert not merged.any() and not behind.any()
+    merged, occluded = find_occlusions(PASSING, BOTH, NEITHER, rows, positions)
+    assert not merged.any() and not occluded.any()
 
 
 @pytest.mark.parametrize("gap", [MERGED_PX - 0.1, MERGED_PX + 0.1])
 def test_a_merged_detection_lies_within_reach_of_both_tracks(gap):
-    merged, behind = meet(PASSING, BOTH, NEITHER, FIRST, np.array([[52.0 - gap, 50.0]]))
-    assert merged.tolist() == [gap < MERGED_PX] and behind.tolist() == [False, gap < MERGED_PX]
+    merged, occluded = find_occlusions(PASSING, BOTH, NEITHER, FIRST, np.array([[52.0 - gap, 50.0]]))
+    assert merged.tolist() == [gap < MERGED_PX] and occluded.tolist() == [False, gap < MERGED_PX]
 
 
 @pytest.mark.parametrize("shown", [(True, False), (False, True)])
 def test_tentative_tracks_neither_occlude_nor_are_occluded(shown):
-    merged, behind = meet(PASSING, np.array(shown), NEITHER, FIRST, AT)
-    assert not merged.any() and not behind.any()
+    merged, occluded = find_occlusions(PASSING, np.array(shown), NEITHER, FIRST, AT)
+    assert not merged.any() and not occluded.any()
 
 
 @pytest.mark.parametrize(
@@ -57,18 +57,18 @@ def test_tentative_tracks_neither_occlude_nor_are_occluded(shown):
     ],
 )
 def test_pieces_of_one_target_do_not_occlude_each_other(pieces):
-    merged, behind = meet(pieces, BOTH, NEITHER, FIRST, AT)
-    assert merged.tolist() == [True] and not behind.any()
+    merged, occluded = find_occlusions(pieces, BOTH, NEITHER, FIRST, AT)
+    assert merged.tolist() == [True] and not occluded.any()
 
 
 def test_an_occluded_track_stays_occluded_when_the_velocities_converge():
     pieces = states((50, 50, 12, 0), (52, 50, 10, 0))
-    assert meet(pieces, BOTH, np.array([False, True]), FIRST, AT)[1].tolist() == [False, True]
+    assert find_occlusions(pieces, BOTH, np.array([False, True]), FIRST, AT)[1].tolist() == [False, True]
 
 
 def test_no_tracks_give_no_occlusion():
-    merged, behind = meet(PASSING.only(FIRST[:0]), BOTH[:0], BOTH[:0], FIRST[:0], AT[:0])
-    assert merged.shape == behind.shape == (0,)
+    merged, occluded = find_occlusions(PASSING.select(FIRST[:0]), BOTH[:0], BOTH[:0], FIRST[:0], AT[:0])
+    assert merged.shape == occluded.shape == (0,)
 
 
 def encounter(speed, apart, frames=240, seed=0):

@@ -20,16 +20,16 @@ def logistic(odds):
 
 def test_without_a_rate_the_threshold_is_constant():
     score = StartThreshold(0.9, None)
-    assert [score.see(np.full(50, 0.999), DT) for _ in range(5)] == [0.9] * 5
+    assert [score.update(np.full(50, 0.999), DT) for _ in range(5)] == [0.9] * 5
 
 
 def test_by_hand():
     score = StartThreshold(0.5, 60.0)  # one per second: it falls by 0.02 per frame and rises by 0.5 per start
-    assert score.see(logistic([1.0, 2.0, -1.0]), DT) == 0.5
-    assert score.see(logistic([0.97, 0.5]), DT) == pytest.approx(logistic(2 * GAIN - 0.02))  # both were above 0
-    assert score.see(np.empty(0), DT) == pytest.approx(logistic(2 * GAIN - 0.04))
-    assert score.see(np.empty(0), 2.0) == pytest.approx(logistic(2 * GAIN - 0.06))
-    assert score.see(np.empty(0), DT) == 0.5
+    assert score.update(logistic([1.0, 2.0, -1.0]), DT) == 0.5
+    assert score.update(logistic([0.97, 0.5]), DT) == pytest.approx(logistic(2 * GAIN - 0.02))  # both were above 0
+    assert score.update(np.empty(0), DT) == pytest.approx(logistic(2 * GAIN - 0.04))
+    assert score.update(np.empty(0), 2.0) == pytest.approx(logistic(2 * GAIN - 0.06))
+    assert score.update(np.empty(0), DT) == 0.5
 
 
 @given(
@@ -42,7 +42,7 @@ def test_the_number_of_starts_is_bounded_by_the_rate(least, per_minute, scores):
     score, started = StartThreshold(least, per_minute), 0
     for frame in scores:
         found = np.array(frame, np.float32)
-        enough = score.see(found, DT)
+        enough = score.update(found, DT)
         assert least <= enough < 1
         started += int((found >= enough).sum())
     room = (MAX_LOGIT - math.log(least / (1 - least))) / GAIN
@@ -53,7 +53,7 @@ def test_stationary_scores_settle_at_the_permitted_rate():
     rng, score, started = np.random.default_rng(0), StartThreshold(0.5, 120.0), 0
     for frame in range(4000):
         found = logistic(rng.normal(3, 2, 30))
-        enough = score.see(found, DT)
+        enough = score.update(found, DT)
         started += int((found >= enough).sum()) if frame >= 1000 else 0
     assert started / (3000 * DT / 60) == pytest.approx(120, rel=0.1)
 
@@ -61,4 +61,4 @@ def test_stationary_scores_settle_at_the_permitted_rate():
 def test_scores_of_zero_and_one():
     assert logit(np.array([0.0, 0.5, 1.0], np.float32)).tolist() == [-math.inf, 0.0, math.inf]
     score = StartThreshold(1.0, 1.0)
-    assert score.see(np.ones(1, np.float32), DT) == 1.0
+    assert score.update(np.ones(1, np.float32), DT) == 1.0

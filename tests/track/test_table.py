@@ -23,7 +23,7 @@ def tracks() -> TrackTable:
 
 
 def test_selected_tracks_keep_their_rows_of_every_array_in_the_given_order(tracks: TrackTable) -> None:
-    tracks.select(np.array([2, 0]))
+    tracks.keep(np.array([2, 0]))
     assert len(tracks) == 2
     assert tracks.reported["id"].tolist() == [3, 1]
     assert tracks.life["hits"].tolist() == [6, 4]

@@ -21,7 +21,7 @@ from pipeline.graph import free_ports
 from pipeline.messages import EndOfSource, Packet
 from pipeline.queues import Sender
 from pipeline.receiver import Receiver
-from pipeline.slots import LEAST_BYTES
+from pipeline.shared_memory import LEAST_BYTES
 from pipeline.wire import MAX_PICTURE_BYTES
 from tools.benchmark.job import Unmeasured
 

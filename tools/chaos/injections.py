@@ -128,7 +128,7 @@ def terminate_in_pause(run: Run) -> None:
 def terminate_in_start(run: Run) -> None:
     """Send SIGTERM while a restarted stage loads its weights."""
     old = run.send("detect", signal.SIGKILL)
-    run.wait(lambda: run.pids().get("detect", old) != old, "detect is started again")
+    run.wait(lambda: run.pids().get("detect", old) != old, "detect is restarted")
     run.stop()
 
 

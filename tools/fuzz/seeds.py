@@ -35,7 +35,7 @@ from pipeline.messages import (
 )
 from pipeline.opencv import require_opencv
 from pipeline.receiver import Credit, Done, Leave, Mapped, Ready, Received
-from pipeline.slots import Offer, Place
+from pipeline.shared_memory import Offer, Place
 from pipeline.wire import encode, encode_struct
 from tools.fuzz.mutate import join
 

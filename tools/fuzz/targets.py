@@ -25,7 +25,7 @@ from pipeline.capture.config import CaptureConfig
 from pipeline.capture.factory import is_live
 from pipeline.capture.images import ImageSequence
 from pipeline.capture.scene.spec import SceneSpec
-from pipeline.capture.video_file import VideoFile
+from pipeline.capture.video_file import VideoFileSource
 from pipeline.control_link import StageState, Stop
 from pipeline.errors import ConfigError, SourceError
 from pipeline.messages import (
@@ -36,7 +36,7 @@ from pipeline.messages import (
 )
 from pipeline.queues import Sender
 from pipeline.receiver import Credit, Done, Leave, Mapped, Ready, Received
-from pipeline.slots import Window
+from pipeline.shared_memory import SlotReader
 from pipeline.wire import WireError, decode, decode_struct, encode, encode_struct
 from tools.evaluate_video import read_labels
 from tools.fuzz import formats, seeds, words
@@ -59,14 +59,14 @@ _decoders: list[msgspec.msgpack.Decoder[Any]] = [
 
 def check_wire(data: bytes) -> None:
     """Check a multi-part message: what is accepted can be encoded and decoded again unchanged."""
-    window = Window(lambda block: None)
+    reader = SlotReader(lambda block: None)
     try:
-        packet = decode(window.take(split(data)), seeds.SESSION)
+        packet = decode(reader.take(split(data)), seeds.SESSION)
     except WireError as error:
         assert len(str(error)) <= LONGEST_WIRE_ERROR, "the error repeats what was sent"
         raise
     finally:
-        window.close()
+        reader.close()
     again = decode([bytes(part) for part in encode(packet)], seeds.SESSION)
     assert again.message == packet.message
     if packet.picture is not None:
@@ -191,7 +191,7 @@ def check_container(data: bytes) -> None:
 
 def check_video(data: bytes) -> None:
     """Check the frames of a video file: media time increases."""
-    source = VideoFile(str(_file(data, f"video{_suffix(data, '.mp4')}")), CaptureConfig())
+    source = VideoFileSource(str(_file(data, f"video{_suffix(data, '.mp4')}")), CaptureConfig())
     last = -1.0
     try:
         source.open()

@@ -64,7 +64,7 @@ class Background:
         )
         self._canvas = blur(cast(Image, finer), _OVERSAMPLING * _OPTICS_SIGMA)
 
-    def look(self, to_world: Matrix, seconds: float) -> Image:
+    def render(self, to_world: Matrix, seconds: float) -> Image:
         """Render the background for one camera pose and time.
 
         Args:

@@ -59,7 +59,7 @@ class Scene:
             targets: False leaves out the targets.
         """
         self._check(k)
-        picture = self._background.look(self._camera.to_world(k), k / self.spec.fps)
+        picture = self._background.render(self._camera.to_world(k), k / self.spec.fps)
         if targets:
             for truth, body, level, share in self._present(k):
                 rows, cols, profile = body.picture(truth.x, truth.y, picture.shape)

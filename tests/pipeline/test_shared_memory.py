@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import zmq
 
-from pipeline import slots
+from pipeline import shared_memory
 from pipeline.messages import Frame, Packet
 from pipeline.queues import Sender
 from pipeline.receiver import Receiver
-from pipeline.slots import Offer, Place, SlotPool, Window
+from pipeline.shared_memory import Offer, Place, SlotPool, SlotReader
 from pipeline.wire import WireError, encode, encode_struct
 from tests import messages
 from tests.conftest import ROOT
@@ -160,7 +160,7 @@ def test_pictures_use_the_socket_without_shared_memory(
 def test_receiver_that_cannot_map_gets_pictures_through_the_socket(
     queue: tuple[Sender, Receiver], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(slots.os, "getpid", lambda: 2**31 - 1)  # a process that does not exist
+    monkeypatch.setattr(shared_memory.os, "getpid", lambda: 2**31 - 1)  # a process that does not exist
     sender, receiver = queue
     check(carry(sender, receiver, [large(seq) for seq in range(8)]), 8)
     assert sender._slot_pool.placed == 0
@@ -168,32 +168,32 @@ def test_receiver_that_cannot_map_gets_pictures_through_the_socket(
 
 def test_slot_is_reused_only_after_its_message_was_confirmed() -> None:
     slot_pool, told = SlotPool(local=True), []
-    window = Window(told.append)
+    reader = SlotReader(told.append)
     slot_pool.serve(2)
     first = slot_pool.put(("a", 0), encode(large(0)))
     assert len(first) == 4  # the picture itself and an offer
-    window.take(first)
+    reader.take(first)
     slot_pool.mapped(told[0])
     one, two = (slot_pool.put(("a", seq), encode(large(seq))) for seq in (1, 2))
     assert [memoryview(parts[2]).nbytes for parts in (one, two)] == [0, 0]
     assert slot_pool.put(("a", 1), encode(large(1))) == one  # the same message gets the same slot
     three = slot_pool.put(("a", 3), encode(large(3)))
     assert len(three) == 3, "no slot is free: through the socket"
-    assert np.frombuffer(window.take(one)[2], np.uint16).max() == 1
+    assert np.frombuffer(reader.take(one)[2], np.uint16).max() == 1
     slot_pool.free(("a", 1))
     four = slot_pool.put(("a", 4), encode(large(4)))
     assert four[3] == one[3]
-    assert np.frombuffer(window.take(two)[2], np.uint16).max() == 2
-    assert np.frombuffer(window.take(four)[2], np.uint16).min() == 4
-    window.close()
+    assert np.frombuffer(reader.take(two)[2], np.uint16).max() == 2
+    assert np.frombuffer(reader.take(four)[2], np.uint16).min() == 4
+    reader.close()
     slot_pool.serve(0)
 
 
 @pytest.fixture
-def window() -> Iterator[Window]:
-    """A window that has mapped a block with one slot."""
+def reader() -> Iterator[SlotReader]:
+    """A reader that has mapped a block with one slot."""
     slot_pool, told = SlotPool(local=True), []
-    opened = Window(told.append)
+    opened = SlotReader(told.append)
     slot_pool.serve(1)
     opened.take(slot_pool.put(KEY, encode(large(0))))
     assert told
@@ -212,40 +212,40 @@ def window() -> Iterator[Window]:
         (b"", says(Place(0, 0, 1 << 40)), "not mapped"),
     ],
 )
-def test_invalid_positions_are_refused(window: Window, picture: bytes, said: bytes | str | None, why: str) -> None:
+def test_invalid_positions_are_refused(reader: SlotReader, picture: bytes, said: bytes | str | None, why: str) -> None:
     if said is None:
-        said = says(Place(window._block, 0, 16))
+        said = says(Place(reader._block, 0, 16))
     elif said == "beyond":
-        said = says(Place(window._block, 2 * SIDE * SIDE - 8, 16))
+        said = says(Place(reader._block, 2 * SIDE * SIDE - 8, 16))
     assert isinstance(said, bytes)
     with pytest.raises(WireError, match=why):
-        window.take([b"", b"", picture, said])
+        reader.take([b"", b"", picture, said])
 
 
 def test_only_sealed_memory_is_mapped(tmp_path: Path) -> None:
     told: list[int] = []
-    window = Window(told.append)
+    reader = SlotReader(told.append)
     loose = os.memfd_create("loose", os.MFD_ALLOW_SEALING)
     os.truncate(loose, 4096)
     with (tmp_path / "file").open("wb+") as file:
         file.truncate(4096)
         for fd in (loose, file.fileno(), 9999):
-            window.take([b"", b"", b"", says(Offer(os.getpid(), fd, 7, 4096))])
+            reader.take([b"", b"", b"", says(Offer(os.getpid(), fd, 7, 4096))])
     os.close(loose)
     assert told == []
 
 
 def test_block_smaller_than_declared_is_not_mapped() -> None:
     told: list[int] = []
-    slot_pool, window = SlotPool(local=True), Window(told.append)
+    slot_pool, reader = SlotPool(local=True), SlotReader(told.append)
     slot_pool.serve(1)
-    offer = slots._decoder.decode(bytes(slot_pool.put(KEY, encode(large(0)))[3]))
+    offer = shared_memory._decoder.decode(bytes(slot_pool.put(KEY, encode(large(0)))[3]))
     assert isinstance(offer, Offer)
-    window.take([b"", b"", b"", says(Offer(offer.pid, offer.fd, offer.block, offer.size + 4096))])
+    reader.take([b"", b"", b"", says(Offer(offer.pid, offer.fd, offer.block, offer.size + 4096))])
     assert told == []
-    window.take([b"", b"", b"", says(offer)])
+    reader.take([b"", b"", b"", says(offer)])
     assert told == [offer.block]
-    window.close()
+    reader.close()
     slot_pool.serve(0)
 
 

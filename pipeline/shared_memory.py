@@ -157,15 +157,15 @@ class SlotPool:
             self._block = None
 
 
-class Window:
-    """The view of a receiver into the slots of its sender.
+class SlotReader:
+    """Reads pictures from the slots of a sender, at the receiver.
 
     Args:
         mapped: called with the number of an offered block after it was mapped.
     """
 
     def __init__(self, mapped: Callable[[int], None]) -> None:
-        self._tell_mapped = mapped
+        self._on_mapped = mapped
         self._owner, self._block = 0, 0
         self._memory: mmap.mmap | None = None
 
@@ -177,18 +177,18 @@ class Window:
         """
         if len(parts) != 4:
             return parts
-        said: Offer | Place = decode_struct(parts[3], _decoder)
-        if isinstance(said, Offer):
-            if self._map(said):
-                self._tell_mapped(said.block)
+        part: Offer | Place = decode_struct(parts[3], _decoder)
+        if isinstance(part, Offer):
+            if self._map(part):
+                self._on_mapped(part.block)
             return parts[:3]
         if memoryview(parts[2]).nbytes:
             raise WireError("a picture in a slot and in the message")
-        if self._memory is None or said.block != self._block:
+        if self._memory is None or part.block != self._block:
             raise WireError("a picture in a block that was not mapped")
-        if said.size > MAX_PICTURE_BYTES or said.offset + said.size > len(self._memory):
-            raise WireError(f"a picture of {said.size} bytes at {said.offset} of a block of {len(self._memory)}")
-        return [*parts[:2], self._memory[said.offset : said.offset + said.size]]
+        if part.size > MAX_PICTURE_BYTES or part.offset + part.size > len(self._memory):
+            raise WireError(f"a picture of {part.size} bytes at {part.offset} of a block of {len(self._memory)}")
+        return [*parts[:2], self._memory[part.offset : part.offset + part.size]]
 
     def close(self) -> None:
         """Unmap the memory."""
