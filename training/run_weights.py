@@ -14,7 +14,7 @@ from nets.manifest import Manifest, half_precision_tensors
 from pipeline.errors import ConfigError
 from training.config import TrainConfig
 from training.trainer import AVERAGED, BEST
-from training.widening import pad_input_channels, with_change_channel
+from training.widening import with_change_channel
 
 FILES = {"ema": AVERAGED, "best": BEST}
 
@@ -47,7 +47,8 @@ def blend(network: nn.Module, recipe: TrainConfig, weights: str, share: float) -
     An interpolation often keeps most of what a run has learnt and loses little of what it has forgotten (WiSE-FT:
     Wortsman et al., CVPR 2022).
 
-    If the other weights have no change channel, their kernels for that channel count as zero.
+    If the other weights have no change channel, the kernels of the run for that channel are kept as they are. Counting
+    the missing ones as zero would weaken all that the run has learnt of change by ``share``.
 
     Args:
         network: Changed in place.
@@ -71,6 +72,7 @@ def blend(network: nn.Module, recipe: TrainConfig, weights: str, share: float) -
         raise ConfigError(f"--blend: {weights} is another network than the run's, or has another input")
     for ours, other_tensor in zip(network.state_dict().values(), other.state_dict().values(), strict=True):
         if ours.is_floating_point():
-            ours.lerp_(pad_input_channels(other_tensor, ours).to(ours), share)
+            common = ours[:, : other_tensor.shape[1]] if ours.ndim == 4 else ours
+            common.lerp_(other_tensor.to(ours), share)
     network.load_state_dict(half_precision_tensors(network))
     return manifest
