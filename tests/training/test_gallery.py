@@ -39,7 +39,7 @@ def test_false_pixels_count(tmp_path):
 def test_pictures_without_targets_are_not_ranked(tmp_path):
     gallery, nothing = Gallery(), np.zeros((40, 40), bool)
     gallery.add("sky", np.zeros((40, 40), np.uint8), nothing, ~nothing)
-    with pytest.raises(ConfigError, match="no picture holds a target"):
+    with pytest.raises(ConfigError, match="no picture contains a target"):
         gallery.write(tmp_path)
     assert not list(tmp_path.iterdir())
 
