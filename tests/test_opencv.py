@@ -12,16 +12,16 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 EXPLAIN = """
 import sys
-from pipeline.opencv import require
+from pipeline.opencv import require_opencv
 try:
-    require()
+    require_opencv()
 except Exception as error:
     print(error)
     sys.exit(error.exit_code)
 """
 USE = """
-from pipeline.opencv import require
-require()
+from pipeline.opencv import require_opencv
+require_opencv()
 import cv2
 cv2.imread("none.png")
 cv2.VideoCapture("none.mp4")

@@ -16,8 +16,8 @@ from tests.conftest import ROOT
 
 READ = """
 import sys
-from pipeline.opencv import require
-require()
+from pipeline.opencv import require_opencv
+require_opencv()
 import numpy as np
 from pipeline.capture.config import CaptureConfig
 from pipeline.capture.factory import open_source
