@@ -14,8 +14,8 @@ from training.train import main
 
 
 def test_a_run_starts_from_published_weights(tmp_path, recipe):
-    settings = ["network.options={in_channels: 3}", "normalisation.windows=[17, 49]", "network.pretrained=mshnet"]
-    start, published = trainer(recipe, tmp_path / "run", settings).network, nets.load_trained("mshnet")[0]
+    settings = ["network.options={in_channels: 3}", "normalisation.windows=[17, 49]", "network.pretrained=mshnet-irstd1k"]
+    start, published = trainer(recipe, tmp_path / "run", settings).network, nets.load_trained("mshnet-irstd1k")[0]
     for key, value in published.state_dict().items():
         assert torch.equal(value, start.state_dict()[key]), key
 
@@ -23,7 +23,7 @@ def test_a_run_starts_from_published_weights(tmp_path, recipe):
 @pytest.mark.parametrize("fate", ["gone", "replaced"])
 def test_a_run_resumes_without_the_weights_that_it_started_from(tmp_path, recipe, fate):
     start, out = tmp_path / "start.safetensors", tmp_path / "run"
-    network, manifest = nets.load_trained("mshnet")
+    network, manifest = nets.load_trained("mshnet-irstd1k")
     sha256 = nets.save(start, network, manifest).sha256
     settings = ["network.options={in_channels: 3}", "normalisation.windows=[17, 49]", f"network.pretrained={start}"]
     words = [word for setting in [*settings, "run.steps=1"] for word in ("--set", setting)]
