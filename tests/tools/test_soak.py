@@ -152,8 +152,9 @@ def test_a_soak_that_is_terminated_leaves_no_run_behind() -> None:
     scene = "test://demo?width=64&height=64&frames=10&live=1&loop=1&fps=5"
     words = ["--minutes", "9", "--source", scene, "--set", "sinks.overlay=false"]
     with subprocess.Popen([sys.executable, "-m", "tools.soak", *words], cwd=ROOT) as process:
-        watched, runs = psutil.Process(process.pid), list[psutil.Process]()
-        wait_until(lambda: runs.extend(watched.children()) or runs)
+        watched = psutil.Process(process.pid)
+        wait_until(lambda: len(watched.children(recursive=True)) > 1)  # a run that has stages is watched by now
+        runs = watched.children(recursive=True)
         process.terminate()
         assert process.wait(60) == 128 + signal.SIGTERM
     assert not [run for run in runs if run.is_running()]
