@@ -14,7 +14,11 @@ from training.train import main
 
 
 def test_a_run_starts_from_published_weights(tmp_path, recipe):
-    settings = ["network.options={in_channels: 3}", "normalisation.windows=[17, 49]", "network.pretrained=mshnet-irstd1k"]
+    settings = [
+        "network.options={in_channels: 3}",
+        "normalisation.windows=[17, 49]",
+        "network.pretrained=mshnet-irstd1k",
+    ]
     start, published = trainer(recipe, tmp_path / "run", settings).network, nets.load_trained("mshnet-irstd1k")[0]
     for key, value in published.state_dict().items():
         assert torch.equal(value, start.state_dict()[key]), key
