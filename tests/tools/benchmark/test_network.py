@@ -43,10 +43,10 @@ def fail(config: DetectConfig) -> None:
 
 
 def test_published_network_is_the_one_of_the_paper() -> None:
-    reference = published("mshnet-irstd1k", "cpu")
+    reference = published(network.PUBLISHED_WEIGHTS, "cpu")
     assert sum(parameter.numel() for parameter in reference.parameters()) == 4_065_513
     assert any(isinstance(module, torch.nn.BatchNorm2d) for module in reference.modules())
-    trained, _ = nets.load_trained("mshnet-irstd1k")
+    trained, _ = nets.load_trained(network.PUBLISHED_WEIGHTS)
     picture = torch.from_numpy(np.random.default_rng(0).normal(size=(1, 3, 48, 64)).astype(np.float32))
     with torch.no_grad():
         torch.testing.assert_close(reference(picture), trained(picture), rtol=1e-3, atol=1e-3)
