@@ -223,7 +223,7 @@ class Sender:
             if identity == self._identity:
                 return
             if self._refusal is not None:
-                if self._connections.served:
+                if self._identity and self._connections.served:
                     self._refuse(identity, self._refusal)
                     return
                 self._connections.serve(part)

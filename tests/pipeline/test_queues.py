@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.accounting import total
-from pipeline.messages import Frame, Packet, key_of
+from pipeline.messages import EndOfSource, Frame, Packet, key_of
 from pipeline.queues import Policy, Sender
-from pipeline.receiver import Receiver
+from pipeline.receiver import Leave, Ready, Receiver
+from pipeline.wire import encode_struct
 from tests.conftest import ROOT
 from tests.messages import SESSION, end
 from tests.pipeline.queue_ends import finish, frame, pump_until, seqs, taking
@@ -164,7 +165,8 @@ def test_credits_limit_outstanding_messages(context: zmq.Context, endpoint: str)
 LEAVES_AT_ONCE = """
 import sys, zmq
 from pipeline.messages import EndOfSource
-from pipeline.receiver import Receiver
+from pipeline.receiver import Leave, Ready, Receiver
+from pipeline.wire import encode_struct
 context = zmq.Context()
 receiver = Receiver(context, sys.argv[1], "test", credits=2)
 while True:
@@ -211,6 +213,25 @@ def test_invalid_control_messages_are_counted_and_harmless(context: zmq.Context,
         finish(sender, {"a"})
     assert seqs(got, "a") == [0]
     receiver.close()
+    sender.close()
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+def test_second_receiver_is_refused_until_the_first_has_left(context: zmq.Context, leaves: bool) -> None:
+    """What counts is that the first has said so, not that its connection is closed."""
+    sender = Sender(context, "tcp://127.0.0.1:*", refusal=end("a"))
+    sender.offer(frame("a", 0))
+    first = context.socket(zmq.DEALER)
+    first.connect(sender.endpoint)
+    first.send(encode_struct(Ready(credits=1)))
+    pump_until(sender, lambda: sender.has_receiver)
+    if leaves:
+        first.send(encode_struct(Leave()))
+        pump_until(sender, lambda: not sender.has_receiver)
+    second, answers = Receiver(context, sender.endpoint, SESSION), []
+    pump_until(sender, lambda: answers.append(second.receive(0.05)) or answers[-1])
+    assert isinstance(answers[-1].message, Frame if leaves else EndOfSource)
+    second.close()
     sender.close()
 
 
