@@ -42,9 +42,10 @@ TRACK_DTYPE = np.dtype(
 # Tables of pixels; "at" is the flat row-major index of a pixel.
 # EXCEEDING_DTYPE: pixels whose change is near or above the detection threshold. "significance" is the magnitude of the
 # change and "over" its excess over the threshold, both in standard deviations.
-# MENDED_DTYPE: stuck pixels of the sensor. "count" is the value that replaces the value of the pixel.
+# MENDED_DTYPE: stuck pixels of the sensor. "count" is the value that replaces that of the pixel; "defect" is set if the
+# pixel cannot be part of the scene.
 EXCEEDING_DTYPE = np.dtype([("at", "<i8"), ("over", "<f4"), ("significance", "<f4")])
-MENDED_DTYPE = np.dtype([("at", "<i8"), ("count", "<f4")])
+MENDED_DTYPE = np.dtype([("at", "<i8"), ("count", "<f4"), ("defect", "?")])
 TRACK_STATES = ("tentative", "confirmed", "coasting")
 TENTATIVE, CONFIRMED, COASTING = range(3)
 

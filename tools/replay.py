@@ -21,7 +21,7 @@ from pipeline.config import Config
 from pipeline.detect.backends import artefact, available
 from pipeline.detect.config import DetectConfig
 from pipeline.detect.masks import check_names
-from pipeline.detect.stage import DetectStage
+from pipeline.detect.stage import CleanFrame, DetectStage
 from pipeline.errors import BackendError, ConfigError
 from pipeline.malloc import keep_freed_memory
 from pipeline.messages import Detected, Packet, Tracked
@@ -159,10 +159,11 @@ class _Sweep(DetectStage):
 
     def at(self, packet: Packet, thresholds: Sequence[float | None]) -> Iterator[Packet]:
         """Yield the detections of one frame at each threshold."""
-        (probability,) = self._probabilities([packet]).values()
+        frame = CleanFrame.of(packet)
+        (probability,) = self._probabilities([frame])
         for threshold in thresholds:
             self._config = msgspec.structs.replace(self._config, threshold=threshold)
-            yield self._detected(packet, probability)
+            yield self._detected(frame, probability)
 
 
 def _detected(packet: Packet) -> Detected:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,21 @@ from pipeline.detect.masks import draw, outside_mask, polygons_of
 from pipeline.detect.tiling import stitch, tiles
 from pipeline.messages import Detected, EndOfSource, FrameHeader, Packet, Prepared
 from pipeline.moving import fusion, handover
+
+
+class CleanFrame(NamedTuple):
+    """A preprocessed frame, and its picture with the sensor's defects replaced."""
+
+    packet: Packet
+    message: Prepared
+    picture: Picture
+
+    @classmethod
+    def of(cls, packet: Packet) -> CleanFrame:
+        """Return the frame in a packet of the preprocess stage."""
+        if not isinstance(packet.message, Prepared) or packet.picture is None:
+            raise TypeError(f"detect got {type(packet.message).__name__}")
+        return cls(packet, packet.message, handover.without_defects(packet.message.moving, packet.picture))
 
 
 class DetectStage:
@@ -56,9 +72,8 @@ class DetectStage:
 
     def process(self, packets: Sequence[Packet]) -> Iterator[Packet]:
         """Run detection on a batch of frames; packets are returned in their original order."""
-        frames = [packet for packet in packets if not isinstance(packet.message, EndOfSource)]
-        maps = self._probabilities(frames)
-        detected = iter(self._map_frames(lambda frame: self._detected(frame, maps[id(frame)]), frames))
+        frames = [CleanFrame.of(packet) for packet in packets if not isinstance(packet.message, EndOfSource)]
+        detected = iter(self._map_frames(self._detected, frames, self._probabilities(frames)))
         for packet in packets:
             yield packet if isinstance(packet.message, EndOfSource) else next(detected)
 
@@ -83,35 +98,36 @@ class DetectStage:
         assert self._backend is not None
         return self._backend.manifest.input.normalisation.change
 
-    def _probabilities(self, frames: Sequence[Packet]) -> dict[int, Maps]:
-        """Compute the probability map of every frame, by ``id``; frames of the same size and dtype share batches."""
-        groups: dict[tuple[int, int, str], list[Packet]] = {}
-        for packet in frames:
-            picture = _picture(packet)
-            groups.setdefault((*picture.shape, picture.dtype.name), []).append(packet)
+    def _probabilities(self, frames: Sequence[CleanFrame]) -> list[Maps]:
+        """Compute the probability map of every frame; frames of the same size and dtype share batches."""
+        groups: dict[tuple[int, int, str], list[int]] = {}
+        for i, frame in enumerate(frames):
+            height, width = frame.picture.shape
+            groups.setdefault((height, width, frame.picture.dtype.name), []).append(i)
         maps: dict[int, Maps] = {}
         for (height, width, _), members in groups.items():
             layout = tiles(height, width, self._config.tile, self._config.tile_overlap)
-            parts = [tile.cut(_picture(packet)) for packet in members for tile in layout]
-            intensities = [_prepared(packet).intensity for packet in members for _ in layout]
+            parts = [tile.cut(frames[i].picture) for i in members for tile in layout]
+            intensities = [frames[i].message.intensity for i in members for _ in layout]
             changes = None
             if self._wants_change:
-                change_pictures = [handover.change(_prepared(packet).moving, _picture(packet)) for packet in members]
+                change_pictures = [handover.change(frames[i].message.moving, frames[i].picture) for i in members]
                 changes = [tile.cut(change) for change in change_pictures for tile in layout]
             assert self._backend is not None
             probabilities = self._backend.infer(parts, intensities, changes)
-            for i, packet in enumerate(members):
-                part = probabilities[i * len(layout) : (i + 1) * len(layout)]
-                maps[id(packet)] = stitch(layout, list(part))
-        return maps
+            for k, i in enumerate(members):
+                maps[i] = stitch(layout, list(probabilities[k * len(layout) : (k + 1) * len(layout)]))
+        return [maps[i] for i in range(len(frames))]
 
-    def _map_frames(self, function: Callable[[Packet], Packet], frames: Sequence[Packet]) -> Iterable[Packet]:
-        """Apply a function to every frame, in threads if there is more than one."""
-        return map(function, frames) if len(frames) == 1 else self._executor.map(function, frames)
+    def _map_frames(
+        self, function: Callable[[CleanFrame, Maps], Packet], frames: Sequence[CleanFrame], maps: Sequence[Maps]
+    ) -> Iterable[Packet]:
+        """Apply a function to every frame and its maps, in threads if there is more than one frame."""
+        return map(function, frames, maps) if len(frames) == 1 else self._executor.map(function, frames, maps)
 
-    def _detected(self, packet: Packet, probability: Maps) -> Packet:
+    def _detected(self, frame: CleanFrame, probability: Maps) -> Packet:
         assert self._backend is not None
-        config, message, picture = self._config, _prepared(packet), _picture(packet)
+        config, message, picture = self._config, frame.message, frame.picture
         threshold = config.threshold if config.threshold is not None else self._backend.manifest.threshold
         keep = self._detection_filter(message.header, picture)
         detections = find(
@@ -145,7 +161,7 @@ class DetectStage:
             detections=detections.tobytes(),
             noisy=0.0 if message.moving is None else 1 - message.moving.weight,
         )
-        return Packet(detected, packet.picture)
+        return Packet(detected, frame.packet.picture)
 
     def _detection_filter(self, header: FrameHeader, picture: Picture) -> DetectionFilter:
         """Return a filter for the detections that lie neither on non-image lines nor in a mask of the source."""
@@ -157,15 +173,3 @@ class DetectStage:
             self._masks[key] = draw(polygons, key[1:])
         mask = self._masks[key]
         return lambda detections: border.away_from_lines(detections) & outside_mask(detections, mask)
-
-
-def _prepared(packet: Packet) -> Prepared:
-    if not isinstance(packet.message, Prepared):
-        raise TypeError(f"detect got {type(packet.message).__name__}")
-    return packet.message
-
-
-def _picture(packet: Packet) -> NDArray[np.uint8] | NDArray[np.uint16]:
-    if packet.picture is None:
-        raise TypeError("detect got a frame without a picture")
-    return packet.picture

@@ -100,7 +100,7 @@ class ChangeDetector:
         """
         if min(picture.shape) < MIN_SIDE_PX:
             return None
-        now, mended = self._stuck.mend(picture.astype(np.float32))
+        now, mended = self._stuck.mend(picture.astype(np.float32), ego)
         is_16_bit = picture.dtype == np.uint16
         restarted = is_16_bit != self._is_16_bit or pts < self._pts
         self._is_16_bit, self._pts = is_16_bit, pts

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.detect.components import MAD_TO_SIGMA
-from pipeline.messages import MAX_OBJECTS, MENDED_DTYPE, Table
+from pipeline.messages import MAX_OBJECTS, MENDED_DTYPE, EgoMotion, Table
 from pipeline.preprocess.registration import Image
 
 MEMORY = 16
@@ -15,23 +16,41 @@ OUTLIER_SIGMAS = 5.0
 """Threshold for the mean difference between a pixel and its 3x3 median, in standard deviations of that difference."""
 STEADY = 0.4
 """Minimum ratio of a stuck pixel's mean difference to its current one. A passing target has a lower ratio."""
+SINGLE = 0.15
+"""Largest mean difference of the eight pixels around a defect, relative to its own. Optics never focus a point on one
+pixel: for a Gaussian spot with a standard deviation of 0.5 px, centred on a pixel, the ratio is 0.23, and it grows with
+the width and with the distance from the centre."""
+MOVED_PX = 1.5
+"""Displacement in px of the scene below a pixel that proves that it is the pixel that stands out, not the scene."""
+
+_RING = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]], np.uint8)
 
 
 class StuckPixels:
     """Detects stuck pixels by a running mean of the difference between each pixel and its 3x3 median.
 
-    While the camera does not move, equally sharp stationary details of the scene are treated as stuck pixels too. This
-    is acceptable, because they do not move either.
+    While the camera does not move, equally sharp stationary details of the scene are treated as stuck pixels too. For
+    the comparison of frames this is acceptable, because they do not move either. *Defects* are the stuck pixels that
+    cannot be part of the scene: single pixels that have stood out while the scene moved below them.
     """
 
     def __init__(self) -> None:
         self._mean: Image | None = None
+        self._reset()
 
-    def mend(self, picture: Image) -> tuple[Image, Table]:
+    def _reset(self) -> None:
+        """Forget which single pixels stood out, what of the scene was below each at first, and how far it has moved."""
+        self._settled = 0.0  # fraction of a constant that the running mean has reached
+        self._single = np.empty(0, np.int64)
+        self._scene = np.empty((0, 2))
+        self._moved = np.empty(0)
+
+    def mend(self, picture: Image, ego: EgoMotion) -> tuple[Image, Table]:
         """Replace stuck pixels by their 3x3 median, after updating the running mean with the picture.
 
         Args:
             picture: (H, W) float32 in counts.
+            ego: Camera motion since the previous picture.
 
         Returns:
             A corrected copy of the picture, and the replaced pixels as rows of ``MENDED_DTYPE``.
@@ -40,12 +59,29 @@ class StuckPixels:
         excess = picture - median
         if self._mean is None or self._mean.shape != excess.shape:
             self._mean = np.zeros_like(excess)
+            self._reset()
         cv2.accumulateWeighted(excess, self._mean, 1 / MEMORY)
+        mean = np.abs(self._mean)
         noise = MAD_TO_SIGMA * float(np.median(np.abs(excess[::3, ::3])))
-        stuck = np.flatnonzero(np.abs(self._mean) > OUTLIER_SIGMAS * max(noise, 0.5))
-        stuck = stuck[np.abs(self._mean.flat[stuck]) > STEADY * np.abs(excess.flat[stuck])]
-        stuck = stuck[:MAX_OBJECTS]
-        replaced, mended = np.zeros(len(stuck), MENDED_DTYPE), picture.copy()
-        replaced["at"], replaced["count"] = stuck, median.flat[stuck]
-        mended.flat[stuck] = replaced["count"]
+        outliers = np.flatnonzero(mean > OUTLIER_SIGMAS * max(noise, 0.5))
+        is_defect = np.isin(outliers, self._defects(mean, outliers, ego))
+        self._settled += (1 - self._settled) / MEMORY
+        steady = STEADY * np.where(is_defect, self._settled, 1.0)  # a defect need not be observed for long
+        is_stuck = mean.flat[outliers] > steady * np.abs(excess.flat[outliers])
+        at, is_defect = outliers[is_stuck][:MAX_OBJECTS], is_defect[is_stuck][:MAX_OBJECTS]
+        replaced, mended = np.zeros(len(at), MENDED_DTYPE), picture.copy()
+        replaced["at"], replaced["count"], replaced["defect"] = at, median.flat[at], is_defect
+        mended.flat[at] = replaced["count"]
         return mended, replaced
+
+    def _defects(self, mean: Image, outliers: NDArray[np.int64], ego: EgoMotion) -> NDArray[np.int64]:
+        """Return the outliers that have been single pixels since the scene below them moved by ``MOVED_PX``."""
+        single = outliers[cv2.dilate(mean, _RING).flat[outliers] < SINGLE * mean.flat[outliers]]
+        here = np.stack(np.divmod(single, mean.shape[1])[::-1], axis=1).astype(np.float64)
+        scene, moved = here.copy(), np.zeros(len(here))
+        _, new, old = np.intersect1d(single, self._single, assume_unique=True, return_indices=True)
+        a, b, tx, c, d, ty = ego.matrix
+        scene[new] = self._scene[old] @ np.array([[a, c], [b, d]]) + (tx, ty) if ego.ok else self._scene[old]
+        moved[new] = np.maximum(self._moved[old], np.hypot(*(scene[new] - here[new]).T))
+        self._single, self._scene, self._moved = single, scene, moved
+        return single[moved > MOVED_PX]

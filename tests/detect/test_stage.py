@@ -10,7 +10,7 @@ from pipeline.detect.config import DetectConfig
 from pipeline.detect.stage import DetectStage
 from pipeline.detect.tiling import stitch, tiles
 from pipeline.errors import BackendError
-from pipeline.messages import Detected, EgoMotion, Packet, Prepared
+from pipeline.messages import MENDED_DTYPE, Detected, EgoMotion, Moving, Packet, Prepared
 from pipeline.moving.change_detection import ChangeDetector
 from pipeline.moving.config import MovingConfig
 from pipeline.moving.handover import to_message
@@ -81,6 +81,25 @@ def test_mixed_batch_keeps_order_and_results(stage):
     assert [out.picture is packet.picture for out, packet in zip(together, packets, strict=True)] == [True] * 8
     found = [out.message.detections for out in together if isinstance(out.message, Detected)]
     assert len(set(found)) == 5  # the detections of all frames differ
+
+
+def test_network_sees_the_picture_without_the_defects_of_the_sensor(weights):
+    stage, clean = opened(weights, tile=64, tile_overlap=16), noise(60, 80)
+    picture = clean.copy()
+    picture[20, 30] = 255
+    mended = np.array([(20 * 80 + 30, clean[20, 30], True)], MENDED_DTYPE)
+    moving = Moving(change=bytes(60 * 80), exceeding=b"", mended=mended.tobytes(), sharp=b"", weight=0.0)
+    intensity = measure(picture, NORM)
+
+    def detections(picture, moving):
+        packet = prepared(picture, moving=moving)
+        message = msgspec.structs.replace(packet.message, intensity=intensity)
+        (out,) = stage.process([Packet(message, picture)])
+        assert out.picture is picture
+        return out.message.detections
+
+    expected = detections(clean, msgspec.structs.replace(moving, mended=b""))
+    assert detections(picture, moving) == expected != detections(picture, msgspec.structs.replace(moving, mended=b""))
 
 
 def test_large_pictures_are_tiled(weights):

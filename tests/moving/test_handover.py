@@ -10,7 +10,7 @@ from pipeline.messages import MAX_OBJECTS, MENDED_DTYPE, Packet, Prepared
 from pipeline.moving.change_detection import ChangeDetector, MotionEvidence
 from pipeline.moving.config import MovingConfig
 from pipeline.moving.fusion import KEEP_MARGIN
-from pipeline.moving.handover import change, exceeding, sharpness, to_message
+from pipeline.moving.handover import change, exceeding, sharpness, to_message, without_defects
 from pipeline.moving.sharpness import Sharpness
 from pipeline.preprocess.ego_motion import STILL
 from pipeline.wire import decode, encode
@@ -55,6 +55,21 @@ def test_evidence_survives_encoding_and_decoding():
 def test_no_evidence_is_an_empty_change_picture():
     assert to_message(None) is None
     assert not change(None, np.ones(SHAPE, np.uint16)).any()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_defects_and_no_other_stuck_pixels_are_replaced_in_the_picture(dtype):
+    picture = np.random.default_rng(0).integers(0, 200, SHAPE, dtype)
+    mended = np.array([(3, 7.4, True), (80, 9.0, False), (4799, 8.6, True)], MENDED_DTYPE)
+    evidence = seen(np.zeros(SHAPE, np.float32), 5.0)
+    before = picture.copy()
+    assert without_defects(None, picture) is picture
+    assert without_defects(to_message(evidence._replace(mended=mended[1:2])), picture) is picture
+    corrected = without_defects(to_message(evidence._replace(mended=mended)), picture)
+    assert corrected.dtype == dtype
+    assert (corrected.flat[3], corrected.flat[4799]) == (7, 9)
+    assert np.flatnonzero(corrected != before).tolist() == [3, 4799]
+    assert np.array_equal(picture, before)
 
 
 def seen(significance, threshold):

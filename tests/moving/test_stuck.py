@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-import numpy as np
+import math
 
-from pipeline.moving.stuck import StuckPixels
+import numpy as np
+import pytest
+
+from pipeline.messages import EgoMotion
+from pipeline.moving.stuck import MOVED_PX, StuckPixels
+from pipeline.preprocess.ego_motion import STILL
 
 H, W = 40, 60
+HOT, DEAD = (10, 20), (30, 40)
 
 
 def frame(rng, shift):
@@ -14,22 +20,54 @@ def frame(rng, shift):
     return (1000 + 100 * np.sin(x / 5)[None, :] + rng.normal(0, 8, (H, W))).astype(np.float32)
 
 
+def panned(px, ok=True):
+    """Motion of the scene when the camera pans to the right."""
+    return EgoMotion(matrix=(1.0, 0.0, -px, 0.0, 1.0, 0.0), ok=ok, method="flow")
+
+
+def with_point(picture, y, x, sigma, peak):
+    """Add a Gaussian spot, integrated over each pixel, at a position that need not be a pixel centre."""
+
+    def share(centre, length):
+        edge = [0.5 * (1 + math.erf((k - 0.5 - centre) / (sigma * math.sqrt(2)))) for k in range(length + 1)]
+        return np.diff(edge)
+
+    spot = np.outer(share(y, H), share(x, W))
+    return (picture + peak * spot / spot.max()).astype(np.float32)
+
+
+def defects(mended):
+    return {divmod(int(at), W) for at in mended["at"][mended["defect"]]}
+
+
+def film(pans, picture_at, ok=True):
+    """Film while the camera pans by ``pans`` px per frame; yield the defects known after each frame."""
+    rng, stuck, at = np.random.default_rng(0), StuckPixels(), 0.0
+    for pan in pans:
+        at += pan
+        yield defects(stuck.mend(picture_at(frame(rng, at), at), panned(pan, ok))[1])
+
+
+def broken(picture, at):
+    picture[HOT], picture[DEAD] = 16383, 0
+    return picture
+
+
 def test_pixels_that_stick_out_of_a_moving_scene_are_mended():
     rng, stuck, passed = np.random.default_rng(0), StuckPixels(), None
     for k in range(20):
-        picture = frame(rng, k)
-        picture[10, 20], picture[30, 40] = 16383, 0
+        picture = broken(frame(rng, k), k)
         whole = picture.copy()
-        passed, mended = stuck.mend(picture)
+        passed, mended = stuck.mend(picture, STILL)
         assert np.array_equal(picture, whole)
     assert passed is not None
     changed = np.argwhere(passed != whole).tolist()
     assert [list(divmod(at, W)) for at in mended["at"]] == changed
     assert mended["count"].tolist() == passed[passed != whole].tolist()
-    assert [10, 20] in changed
-    assert [30, 40] in changed
+    assert list(HOT) in changed
+    assert list(DEAD) in changed
     assert len(changed) < 6
-    assert abs(passed[10, 20] - whole[10, 19]) < 60
+    assert abs(passed[HOT] - whole[10, 19]) < 60
 
 
 def test_a_target_that_flies_by_is_left_alone():
@@ -38,7 +76,7 @@ def test_a_target_that_flies_by_is_left_alone():
         picture = frame(rng, k)
         if k >= 20:
             picture[20, k - 15] += 200
-        passed, _ = stuck.mend(picture)
+        passed, _ = stuck.mend(picture, STILL)
         if k >= 20:
             assert passed[20, k - 15] == picture[20, k - 15]
 
@@ -46,4 +84,34 @@ def test_a_target_that_flies_by_is_left_alone():
 def test_noise_free_compressed_frames_are_left_unchanged():
     stuck, picture = StuckPixels(), np.full((H, W), 90, np.float32)
     for _ in range(5):
-        assert np.array_equal(stuck.mend(picture)[0], picture)
+        assert np.array_equal(stuck.mend(picture, STILL)[0], picture)
+
+
+def test_pixels_that_stand_out_while_the_scene_moves_are_defects():
+    known = list(film([0.25] * 12, broken))
+    first = known.index({HOT, DEAD})
+    assert first == MOVED_PX / 0.25 + 1  # one frame more, since that many move it by no more than MOVED_PX
+    assert known[:first] == [set()] * first
+    assert known[first:] == [{HOT, DEAD}] * (12 - first)
+
+
+def test_defects_stay_known_when_the_camera_points_back():
+    assert list(film([1.0] * 4 + [-1.0] * 4 + [0.0] * 30, broken))[5:] == [{HOT, DEAD}] * 33
+
+
+@pytest.mark.parametrize(("pan", "ok"), [(0.0, True), (1.0, False)])
+def test_nothing_is_a_defect_without_camera_motion(pan, ok):
+    assert not any(film([pan] * 40, broken, ok))
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.3, 0.5])
+@pytest.mark.parametrize("sigma", [0.5, 0.7, 1.0])
+def test_target_that_the_camera_follows_is_not_a_defect(sigma, offset):
+    """It stays on its pixel while the scene moves below it, but optics spread it over its neighbours."""
+    known = film([1.0] * 60, lambda picture, at: with_point(picture, 20, 30 + offset, sigma, 400))
+    assert not any(known)
+
+
+def test_points_of_the_scene_are_not_defects():
+    known = film([0.2] * 200, lambda picture, at: with_point(picture, 20, 50 - at, 0.5, 400))
+    assert not any(known)

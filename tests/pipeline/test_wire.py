@@ -140,6 +140,7 @@ def bad(message: object, *rest: bytes) -> list[bytes]:
     return [MAGIC, msgspec.msgpack.encode(message), *rest]
 
 
+BEFORE = np.array([(-1, 3.0, False)], MENDED_DTYPE).tobytes()
 OUTSIDE, ENDLESS = (np.array([row], EXCEEDING_DTYPE).tobytes() for row in ((6, 0.5, 5.0), (5, np.inf, 5.0)))
 
 
@@ -177,7 +178,10 @@ def header(**changes: object) -> dict[str, object]:
         (moves(exceeding=bytes(7)), "table of 7 bytes"),
         (moves(exceeding=OUTSIDE), "exceeding pixels that are not in the picture"),
         (moves(exceeding=ENDLESS), "value of over that is not finite"),
-        (moves(mended=np.array([(-1, 3.0)], MENDED_DTYPE).tobytes()), "mended pixels that are not in the picture"),
+        (
+            moves(mended=np.array([(-1, 3.0, False)], MENDED_DTYPE).tobytes()),
+            "mended pixels that are not in the picture",
+        ),
         (moves(sharp=bytes(3)), "sharpness"),
         (moves(sharp=np.full(1, np.nan, "<f4").tobytes()), "sharpness"),
         (moves(sharp=bytes(4 * 7)), "sharpness"),
