@@ -40,7 +40,6 @@ class StuckPixels:
 
     def _reset(self) -> None:
         """Forget which single pixels stood out, what of the scene was below each at first, and how far it has moved."""
-        self._settled = 0.0  # fraction of a constant that the running mean has reached
         self._single = np.empty(0, np.int64)
         self._scene = np.empty((0, 2))
         self._moved = np.empty(0)
@@ -64,14 +63,11 @@ class StuckPixels:
         mean = np.abs(self._mean)
         noise = MAD_TO_SIGMA * float(np.median(np.abs(excess[::3, ::3])))
         outliers = np.flatnonzero(mean > OUTLIER_SIGMAS * max(noise, 0.5))
-        is_defect = np.isin(outliers, self._defects(mean, outliers, ego))
-        self._settled += (1 - self._settled) / MEMORY
-        steady = STEADY * np.where(is_defect, self._settled, 1.0)  # a defect need not be observed for long
-        is_stuck = mean.flat[outliers] > steady * np.abs(excess.flat[outliers])
-        at, is_defect = outliers[is_stuck][:MAX_OBJECTS], is_defect[is_stuck][:MAX_OBJECTS]
-        replaced, mended = np.zeros(len(at), MENDED_DTYPE), picture.copy()
-        replaced["at"], replaced["count"], replaced["defect"] = at, median.flat[at], is_defect
-        mended.flat[at] = replaced["count"]
+        defects = self._defects(mean, outliers, ego)
+        stuck = outliers[mean.flat[outliers] > STEADY * np.abs(excess.flat[outliers])][:MAX_OBJECTS]
+        replaced, mended = np.zeros(len(stuck), MENDED_DTYPE), picture.copy()
+        replaced["at"], replaced["count"], replaced["defect"] = stuck, median.flat[stuck], np.isin(stuck, defects)
+        mended.flat[stuck] = replaced["count"]
         return mended, replaced
 
     def _defects(self, mean: Image, outliers: NDArray[np.int64], ego: EgoMotion) -> NDArray[np.int64]:
