@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
 SMOOTHING = 0.1
 """Weight of the current frame in the running means."""
+UNCERTAINTY = 0.25
+"""Margin for a mean of one frame, in standard deviations; it falls with the number of frames. A threshold that varies
+lets more false peaks through when it is too low than it holds back when it is too high. In noise it varies by
+s = 0.4 from frame to frame, and peaks become rarer by a factor of e per 1 / 2.8, so 2.8 s^2 / 2 makes up for it."""
 _BURST_RATIO = 1.5  # a cell that asks for more than this multiple of its running mean gets it at once
 
 
 class SmoothedThresholds:
-    """Running mean of the threshold of each cell of the frame."""
+    """Running mean of the threshold of each cell: of all frames at first, then of about the last ``1 / SMOOTHING``."""
 
     def __init__(self) -> None:
         self._mean: NDArray[np.float64] | None = None
+        self._frames: NDArray[np.int64] | None = None  # with a finite threshold
 
     def update(self, current: NDArray[np.float64]) -> NDArray[np.float64]:
         """Update the running means with the next frame.
@@ -27,9 +34,12 @@ class SmoothedThresholds:
             (rows, columns) thresholds to apply: the running mean, or the frame's own threshold where it is well above
             the mean because much of the cell changes at once, as at the key frames of a video codec.
         """
-        if self._mean is None:
-            self._mean = current
-        else:
-            updated = np.where(np.isfinite(current), (1 - SMOOTHING) * self._mean + SMOOTHING * current, self._mean)
-            self._mean = np.where(np.isfinite(self._mean), updated, current)
-        return np.where(np.isfinite(current) & (current > _BURST_RATIO * self._mean), current, self._mean)
+        finite = np.isfinite(current)
+        if self._mean is None or self._frames is None:
+            self._mean, self._frames = np.zeros_like(current), np.zeros(current.shape, np.int64)
+        self._frames = self._frames + finite
+        frames = np.maximum(self._frames, 1)
+        step = np.subtract(current, self._mean, where=finite, out=np.zeros_like(current))
+        self._mean = self._mean + step * np.maximum(SMOOTHING, 1 / frames)
+        smooth = np.where(self._frames > 0, self._mean + UNCERTAINTY / frames, math.inf)
+        return np.where(finite & (current > _BURST_RATIO * self._mean), current, smooth)
