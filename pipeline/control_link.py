@@ -41,7 +41,7 @@ class LatencyBuckets(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SourceReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Results of one source, from the last stage and from the track stage.
+    """Results of one source, from the last stage and from those before it that know more.
 
     Attributes:
         delivered: number of frames written.
@@ -52,8 +52,8 @@ class SourceReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         newest_ns: capture time of the newest frame delivered, in monotonic ns; 0 before the first.
         ego_ok: number of frames whose ego-motion estimate was trusted.
         tracks: number of tracks in the newest frame, by state.
-        places: number of places that the tracker knows as static clutter, in the ``scene`` or on the ``sensor``; from
-            the track stage only.
+        places: number of known false alarms: from the track stage places of static clutter, in the ``scene`` or on the
+            ``sensor``, and from the preprocess stage defects of the sensor, each a ``pixel``.
         end: why the source ended; empty while it runs.
         error: error message of one line if it failed.
     """

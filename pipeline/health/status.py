@@ -65,8 +65,8 @@ class SourceStatus(Struct, frozen=True, kw_only=True):
         ego_ok: Frames with a reliable ego-motion estimate.
         tracks: Number of tracks in the newest frame, by state.
         tracks_confirmed: Number of distinct tracks confirmed so far.
-        places: Number of known clutter locations in the ``scene`` and on the ``sensor``; empty if the tracker has not
-            reported any.
+        places: Number of known clutter locations in the ``scene`` and on the ``sensor``, and of every single ``pixel``
+            that is hidden from the network; without those that no stage has reported yet.
         end, error: How and why the source ended; empty while it runs.
     """
 
@@ -179,7 +179,7 @@ def _stage(watch: Watchdog, watches: Mapping[str, Watchdog], pace: Pace) -> Stag
 
 def _source(supervisor: Supervisor, id_: str, report: SourceReport, now_ns: int) -> SourceStatus:
     account, capture = supervisor.account(id_), supervisor.states.get(f"capture.{id_}")
-    track = supervisor.states.get("track")
+    reports = [state.reports.get(id_) for state in map(supervisor.states.get, ("preprocess", "track")) if state]
     return SourceStatus(
         medium=capture.facts.get("state", "") if capture is not None else "",
         reconnects=int(capture.facts.get("reconnects", 0)) if capture is not None else 0,
@@ -195,7 +195,7 @@ def _source(supervisor: Supervisor, id_: str, report: SourceReport, now_ns: int)
         ego_ok=report.ego_ok,
         tracks=report.tracks,
         tracks_confirmed=report.tracks_confirmed,
-        places=track.reports[id_].places if track is not None and id_ in track.reports else {},
+        places={where: count for known in reports if known for where, count in known.places.items()},
         end=report.end,
         error=redact(report.error),
     )

@@ -85,6 +85,11 @@ class ChangeDetector:
         self._noise = math.nan  # running mean in counts
         self._is_raw = self._is_16_bit
 
+    @property
+    def defects(self) -> int:
+        """Number of known defects of the sensor."""
+        return self._stuck.defects
+
     def update(self, picture: Picture, ego: EgoMotion, pts: float) -> MotionEvidence | None:
         """Process the next frame.
 

@@ -32,9 +32,13 @@ class StuckPixels:
     While the camera does not move, equally sharp stationary details of the scene are treated as stuck pixels too. For
     the comparison of frames this is acceptable, because they do not move either. *Defects* are the stuck pixels that
     cannot be part of the scene: single pixels that have stood out while the scene moved below them.
+
+    Attributes:
+        defects: Number of defects replaced in the latest picture.
     """
 
     def __init__(self) -> None:
+        self.defects = 0
         self._mean: Image | None = None
         self._reset()
 
@@ -68,6 +72,7 @@ class StuckPixels:
         replaced, mended = np.zeros(len(stuck), MENDED_DTYPE), picture.copy()
         replaced["at"], replaced["count"], replaced["defect"] = stuck, median.flat[stuck], np.isin(stuck, defects)
         mended.flat[stuck] = replaced["count"]
+        self.defects = int(replaced["defect"].sum())
         return mended, replaced
 
     def _defects(self, mean: Image, outliers: NDArray[np.int64], ego: EgoMotion) -> NDArray[np.int64]:

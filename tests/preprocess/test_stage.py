@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
@@ -94,6 +95,19 @@ def test_motion_evidence_is_kept_per_source(stage):
             assert out.moving == to_message(alone[name].update(packet.picture, out.ego, packet.message.header.pts))
             told += out.moving is not None
     assert told > 10
+
+
+def test_defects_of_the_sensor_are_marked_and_counted_per_source(stage):
+    for k in range(12):
+        whole = cv2.GaussianBlur(100 * view(2 * k, 0, np.uint16), (0, 0), 2)
+        broken = whole.copy()
+        broken[50, 60] = 16383
+        (seen, _) = prepared(stage, frame(broken, "a", k), frame(whole, "b", k))
+    rows = seen.moving.mended_table()
+    assert rows["at"][rows["defect"]].tolist() == [50 * 160 + 60]
+    assert {source: report.places["pixel"] for source, report in stage.reports().items()} == {"a": 1, "b": 0}
+    prepared(stage, end("a"))
+    assert list(stage.reports()) == ["b"]
 
 
 def test_disabled_motion_detection_gives_no_evidence():
