@@ -81,7 +81,7 @@ class ChangeDetector:
 
     def _reset_history(self) -> None:
         self._past = FrameHistory(self._config.interval_s)
-        self._raw, self._coded = RawThresholds(), SmoothedThresholds()
+        self._raw, self._coded = RawThresholds(), SmoothedThresholds(cautious=False)
         self._noise = math.nan  # running mean in counts
         self._is_raw = self._is_16_bit
 
@@ -117,7 +117,7 @@ class ChangeDetector:
         if not past:
             return None
         if len(past) != self._compared:
-            self._compared, self._coded = len(past), SmoothedThresholds()
+            self._compared, self._coded = len(past), SmoothedThresholds(cautious=False)
         change, filtered = significance(now, past)
         noise = filtered / NOISE_GAIN[len(past)]
         if not is_16_bit:

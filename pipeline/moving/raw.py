@@ -48,7 +48,7 @@ class RawThresholds:
         self.noisy = 0.0
         self._persistence = PersistentPeaks()
         self._past: list[tuple[NDArray[np.float64], NDArray[np.float32]]] = []
-        self._coarse, self._fine = SmoothedThresholds(), SmoothedThresholds()
+        self._coarse, self._fine = SmoothedThresholds(cautious=True), SmoothedThresholds(cautious=True)
         self._exponent, self._compared = math.nan, 0
 
     def update(
@@ -71,7 +71,7 @@ class RawThresholds:
         """
         if compared != self._compared:
             self._compared, self._exponent = compared, math.nan
-            self._coarse, self._fine = SmoothedThresholds(), SmoothedThresholds()
+            self._coarse, self._fine = SmoothedThresholds(cautious=True), SmoothedThresholds(cautious=True)
         transient, ranked = self._persistence.remove_persistent(peaks, shape, ego)
         exponents = tail_exponents(ranked)
         exponent = median_tail_exponent(exponents)

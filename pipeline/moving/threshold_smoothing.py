@@ -17,9 +17,15 @@ _BURST_RATIO = 1.5  # a cell that asks for more than this multiple of its runnin
 
 
 class SmoothedThresholds:
-    """Running mean of the threshold of each cell: of all frames at first, then of about the last ``1 / SMOOTHING``."""
+    """Running mean of the threshold of each cell.
 
-    def __init__(self) -> None:
+    Args:
+        cautious: Let no more false peaks through while the mean is that of few frames: all frames count alike until
+            there are ``1 / SMOOTHING``, and ``UNCERTAINTY`` is added. Otherwise the first frame keeps its weight.
+    """
+
+    def __init__(self, cautious: bool) -> None:
+        self._cautious = cautious
         self._mean: NDArray[np.float64] | None = None
         self._frames: NDArray[np.int64] | None = None  # with a finite threshold
 
@@ -40,6 +46,8 @@ class SmoothedThresholds:
         self._frames = self._frames + finite
         frames = np.maximum(self._frames, 1)
         step = np.subtract(current, self._mean, where=finite, out=np.zeros_like(current))
-        self._mean = self._mean + step * np.maximum(SMOOTHING, 1 / frames)
-        smooth = np.where(self._frames > 0, self._mean + UNCERTAINTY / frames, math.inf)
+        equal = 1 / frames if self._cautious else frames <= 1
+        self._mean = self._mean + step * np.maximum(SMOOTHING, equal)
+        margin = UNCERTAINTY / frames if self._cautious else 0.0
+        smooth = np.where(self._frames > 0, self._mean + margin, math.inf)
         return np.where(finite & (current > _BURST_RATIO * self._mean), current, smooth)
