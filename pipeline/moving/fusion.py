@@ -58,8 +58,8 @@ def motion_detections(
     slope = max((_logit(start_score) - _logit(low_score)) / (START_MARGIN + KEEP_MARGIN), _MIN_SLOPE)
     # Above this a float32 probability is no longer distinguishable from 1.
     odds = np.minimum(_logit(start_score) + slope * (exceeding["over"] - START_MARGIN), 15)
-    probability.flat[exceeding["at"]] = 1 / (1 + np.exp(-odds))
-    significance.flat[exceeding["at"]] = exceeding["significance"]
+    np.put(probability, exceeding["at"], 1 / (1 + np.exp(-odds)))
+    np.put(significance, exceeding["at"], exceeding["significance"])
     detections = find(
         probability,
         picture,

@@ -41,10 +41,10 @@ def exceeding(evidence: MotionEvidence) -> Table:
     over = evidence.significance - evidence.threshold
     at = np.flatnonzero(over > -KEEP_MARGIN)
     if len(at) > MAX_OBJECTS:
-        largest = np.argpartition(over.flat[at], -MAX_OBJECTS)[-MAX_OBJECTS:]
+        largest = np.argpartition(np.take(over, at), -MAX_OBJECTS)[-MAX_OBJECTS:]
         at = at[np.sort(largest)]
     rows = np.zeros(len(at), EXCEEDING_DTYPE)
-    rows["at"], rows["over"], rows["significance"] = at, over.flat[at], evidence.significance.flat[at]
+    rows["at"], rows["over"], rows["significance"] = at, np.take(over, at), np.take(evidence.significance, at)
     return rows
 
 
@@ -62,12 +62,12 @@ def without_defects(moving: Moving | None, picture: Picture) -> Picture:
     if not len(defects):
         return picture
     corrected = picture.copy()
-    corrected.flat[defects["at"]] = np.rint(defects["count"])
+    np.put(corrected, defects["at"], np.rint(defects["count"]))
     return corrected
 
 
 def sharpness(moving: Moving, picture: Picture) -> Sharpness:
     """Recompute the sharpness of a picture (H, W) after replacing its stuck pixels, as the sending stage did."""
     mended, stuck = picture.astype(np.float32), moving.mended_table()
-    mended.flat[stuck["at"]] = stuck["count"]
+    np.put(mended, stuck["at"], stuck["count"])
     return Sharpness(sharpness_map(mended), np.frombuffer(moving.sharp, "<f4"), moving.weight)

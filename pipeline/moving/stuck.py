@@ -67,18 +67,19 @@ class StuckPixels:
         mean = np.abs(self._mean)
         noise = MAD_TO_SIGMA * float(np.median(np.abs(excess[::3, ::3])))
         outliers = np.flatnonzero(mean > OUTLIER_SIGMAS * max(noise, 0.5))
-        defects = self._defects(mean, outliers, ego)
-        stuck = outliers[mean.flat[outliers] > STEADY * np.abs(excess.flat[outliers])][:MAX_OBJECTS]
+        height = np.take(mean, outliers)  # ``mean.flat[outliers]`` would take seven times as long
+        single = outliers[np.take(cv2.dilate(mean, _RING), outliers) < SINGLE * height]
+        defects = self._defects(single, picture.shape[1], ego)
+        stuck = outliers[height > STEADY * np.abs(np.take(excess, outliers))][:MAX_OBJECTS]
         replaced, mended = np.zeros(len(stuck), MENDED_DTYPE), picture.copy()
-        replaced["at"], replaced["count"], replaced["defect"] = stuck, median.flat[stuck], np.isin(stuck, defects)
-        mended.flat[stuck] = replaced["count"]
+        replaced["at"], replaced["count"], replaced["defect"] = stuck, np.take(median, stuck), np.isin(stuck, defects)
+        np.put(mended, stuck, replaced["count"])
         self.defects = int(replaced["defect"].sum())
         return mended, replaced
 
-    def _defects(self, mean: Image, outliers: NDArray[np.int64], ego: EgoMotion) -> NDArray[np.int64]:
-        """Return the outliers that have been single pixels since the scene below them moved by ``MOVED_PX``."""
-        single = outliers[cv2.dilate(mean, _RING).flat[outliers] < SINGLE * mean.flat[outliers]]
-        here = np.stack(np.divmod(single, mean.shape[1])[::-1], axis=1).astype(np.float64)
+    def _defects(self, single: NDArray[np.int64], width: int, ego: EgoMotion) -> NDArray[np.int64]:
+        """Return those of the single pixels that have been so since the scene below them moved by ``MOVED_PX``."""
+        here = np.stack(np.divmod(single, width)[::-1], axis=1).astype(np.float64)
         scene, moved = here.copy(), np.zeros(len(here))
         _, new, old = np.intersect1d(single, self._single, assume_unique=True, return_indices=True)
         a, b, tx, c, d, ty = ego.matrix

@@ -76,10 +76,10 @@ class Reference:
         residuals = change - np.median(change)
         solution = np.zeros(6)
         for _ in range(_ROUNDS):
-            weight = _sample_weights(residuals, seen)
-            normal = (model * weight[:, None]).T @ model
+            weighted = (model * _sample_weights(residuals, seen)[:, None]).T
+            normal = weighted @ model
             ridge = 1e-9 * np.diag(np.diag(normal)) + 1e-9 * np.eye(6)
-            solution = np.linalg.solve(normal + ridge, (model * weight[:, None]).T @ change)
+            solution = np.linalg.solve(normal + ridge, weighted @ change)
             residuals = change - model @ solution
         dx, dy, zoom, rotation, offset, gain = solution
         zoom, rotation = zoom / self._unit, rotation / self._unit
