@@ -42,7 +42,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file; see configs/reference.yaml")
     add_settings(parser)
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for tracks, overlay video and run.json")
+    parser.add_argument("--out", type=_folder, metavar="DIR", help="folder for tracks, overlay video and run.json")
     parser.add_argument("--display", action="store_true", help="show the overlay live in a window")
     parser.add_argument(
         "--policy",
@@ -52,6 +52,12 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--verbose", action="store_true", help="show the traceback of an error")
     return parser.parse_args(argv)
+
+
+def _folder(name: str) -> Path:
+    if not name:  # as from an unset shell variable; Path("") would be the current folder
+        raise argparse.ArgumentTypeError("the name of the folder is empty")
+    return Path(name)
 
 
 def main(argv: Sequence[str]) -> int:

@@ -42,7 +42,7 @@ def with_setting(tree: Mapping[str, Any], setting: str) -> dict[str, Any]:
     key, equals, text = setting.partition("=")
     *parents, last = key.strip().split(".")
     if not equals or not all([*parents, last]):
-        raise ConfigError(f"--set {setting}: expected key.path=value")
+        raise ConfigError(f"--set {setting}: expected SECTION.NAME=VALUE")
     changed = node = dict(tree)
     for parent in parents:
         child = node.get(parent, {})
@@ -71,10 +71,32 @@ def convert_to(schema: type[T], tree: Any, origin: str) -> T:
         return msgspec.convert(tree, schema)
     except msgspec.ValidationError as error:
         text, _, place = str(error).partition(" - at `$")
-        key = place.rstrip("`").lstrip(".")
+        key = _with_key(schema, tree, str(error), place.rstrip("`").lstrip("."))
         raise ConfigError(f"{origin}: {key + ': ' if key else ''}{text}") from None
     except UnicodeError:
         raise ConfigError(f"{origin}: contains an invalid character") from None
+
+
+def _with_key(schema: type[Any], tree: Any, error: str, place: str) -> str:
+    """Return the place of an error with the key of a mapping for which msgspec writes ``[...]``.
+
+    The key is found by converting the tree with one entry of the mapping at a time.
+    """
+    path, gap, rest = place.partition("[...]")
+    if not gap or "[" in path:
+        return place
+    node = copy = dict(tree)
+    *parents, last = path.split(".")
+    for parent in parents:
+        node[parent] = node = dict(node[parent])
+    for key, value in dict(node[last]).items():
+        node[last] = {key: value}
+        try:
+            msgspec.convert(copy, schema)
+        except msgspec.ValidationError as same:
+            if str(same) == error:
+                return f"{path}.{key}{rest}"
+    return place
 
 
 def parse_yaml(text: str) -> Any:

@@ -107,9 +107,9 @@ def find_images(address: str) -> list[Path]:
         found = [file for file in shown if file.suffix.lower() in IMAGE_SUFFIXES]
         missing = f"no images in the folder (looked for {' '.join(IMAGE_SUFFIXES)})"
     elif any(c in address for c in "*?[") and not path.exists():
-        found = [Path(name) for name in glob.glob(address, recursive=True)]  # noqa: PTH207 - absolute patterns
-        found = [file for file in found if file.suffix.lower() in IMAGE_SUFFIXES]
-        missing = "no images match the pattern"
+        matches = [Path(name) for name in glob.glob(address, recursive=True)]  # noqa: PTH207 - absolute patterns
+        found = [file for file in matches if file.suffix.lower() in IMAGE_SUFFIXES]
+        missing = "no images match the pattern" + (", only other files; name videos one by one" if matches else "")
     else:
         found, missing = [path], ""
     if not found:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -11,7 +10,8 @@ from numpy.typing import NDArray
 
 from pipeline.capture.source import Picture
 from pipeline.detect.masks import Polygon
-from pipeline.messages import COASTING, CONFIRMED, MAX_SIDE, TENTATIVE, Tracked
+from pipeline.messages import COASTING, CONFIRMED, MAX_SIDE, TENTATIVE, Table, Tracked
+from pipeline.sinks.labels import Box, Label, LabelPlaces
 from pipeline.sinks.stretch import Stretch
 from pipeline.sinks.trails import Trails
 
@@ -37,27 +37,6 @@ _CORNERS = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)])
 _FONT, _FONT_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.45
 
 
-class Rectangle(NamedTuple):
-    """Position of a text.
-
-    Attributes:
-        x: left edge in px.
-        y: lower edge in px.
-        width: width in px.
-        height: height in px.
-    """
-
-    x: int
-    y: int
-    width: int
-    height: int
-
-    def meets(self, other: Rectangle) -> bool:
-        """Return whether the rectangles overlap or nearly touch."""
-        beside = self.x > other.x + other.width + 1 or other.x > self.x + self.width + 1
-        return not beside and abs(self.y - other.y) <= max(self.height, other.height) + 1
-
-
 class Overlay:
     """Draws the overlay of one source.
 
@@ -72,6 +51,7 @@ class Overlay:
         self._masked = [np.array(polygon, float) for polygon in masked]
         self._stretch = Stretch()
         self._trails = Trails(trail_s)
+        self._places = LabelPlaces()
 
     def draw(self, message: Tracked, picture: Picture, age_ms: float) -> Canvas:
         """Draw the picture of one frame with its tracks, and a strip of text below it.
@@ -98,13 +78,24 @@ class Overlay:
         self._trails.update(tracks, message.ego.matrix, header.pts)
         for track in np.sort(tracks, order="state"):
             _mark(canvas, track, self._trails.of(int(track["id"])), scale)
-        taken: list[Rectangle] = []
-        for track in tracks[tracks["state"] != TENTATIVE]:
-            taken.append(_label(canvas, track, scale, taken))
+        self._label(canvas, tracks, scale)
         for track in tracks:
             _restore_target(canvas, clean, track, scale)
         _caption(framed, message, age_ms)
         return framed
+
+    def _label(self, canvas: Canvas, tracks: Table, scale: int) -> None:
+        """Write the numbers of all tracks but tentative ones beside their marks."""
+        numbered = tracks[tracks["state"] != TENTATIVE]
+        labels = [
+            Label(track, _size(str(track)), _edges(row, scale), _on_canvas(self._trails.of(track), scale))
+            for row in numbered
+            for track in (int(row["id"]),)
+        ]
+        marks = np.reshape([_edges(row, scale) for row in tracks], (-1, 4))
+        places = self._places.choose(labels, marks, (canvas.shape[1], canvas.shape[0]))
+        for row, label, (x, y) in zip(numbered, labels, places, strict=True):
+            _text(canvas, str(label.track), x, y, COLOURS[int(row["state"])])
 
 
 def _mark(canvas: Canvas, track: np.void, trail: NDArray[np.float64], scale: int) -> None:
@@ -122,6 +113,12 @@ def _frame(track: np.void, scale: int) -> tuple[Vector, Vector]:
     """Return centre and half sides of the mark of a track, in canvas px."""
     centre = _on_canvas(np.array([track["x"], track["y"]]), scale)
     return centre, np.maximum(np.array([track["bw"], track["bh"]]) * scale / 2 + _CLEARANCE, _MIN_HALF)
+
+
+def _edges(track: np.void, scale: int) -> Box:
+    """Return left, top, right and lower edge of the mark of a track, in canvas px."""
+    centre, half = _frame(track, scale)
+    return np.concatenate([centre - half, centre + half])
 
 
 def _on_canvas(points: NDArray[np.float64], scale: int) -> NDArray[np.float64]:
@@ -168,37 +165,10 @@ def _dashed_box(centre: Vector, half: Vector) -> Segments:
     return np.array(ends)
 
 
-def _label(canvas: Canvas, track: np.void, scale: int, taken: Sequence[Rectangle]) -> Rectangle:
-    """Draw a track's number beside its mark, and return its position."""
-    text = str(int(track["id"]))
+def _size(text: str) -> tuple[int, int]:
+    """Return width and height of a text in px."""
     (width, height), _ = cv2.getTextSize(text, _FONT, _FONT_SCALE, 1)
-    place = label_place((width, height), *_frame(track, scale), (canvas.shape[1], canvas.shape[0]), taken)
-    _text(canvas, text, place.x, place.y, COLOURS[int(track["state"])])
-    return place
-
-
-def label_place(
-    size: tuple[int, int], centre: Vector, half: Vector, within: tuple[int, int], taken: Sequence[Rectangle]
-) -> Rectangle:
-    """Return a position for a text beside a mark that overlaps no other text, starting at the upper right corner.
-
-    Args:
-        size: width and height of the text in px.
-        centre: (2,) centre of the mark.
-        half: (2,) half sides of the mark.
-        within: width and height of the picture. The text stays inside if it is not wider than the picture.
-        taken: positions of earlier texts. If they leave no free position, the first candidate is used.
-    """
-    width, height = size
-    right, left = centre[0] + half[0] + 4, centre[0] - half[0] - 4 - width
-    top, bottom = centre[1] - half[1], centre[1] + half[1]
-    sides = [x for x in (right, left) if 0 <= x <= within[0] - 2 - width] or [left]
-    places = [
-        Rectangle(int(x), int(min(max(y + height / 2, height + 2), within[1] - 3)), width, height)
-        for y in (top, bottom, bottom + 2 * height, top - 2 * height)
-        for x in sides
-    ]
-    return next((place for place in places if not any(map(place.meets, taken))), places[0])
+    return width, height
 
 
 def _text(canvas: Canvas, text: str, x: int, y: int, colour: Colour) -> None:
@@ -231,6 +201,6 @@ def _caption(framed: Canvas, message: Tracked, age_ms: float) -> None:
     age = f"{age_ms:.0f} ms old" if age_ms < 10_000 else f"{age_ms / 1000:.0f} s old"
     right = framed.shape[1] - 8
     for text, colour in ((age, WHITE), *([] if message.ego.ok else [("camera motion unknown", WARNING)])):
-        right -= cv2.getTextSize(text, _FONT, _FONT_SCALE, 1)[0][0]
+        right -= _size(text)[0]
         _text(framed, text, right, line, colour)
         right -= 16

@@ -79,7 +79,8 @@ class SinkStage:
         for message, picture in packets:
             source = source_of(message)
             counters = self._counters_of(source)
-            files = self._open_source(source, counters)
+            # A source that ends without a frame leaves the results of earlier runs alone.
+            files = self._open_source(source, counters) if isinstance(message, Tracked) or counters.opened else None
             if isinstance(message, EndOfSource):
                 counters.end(message)
                 self._finish(source)

@@ -55,6 +55,11 @@ def no_images(folder: Path) -> Path:
     return folder
 
 
+def videos(folder: Path) -> Path:
+    (folder / "a.mp4").touch()
+    return folder / "*.mp4"
+
+
 CASES = [
     (lambda f: f / "none.mp4", "{}: no such file"),
     (lambda f: f / "none.png", "{}: no such file"),
@@ -73,6 +78,7 @@ CASES = [
     (flipped("a.tif"), "{}: not a readable image"),
     (no_images, "{}: no images in the folder (looked for .png .tif .tiff .bmp .jpg .jpeg)"),
     (lambda f: f / "*.png", "{}: no images match the pattern"),
+    (videos, "{}: no images match the pattern, only other files; name videos one by one"),
     (lambda f: write(f / "a.png", ramp(np.uint8, 1, 1)), "{}: picture of 1x1 px is smaller than 32x32"),
     (lambda f: write(f / "a.png", ramp(np.uint8, 32, 31)), "{}: picture of 31x32 px is smaller than 32x32"),
     (

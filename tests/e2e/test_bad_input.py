@@ -186,6 +186,17 @@ def test_output_folder_that_is_a_file_is_named(tmp_path: Path, capfd: pytest.Cap
     assert (tmp_path / "taken").read_text() == "mine"
 
 
+def test_output_folder_without_a_name_is_refused(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as exit_info:
+        main([SMALL, "--out", ""])
+    assert exit_info.value.code == 2
+    assert capfd.readouterr().err.endswith("argument --out: the name of the folder is empty\n")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_unwritable_output_folder_is_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main([SMALL, "--out", "/proc/irst-out"]) == 2
     errors = capfd.readouterr().err.splitlines()

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from msgspec import Struct
 
+from pipeline.capture.address import redact
 from pipeline.errors import ConfigError
 from pipeline.settings import convert_to, read_yaml, with_setting
 
@@ -18,6 +19,14 @@ class Inner(Struct, forbid_unknown_fields=True):
 
 class Outer(Struct, forbid_unknown_fields=True):
     parts: list[Inner]
+
+
+class Areas(Struct, forbid_unknown_fields=True):
+    by_camera: dict[str, list[Inner]] = {}
+
+
+class Deep(Struct, forbid_unknown_fields=True):
+    areas: Areas
 
 
 def said(function: Any, *args: Any) -> str:
@@ -68,9 +77,9 @@ def test_setting_below_a_shared_node_changes_one_place_only() -> None:
 @pytest.mark.parametrize(
     ("setting", "says"),
     [
-        ("a", "expected key.path=value"),
-        ("=3", "expected key.path=value"),
-        ("a..b=3", "expected key.path=value"),
+        ("a", "expected SECTION.NAME=VALUE"),
+        ("=3", "expected SECTION.NAME=VALUE"),
+        ("a..b=3", "expected SECTION.NAME=VALUE"),
         ("a.b.c=3", "b is not a section"),
         ("a.b=[", "not a valid YAML value: "),
     ],
@@ -87,6 +96,18 @@ def test_values_are_checked_with_origin_and_path() -> None:
         "f.yaml: parts[1].size: Expected `int`, got `str`"
     )
     assert said(convert_to, Outer, {}, "f.yaml") == "f.yaml: Object missing required field `parts`"
+
+
+def test_a_bad_entry_of_a_mapping_is_named_by_its_key() -> None:
+    tree = {"areas": {"by_camera": {"a": [{"size": 2}], "roof": [{}, {"size": "x"}], "b": [{"size": []}]}}}
+    before = repr(tree)
+    assert said(convert_to, Deep, tree, "f.yaml") == ("f.yaml: areas.by_camera.roof[1].size: Expected `int`, got `str`")
+    assert repr(tree) == before
+
+
+def test_a_malformed_setting_is_explained_without_masks() -> None:
+    message = said(with_setting, {}, "track")
+    assert redact(message) == message
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,11 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.messages import COASTING, CONFIRMED, MAX_SIDE, TENTATIVE, EgoMotion
-from pipeline.sinks.overlay import COLOURS, LEGIBLE_WIDTH, STRIP, Overlay, label_place
+from pipeline.sinks.overlay import COLOURS, LEGIBLE_WIDTH, STRIP, Overlay
 from tests.messages import tracked
 
 STATES = (TENTATIVE, CONFIRMED, COASTING)
@@ -76,34 +76,6 @@ def test_each_state_has_its_colour_and_only_real_tracks_a_label():
     assert areas[TENTATIVE] == 0
     assert areas[CONFIRMED] > 0
     assert areas[COASTING] > 0
-
-
-@example(
-    [(0.0, 473.0), (0.0, 463.0)], (9, 10)
-)  # in a corner of the picture, the label rows above and below a mark are close
-@given(
-    st.lists(st.tuples(st.floats(0, 640), st.floats(0, 480)), min_size=2, max_size=2),
-    st.sampled_from([(9, 10), (18, 10), (45, 10)]),
-)
-def test_labels_of_two_tracks_never_overlap(centres, size):
-    half, taken = np.array([9.0, 12.0]), []
-    for centre in centres:
-        place = label_place(size, np.array(centre), half, (640, 480), taken)
-        assert 0 <= place.x <= 640 - size[0] and size[1] <= place.y < 480
-        taken.append(place)
-    left, right = sorted(taken)
-    assert left.x + left.width < right.x or abs(left.y - right.y) > left.height
-
-
-def test_labels_of_coinciding_tracks_take_different_corners():
-    centre, half, taken = np.array([100.0, 100.0]), np.array([9.0, 9.0]), []
-    for _ in range(9):
-        taken.append(label_place((18, 10), centre, half, (640, 480), taken))
-    right, left = 113, 69
-    assert [(place.x, place.y) for place in taken] == [
-        (right, 96), (left, 96), (right, 114), (left, 114), (right, 134), (left, 134), (right, 76), (left, 76),
-        (right, 96),
-    ]  # fmt: skip
 
 
 def test_labels_stay_in_the_picture():

@@ -65,11 +65,16 @@ def test_lines_are_on_disk_before_the_next_frame_comes(tmp_path):
     stage.close()
 
 
-def test_a_source_without_frames_has_empty_files(tmp_path):
+def test_a_source_without_frames_leaves_earlier_results_alone(tmp_path):
+    stage = opened(tmp_path)
+    stage.process([tracked_packet(), end()])
+    stage.close()
+    before = {path: path.read_bytes() for path in (tmp_path / "a").iterdir()}
+    assert {path.name for path in before} == NAMES
     stage = opened(tmp_path)
     stage.process([end("a", reason="failed", error="no such file")])
     stage.close()
-    assert {p.name: p.stat().st_size for p in (tmp_path / "a").iterdir()} == dict.fromkeys(NAMES - {"overlay.mp4"}, 0)
+    assert {path: path.read_bytes() for path in (tmp_path / "a").iterdir()} == before
     report = stage.reports()["a"]
     assert (report.delivered, report.end, report.error) == (0, "failed", "no such file")
 

@@ -48,10 +48,10 @@ def test_settings_override_the_file(recipe):
         ("loss.hard_weight=.inf", "loss.hard_weight: .*<= 1000000000"),
         (
             "network.options={in_channels: true}",
-            r"network\.options\[\.\.\.\]: Expected `int \| str \| array`, got `bool`",
+            r"network\.options\.in_channels: Expected `int \| str \| array`, got `bool`",
         ),
-        ("run.seed", "expected key.path=value"),
-        ("=3", "expected key.path=value"),
+        ("run.seed", "expected SECTION.NAME=VALUE"),
+        ("=3", "expected SECTION.NAME=VALUE"),
         ("run.seed.x=3", "seed is not a section"),
         ("run.seed=[", "not a valid YAML value"),
     ],
