@@ -80,7 +80,7 @@ class StageState(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
         error: error message of one line, empty if there is none; ``exit_code`` is above 0 if there is one.
         lost: number of frames lost inside the stage, by source and cause.
         queues: frame accounts of the outgoing queue, by source.
-        reports: results by source; from the last stage and the track stage.
+        reports: results by source; from the preprocess, track and last stage.
         length: number of frames in the medium; from capture stages only, if known.
         facts: backend, device and the like, for the record of the run.
         rejected: number of invalid control messages received by the outgoing queue.

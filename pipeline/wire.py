@@ -19,7 +19,7 @@ from pipeline.messages import (
     DETECTION_DTYPE,
     EXCEEDING_DTYPE,
     MAX_OBJECTS,
-    MENDED_DTYPE,
+    STUCK_DTYPE,
     SCHEMA_VERSION,
     TRACK_DTYPE,
     TRACK_STATES,
@@ -129,8 +129,10 @@ def _check_values(message: Message) -> None:
         scale = message.intensity
         if not all(map(math.isfinite, (scale.mean, scale.gain))):
             raise WireError("intensity is not finite")
+        pixels = header.height * header.width
+        _check_pixels("defect", message.defects, STUCK_DTYPE, pixels)
         if message.moving is not None:
-            _check_moving(message.moving, header.height * header.width)
+            _check_moving(message.moving, pixels)
     ego = getattr(message, "ego", None)
     if isinstance(ego, EgoMotion) and not all(map(math.isfinite, (*ego.matrix, ego.residual))):
         raise WireError("ego-motion is not finite")
@@ -151,16 +153,18 @@ def _check_moving(moving: Moving, pixels: int) -> None:
         raise WireError(f"changes of {len(moving.change)} pixels in a picture of {pixels}")
     if len(moving.sharp) % 4 or len(moving.sharp) > pixels or not np.isfinite(np.frombuffer(moving.sharp, "<f4")).all():
         raise WireError("sharpness of the changes is invalid")
+    _check_pixels("exceeding", moving.exceeding, EXCEEDING_DTYPE, pixels)
+    _check_pixels("mended", moving.mended, STUCK_DTYPE, pixels)
+
+
+def _check_pixels(name: str, data: bytes, dtype: np.dtype[Any], pixels: int) -> None:
     try:
-        for name, rows in (
-            ("exceeding", table(moving.exceeding, EXCEEDING_DTYPE)),
-            ("mended", table(moving.mended, MENDED_DTYPE)),
-        ):
-            _check_finite(rows)
-            if not ((rows["at"] >= 0) & (rows["at"] < pixels)).all():
-                raise ValueError(f"{name} pixels that are not in the picture")
+        rows = table(data, dtype)
+        _check_finite(rows)
     except ValueError as error:
         raise WireError(str(error)) from None
+    if not ((rows["at"] >= 0) & (rows["at"] < pixels)).all():
+        raise WireError(f"{name} pixels that are not in the picture")
 
 
 def _check_finite(rows: Table) -> None:

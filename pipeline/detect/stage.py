@@ -34,7 +34,7 @@ class CleanFrame(NamedTuple):
         """Return the frame in a packet of the preprocess stage."""
         if not isinstance(packet.message, Prepared) or packet.picture is None:
             raise TypeError(f"detect got {type(packet.message).__name__}")
-        return cls(packet, packet.message, handover.without_defects(packet.message.moving, packet.picture))
+        return cls(packet, packet.message, handover.without_defects(packet.message.defect_table(), packet.picture))
 
 
 class DetectStage:

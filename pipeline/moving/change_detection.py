@@ -55,7 +55,7 @@ class MotionEvidence(NamedTuple):
         threshold: (H, W) detection threshold for ``significance``, infinity in disabled cells.
         sharpness: Sharpness of the frame. Its weight is lower the more the changes are noise, because dim targets do
             not look sharp in noise.
-        mended: Stuck pixels that were replaced before the comparison, rows of ``MENDED_DTYPE``.
+        mended: Stuck pixels that were replaced before the comparison, rows of ``STUCK_DTYPE``.
     """
 
     significance: Image
@@ -86,8 +86,8 @@ class ChangeDetector:
         self._is_raw = self._is_16_bit
 
     @property
-    def defects(self) -> int:
-        """Number of known defects of the sensor."""
+    def defects(self) -> Table:
+        """Defects of the sensor in the latest picture and their replacements, rows of ``STUCK_DTYPE``."""
         return self._stuck.defects
 
     def update(self, picture: Picture, ego: EgoMotion, pts: float) -> MotionEvidence | None:
@@ -100,15 +100,17 @@ class ChangeDetector:
             pts: Media time in seconds. A step back in time resets the history, as does too long a gap.
 
         Returns:
-            The motion evidence, or None while there is no past frame to compare with, for frames that are too small,
-            and for ``SILENCE_S`` after a frame with too little noise.
+            The motion evidence, or None while there is no past frame to compare with or nothing in view was in view
+            in all of them, for frames that are too small, and for ``SILENCE_S`` after a frame with too little noise.
         """
         if min(picture.shape) < MIN_SIDE_PX:
             return None
-        now, mended = self._stuck.mend(picture.astype(np.float32), ego)
         is_16_bit = picture.dtype == np.uint16
+        if is_16_bit != self._is_16_bit:
+            self._stuck = StuckPixels()  # counts of another scale
         restarted = is_16_bit != self._is_16_bit or pts < self._pts
         self._is_16_bit, self._pts = is_16_bit, pts
+        now, mended = self._stuck.mend(picture.astype(np.float32), ego)
         if restarted:
             self._silent_until = -math.inf
         if restarted or not self._past.is_comparable(now, ego, pts):
@@ -119,6 +121,8 @@ class ChangeDetector:
         if len(past) != self._compared:
             self._compared, self._coded = len(past), SmoothedThresholds(cautious=False)
         change, filtered = significance(now, past)
+        if math.isnan(filtered):
+            return None
         noise = filtered / NOISE_GAIN[len(past)]
         if not is_16_bit:
             self._check_compression(noise, pts)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from nets.normalisation import change_picture
 from pipeline.capture.source import Picture
-from pipeline.messages import EXCEEDING_DTYPE, MAX_OBJECTS, MENDED_DTYPE, Moving, Table
+from pipeline.messages import EXCEEDING_DTYPE, MAX_OBJECTS, Moving, Table
 from pipeline.moving.change_detection import MotionEvidence
 from pipeline.moving.fusion import KEEP_MARGIN
 from pipeline.moving.sharpness import Sharpness, sharpness_map
@@ -55,14 +55,12 @@ def change(moving: Moving | None, picture: Picture) -> NDArray[np.uint8]:
     return np.frombuffer(moving.change, np.uint8).reshape(picture.shape)
 
 
-def without_defects(moving: Moving | None, picture: Picture) -> Picture:
-    """Return a picture (H, W) with the sensor's defects replaced: the picture itself if none is known."""
-    defects = moving.mended_table() if moving is not None else np.empty(0, MENDED_DTYPE)
-    defects = defects[defects["defect"]]
+def without_defects(defects: Table, picture: Picture) -> Picture:
+    """Return a picture (H, W) with the sensor's defects, rows of ``STUCK_DTYPE``, replaced: itself if there are none."""
     if not len(defects):
         return picture
     corrected = picture.copy()
-    np.put(corrected, defects["at"], np.rint(defects["count"]))
+    np.put(corrected, defects["at"], defects["count"])
     return corrected
 
 

@@ -72,7 +72,7 @@ def significance(now: Image, past: Sequence[Image]) -> tuple[Image, float]:
 
     Returns:
         Significance (H, W), non-negative, 0 where any past frame is NaN and up to 4 px from there; and the standard
-        deviation of the filtered residual over the whole frame in counts, 0 if there is nothing to compare.
+        deviation of the filtered residual over the whole frame in counts, NaN if there is nothing to compare.
     """
     past_range = np.asarray(reduce(np.maximum, past) - reduce(np.minimum, past))
     seen = np.isfinite(past_range)
@@ -80,17 +80,17 @@ def significance(now: Image, past: Sequence[Image]) -> tuple[Image, float]:
     cv2.patchNaNs(past_range, 0)
     inside = cv2.erode(seen.astype(np.uint8), np.ones((_MARGIN, _MARGIN), np.uint8), borderValue=1) > 0
     if not inside.any():
-        return np.zeros_like(now), 0.0
+        return np.zeros_like(now), math.nan
     filtered = contrast(change)
     np.abs(filtered, out=filtered)
     sampled = np.s_[::SPARSE, ::SPARSE]
-    noise = MAD_TO_SIGMA * float(np.median(filtered[sampled][inside[sampled]])) if inside[sampled].any() else 0.0
+    noise = MAD_TO_SIGMA * float(np.median(filtered[sampled][inside[sampled]])) if inside[sampled].any() else math.nan
     local = np.asarray(cv2.blur(filtered, (NEIGHBOURHOOD, NEIGHBOURHOOD)), np.float32)
     local *= _MEAN_TO_SIGMA
     range_sigma = contrast(past_range)
     np.abs(range_sigma, out=range_sigma)
     range_sigma *= _RANGE_WEIGHT
-    sigma = np.maximum(np.maximum(local, range_sigma, out=local), max(noise, 1e-3), out=local)
+    sigma = np.maximum(np.maximum(local, range_sigma, out=local), np.fmax(noise, 1e-3), out=local)
     filtered /= sigma
     filtered[~inside] = 0
     return filtered, noise

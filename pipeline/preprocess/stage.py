@@ -95,7 +95,13 @@ class PreprocessStage:
             ego = state.estimate_ego_motion(picture, header.seq)
             evidence = state.moving.update(picture, ego, header.pts) if self._moving.enabled else None
             intensity = measure(picture, self._normalisation)
-            prepared = Prepared(header=header, intensity=intensity, ego=ego, moving=handover.to_message(evidence))
+            prepared = Prepared(
+                header=header,
+                intensity=intensity,
+                ego=ego,
+                moving=handover.to_message(evidence),
+                defects=state.moving.defects.tobytes(),
+            )
             yield Packet(prepared, picture)
 
     def close(self) -> None:
@@ -108,4 +114,6 @@ class PreprocessStage:
 
     def reports(self) -> Mapping[str, SourceReport]:
         """Return the number of defects of each source's sensor; later stages report everything else."""
-        return {source: SourceReport(places={"pixel": state.moving.defects}) for source, state in self._states.items()}
+        return {
+            source: SourceReport(places={"pixel": len(state.moving.defects)}) for source, state in self._states.items()
+        }

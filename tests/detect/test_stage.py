@@ -10,7 +10,7 @@ from pipeline.detect.config import DetectConfig
 from pipeline.detect.stage import DetectStage
 from pipeline.detect.tiling import stitch, tiles
 from pipeline.errors import BackendError
-from pipeline.messages import MENDED_DTYPE, Detected, EgoMotion, Moving, Packet, Prepared
+from pipeline.messages import STUCK_DTYPE, Detected, EgoMotion, Packet, Prepared
 from pipeline.moving.change_detection import ChangeDetector
 from pipeline.moving.config import MovingConfig
 from pipeline.moving.handover import to_message
@@ -87,19 +87,16 @@ def test_network_sees_the_picture_without_the_defects_of_the_sensor(weights):
     stage, clean = opened(weights, tile=64, tile_overlap=16), noise(60, 80)
     picture = clean.copy()
     picture[20, 30] = 255
-    mended = np.array([(20 * 80 + 30, clean[20, 30], True)], MENDED_DTYPE)
-    moving = Moving(change=bytes(60 * 80), exceeding=b"", mended=mended.tobytes(), sharp=b"", weight=0.0)
+    defects = np.array([(20 * 80 + 30, clean[20, 30])], STUCK_DTYPE).tobytes()
     intensity = measure(picture, NORM)
 
-    def detections(picture, moving):
-        packet = prepared(picture, moving=moving)
-        message = msgspec.structs.replace(packet.message, intensity=intensity)
+    def detections(picture, defects):
+        message = msgspec.structs.replace(prepared(picture).message, intensity=intensity, defects=defects)
         (out,) = stage.process([Packet(message, picture)])
         assert out.picture is picture
         return out.message.detections
 
-    expected = detections(clean, msgspec.structs.replace(moving, mended=b""))
-    assert detections(picture, moving) == expected != detections(picture, msgspec.structs.replace(moving, mended=b""))
+    assert detections(picture, defects) == detections(clean, b"") != detections(picture, b"")
 
 
 def test_large_pictures_are_tiled(weights):

@@ -232,3 +232,28 @@ def test_glittering_sea_is_mostly_disabled_and_the_sky_above_it_is_not():
         peaks = find_peaks(seen.significance)
         false.append((peaks.height > seen.threshold[peaks.y, peaks.x]).sum())
     assert np.mean(false) < 3, "of sixty"
+
+
+def test_a_pan_that_leaves_nothing_in_view_does_not_silence_what_follows():
+    """A turret slews by a picture width a second; the noise of pictures without anything in common is not known."""
+    world = in_8_bits(3000 + texture((128, 1000)))
+    rng, detector, at, seen = np.random.default_rng(0), ChangeDetector(MovingConfig()), 0, []
+    for k in range(110):
+        pan = 8 if 40 <= k < 75 else 0
+        at += pan
+        picture = (world[:, at : at + 160] + rng.normal(0, 6, (128, 160))).clip(0, 255).astype(np.uint8)
+        ego = EgoMotion(matrix=(1.0, 0.0, -pan, 0.0, 1.0, 0.0), inliers=50, ok=True, method="flow")
+        seen.append(detector.update(picture, ego, k / RATE) is not None)
+    assert all(seen[10:40])
+    assert not all(seen[60:75])
+    assert all(seen[-ALL_PAST_FRAMES // 2 :])
+
+
+def test_stuck_pixels_are_learned_anew_when_the_counts_change_their_scale():
+    detector = ChangeDetector(MovingConfig())
+    deep = [noise(k) for k in range(30)]
+    for frame in deep:
+        frame[::16, ::16] = 60_000
+    evidence(deep, detector)
+    shallow = [(noise(100 + k, sigma=60.0) // 12).clip(0, 255).astype(np.uint8) for k in range(20)]
+    assert [len(seen.mended) for seen in evidence(shallow, detector, start=30) if seen is not None] == [0] * 17

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pipeline.messages import (
     DETECTION_DTYPE,
     EXCEEDING_DTYPE,
-    MENDED_DTYPE,
+    STUCK_DTYPE,
     TRACK_DTYPE,
     Detected,
     EgoMotion,
@@ -51,7 +51,7 @@ def headers(draw: st.DrawFn) -> FrameHeader:
 @st.composite
 def moving(draw: st.DrawFn, header: FrameHeader) -> Moving:
     pixels = header.height * header.width
-    exceeding, mended = (np.zeros(draw(st.integers(0, 3)), dtype) for dtype in (EXCEEDING_DTYPE, MENDED_DTYPE))
+    exceeding, mended = (np.zeros(draw(st.integers(0, 3)), dtype) for dtype in (EXCEEDING_DTYPE, STUCK_DTYPE))
     for rows in (exceeding, mended):
         rows["at"] = draw(st.lists(st.integers(0, pixels - 1), min_size=len(rows), max_size=len(rows)))
     return Moving(
@@ -73,7 +73,8 @@ def packets(draw: st.DrawFn) -> Packet:
         message = Frame(header=header)
     elif kind is Prepared:
         scale = Intensity(mean=draw(finite), gain=draw(st.floats(1e-9, 1e9)))
-        message = Prepared(header=header, intensity=scale, ego=ego, moving=draw(st.none() | moving(header)))
+        message = Prepared(header=header, intensity=scale, ego=ego, moving=draw(st.none() | moving(header)),
+                           defects=np.zeros(draw(st.integers(0, 3)), STUCK_DTYPE).tobytes())  # fmt: skip
     elif kind is Detected:
         message = Detected(header=header, ego=ego, detections=np.zeros(rows, DETECTION_DTYPE).tobytes())
     else:
@@ -140,14 +141,18 @@ def bad(message: object, *rest: bytes) -> list[bytes]:
     return [MAGIC, msgspec.msgpack.encode(message), *rest]
 
 
-BEFORE = np.array([(-1, 3.0, False)], MENDED_DTYPE).tobytes()
+BEFORE = np.array([(-1, 3.0)], STUCK_DTYPE).tobytes()
 OUTSIDE, ENDLESS = (np.array([row], EXCEEDING_DTYPE).tobytes() for row in ((6, 0.5, 5.0), (5, np.inf, 5.0)))
 
 
 def moves(**changes: object) -> list[bytes]:
     facts: dict[str, Any] = {"change": bytes(6), "exceeding": b"", "mended": b"", "sharp": b"", "weight": 0.5}
-    scale, moving = Intensity(mean=0, gain=1), Moving(**facts | changes)
-    return bad(Prepared(header=HEADER, intensity=scale, ego=EgoMotion(), moving=moving), PICTURE)
+    return prepares(moving=Moving(**facts | changes))
+
+
+def prepares(**changes: object) -> list[bytes]:
+    scale: dict[str, Any] = {"intensity": Intensity(mean=0, gain=1)}
+    return bad(Prepared(header=HEADER, ego=EgoMotion(), **scale | changes), PICTURE)
 
 
 def header(**changes: object) -> dict[str, object]:
@@ -178,10 +183,9 @@ def header(**changes: object) -> dict[str, object]:
         (moves(exceeding=bytes(7)), "table of 7 bytes"),
         (moves(exceeding=OUTSIDE), "exceeding pixels that are not in the picture"),
         (moves(exceeding=ENDLESS), "value of over that is not finite"),
-        (
-            moves(mended=np.array([(-1, 3.0, False)], MENDED_DTYPE).tobytes()),
-            "mended pixels that are not in the picture",
-        ),
+        (moves(mended=BEFORE), "mended pixels that are not in the picture"),
+        (prepares(defects=BEFORE), "defect pixels that are not in the picture"),
+        (prepares(defects=bytes(5)), "table of 5 bytes"),
         (moves(sharp=bytes(3)), "sharpness"),
         (moves(sharp=np.full(1, np.nan, "<f4").tobytes()), "sharpness"),
         (moves(sharp=bytes(4 * 7)), "sharpness"),

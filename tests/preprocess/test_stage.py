@@ -103,11 +103,24 @@ def test_defects_of_the_sensor_are_marked_and_counted_per_source(stage):
         broken = whole.copy()
         broken[50, 60] = 16383
         (seen, _) = prepared(stage, frame(broken, "a", k), frame(whole, "b", k))
-    rows = seen.moving.mended_table()
-    assert rows["at"][rows["defect"]].tolist() == [50 * 160 + 60]
+    assert seen.defect_table()["at"].tolist() == [50 * 160 + 60]
     assert {source: report.places["pixel"] for source, report in stage.reports().items()} == {"a": 1, "b": 0}
     prepared(stage, end("a"))
     assert list(stage.reports()) == ["b"]
+
+
+def test_defects_are_sent_while_there_is_no_evidence_of_motion(stage):
+    """With the noise of a codec motion detection is silent, and after a cut there is nothing to compare with."""
+    rng = np.random.default_rng(0)
+    for k in range(24):
+        picture = (view(2 * k, 0) if k < 20 else rng.integers(0, 255, (120, 160))).astype(np.uint8)
+        picture = cv2.GaussianBlur(picture, (0, 0), 2)
+        picture[50, 60] = 255
+        (seen,) = prepared(stage, frame(picture, "a", k))
+        if k > 12:
+            assert seen.moving is None
+            assert seen.defect_table()["at"].tolist() == [50 * 160 + 60]
+            assert stage.reports()["a"].places["pixel"] == 1
 
 
 def test_disabled_motion_detection_gives_no_evidence():
