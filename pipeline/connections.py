@@ -22,6 +22,7 @@ class Connections:
         self._monitor = socket.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
         self._open: set[int] = set()
         self._served = _NONE
+        self._closed = False
 
     @property
     def served(self) -> bool:
@@ -30,6 +31,7 @@ class Connections:
 
     def serve(self, part: zmq.Frame) -> None:
         """Regard the connection on which ``part`` arrived as the one of the receiver."""
+        self._read_events()  # the descriptor may be that of a connection whose end has not been read yet
         self._served = int(part.get(zmq.SRCFD))
 
     def receiver_vanished(self, alone: bool) -> bool:
@@ -40,19 +42,22 @@ class Connections:
         Args:
             alone: peers that are not served may also be connected, so only the connection of the receiver counts.
         """
-        closed = False
-        while self._monitor.poll(0):
-            event = recv_monitor_message(self._monitor)
-            if event["event"] == zmq.EVENT_ACCEPTED:
-                self._open.add(event["value"])
-            elif event["event"] == zmq.EVENT_DISCONNECTED:
-                self._open.discard(event["value"])
-                closed = True
-                if event["value"] == self._served:
-                    self._served = _NONE
+        self._read_events()
+        closed, self._closed = self._closed, False
         return closed and (not self._open or (alone and self._served == _NONE))
 
     def close(self) -> None:
         """Stop monitoring. To be called before the socket is closed."""
         self._socket.disable_monitor()
         self._monitor.close(0)
+
+    def _read_events(self) -> None:
+        while self._monitor.poll(0):
+            event = recv_monitor_message(self._monitor)
+            if event["event"] == zmq.EVENT_ACCEPTED:
+                self._open.add(event["value"])
+            elif event["event"] == zmq.EVENT_DISCONNECTED:
+                self._open.discard(event["value"])
+                self._closed = True
+                if event["value"] == self._served:
+                    self._served = _NONE

@@ -13,12 +13,17 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from pipeline.opencv import require_opencv
+
 # A busy machine must not fail a property, and a landing must not depend on the day's random examples.
 settings.register_profile("steady", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("steady")
 
 # Threads that wait for each other must not keep from their cores the tests that run beside them.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+# Before any test opens a video by itself: FFmpeg's log level is fixed by the first one.
+require_opencv()
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -56,7 +56,7 @@ def change(moving: Moving | None, picture: Picture) -> NDArray[np.uint8]:
 
 
 def without_defects(defects: Table, picture: Picture) -> Picture:
-    """Return a picture (H, W) with the sensor's defects, rows of ``STUCK_DTYPE``, replaced: itself if there are none."""
+    """Return a picture (H, W) with the sensor's defects, rows of ``STUCK_DTYPE``, replaced; itself if none."""
     if not len(defects):
         return picture
     corrected = picture.copy()

@@ -27,7 +27,7 @@ class SmoothedThresholds:
     def __init__(self, cautious: bool) -> None:
         self._cautious = cautious
         self._mean: NDArray[np.float64] | None = None
-        self._frames: NDArray[np.int64] | None = None  # with a finite threshold
+        self._frames = np.empty(0, np.int64)  # with a finite threshold
 
     def update(self, current: NDArray[np.float64]) -> NDArray[np.float64]:
         """Update the running means with the next frame.
@@ -41,13 +41,12 @@ class SmoothedThresholds:
             the mean because much of the cell changes at once, as at the key frames of a video codec.
         """
         finite = np.isfinite(current)
-        if self._mean is None or self._frames is None:
+        if self._mean is None:
             self._mean, self._frames = np.zeros_like(current), np.zeros(current.shape, np.int64)
         self._frames = self._frames + finite
         frames = np.maximum(self._frames, 1)
         step = np.subtract(current, self._mean, where=finite, out=np.zeros_like(current))
-        equal = 1 / frames if self._cautious else frames <= 1
-        self._mean = self._mean + step * np.maximum(SMOOTHING, equal)
+        self._mean = self._mean + step * np.maximum(SMOOTHING, 1 / frames if self._cautious else frames == 1)
         margin = UNCERTAINTY / frames if self._cautious else 0.0
         smooth = np.where(self._frames > 0, self._mean + margin, math.inf)
         return np.where(finite & (current > _BURST_RATIO * self._mean), current, smooth)

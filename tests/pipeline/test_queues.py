@@ -165,8 +165,7 @@ def test_credits_limit_outstanding_messages(context: zmq.Context, endpoint: str)
 LEAVES_AT_ONCE = """
 import sys, zmq
 from pipeline.messages import EndOfSource
-from pipeline.receiver import Leave, Ready, Receiver
-from pipeline.wire import encode_struct
+from pipeline.receiver import Receiver
 context = zmq.Context()
 receiver = Receiver(context, sys.argv[1], "test", credits=2)
 while True:
