@@ -16,10 +16,10 @@ OUTLIER_SIGMAS = 5.0
 """Threshold for the mean difference between a pixel and its 3x3 median, in standard deviations of that difference."""
 STEADY = 0.4
 """Minimum ratio of a stuck pixel's mean difference to its current one. A passing target has a lower ratio."""
-SINGLE = 0.05
+SINGLE = 0.03
 """Largest mean difference of the eight pixels around a defect from their own 3x3 medians, relative to its own. Targets
-that a gimbal holds on one pixel have more: a diffraction-limited lens of f/1.0 with pixels of 17 um and 3 um of blur
-0.06, a Gaussian spot with a standard deviation of 0.5 px in noise 0.1 and more. Noise at a strong defect has less."""
+that a gimbal holds on one pixel have more: a diffraction-limited long-wave lens of f/1.0 with pixels of 17 um and 3 um
+of blur 0.06. Noise leaves less at defects of some 30 standard deviations and more."""
 MOVED_PX = 1.5
 """Displacement in px of the scene below a pixel that proves that it is the pixel that stands out, not the scene."""
 
