@@ -24,6 +24,7 @@ from pipeline.track.appearance_cost import appearance_cost
 from pipeline.track.association import Indices, assign, pairs
 from pipeline.track.clutter import ClutterMap, Flags
 from pipeline.track.config import TrackConfig
+from pipeline.track.duplicates import find_successors
 from pipeline.track.evidence import MISS_EVIDENCE, hit_evidence, update_recent
 from pipeline.track.false_alarms import NO_TRACK, FalseAlarmDensity
 from pipeline.track.jump import MAX_JUMP_SHARE, find_jumps, jump_successors
@@ -148,7 +149,7 @@ class Tracker:
         self._intervals.append(dt)
         usual_s = sorted(self._intervals)[len(self._intervals) // 2]
         tracks, life = self._tracks, self._tracks.life
-        self._end(life["unseen_s"] + dt > lifecycle.coast_limit_s(life, dt, usual_s, self.config))
+        self._end(self._continue(life["unseen_s"] + dt > lifecycle.coast_limit_s(life, dt, usual_s, self.config)))
         tracks.life["unseen_s"] += dt
         tracks.life["lived_s"] += dt
         self._lost.move(dt, matrix, ego_sigma)
@@ -251,11 +252,17 @@ class Tracker:
         old, new = jump_successors(reported, life, self._tracks.mean[:, :2], dt, self._reach_px)
         if not len(old):
             return
-        self._false_alarms.rename(reported["id"][new], reported["id"][old])
-        reported["id"][new], reported["state"][new] = reported["id"][old], CONFIRMED
+        reported["state"][new] = CONFIRMED
         for name in ("hits", "age", "lived_s"):
             life[name][new] += life[name][old]
-        self._tracks.keep(np.delete(np.arange(len(reported)), old))
+        self._take_over(old, new)
+
+    def _take_over(self, old: Indices, new: Indices) -> None:
+        """Give some tracks the ids of others, which are dropped."""
+        ids = self._tracks.reported["id"]
+        self._false_alarms.rename(ids[new], ids[old])
+        ids[new] = ids[old]
+        self._tracks.keep(np.delete(np.arange(len(ids)), old))
 
     def _prune(self, random_clutter: bool) -> None:
         tracks = self._tracks
@@ -266,6 +273,15 @@ class Tracker:
         position = tracks.mean[:, :2]
         inside = ((position >= -0.5) & (position <= self._size - 0.5)).all(axis=1)
         self._end((tracks.life["unseen_s"] > 0) & ~inside)
+
+    def _continue(self, over: Flags) -> Flags:
+        """Continue ending tracks, with their ids, in younger ones of the same targets; return which others end."""
+        tracks = self._tracks
+        old, new = find_successors(tracks.reported, tracks.life["unseen_s"], tracks.mean, over)
+        if not len(old):
+            return over
+        self._take_over(old, new)
+        return np.delete(over, old)
 
     def _end(self, over: Flags) -> None:
         """Drop tracks; those that were confirmed may be re-identified later."""
