@@ -91,7 +91,7 @@ def test_masks_of_unknown_sources_are_rejected():
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        ("{a: [[[0, 0], [1, 1]]]}", r"detect\.masks\[.*\]\[0\].*length >= 3"),
+        ("{a: [[[0, 0], [1, 1]]]}", r"detect\.masks\.a\[0\]: .*length >= 3"),
         ("{a: [[[0, 0], [1, 1], [2]]]}", r"detect\.masks"),
         ("{a: [[[0, 0], [1, 1], [2, 1e9]]]}", r"detect\.masks"),
         ("[[0, 0]]", r"detect\.masks"),
