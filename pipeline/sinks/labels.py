@@ -14,6 +14,7 @@ Points = NDArray[np.float64]  # (n, 2): x and y in px
 
 _DISTANCE = 4  # px between a mark and its number
 _CORNERS = 8
+_NEAR = 4  # the first corners, at which the number touches the mark's corner
 
 
 class Label(NamedTuple):
@@ -44,8 +45,9 @@ class LabelPlaces:
     def choose(self, labels: Iterable[Label], marks: Boxes, within: tuple[int, int]) -> list[tuple[int, int]]:
         """Return a place for each number of a picture: left and lower edge of the text in px.
 
-        Other numbers matter most, then marks, then the track's own trail. If nothing else decides, a number keeps its
-        last corner, at first the upper right one. The text stays inside the picture unless it is wider.
+        Other numbers matter most, then marks, then the track's own trail, then the distance from the mark. If nothing
+        else decides, a number keeps its last corner, at first the upper right one. The text stays inside the picture
+        unless it is wider.
 
         Args:
             labels: numbers to place; earlier ones choose first.
@@ -59,7 +61,7 @@ class LabelPlaces:
             order = np.arange(_CORNERS)
             last = self._corner.get(label.track, 0)
             crossed = _inside(label.trail, boxes).any(axis=1)
-            ranks = (order, order != last, crossed, _overlaps(boxes, marks), _overlaps(boxes, chosen))
+            ranks = (order, order != last, order >= _NEAR, crossed, _overlaps(boxes, marks), _overlaps(boxes, chosen))
             best = int(np.lexsort(ranks)[0])
             corner[label.track] = best
             chosen = np.vstack([chosen, boxes[best]])

@@ -79,6 +79,13 @@ def test_number_keeps_its_corner_until_something_else_is_there():
     assert choose(places, label(7)) == [RIGHT]  # it was gone for a picture
 
 
+def test_number_returns_to_its_mark_when_there_is_room():
+    places = LabelPlaces()
+    around = [mark(x, y) for x in (78.0, 122.0) for y in (91.0, 109.0)]
+    assert choose(places, label(7), others=around) == [(113, 134)]
+    assert choose(places, label(7)) == [RIGHT]
+
+
 def test_number_at_the_right_edge_is_written_on_the_left():
     ((x, _),) = choose(LabelPlaces(), label(place=mark(630.0, 100.0)))
     assert x == 630 - 9 - 4 - SIZE[0]
