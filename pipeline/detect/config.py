@@ -36,6 +36,7 @@ class DetectConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         window_ms: Longest time to wait for a full batch, ms.
         tile: Side of a tile in px; larger pictures are cut into tiles.
         tile_overlap: Minimum overlap of neighbouring tiles in px.
+        mirrored: Mirror every frame differently from the previous one, see ``pipeline.detect.mirroring``.
         threshold: Probability threshold of a detection; None means the one that the weights were validated with.
         low_ratio: Lowest score of weak detections, as a share of the threshold; 1 disables them.
         min_area: Smallest area in px of a detection of the network. Not applied to detections of motion, where little
@@ -56,6 +57,7 @@ class DetectConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     window_ms: Annotated[float, Meta(ge=0, le=1000)] = 5.0
     tile: Annotated[int, Meta(ge=64, le=16384)] = 1024
     tile_overlap: Annotated[int, Meta(ge=0, le=4096)] = 64
+    mirrored: bool = True
     threshold: Probability | None = None
     low_ratio: Annotated[float, Meta(gt=0, le=1)] = 0.5
     min_area: Annotated[int, Meta(ge=1)] = 1

@@ -17,6 +17,7 @@ from pipeline.detect.border_lines import BorderLines
 from pipeline.detect.components import GAP, DetectionFilter, find
 from pipeline.detect.config import DetectConfig
 from pipeline.detect.masks import draw, outside_mask, polygons_of
+from pipeline.detect.mirroring import mirror
 from pipeline.detect.tiling import stitch, tiles
 from pipeline.messages import Detected, EndOfSource, FrameHeader, Packet, Prepared
 from pipeline.moving import fusion, handover
@@ -99,7 +100,10 @@ class DetectStage:
         return self._backend.manifest.input.normalisation.change
 
     def _probabilities(self, frames: Sequence[CleanFrame]) -> list[Maps]:
-        """Compute the probability map of every frame; frames of the same size and dtype share batches."""
+        """Compute the probability map of every frame, in the orientation that the network has seen.
+
+        Frames of the same size and dtype share batches.
+        """
         groups: dict[tuple[int, int, str], list[int]] = {}
         for i, frame in enumerate(frames):
             height, width = frame.picture.shape
@@ -107,17 +111,26 @@ class DetectStage:
         maps: dict[int, Maps] = {}
         for (height, width, _), members in groups.items():
             layout = tiles(height, width, self._config.tile, self._config.tile_overlap)
-            parts = [tile.cut(frames[i].picture) for i in members for tile in layout]
-            intensities = [frames[i].message.intensity for i in members for _ in layout]
+            group = [frames[i] for i in members]
+            pictures = [mirror(frame.picture, self._orientation(frame)) for frame in group]
+            parts = [tile.cut(picture) for picture in pictures for tile in layout]
             changes = None
             if self._wants_change:
-                change_pictures = [handover.change(frames[i].message.moving, frames[i].picture) for i in members]
+                change_pictures = [self._change(frame) for frame in group]
                 changes = [tile.cut(change) for change in change_pictures for tile in layout]
+            intensities = [frame.message.intensity for frame in group for _ in layout]
             assert self._backend is not None
             probabilities = self._backend.infer(parts, intensities, changes)
             for k, i in enumerate(members):
                 maps[i] = stitch(layout, list(probabilities[k * len(layout) : (k + 1) * len(layout)]))
         return [maps[i] for i in range(len(frames))]
+
+    def _change(self, frame: CleanFrame) -> NDArray[np.uint8]:
+        """Return the change picture (H, W) of a frame in its orientation."""
+        return mirror(handover.change(frame.message.moving, frame.picture), self._orientation(frame))
+
+    def _orientation(self, frame: CleanFrame) -> int:
+        return frame.message.header.frame if self._config.mirrored else 0
 
     def _map_frames(
         self, function: Callable[[CleanFrame, Maps], Packet], frames: Sequence[CleanFrame], maps: Sequence[Maps]
@@ -128,6 +141,7 @@ class DetectStage:
     def _detected(self, frame: CleanFrame, probability: Maps) -> Packet:
         assert self._backend is not None
         config, message, picture = self._config, frame.message, frame.picture
+        probability = mirror(probability, self._orientation(frame))
         threshold = config.threshold if config.threshold is not None else self._backend.manifest.threshold
         keep = self._detection_filter(message.header, picture)
         detections = find(

@@ -13,7 +13,7 @@ from pipeline.errors import BackendError
 from pipeline.messages import STUCK_DTYPE, Detected, EgoMotion, Packet, Prepared
 from pipeline.moving.change_detection import ChangeDetector
 from pipeline.moving.config import MovingConfig
-from pipeline.moving.handover import to_message
+from pipeline.moving.handover import change, to_message
 from pipeline.preprocess.intensity import measure
 from tests.detect.conftest import NORM
 from tests.detect.test_backend import backend, noise
@@ -101,7 +101,7 @@ def test_network_sees_the_picture_without_the_defects_of_the_sensor(weights):
 
 def test_large_pictures_are_tiled(weights):
     # The tiles of both frames share a batch and must not be mixed up.
-    stage = opened(weights, tile=64, tile_overlap=16, batch_size=2, threshold=0.6, low_ratio=1.0)
+    stage = opened(weights, tile=64, tile_overlap=16, batch_size=2, mirrored=False, threshold=0.6, low_ratio=1.0)
     pictures = [noise(100, 130, seed=seed) for seed in (1, 2)]
     outs = list(stage.process([prepared(p, seq=seq) for seq, p in enumerate(pictures)]))
     runner, layout = backend(weights), tiles(100, 130, 64, 16)
@@ -148,7 +148,7 @@ def test_weights_that_are_not_there_end_the_start():
 def test_network_receives_change_pictures(change_weights, tile):
     scene = Scene(SceneSpec.from_url("test://sky?width=160&height=128&snr=20&targets=20&camera=still&frames=14"))
     settings = {"threshold": 0.6, "low_ratio": 1.0, "max_area": 20_000, "max_detections": 10_000}
-    stage = opened(change_weights, batch_size=8, tile=tile, tile_overlap=32, **settings)
+    stage = opened(change_weights, batch_size=8, tile=tile, tile_overlap=32, mirrored=False, **settings)
     runner, layout = backend(change_weights), tiles(128, 160, tile, 32)
     told = False
     for evidence, packet in filmed(scene):
@@ -169,6 +169,31 @@ def test_network_receives_change_pictures(change_weights, tile):
         assert network["area"].sum() == (seen >= 0.6).sum() > 0
         told |= bool(((seen >= 0.6) != (blind >= 0.6)).any())
     assert told
+
+
+@pytest.mark.parametrize("size", [(64, 96), (48, 70)])  # the second is padded on two sides
+def test_network_sees_every_frame_mirrored_differently(change_weights, size):
+    height, width = size
+    scene = Scene(
+        SceneSpec.from_url(f"test://sky?width={width}&height={height}&snr=20&targets=9&camera=still&frames=16")
+    )
+    settings = {"threshold": 0.6, "low_ratio": 1.0, "max_area": 20_000, "max_detections": 10_000}
+    stage, runner = opened(change_weights, batch_size=8, **settings), backend(change_weights)
+    flips = [(slice(None), slice(None)), np.s_[::-1, ::-1], np.s_[::-1, :], np.s_[:, ::-1]]
+    packets = [packet for _, packet in filmed(scene)]
+    for k, (packet, out) in enumerate(zip(packets, stage.process(packets), strict=True)):
+        seen = []
+        for flip in flips:
+            turned = [
+                np.ascontiguousarray(p[flip]) for p in (packet.picture, change(packet.message.moving, packet.picture))
+            ]
+            probability = runner.infer(turned[0][None], [packet.message.intensity], [turned[1]])[0][flip]
+            seen.append((probability >= 0.6).sum(axis=1))
+        assert len({int(rows.sum()) for rows in seen}) > 1
+        table = out.message.table()
+        network = table[table["motion"] == 0]
+        assert network["area"].sum() == seen[k % 4].sum() > 0
+        assert out.picture is packet.picture
 
 
 def test_change_pictures_of_sources_are_not_mixed_up(change_weights):
