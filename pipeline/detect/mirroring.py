@@ -19,7 +19,7 @@ from pipeline.capture.source import Picture
 Plane = TypeVar("Plane", NDArray[np.uint8], NDArray[np.float32], Picture)
 
 ORIENTATIONS = 4
-_FLIP_CODES = (-1, 0, 1)  # both axes, rows, columns
+_FLIP_CODES = (0, -1, 1)  # rows, both axes, columns: where every other frame is dropped, both axes still take part
 
 
 def mirror(plane: Plane, frame: int) -> Plane:
