@@ -15,6 +15,10 @@ from pipeline.track.kalman import Array
 
 Indices = NDArray[np.intp]
 Flags = NDArray[np.bool_]
+MISS_COST = 2.0
+"""Cost of each frame in which a track was missed: its odds of being detected in the next one fall by a factor of e."""
+MISS_S = 0.04
+"""Shorter frames cost in proportion to their length in s, because misses in quick succession have one cause."""
 _ROUNDING = 1e-6
 
 
@@ -62,6 +66,20 @@ def pairs(predicted: IMMState, measured: Array, measurement_sigma: float, reach_
     order = np.lexsort([near["j"], near["i"]])
     rows, columns = near["i"][order], near["j"][order]
     return Pairs(rows, columns, imm.twice_nll(predicted.select(rows), measured[columns], measurement_sigma))
+
+
+def missed_cost(unseen_s: Array, dt: float, usual_s: float) -> Array:
+    """Return the cost of the frames in which each track was missed before this one.
+
+    After some misses a track may be anywhere within a wide gate. Without this cost it would jump to the first false
+    alarm there, and then, taken for a fast target, to the next.
+
+    Args:
+        unseen_s: (n,) time since the last detection in s, up to this frame.
+        dt: time since the previous frame in s.
+        usual_s: usual frame interval in s.
+    """
+    return np.asarray(MISS_COST * np.maximum(unseen_s - dt, 0.0) / max(usual_s, MISS_S))
 
 
 def assign(candidates: Pairs, gate: float) -> tuple[Indices, Indices]:

@@ -21,7 +21,7 @@ from pipeline.messages import (
 )
 from pipeline.track import imm, lifecycle
 from pipeline.track.appearance_cost import appearance_cost
-from pipeline.track.association import Indices, assign, pairs
+from pipeline.track.association import Indices, assign, missed_cost, pairs
 from pipeline.track.clutter import ClutterMap, Flags
 from pipeline.track.config import TrackConfig
 from pipeline.track.duplicates import find_successors
@@ -147,7 +147,7 @@ class Tracker:
     def _predict(self, dt: float, matrix: Affine, ego_sigma: float) -> None:
         # Ended before association, so that no track bridges a gap longer than it may coast.
         self._intervals.append(dt)
-        usual_s = sorted(self._intervals)[len(self._intervals) // 2]
+        usual_s = self._usual_s()
         tracks, life = self._tracks, self._tracks.life
         self._end(self._continue(life["unseen_s"] + dt > lifecycle.coast_limit_s(life, dt, usual_s, self.config)))
         tracks.life["unseen_s"] += dt
@@ -158,12 +158,17 @@ class Tracker:
         sigmas = (self.config.cruise_sigma, self.config.accel_sigma)
         tracks.set_state(imm.predict(imm.warp(tracks.state, matrix), dt, sigmas, ego_sigma))
 
+    def _usual_s(self) -> float:
+        """Return the median interval of the last frames in s."""
+        return sorted(self._intervals)[len(self._intervals) // 2]
+
     def _associate(self, positions: Array, detections: Table, random_clutter: bool) -> tuple[Indices, Indices]:
         """Return the rows of tracks and the indices of their detections."""
         config, tracks, score = self.config, self._tracks, detections["score"]
         near = pairs(tracks.state, positions, config.measurement_sigma, config.max_gate_px, config.gate)
         appearance = appearance_cost(tracks.reported[near.rows], detections[near.columns])
-        near = near._replace(cost=near.cost + appearance)
+        missed = missed_cost(tracks.life["unseen_s"], self._intervals[-1], self._usual_s())
+        near = near._replace(cost=near.cost + appearance + missed[near.rows])
         high = score >= self._high
         rows, columns = assign(near.select(high[near.columns]), config.gate)
         low = (score >= self._low) & ~high

@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
 from pipeline.track import imm
-from pipeline.track.association import Pairs, assign, pairs
+from pipeline.track.association import Pairs, assign, missed_cost, pairs
 from pipeline.track.imm import IMMState
 
 
@@ -110,3 +111,12 @@ def test_uncontested_pairs_do_not_change_the_optimum(n, m, seed, forbidden):
     gain = np.minimum(cost - 25.0, 0)
     np.testing.assert_allclose(gain[rows, columns].sum(), gain[linear_sum_assignment(gain)].sum())
     assert (np.diff(rows) > 0).all()
+
+
+def test_every_missed_frame_costs_as_much():
+    unseen_s = np.array([0.0, 0.1, 0.2, 0.3, 0.6])  # born now, seen last, missed once, twice, five times
+    assert missed_cost(unseen_s, 0.1, 0.1) == pytest.approx([0, 0, 2, 4, 10])
+
+
+def test_missed_frames_of_a_fast_camera_cost_in_proportion_to_their_length():
+    assert missed_cost(np.array([0.01, 0.05, 0.41]), 0.01, 0.01) == pytest.approx([0, 2, 20])

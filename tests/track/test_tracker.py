@@ -44,6 +44,14 @@ def test_coasting_moves_the_box_and_keeps_the_other_columns():
     assert [(len(o), int(o["id"][0]), int(o["state"][0])) for o in out[28:]] == [(1, 1, CONFIRMED)] * 4
 
 
+@pytest.mark.parametrize("far", [15, 25, 35])
+def test_a_lone_detection_in_the_wide_gate_of_a_lost_track_does_not_continue_it(far):
+    circle = [[100 + 20 * math.sin(t / 6), 60 + 20 * math.cos(t / 6)] for t in range(49)]
+    seen = [detections([place]) for place in circle[:40]]
+    out = play([*seen, *[detections([])] * 8, detections([[circle[48][0] + far, circle[48][1]]])])
+    assert [(int(t["id"]), int(t["state"])) for t in out[-1]] == [(1, COASTING), (2, TENTATIVE)]
+
+
 @pytest.mark.parametrize("fps", [10, 30, 120])
 def test_the_coasting_limit_holds_at_any_frame_rate(fps):
     config = msgspec.structs.replace(CONFIG, max_coast_s=0.5)
