@@ -3,7 +3,7 @@
 A network that pools is not blind to where a target lies on its pooling grid (Zhang, "Making convolutional networks
 shift-invariant again", ICML 2019): moved by a pixel, a target scores differently. Where neither target nor camera
 moves, the same miss would be repeated in every frame, and so would the same false alarm. Mirroring changes the place on
-the grid at no cost. Of the four orientations in turn, a target needs three to be confirmed.
+the grid without further evaluations of the network. A target is confirmed if three of the four orientations show it.
 """
 
 from __future__ import annotations
