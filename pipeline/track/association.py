@@ -16,7 +16,8 @@ from pipeline.track.kalman import Array
 Indices = NDArray[np.intp]
 Flags = NDArray[np.bool_]
 MISS_COST = 2.0
-"""Cost of each frame in which a track was missed: its odds of being detected in the next one fall by a factor of e."""
+"""Cost of each frame in which a track was missed: its odds of being detected in the next one fall by a factor of e.
+(Costs are twice a negative logarithm.)"""
 MISS_S = 0.04
 """Shorter frames cost in proportion to their length in s, because misses in quick succession have one cause."""
 _ROUNDING = 1e-6
