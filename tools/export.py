@@ -13,9 +13,8 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
@@ -28,8 +27,6 @@ from torch import nn
 import nets
 from nets.export import HalfPrecision, to_onnx, to_openvino
 from nets.fold import fold
-from pipeline.capture.config import CaptureConfig
-from pipeline.capture.factory import open_source
 from pipeline.capture.source import Picture
 from pipeline.detect.backends import Backend, artefact, make_backend, network_input
 from pipeline.detect.backends.artefact import Accuracy, Artefact
@@ -38,12 +35,11 @@ from pipeline.detect.backends.parity import Change, Parity, compare, parity, ren
 from pipeline.detect.config import DetectConfig, Precision
 from pipeline.errors import BackendError, ConfigError, PipelineError, one_line
 from pipeline.preprocess.intensity import measure
+from tools.calibration import calibration_frames, portable_addresses
 from tools.quantise import quantise, serialise
 from training.data import read_sample, split_file_names
 from training.metrics.strict import StrictScore
 
-CALIBRATION = 100
-"""Number of pictures for int8 calibration, spread evenly over all that are given."""
 SIZE = (8, 512, 640)
 FIGURES = ("iou", "niou", "pd", "fa", "false_alarms_per_picture")
 
@@ -191,68 +187,6 @@ def truth_pictures(truth: tuple[Path, str]) -> list[tuple[Path, str]]:
     for name in chosen:
         read_sample(data, name)  # fail before the export, not after it
     return [((data / "images" / f"{name}.png").resolve(), name) for name in chosen]
-
-
-def calibration_frames(addresses: Sequence[str], without: Sequence[Path]) -> list[tuple[Picture, Change]]:
-    """Choose at most ``CALIBRATION`` pictures, equally many per address and spread evenly, with their change pictures.
-
-    Change pictures are read from the folder ``changes`` beside ``images``; other pictures have None.
-
-    Args:
-        addresses: folders of pictures, data sets or recordings.
-        without: paths of pictures to leave out.
-
-    Raises:
-        PipelineError: an address cannot be read, or is empty.
-    """
-    frames: list[tuple[Picture, Change]] = []
-    for address in addresses:
-        frames.extend(_spread(address, CALIBRATION // len(addresses), set(without)))
-    return frames
-
-
-def portable_addresses(addresses: Sequence[str]) -> list[str]:
-    """Make addresses fit for a manifest that is copied to other machines.
-
-    Paths of files and folders become relative to the folder that contains them all.
-    """
-    places = {address: Path(address).resolve() for address in addresses if Path(address).exists()}
-    root = os.path.commonpath([place.parent for place in places.values()]) if places else ""
-    return [str(places[a].relative_to(root)) if a in places else a for a in addresses]
-
-
-def _spread(address: str, count: int, without: set[Path]) -> Iterator[tuple[Picture, Change]]:
-    folder = Path(address) / "images" if (Path(address) / "images").is_dir() else Path(address)
-    if not folder.is_dir():
-        yield from ((picture, None) for picture in _of_recording(address, count))
-        return
-    paths = [path for path in sorted(folder.glob("*.png")) if path.resolve() not in without]
-    if not paths:
-        raise ConfigError(f"--calibrate: {address}: no pictures left to calibrate on")
-    changes = "changes" if (Path(address) / "changes").is_dir() else None
-    for k in _even(len(paths), count):
-        sample = read_sample(folder.parent, paths[k].stem, folder.name, masks=None, changes=changes)
-        yield sample.picture, sample.change
-
-
-def _of_recording(address: str, count: int) -> Iterator[Picture]:
-    source = open_source(address, CaptureConfig())
-    if source.live:
-        raise ConfigError(f"--calibrate: {source.name}: expected a recording, not a live source")
-    source.open()
-    try:
-        wanted = set(_even(source.length or count, count))
-        for k in range(max(wanted) + 1):
-            if (grab := source.grab()) is None:
-                break
-            if k in wanted:
-                yield grab.picture
-    finally:
-        source.close()
-
-
-def _even(length: int, count: int) -> list[int]:
-    return [int(k) for k in np.linspace(0, length - 1, min(length, count))]
 
 
 def _input(picture: Picture, change: Change, manifest: nets.Manifest) -> NDArray[np.float32]:
