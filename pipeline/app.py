@@ -14,7 +14,6 @@ from pipeline import config as configuration
 from pipeline.capture.address import redact, source_ids
 from pipeline.capture.factory import open_source
 from pipeline.config import Config
-from pipeline.detect.masks import check_names
 from pipeline.errors import ConfigError, StageError
 from pipeline.health.server import Health
 from pipeline.process import on_stop
@@ -37,7 +36,7 @@ def run(addresses: Sequence[str], config_file: Path | None, settings: Sequence[s
     for address in addresses:
         open_source(address, config.capture)  # refuses invalid addresses before anything starts
     sources = dict(zip(source_ids(addresses), addresses, strict=True))
-    check_names(config.detect.masks, sources)
+    configuration.check_sources(config, sources)
     with reserve(out) if out is not None else nullcontext():
         return _run(config, sources, out)
 

@@ -6,7 +6,7 @@ line. Unknown keys, wrong types and values out of range are refused with their p
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,9 +16,10 @@ from msgspec import Meta, Struct
 from pipeline.capture.config import CaptureConfig
 from pipeline.detect.config import DetectConfig
 from pipeline.detect.defaults import apply_device_defaults
+from pipeline.detect.masks import ALL
 from pipeline.errors import ConfigError
 from pipeline.health.config import HealthConfig
-from pipeline.preprocess.ego_motion import EgoMotionConfig
+from pipeline.preprocess.config import PreprocessConfig
 from pipeline.queues import Policy
 from pipeline.restart import SupervisorConfig
 from pipeline.settings import convert_to, read_yaml, with_setting
@@ -75,12 +76,6 @@ class QueueConfig(_Section, frozen=True):
         return self.credits or (2 if lossless else 1)
 
 
-class PreprocessConfig(_Section, frozen=True):
-    """Measurements on a frame before it reaches the network."""
-
-    ego_motion: EgoMotionConfig = EgoMotionConfig()
-
-
 class Config(_Section, frozen=True):
     """All settings of a run. ``configs/reference.yaml`` explains every key."""
 
@@ -112,6 +107,23 @@ def load(path: Path | None = None, settings: Sequence[str] = ()) -> Config:
         tree = _merge(tree, with_setting({}, setting))
     config = convert_to(Config, tree, ", ".join(["--set", *settings]) if settings else str(path))
     return msgspec.structs.replace(config, detect=apply_device_defaults(config.detect))
+
+
+def check_sources(config: Config, sources: Iterable[str]) -> None:
+    """Check that all settings of single sources name sources of the run.
+
+    Raises:
+        ConfigError: a source does not exist; the message names the setting, the unknown and the existing sources.
+    """
+    known, black_hot = list(sources), config.preprocess.black_hot
+    named = {
+        "detect.masks": config.detect.masks.keys() - {ALL},
+        "preprocess.black_hot": set() if isinstance(black_hot, bool) else set(black_hot),
+    }
+    for setting, names in named.items():
+        if unknown := names - set(known):
+            listed = ", ".join(sorted(unknown))
+            raise ConfigError(f"{setting}: no source is named {listed}; there is {', '.join(known)}")
 
 
 def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:

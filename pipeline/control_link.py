@@ -54,6 +54,7 @@ class SourceReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         tracks: number of tracks in the newest frame, by state.
         places: number of known false alarms: from the track stage places of static clutter, in the ``scene`` or on the
             ``sensor``, and from the preprocess stage defects of the sensor, each a ``pixel``.
+        black_hot: from the preprocess stage, whether hot objects are dark in the newest frame.
         end: why the source ended; empty while it runs.
         error: error message of one line if it failed.
     """
@@ -67,6 +68,7 @@ class SourceReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     ego_ok: int = 0
     tracks: Mapping[str, int] = {}
     places: Mapping[str, int] = {}
+    black_hot: bool = False
     end: Literal["", "finished", "stopped", "failed"] = ""
     error: str = ""
 

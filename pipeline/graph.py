@@ -227,7 +227,7 @@ def _build(plan: StagePlan, link: Link, journal: Journal) -> Stage:
 
         return PreprocessStage(
             config.detect.weights,
-            config.preprocess.ego_motion,
+            config.preprocess,
             config.detect.moving,
             threads=min(len(plan.sources), usable_cores()),
         )

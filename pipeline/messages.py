@@ -165,6 +165,7 @@ class Prepared(_Message, frozen=True, tag="prepared"):
     Attributes:
         moving: evidence of motion; None if it is disabled or not available.
         defects: defects of the sensor, to be hidden from the network, as rows of ``STUCK_DTYPE`` ordered by index.
+        black_hot: whether hot objects are dark in the picture. All results refer to the inverted picture.
     """
 
     header: FrameHeader
@@ -172,6 +173,7 @@ class Prepared(_Message, frozen=True, tag="prepared"):
     ego: EgoMotion
     moving: Moving | None = None
     defects: bytes = b""
+    black_hot: bool = False
 
     def defect_table(self) -> Table:
         """Return the defects as a read-only structured array of shape (n,)."""

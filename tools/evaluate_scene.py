@@ -66,7 +66,7 @@ def evaluate(address: str, config: Config, keep: Path | None = None, others: boo
         raise SourceError(str(error)) from None
     if others and not other_trackers.AVAILABLE:
         raise ConfigError("--others: pip install trackers")
-    replay.check_masks(config, [address])
+    replay.check_addresses(config, [address])
     thresholds = [config.detect.threshold]
     find = replay.DetectionCache(keep).detect if keep else replay.detect
     seen = [message for (message,) in find(address, config, thresholds)]

@@ -41,7 +41,7 @@ from pipeline.config import Config
 from pipeline.errors import ConfigError, PipelineError, one_line
 from pipeline.messages import TENTATIVE, Table
 from tools import mot_metrics, video_curve, video_sheet
-from tools.replay import DetectionCache, check_masks, detect, track
+from tools.replay import DetectionCache, check_addresses, detect, track
 from tools.video_figures import Boxes, Result, Video, by_class, by_set, summarise, table
 
 COLUMNS = ("frame", "x", "y", "w", "h")
@@ -215,7 +215,7 @@ def main(argv: Sequence[str]) -> int:
         _check_outputs(args.json, args.curve, args.sheet)
         config = configuration.load(args.config, settings)
         videos = find_videos(args.data, [name for name in args.videos.split(",") if name])
-        check_masks(config, [str(video.medium) for video in videos])
+        check_addresses(config, [str(video.medium) for video in videos])
         thresholds = [config.detect.threshold, *(video_curve.THRESHOLDS if args.curve else ())]
         runs = _run_all(videos, args.jobs, partial(
             evaluate, config=config, thresholds=thresholds, most=args.frames, keep=args.keep,

@@ -17,10 +17,9 @@ import msgspec
 import nets
 from pipeline.capture.address import source_ids
 from pipeline.capture.factory import open_source
-from pipeline.config import Config
+from pipeline.config import Config, check_sources
 from pipeline.detect.backends import artefact, available
 from pipeline.detect.config import DetectConfig
-from pipeline.detect.masks import check_names
 from pipeline.detect.stage import CleanFrame, DetectStage
 from pipeline.errors import BackendError, ConfigError
 from pipeline.malloc import keep_freed_memory
@@ -43,9 +42,9 @@ _CODE = (
 _decoder = msgspec.msgpack.Decoder(list[list[Detected]])
 
 
-def check_masks(config: Config, addresses: Iterable[str]) -> None:
-    """Raise ConfigError if a mask belongs to none of the sources to be replayed."""
-    check_names(config.detect.masks, [name for address in addresses for name in source_ids([address])])
+def check_addresses(config: Config, addresses: Iterable[str]) -> None:
+    """Raise ConfigError if a setting of a single source names none of those to be replayed."""
+    check_sources(config, [name for address in addresses for name in source_ids([address])])
 
 
 def detect(
@@ -67,7 +66,7 @@ def detect(
     keep_freed_memory()
     (name,) = source_ids([address])
     source = open_source(address, config.capture)
-    preprocess = PreprocessStage(config.detect.weights, config.preprocess.ego_motion, config.detect.moving)
+    preprocess = PreprocessStage(config.detect.weights, config.preprocess, config.detect.moving)
     sweep = _Sweep(config.detect)
     source.open()
     try:

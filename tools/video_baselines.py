@@ -107,7 +107,7 @@ def main(argv: Sequence[str]) -> int:
         )
         results: dict[str, list[Result]] = {name: [] for name in ways}
         videos = find_videos(args.data, [name for name in args.videos.split(",") if name])
-        replay.check_masks(config, [str(video.medium) for video in videos])
+        replay.check_addresses(config, [str(video.medium) for video in videos])
         for video in tqdm(videos, unit=" videos"):
             labels = read_labels(video.labels)
             find = replay.DetectionCache(args.keep).detect if args.keep else replay.detect

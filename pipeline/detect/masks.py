@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import cv2
@@ -10,7 +10,6 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from pipeline.errors import ConfigError
 from pipeline.messages import MAX_SIDE, Table
 
 Coordinate = Annotated[float, Meta(ge=-1, le=MAX_SIDE)]
@@ -19,18 +18,6 @@ Polygon = Annotated[list[Point], Meta(min_length=3)]
 Masks = dict[str, list[Polygon]]
 ALL = "*"
 _FRACTION_BITS = 4
-
-
-def check_names(masks: Mapping[str, Sequence[Polygon]], sources: Iterable[str]) -> None:
-    """Check that all masks belong to existing sources.
-
-    Raises:
-        ConfigError: A source does not exist; the message names the unknown and the existing sources.
-    """
-    known = list(sources)
-    if unknown := masks.keys() - {ALL, *known}:
-        names = ", ".join(sorted(unknown))
-        raise ConfigError(f"detect.masks: no source is named {names}; there is {', '.join(known)}")
 
 
 def polygons_of(masks: Mapping[str, Sequence[Polygon]], source: str) -> list[Polygon]:

@@ -21,10 +21,11 @@ from pipeline.detect.mirroring import mirror
 from pipeline.detect.tiling import stitch, tiles
 from pipeline.messages import Detected, EndOfSource, FrameHeader, Packet, Prepared
 from pipeline.moving import fusion, handover
+from pipeline.preprocess.polarity import white_hot
 
 
 class CleanFrame(NamedTuple):
-    """A preprocessed frame, and its picture with the sensor's defects replaced."""
+    """A preprocessed frame, and its white-hot picture with the sensor's defects replaced."""
 
     packet: Packet
     message: Prepared
@@ -35,7 +36,8 @@ class CleanFrame(NamedTuple):
         """Return the frame in a packet of the preprocess stage."""
         if not isinstance(packet.message, Prepared) or packet.picture is None:
             raise TypeError(f"detect got {type(packet.message).__name__}")
-        return cls(packet, packet.message, handover.without_defects(packet.message.defect_table(), packet.picture))
+        picture = white_hot(packet.picture, packet.message.black_hot)
+        return cls(packet, packet.message, handover.without_defects(packet.message.defect_table(), picture))
 
 
 class DetectStage:

@@ -96,6 +96,7 @@ def _sources(sources: Mapping[str, SourceStatus]) -> Iterator[Metric]:
     tracks = GaugeMetricFamily("irst_tracks", "Tracks in the newest frame", labels=["source", "state"])
     confirmed = CounterMetricFamily("irst_tracks_confirmed", "Tracks ever confirmed", labels=["source"])
     places = GaugeMetricFamily("irst_clutter_places", "Known clutter locations", labels=["source", "on"])
+    black_hot = GaugeMetricFamily("irst_black_hot", "1 while hot objects are dark", labels=["source"])
     latency = HistogramMetricFamily("irst_latency_seconds", "Capture to end of stage", labels=["source", "stage"])
     for id_, source in sources.items():
         captured.add_metric([id_], source.captured)
@@ -116,6 +117,7 @@ def _sources(sources: Mapping[str, SourceStatus]) -> Iterator[Metric]:
         confirmed.add_metric([id_], source.tracks_confirmed)
         for where, count in source.places.items():
             places.add_metric([id_, where], count)
+        black_hot.add_metric([id_], source.black_hot)
         for stage, known in source.buckets.items():
             bounds = [*zip(map(str, LATENCY_BOUNDS_S), known.counts, strict=True), ("+Inf", known.count)]
             latency.add_metric([id_, stage], bounds, known.sum_s)
@@ -133,5 +135,6 @@ def _sources(sources: Mapping[str, SourceStatus]) -> Iterator[Metric]:
         tracks,
         confirmed,
         places,
+        black_hot,
         latency,
     )

@@ -67,6 +67,7 @@ class SourceStatus(Struct, frozen=True, kw_only=True):
         tracks_confirmed: Number of distinct tracks confirmed so far.
         places: Number of known clutter locations in the ``scene`` and on the ``sensor``, and of every single ``pixel``
             that is hidden from the network; without those that no stage has reported yet.
+        black_hot: Whether hot objects are dark in the newest frame.
         end, error: How and why the source ended; empty while it runs.
     """
 
@@ -85,6 +86,7 @@ class SourceStatus(Struct, frozen=True, kw_only=True):
     tracks: Mapping[str, int]
     tracks_confirmed: int
     places: Mapping[str, int]
+    black_hot: bool
     end: str
     error: str
 
@@ -196,6 +198,7 @@ def _source(supervisor: Supervisor, id_: str, report: SourceReport, now_ns: int)
         tracks=report.tracks,
         tracks_confirmed=report.tracks_confirmed,
         places={where: count for known in reports if known for where, count in known.places.items()},
+        black_hot=any(known.black_hot for known in reports if known),
         end=report.end,
         error=redact(report.error),
     )

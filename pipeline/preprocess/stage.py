@@ -1,4 +1,4 @@
-"""The preprocess stage: intensity statistics, ego-motion and motion evidence of each frame."""
+"""The preprocess stage: polarity, intensity statistics, ego-motion and motion evidence of each frame."""
 
 from __future__ import annotations
 
@@ -15,16 +15,19 @@ from pipeline.messages import EgoMotion, EndOfSource, Frame, Packet, Prepared, s
 from pipeline.moving import handover
 from pipeline.moving.change_detection import ChangeDetector
 from pipeline.moving.config import MovingConfig
-from pipeline.preprocess.ego_motion import EgoMotionConfig, EgoMotionEstimator
+from pipeline.preprocess.config import PreprocessConfig
+from pipeline.preprocess.ego_motion import EgoMotionEstimator
 from pipeline.preprocess.intensity import measure
+from pipeline.preprocess.polarity import Polarity, white_hot
 
 
 class _SourceState:
     """State kept per source."""
 
-    def __init__(self, ego_motion: EgoMotionConfig, moving: MovingConfig) -> None:
+    def __init__(self, config: PreprocessConfig, moving: MovingConfig, source: str) -> None:
+        self.polarity = Polarity(config.is_black_hot(source))
         self.moving = ChangeDetector(moving)
-        self._ego_motion = EgoMotionEstimator(ego_motion)
+        self._ego_motion = EgoMotionEstimator(config.ego_motion)
         self._seq: int | None = None
 
     def estimate_ego_motion(self, picture: Picture, seq: int) -> EgoMotion:
@@ -39,15 +42,15 @@ class PreprocessStage:
 
     Args:
         weights: Name or path of the weights, whose manifest defines the intensity normalisation.
-        ego_motion: Settings of the ego-motion estimators, one per source.
+        config: Settings of the stage, whose state is kept per source.
         moving: Settings of motion detection, likewise one detector per source.
         threads: Number of sources whose frames are processed concurrently.
     """
 
     window_s = 0.0
 
-    def __init__(self, weights: str, ego_motion: EgoMotionConfig, moving: MovingConfig, threads: int = 1) -> None:
-        self._weights, self._ego_motion, self._moving = weights, ego_motion, moving
+    def __init__(self, weights: str, config: PreprocessConfig, moving: MovingConfig, threads: int = 1) -> None:
+        self._weights, self._config, self._moving = weights, config, moving
         self._states: dict[str, _SourceState] = {}
         self.batch_size = threads
         self._pool = ThreadPoolExecutor(threads, "preprocess")
@@ -88,10 +91,12 @@ class PreprocessStage:
                 continue
             if not isinstance(packet.message, Frame) or packet.picture is None:
                 raise TypeError(f"preprocess got {type(packet.message).__name__}")
-            header, picture = packet.message.header, packet.picture
+            header = packet.message.header
             if header.source not in self._states:
-                self._states[header.source] = _SourceState(self._ego_motion, self._moving)
+                self._states[header.source] = _SourceState(self._config, self._moving, header.source)
             state = self._states[header.source]
+            black_hot = state.polarity.update(packet.picture, header.pts)
+            picture = white_hot(packet.picture, black_hot)
             ego = state.estimate_ego_motion(picture, header.seq)
             evidence = state.moving.update(picture, ego, header.pts) if self._moving.enabled else None
             intensity = measure(picture, self._normalisation)
@@ -101,8 +106,9 @@ class PreprocessStage:
                 ego=ego,
                 moving=handover.to_message(evidence),
                 defects=state.moving.defects.tobytes(),
+                black_hot=black_hot,
             )
-            yield Packet(prepared, picture)
+            yield Packet(prepared, packet.picture)
 
     def close(self) -> None:
         """Shut down the thread pool."""
@@ -113,7 +119,8 @@ class PreprocessStage:
         return {}
 
     def reports(self) -> Mapping[str, SourceReport]:
-        """Return the number of defects of each source's sensor; later stages report everything else."""
+        """Return the number of defects of each source's sensor and its polarity; later stages report the rest."""
         return {
-            source: SourceReport(places={"pixel": len(state.moving.defects)}) for source, state in self._states.items()
+            source: SourceReport(places={"pixel": len(state.moving.defects)}, black_hot=state.polarity.black_hot)
+            for source, state in self._states.items()
         }

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.config import load
-from pipeline.detect.masks import check_names, draw, outside_mask, polygons_of
+from pipeline.detect.masks import draw, outside_mask, polygons_of
 from pipeline.errors import ConfigError
 from pipeline.messages import DETECTION_DTYPE, EXCEEDING_DTYPE, Moving
 from tests.detect.test_backend import noise
@@ -80,12 +80,6 @@ def test_masks_apply_before_detection_limit(weights):
         assert len(everything) > 3
         assert (np.round(everything["x"]) > 32).all()
         np.testing.assert_array_equal(kept, everything[:3])
-
-
-def test_masks_of_unknown_sources_are_rejected():
-    check_names({"*": [SQUARE], "a": [SQUARE]}, ["b", "a"])
-    with pytest.raises(ConfigError, match=r"detect\.masks: no source is named c, d; there is a, b"):
-        check_names({"d": [SQUARE], "a": [SQUARE], "c": [SQUARE]}, iter(["a", "b"]))
 
 
 @pytest.mark.parametrize(

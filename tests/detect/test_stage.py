@@ -99,6 +99,16 @@ def test_network_sees_the_picture_without_the_defects_of_the_sensor(weights):
     assert detections(picture, defects) == detections(clean, b"") != detections(picture, b"")
 
 
+def test_black_hot_pictures_give_the_detections_of_white_hot_ones_and_are_passed_on(weights):
+    stage, white = opened(weights), noise(60, 80)
+    message = prepared(white).message
+    (expected,) = stage.process([Packet(message, white)])
+    black = Packet(msgspec.structs.replace(message, black_hot=True), 255 - white)
+    (out,) = stage.process([black])
+    assert out.message == expected.message
+    assert out.picture is black.picture
+
+
 def test_large_pictures_are_tiled(weights):
     # The tiles of both frames share a batch and must not be mixed up.
     stage = opened(weights, tile=64, tile_overlap=16, batch_size=2, mirrored=False, threshold=0.6, low_ratio=1.0)

@@ -19,7 +19,8 @@ STAGE = StageStatus(
 )  # fmt: skip
 SOURCE = SourceStatus(
     medium="open", reconnects=0, captured=0, delivered=0, dropped={}, lost={}, in_flight=0, fps=0.0, newest_age_s=None,
-    latency_ms={}, buckets={}, ego_ok=0, tracks={}, tracks_confirmed=0, places={}, end="", error="",
+    latency_ms={}, buckets={}, ego_ok=0, tracks={}, tracks_confirmed=0, places={},
+    black_hot=False, end="", error="",
 )  # fmt: skip
 FOUR_MS = LatencyBuckets(counts=(1,) * len(LATENCY_BOUNDS_S), count=1, sum_s=0.004)
 
@@ -57,6 +58,7 @@ def samples(of: RunStatus) -> dict[tuple[str, ...], float]:
         ("tracks", {"confirmed": 2}, ("irst_tracks", "cam", "confirmed"), 2),
         ("tracks_confirmed", 6, ("irst_tracks_confirmed_total", "cam"), 6),
         ("places", {"sensor": 3}, ("irst_clutter_places", "cam", "sensor"), 3),
+        ("black_hot", True, ("irst_black_hot", "cam"), 1),
     ],
 )
 def test_every_source_field_has_its_metric(field: str, value: object, sample: tuple[str, ...], expected: float) -> None:
@@ -102,7 +104,7 @@ def test_all_status_fields_are_covered() -> None:
         "newest_age_s",
         "buckets",
     }
-    tested |= {"ego_ok", "tracks", "tracks_confirmed", "places"}
+    tested |= {"ego_ok", "tracks", "tracks_confirmed", "places", "black_hot"}
     assert {field.name for field in msgspec.structs.fields(SourceStatus)} - tested == {"latency_ms", "error"}
     tested = {"state", "beat_age_s", "backlog", "restarts", "rejected", "duplicates", "rss_bytes"}
     tested |= {"rate", "expected_rate", "idle_share", "slow"}

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 import yaml
 
-from pipeline.config import Config, load
+from pipeline.config import Config, check_sources, load
 from pipeline.errors import ConfigError
 from pipeline.queues import Policy
 
@@ -41,6 +41,24 @@ def test_setting_of_a_mapping_keeps_other_keys(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("setting", "key"),
+    [
+        ("detect.masks={SOURCE: [[[0, 0], [4, 0], [4, 4]]]}", "detect.masks"),
+        ("preprocess.black_hot=[SOURCE]", "preprocess.black_hot"),
+    ],
+)
+def test_settings_of_unknown_sources_are_refused(setting: str, key: str) -> None:
+    check_sources(load(None, [setting.replace("SOURCE", "a")]), iter(["b", "a"]))
+    with pytest.raises(ConfigError, match=rf"^{key}: no source is named c; there is b, a$"):
+        check_sources(load(None, [setting.replace("SOURCE", "c")]), iter(["b", "a"]))
+
+
+def test_settings_of_all_sources_name_none() -> None:
+    for setting in ('detect.masks={"*": [[[0, 0], [4, 0], [4, 4]]]}', "preprocess.black_hot=true"):
+        check_sources(load(None, [setting]), ["a"])
+
+
+@pytest.mark.parametrize(
     ("text", "says"),
     [
         ("detekt: {}", "unknown field `detekt`"),
@@ -54,6 +72,7 @@ def test_setting_of_a_mapping_keeps_other_keys(tmp_path: Path) -> None:
         ("queue: {policy: sometimes}", "queue.policy"),
         ("placement: {detect: cloud}", "placement.detect"),
         ("capture: {reconnect: {max_s: -1}}", "capture.reconnect.max_s"),
+        ("preprocess: {black_hot: [Mast camera]}", "preprocess.black_hot"),
         ("- a\n- b", "expected keys and values"),
         ("a: [1,", "not valid YAML"),
         ("extends: 3", "extends: expected a file name"),

@@ -11,6 +11,7 @@ from pipeline.messages import EndOfSource, Packet, Prepared
 from pipeline.moving.change_detection import ChangeDetector
 from pipeline.moving.config import MovingConfig
 from pipeline.moving.handover import to_message
+from pipeline.preprocess.config import PreprocessConfig
 from pipeline.preprocess.ego_motion import UNKNOWN, EgoMotionConfig
 from pipeline.preprocess.intensity import measure
 from pipeline.preprocess.stage import PreprocessStage
@@ -26,7 +27,7 @@ def view(dx, dy, dtype=np.uint8):
 
 @pytest.fixture
 def stage():
-    stage = PreprocessStage("mshnet", EgoMotionConfig(), MovingConfig())
+    stage = PreprocessStage("mshnet", PreprocessConfig(), MovingConfig())
     stage.open()
     return stage
 
@@ -55,6 +56,21 @@ def test_ego_motion_is_estimated_per_source(stage):
         assert (out.ego.matrix[2], out.ego.matrix[5]) == pytest.approx(expected, abs=0.1)
 
 
+def test_a_black_hot_source_gives_the_results_of_its_inverse(stage):
+    black = PreprocessStage("mshnet", PreprocessConfig(black_hot=["a"]), MovingConfig())
+    black.open()
+    for seq in range(4):
+        white, same = view(3 * seq, 0), view(3 * seq, 0)
+        (expected,) = stage.process([frame(white, "a", seq)])
+        inverted = frame(255 - white, "a", seq)
+        out, other = black.process([inverted, frame(same, "b", seq)])
+        assert out.picture is inverted.picture
+        assert (out.message.black_hot, other.message.black_hot) == (True, False)
+        for name in ("intensity", "ego", "moving", "defects"):
+            assert getattr(out.message, name) == getattr(expected.message, name) == getattr(other.message, name)
+    assert {source: report.black_hot for source, report in black.reports().items()} == {"a": True, "b": False}
+
+
 def test_the_end_of_a_source_passes_after_its_frames_and_drops_its_state(stage):
     outs = prepared(stage, frame(view(0, 0)), frame(view(2, 0), seq=1), end("a"), frame(view(4, 0)))
     assert [type(out) for out in outs] == [Prepared, Prepared, EndOfSource, Prepared]
@@ -65,13 +81,13 @@ def test_the_end_of_a_source_passes_after_its_frames_and_drops_its_state(stage):
 def test_a_motion_names_the_frame_it_starts_from(stage):
     outs = prepared(stage, *(frame(view(seq, 0), "a", seq) for seq in (3, 4, 7)), frame(view(0, 0), "b", 5))
     assert [out.ego.since for out in outs] == [None, 3, 4, None]
-    still = PreprocessStage("mshnet", EgoMotionConfig(enabled=False), MovingConfig())
+    still = PreprocessStage("mshnet", PreprocessConfig(ego_motion=EgoMotionConfig(enabled=False)), MovingConfig())
     still.open()
     assert [out.ego.since for out in prepared(still, *(frame(view(0, 0), "a", seq) for seq in (3, 4)))] == [None, None]
 
 
 def test_concurrent_sources_give_the_same_results_as_sequential_ones(stage):
-    together = PreprocessStage("mshnet", EgoMotionConfig(), MovingConfig(), threads=3)
+    together = PreprocessStage("mshnet", PreprocessConfig(), MovingConfig(), threads=3)
     together.open()
     batches = [
         [frame(view(3 * i, 0), "a", i), frame(view(0, -2 * i), "b", 2 * i), frame(view(0, i), "b", 2 * i + 1)]
@@ -124,7 +140,7 @@ def test_defects_are_sent_while_there_is_no_evidence_of_motion(stage):
 
 
 def test_disabled_motion_detection_gives_no_evidence():
-    stage = PreprocessStage("mshnet", EgoMotionConfig(), MovingConfig(enabled=False))
+    stage = PreprocessStage("mshnet", PreprocessConfig(), MovingConfig(enabled=False))
     stage.open()
     scene = Scene(SceneSpec.from_url("test://sky?width=96&height=96&camera=still&frames=12"))
     assert all(out.moving is None for k in range(12) for out in prepared(stage, frame(scene.frame(k), "a", k)))
@@ -132,7 +148,7 @@ def test_disabled_motion_detection_gives_no_evidence():
 
 def test_weights_that_are_not_there_end_the_start():
     with pytest.raises(BackendError, match="no shipped weights named 'nothing'"):
-        PreprocessStage("nothing", EgoMotionConfig(), MovingConfig()).open()
+        PreprocessStage("nothing", PreprocessConfig(), MovingConfig()).open()
 
 
 def test_a_frame_without_a_picture_is_refused(stage):

@@ -6,11 +6,12 @@ import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import cv2
 import pytest
 
 from nets.manifest import FOLDER, sha256
 from pipeline.capture.address import source_ids
-from pipeline.config import load
+from pipeline.config import Config, load
 from pipeline.errors import ConfigError
 from pipeline.messages import Detected
 from tools import replay
@@ -61,6 +62,18 @@ def test_a_recording_has_its_name_and_the_masks_of_that_name(frames: Path, tmp_p
         seen = [message for (message,) in detect(str(folder), config, [None])]
         assert {message.header.source for message in seen} == {name}
         assert any(len(message.table()) for message in seen) == (name != "mast-1")
+
+
+def test_a_black_hot_recording_is_tracked_like_the_white_hot_one(frames: Path, tmp_path: Path) -> None:
+    for picture in frames.iterdir():
+        cv2.imwrite(str(tmp_path / picture.name), ~cv2.imread(str(picture), cv2.IMREAD_UNCHANGED))
+    white, black = load(None, WORDS), load(None, [*WORDS, "preprocess.black_hot=true"])
+
+    def detections(folder: Path, config: Config) -> list[bytes]:
+        return [message.detections for (message,) in detect(str(folder), config, [None])]
+
+    assert any(detections(frames, white))
+    assert detections(tmp_path, black) == detections(frames, white) != detections(tmp_path, white)
 
 
 def test_changed_code_invalidates_the_cache(frames: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

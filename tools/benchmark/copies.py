@@ -39,7 +39,7 @@ def copies(config: Config, folder: Path) -> Findings:
     (grab,) = grabs("test://demo?frames=1", config)  # large enough: ZeroMQ always copies below 64 KiB
     packet = grab.packet("copies", "s0", 0)
     stages: Mapping[str, Stage] = {
-        "preprocess": PreprocessStage(config.detect.weights, config.preprocess.ego_motion, config.detect.moving),
+        "preprocess": PreprocessStage(config.detect.weights, config.preprocess, config.detect.moving),
         "detect": DetectStage(config.detect),
         "track": TrackStage(config.track, config.detect.weights, config.detect.threshold),
     }
