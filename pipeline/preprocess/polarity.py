@@ -76,10 +76,12 @@ class Polarity:
 def _spectrum(picture: Picture) -> NDArray[np.complex64]:
     """Return the spectrum of a picture's small structures, reduced to ``_WIDTH`` and normalised to unit energy."""
     height, width = picture.shape
-    size = (min(width, _WIDTH), max(1, round(height * min(1.0, _WIDTH / width))))
+    size = (min(width // 2 * 2, _WIDTH), max(1, round(height * min(1.0, _WIDTH / width))))  # even, as irfft2 assumes
     small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA).astype(np.float32)
     structure = small - cv2.GaussianBlur(small, (0, 0), _SCALE_PX)
-    limit = _MAX_STRUCTURE * float(np.median(np.abs(structure)))
+    magnitude = np.abs(structure)
+    typical = float(np.median(magnitude) or magnitude.mean())  # the median is 0 if half of the picture is uniform
+    limit = _MAX_STRUCTURE * typical
     structure = structure.clip(-limit, limit)
     structure -= structure.mean()
     norm = float(np.linalg.norm(structure))

@@ -43,6 +43,16 @@ def test_burnt_in_text_that_stays_white_hides_no_switch():
     assert followed(pictures) == [k >= 15 for k in range(30)]
 
 
+def test_a_uniform_sky_above_some_ground_hides_no_switch():
+    pictures = [np.full((128, 160), 60, np.uint8) for _ in range(30)]
+    ground = RNG.integers(90, 160, (40, 160)).astype(np.uint8)
+    for picture in pictures:
+        picture[88:] = cv2.blur(ground, (5, 5))
+    assert followed([~picture if k >= 15 else picture for k, picture in enumerate(pictures)]) == [
+        k >= 15 for k in range(30)
+    ]
+
+
 def test_a_switch_behind_a_closed_shutter_is_followed():
     pictures = [~picture if k >= 15 else picture for k, picture in enumerate(scene())]
     for k in range(10, 20):
