@@ -107,7 +107,6 @@ class AugmentConfig(_Section, frozen=True):
         hover: Probability that the change at all targets of a crop is multiplied by a factor in 0..1, so that a network
             does not come to rely on targets moving.
         lend: Probability that a crop with unknown changes gets the change picture of another crop, without its targets.
-        graphics: Probability that reticles, text or the like are burnt into a crop.
     """
 
     paste: Probability = 0.0
@@ -124,7 +123,6 @@ class AugmentConfig(_Section, frozen=True):
     change_gain: NonNegative = 0.0
     hover: Probability = 0.0
     lend: Probability = 0.0
-    graphics: Probability = 0.0
 
 
 class DataConfig(_Section, frozen=True):

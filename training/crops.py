@@ -14,7 +14,6 @@ from torch.nn import functional as F
 from nets.normalisation import FrameZScore, normalise
 from training.augment import augment_crops
 from training.config import DataConfig
-from training.graphics import burn_in
 from training.paste import paste_targets
 from training.placement import Placement, picked, place
 from training.pool import Pool
@@ -77,14 +76,11 @@ def draw_batch(pool: Pool, config: DataConfig, norm: FrameZScore, rng: Generator
     pictures, masks = paste_targets(crops.pictures, crops.masks, pool, placement, config, rng)
     pictures, mean, std = augment_crops(pictures[:, None], pool, placement.picture, config.augment, rng)
     pictures, masks = simulate_targets(pictures[:, 0], masks, pool, placement, config, rng)
+    doubt = (crops.ignored & ~masks) | crops.cut
     tops = pool.to_device(pool.top[placement.picture])
-    changes = _shown(crops.changes, masks, config, rng)
-    pictures, changes, covered = burn_in(pictures, masks, changes, tops, config.augment, rng)
-    doubt = (crops.ignored & ~masks) | crops.cut | (covered & masks)
-    masks = masks & ~covered
     gain = 1 / (std * tops).clamp(min=norm.min_std)
     counts = pictures[:, None] * tops.view(-1, 1, 1, 1)
-    whole = normalise(torch.cat([counts, changes], 1), mean * tops, gain, norm)
+    whole = normalise(torch.cat([counts, _shown(crops.changes, masks, config, rng)], 1), mean * tops, gain, norm)
     inner = (..., slice(margin, margin + config.crop), slice(margin, margin + config.crop))
     return Batch(
         whole[inner].contiguous(),
