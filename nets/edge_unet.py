@@ -12,9 +12,9 @@ from torch.nn import functional as F
 from nets.layers.double_conv import ConvBlock
 from nets.layers.padding import pad
 
-FOLD = 2
+STEM_STRIDE = 2
 LEVELS = 4
-STRIDE = FOLD * 2 ** (LEVELS - 1)
+STRIDE = STEM_STRIDE * 2 ** (LEVELS - 1)
 WIDTHS = (16, 32, 64, 128)
 BLOCKS = (1, 1, 2, 2)
 
@@ -59,13 +59,13 @@ class FullResolution(nn.Module):
 
 
 class EdgeUNet(nn.Module):
-    """Residual U-Net with a folded input and an unfolded output, at an eighth of MSHNet's arithmetic.
+    """Residual U-Net with convolutions from half the resolution down, at an eighth of MSHNet's arithmetic.
 
-    Each 2x2 block of pixels becomes the channels of one position (space to depth, lossless). At the output each
-    position gives the logits of its four pixels (sub-pixel convolution: Shi et al., CVPR 2016), or ``fine`` features
-    per pixel for a few final convolutions. Skips are added rather than concatenated, after a 1x1 convolution of the
-    features from the coarser level. Frames of any height and width >= 32 are accepted: the picture is padded on the
-    right and at the bottom by reflection to a multiple of 16 and the logits are cropped back, so no pixel is resampled.
+    The first convolution, of 6x6 px, has stride 2. At the output each position gives the logits of its four pixels
+    (sub-pixel convolution: Shi et al., CVPR 2016), or ``fine`` features per pixel for a few final convolutions. Skips
+    are added rather than concatenated, after a 1x1 convolution of the features from the coarser level. Frames of any
+    height and width >= 32 are accepted: the picture is padded on the right and at the bottom by reflection to a
+    multiple of 16 and the logits are cropped back, so no pixel is resampled.
 
     Args:
         in_channels: channels of the input.
@@ -92,7 +92,11 @@ class EdgeUNet(nn.Module):
                 raise ValueError(f"EdgeUNet: {name} must be {LEVELS} numbers of at least 1, got {list(values)}")
         if fine < 0:
             raise ValueError(f"EdgeUNet: fine must be at least 0, got {fine}")
-        self.stem = ConvBlock(in_channels * FOLD**2, widths[0])
+        self.stem = nn.Sequential(
+            nn.Conv2d(in_channels, widths[0], 3 * STEM_STRIDE, stride=STEM_STRIDE, padding=STEM_STRIDE, bias=False),
+            nn.BatchNorm2d(widths[0]),
+            nn.ReLU(),
+        )
         self.encoders = nn.ModuleList(
             nn.Sequential(*(Residual(width) for _ in range(count))) for width, count in zip(widths, blocks, strict=True)
         )
@@ -100,13 +104,13 @@ class EdgeUNet(nn.Module):
         self.up = nn.ModuleList(nn.Conv2d(coarse, fine, 1) for fine, coarse in pairwise(widths))
         self.decoders = nn.ModuleList(Residual(width) for width in widths[:-1])
         self.heads = nn.ModuleList(nn.Conv2d(width, 1, 1) for width in widths[1:-1])
-        self.head = nn.Conv2d(widths[0], FOLD**2 * max(1, fine), 1)
+        self.head = nn.Conv2d(widths[0], STEM_STRIDE**2 * max(1, fine), 1)
         self.fine = FullResolution(in_channels, fine) if fine else None
 
     def forward(self, picture: Tensor) -> Tensor | tuple[Tensor, list[Tensor]]:
         height, width = picture.shape[-2:]
         padded = pad(picture, STRIDE, "EdgeUNet")
-        features = self.stem(F.pixel_unshuffle(padded, FOLD))
+        features = self.stem(padded)
 
         skips: list[Tensor] = []
         for encoder, down in zip(self.encoders[:-1], self.down, strict=True):
@@ -121,6 +125,6 @@ class EdgeUNet(nn.Module):
             if level and self.training:
                 heads.insert(0, self.heads[level - 1](features))
 
-        unfolded = F.pixel_shuffle(self.head(features), FOLD)
+        unfolded = F.pixel_shuffle(self.head(features), STEM_STRIDE)
         logits = (unfolded if self.fine is None else self.fine(padded, unfolded))[..., :height, :width]
         return (logits, heads) if self.training else logits

@@ -7,7 +7,7 @@ import nets
 from tests.nets.cost import count
 
 
-@pytest.fixture(scope="module", params=[0, 4], ids=["folded", "fine"])
+@pytest.fixture(scope="module", params=[0, 4], ids=["half", "fine"])
 def network(request):
     torch.manual_seed(0)
     return nets.build("edge_unet", widths=(4, 4, 8, 8), fine=request.param).eval().requires_grad_(False)
@@ -45,14 +45,14 @@ def test_every_level_reaches_the_output(network):
         hook.remove()
 
 
-def test_folding_keeps_pixel_positions():
+def test_pixel_positions_are_kept():
     """With a stem and head that only copy each pixel, the network returns the picture without any shift."""
     network = nets.build("edge_unet", widths=(4, 4, 4, 4)).eval().requires_grad_(False)
     for parameter in network.parameters():
         nn.init.zeros_(parameter)
     conv, norm = network.stem[0], network.stem[1]
     for channel in range(4):
-        conv.weight[channel, channel, 1, 1] = 1.0
+        conv.weight[channel, 0, 2 + channel // 2, 2 + channel % 2] = 1.0
         network.head.weight[channel, channel] = 1.0
     nn.init.ones_(norm.weight)
     picture = torch.rand(1, 1, 35, 46)
