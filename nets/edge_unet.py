@@ -92,11 +92,7 @@ class EdgeUNet(nn.Module):
                 raise ValueError(f"EdgeUNet: {name} must be {LEVELS} numbers of at least 1, got {list(values)}")
         if fine < 0:
             raise ValueError(f"EdgeUNet: fine must be at least 0, got {fine}")
-        self.stem = nn.Sequential(
-            nn.Conv2d(in_channels, widths[0], 3 * STEM_STRIDE, stride=STEM_STRIDE, padding=STEM_STRIDE, bias=False),
-            nn.BatchNorm2d(widths[0]),
-            nn.ReLU(),
-        )
+        self.stem = ConvBlock(in_channels, widths[0], STEM_STRIDE)
         self.encoders = nn.ModuleList(
             nn.Sequential(*(Residual(width) for _ in range(count))) for width, count in zip(widths, blocks, strict=True)
         )

@@ -6,17 +6,19 @@ from torch import nn
 
 
 class ConvBlock(nn.Sequential):
-    """3x3 convolution, batch normalisation and ReLU.
+    """Convolution of three strides by three, batch normalisation and ReLU.
 
     The convolution has no bias because the normalisation would subtract it again.
 
     Shape:
-        (N, in_channels, H, W) -> (N, out_channels, H, W).
+        (N, in_channels, H, W) -> (N, out_channels, H / stride, W / stride), H and W divisible by ``stride``.
     """
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
         super().__init__(
-            nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False), nn.BatchNorm2d(out_channels), nn.ReLU()
+            nn.Conv2d(in_channels, out_channels, 3 * stride, stride=stride, padding=stride, bias=False),
+            nn.BatchNorm2d(out_channels),
+            nn.ReLU(),
         )
 
 

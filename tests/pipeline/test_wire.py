@@ -74,7 +74,8 @@ def packets(draw: st.DrawFn) -> Packet:
     elif kind is Prepared:
         scale = Intensity(mean=draw(finite), gain=draw(st.floats(1e-9, 1e9)))
         message = Prepared(header=header, intensity=scale, ego=ego, moving=draw(st.none() | moving(header)),
-                           defects=np.zeros(draw(st.integers(0, 3)), STUCK_DTYPE).tobytes())  # fmt: skip
+                           defects=np.zeros(draw(st.integers(0, 3)), STUCK_DTYPE).tobytes(),
+                           black_hot=draw(st.booleans()))  # fmt: skip
     elif kind is Detected:
         message = Detected(header=header, ego=ego, detections=np.zeros(rows, DETECTION_DTYPE).tobytes())
     else:

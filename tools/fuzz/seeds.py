@@ -86,7 +86,14 @@ def wire() -> list[bytes]:
     packets = [
         frame(0),
         Packet(
-            Prepared(header=deep, intensity=Intensity(mean=900.5, gain=0.1), ego=ego, moving=moving, defects=stuck),
+            Prepared(
+                header=deep,
+                intensity=Intensity(mean=900.5, gain=0.1),
+                ego=ego,
+                moving=moving,
+                defects=stuck,
+                black_hot=True,
+            ),
             np.ones((2, 3), np.uint16),
         ),
         Packet(
