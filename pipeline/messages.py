@@ -42,9 +42,9 @@ TRACK_DTYPE = np.dtype(
 # Tables of pixels; "at" is the flat row-major index of a pixel.
 # EXCEEDING_DTYPE: pixels whose change is near or above the detection threshold. "significance" is the magnitude of the
 # change and "over" its excess over the threshold, both in standard deviations.
-# STUCK_DTYPE: stuck pixels of the sensor. "count" is the value that replaces that of the pixel.
+# REPLACED_DTYPE: pixels that do not show the scene. "count" is the value that replaces that of the pixel.
 EXCEEDING_DTYPE = np.dtype([("at", "<i8"), ("over", "<f4"), ("significance", "<f4")])
-STUCK_DTYPE = np.dtype([("at", "<i8"), ("count", "<f4")])
+REPLACED_DTYPE = np.dtype([("at", "<i8"), ("count", "<f4")])
 TRACK_STATES = ("tentative", "confirmed", "coasting")
 TENTATIVE, CONFIRMED, COASTING = range(3)
 
@@ -138,7 +138,7 @@ class Moving(_Message, frozen=True):
         change: (H, W) uint8 in row-major order: quantised magnitude of the change of each pixel, see
             ``nets.normalisation.change_picture``.
         exceeding: pixels whose change is near or above the threshold, as rows of ``EXCEEDING_DTYPE`` ordered by index.
-        mended: replaced stuck pixels of the sensor, as rows of ``STUCK_DTYPE`` ordered by index.
+        mended: replaced stuck pixels of the sensor, as rows of ``REPLACED_DTYPE`` ordered by index.
         sharp: (m,) float32 in ascending order: sharpness in counts at the largest changes, the reference values of
             ``pipeline.moving.sharpness.Sharpness``.
         weight: factor from 0 to 1 applied to the log-likelihood ratio of sharpness.
@@ -156,7 +156,7 @@ class Moving(_Message, frozen=True):
 
     def mended_table(self) -> Table:
         """Return the stuck pixels as a read-only structured array of shape (n,)."""
-        return table(self.mended, STUCK_DTYPE)
+        return table(self.mended, REPLACED_DTYPE)
 
 
 class Prepared(_Message, frozen=True, tag="prepared"):
@@ -164,7 +164,8 @@ class Prepared(_Message, frozen=True, tag="prepared"):
 
     Attributes:
         moving: evidence of motion; None if it is disabled or not available.
-        defects: defects of the sensor, to be hidden from the network, as rows of ``STUCK_DTYPE`` ordered by index.
+        hidden: defects of the sensor and burnt-in lines, to be hidden from the network, as rows of ``REPLACED_DTYPE``
+            ordered by index, in white-hot counts.
         black_hot: whether hot objects are dark in the picture. All results refer to the inverted picture.
     """
 
@@ -172,12 +173,12 @@ class Prepared(_Message, frozen=True, tag="prepared"):
     intensity: Intensity
     ego: EgoMotion
     moving: Moving | None = None
-    defects: bytes = b""
+    hidden: bytes = b""
     black_hot: bool = False
 
-    def defect_table(self) -> Table:
-        """Return the defects as a read-only structured array of shape (n,)."""
-        return table(self.defects, STUCK_DTYPE)
+    def hidden_table(self) -> Table:
+        """Return the hidden pixels as a read-only structured array of shape (n,)."""
+        return table(self.hidden, REPLACED_DTYPE)
 
 
 class Detected(_Message, frozen=True, tag="detected"):

@@ -19,8 +19,8 @@ from pipeline.messages import (
     DETECTION_DTYPE,
     EXCEEDING_DTYPE,
     MAX_OBJECTS,
+    REPLACED_DTYPE,
     SCHEMA_VERSION,
-    STUCK_DTYPE,
     TRACK_DTYPE,
     TRACK_STATES,
     Detected,
@@ -130,7 +130,7 @@ def _check_values(message: Message) -> None:
         if not all(map(math.isfinite, (scale.mean, scale.gain))):
             raise WireError("intensity is not finite")
         pixels = header.height * header.width
-        _check_pixels("defect", message.defects, STUCK_DTYPE, pixels)
+        _check_pixels("hidden", message.hidden, REPLACED_DTYPE, pixels)
         if message.moving is not None:
             _check_moving(message.moving, pixels)
     ego = getattr(message, "ego", None)
@@ -154,7 +154,7 @@ def _check_moving(moving: Moving, pixels: int) -> None:
     if len(moving.sharp) % 4 or len(moving.sharp) > pixels or not np.isfinite(np.frombuffer(moving.sharp, "<f4")).all():
         raise WireError("sharpness of the changes is invalid")
     _check_pixels("exceeding", moving.exceeding, EXCEEDING_DTYPE, pixels)
-    _check_pixels("mended", moving.mended, STUCK_DTYPE, pixels)
+    _check_pixels("mended", moving.mended, REPLACED_DTYPE, pixels)
 
 
 def _check_pixels(name: str, data: bytes, dtype: np.dtype[Any], pixels: int) -> None:

@@ -25,7 +25,7 @@ from pipeline.preprocess.polarity import white_hot
 
 
 class CleanFrame(NamedTuple):
-    """A preprocessed frame, and its white-hot picture with the sensor's defects replaced."""
+    """A preprocessed frame, and its white-hot picture without defects of the sensor and burnt-in lines."""
 
     packet: Packet
     message: Prepared
@@ -37,7 +37,7 @@ class CleanFrame(NamedTuple):
         if not isinstance(packet.message, Prepared) or packet.picture is None:
             raise TypeError(f"detect got {type(packet.message).__name__}")
         picture = white_hot(packet.picture, packet.message.black_hot)
-        return cls(packet, packet.message, handover.without_defects(packet.message.defect_table(), picture))
+        return cls(packet, packet.message, handover.hide(packet.message.hidden_table(), picture))
 
 
 class DetectStage:

@@ -55,7 +55,7 @@ class MotionEvidence(NamedTuple):
         threshold: (H, W) detection threshold for ``significance``, infinity in disabled cells.
         sharpness: Sharpness of the frame. Its weight is lower the more the changes are noise, because dim targets do
             not look sharp in noise.
-        mended: Stuck pixels that were replaced before the comparison, rows of ``STUCK_DTYPE``.
+        mended: Stuck pixels that were replaced before the comparison, rows of ``REPLACED_DTYPE``.
     """
 
     significance: Image
@@ -87,7 +87,7 @@ class ChangeDetector:
 
     @property
     def defects(self) -> Table:
-        """Defects of the sensor in the latest picture and their replacements, rows of ``STUCK_DTYPE``."""
+        """Defects of the sensor in the latest picture and their replacements, rows of ``REPLACED_DTYPE``."""
         return self._stuck.defects
 
     def update(self, picture: Picture, ego: EgoMotion, pts: float) -> MotionEvidence | None:

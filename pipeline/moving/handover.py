@@ -55,13 +55,13 @@ def change(moving: Moving | None, picture: Picture) -> NDArray[np.uint8]:
     return np.frombuffer(moving.change, np.uint8).reshape(picture.shape)
 
 
-def without_defects(defects: Table, picture: Picture) -> Picture:
-    """Return a picture (H, W) with the sensor's defects, rows of ``STUCK_DTYPE``, replaced; itself if none."""
-    if not len(defects):
+def hide(hidden: Table, picture: Picture) -> Picture:
+    """Return a picture (H, W) with its hidden pixels, rows of ``REPLACED_DTYPE``, replaced; itself if none."""
+    if not len(hidden):
         return picture
-    corrected = picture.copy()
-    np.put(corrected, defects["at"], defects["count"])
-    return corrected
+    clean = picture.copy()
+    np.put(clean, hidden["at"], hidden["count"])
+    return clean
 
 
 def sharpness(moving: Moving, picture: Picture) -> Sharpness:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.detect.components import MAD_TO_SIGMA
-from pipeline.messages import MAX_OBJECTS, STUCK_DTYPE, EgoMotion, Table
+from pipeline.messages import MAX_OBJECTS, REPLACED_DTYPE, EgoMotion, Table
 from pipeline.preprocess.registration import Image
 
 MEMORY = 16
@@ -34,11 +34,11 @@ class StuckPixels:
     cannot be part of the scene: single pixels that have stood out while the scene moved below them.
 
     Attributes:
-        defects: Defects in the latest picture and their replacements, rows of ``STUCK_DTYPE`` ordered by index.
+        defects: Defects in the latest picture and their replacements, rows of ``REPLACED_DTYPE`` ordered by index.
     """
 
     def __init__(self) -> None:
-        self.defects: Table = np.empty(0, STUCK_DTYPE)
+        self.defects: Table = np.empty(0, REPLACED_DTYPE)
         self._mean: Image | None = None
         self._reset()
 
@@ -56,7 +56,7 @@ class StuckPixels:
             ego: Camera motion since the previous picture.
 
         Returns:
-            A corrected copy of the picture, and the replaced pixels as rows of ``STUCK_DTYPE``.
+            A corrected copy of the picture, and the replaced pixels as rows of ``REPLACED_DTYPE``.
         """
         median = cv2.medianBlur(picture, 3)
         excess = picture - median
@@ -75,7 +75,7 @@ class StuckPixels:
         if len(stuck) > MAX_OBJECTS:  # many sharp details that do not move; they may go first
             kept = np.sort(np.argsort(~is_defect, kind="stable")[:MAX_OBJECTS])
             stuck, is_defect = stuck[kept], is_defect[kept]
-        replaced, mended = np.zeros(len(stuck), STUCK_DTYPE), picture.copy()
+        replaced, mended = np.zeros(len(stuck), REPLACED_DTYPE), picture.copy()
         replaced["at"], replaced["count"] = stuck, np.take(median, stuck)
         np.put(mended, stuck, replaced["count"])
         self.defects = replaced[is_defect]

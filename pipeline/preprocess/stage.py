@@ -1,20 +1,32 @@
-"""The preprocess stage: polarity, intensity statistics, ego-motion and motion evidence of each frame."""
+"""The preprocess stage: burnt-in lines, polarity, intensity, ego-motion and motion evidence of each frame."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 from msgspec import structs
 
 import nets
 from pipeline.capture.source import Picture
 from pipeline.control_link import SourceReport
 from pipeline.errors import BackendError
-from pipeline.messages import EgoMotion, EndOfSource, Frame, Packet, Prepared, source_of
+from pipeline.messages import (
+    MAX_OBJECTS,
+    REPLACED_DTYPE,
+    EgoMotion,
+    EndOfSource,
+    Frame,
+    Packet,
+    Prepared,
+    Table,
+    source_of,
+)
 from pipeline.moving import handover
 from pipeline.moving.change_detection import ChangeDetector
 from pipeline.moving.config import MovingConfig
+from pipeline.preprocess.burnt_in import BurntInLines
 from pipeline.preprocess.config import PreprocessConfig
 from pipeline.preprocess.ego_motion import EgoMotionEstimator
 from pipeline.preprocess.intensity import measure
@@ -25,6 +37,7 @@ class _SourceState:
     """State kept per source."""
 
     def __init__(self, config: PreprocessConfig, moving: MovingConfig, source: str) -> None:
+        self.lines = BurntInLines()
         self.polarity = Polarity(config.is_black_hot(source))
         self.moving = ChangeDetector(moving)
         self._ego_motion = EgoMotionEstimator(config.ego_motion)
@@ -35,6 +48,18 @@ class _SourceState:
         previous, self._seq = self._seq, seq
         ego = self._ego_motion.estimate(picture)
         return structs.replace(ego, since=previous) if self._ego_motion.config.enabled else ego
+
+    def hidden(self, picture: Picture) -> Table:
+        """Return what is to be hidden from the network, rows of ``REPLACED_DTYPE``.
+
+        Args:
+            picture: (H, W) white-hot counts without burnt-in lines.
+        """
+        lines, defects = self.lines.pixels, self.moving.defects
+        rows = np.zeros(len(lines), REPLACED_DTYPE)
+        rows["at"], rows["count"] = lines, np.take(picture, lines)
+        rows = np.concatenate([defects, rows[~np.isin(lines, defects["at"])]])[:MAX_OBJECTS]
+        return np.sort(rows, order="at")
 
 
 class PreprocessStage:
@@ -95,8 +120,9 @@ class PreprocessStage:
             if header.source not in self._states:
                 self._states[header.source] = _SourceState(self._config, self._moving, header.source)
             state = self._states[header.source]
-            black_hot = state.polarity.update(packet.picture, header.pts)
-            picture = white_hot(packet.picture, black_hot)
+            clean = state.lines.replace(packet.picture)
+            black_hot = state.polarity.update(clean, header.pts)
+            picture = white_hot(clean, black_hot)
             ego = state.estimate_ego_motion(picture, header.seq)
             evidence = state.moving.update(picture, ego, header.pts) if self._moving.enabled else None
             intensity = measure(picture, self._normalisation)
@@ -105,7 +131,7 @@ class PreprocessStage:
                 intensity=intensity,
                 ego=ego,
                 moving=handover.to_message(evidence),
-                defects=state.moving.defects.tobytes(),
+                hidden=state.hidden(picture).tobytes(),
                 black_hot=black_hot,
             )
             yield Packet(prepared, packet.picture)
@@ -119,8 +145,11 @@ class PreprocessStage:
         return {}
 
     def reports(self) -> Mapping[str, SourceReport]:
-        """Return the number of defects of each source's sensor and its polarity; later stages report the rest."""
+        """Return what is hidden in the picture of each source, and its polarity; later stages report the rest."""
         return {
-            source: SourceReport(places={"pixel": len(state.moving.defects)}, black_hot=state.polarity.black_hot)
+            source: SourceReport(
+                places={"pixel": len(state.moving.defects), "line": len(state.lines.pixels)},
+                black_hot=state.polarity.black_hot,
+            )
             for source, state in self._states.items()
         }

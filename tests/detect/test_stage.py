@@ -10,7 +10,7 @@ from pipeline.detect.config import DetectConfig
 from pipeline.detect.stage import DetectStage
 from pipeline.detect.tiling import stitch, tiles
 from pipeline.errors import BackendError
-from pipeline.messages import STUCK_DTYPE, Detected, EgoMotion, Packet, Prepared
+from pipeline.messages import REPLACED_DTYPE, Detected, EgoMotion, Packet, Prepared
 from pipeline.moving.change_detection import ChangeDetector
 from pipeline.moving.config import MovingConfig
 from pipeline.moving.handover import change, to_message
@@ -87,16 +87,16 @@ def test_network_sees_the_picture_without_the_defects_of_the_sensor(weights):
     stage, clean = opened(weights, tile=64, tile_overlap=16), noise(60, 80)
     picture = clean.copy()
     picture[20, 30] = 255
-    defects = np.array([(20 * 80 + 30, clean[20, 30])], STUCK_DTYPE).tobytes()
+    hidden = np.array([(20 * 80 + 30, clean[20, 30])], REPLACED_DTYPE).tobytes()
     intensity = measure(picture, NORM)
 
-    def detections(picture, defects):
-        message = msgspec.structs.replace(prepared(picture).message, intensity=intensity, defects=defects)
+    def detections(picture, hidden):
+        message = msgspec.structs.replace(prepared(picture).message, intensity=intensity, hidden=hidden)
         (out,) = stage.process([Packet(message, picture)])
         assert out.picture is picture
         return out.message.detections
 
-    assert detections(picture, defects) == detections(clean, b"") != detections(picture, b"")
+    assert detections(picture, hidden) == detections(clean, b"") != detections(picture, b"")
 
 
 def test_black_hot_pictures_give_the_detections_of_white_hot_ones_and_are_passed_on(weights):

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from pipeline.messages import DETECTION_DTYPE, STUCK_DTYPE
+from pipeline.messages import DETECTION_DTYPE, REPLACED_DTYPE
 from pipeline.moving.change_detection import MotionEvidence
 from pipeline.moving.fusion import KEEP_MARGIN, START_MARGIN, merge, motion_detections, network_llr, with_appearance
 from pipeline.moving.handover import exceeding
@@ -24,7 +24,7 @@ def peaks(*spots):
     for x, y, height in spots:
         found[y, x] = height
     sharp = sharpness(np.where(found > 5, found, 0), find_peaks(found), 1.0)
-    return MotionEvidence(found, np.full_like(found, 5.0), sharp, np.zeros(0, STUCK_DTYPE))
+    return MotionEvidence(found, np.full_like(found, 5.0), sharp, np.zeros(0, REPLACED_DTYPE))
 
 
 def detect(evidence, start_score=0.99, low_score=0.4):

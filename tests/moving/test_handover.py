@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from nets.normalisation import change_picture
-from pipeline.messages import MAX_OBJECTS, STUCK_DTYPE, Packet, Prepared
+from pipeline.messages import MAX_OBJECTS, REPLACED_DTYPE, Packet, Prepared
 from pipeline.moving.change_detection import ChangeDetector, MotionEvidence
 from pipeline.moving.config import MovingConfig
 from pipeline.moving.fusion import KEEP_MARGIN
-from pipeline.moving.handover import change, exceeding, sharpness, to_message, without_defects
+from pipeline.moving.handover import change, exceeding, hide, sharpness, to_message
 from pipeline.moving.sharpness import Sharpness
 from pipeline.preprocess.ego_motion import STILL
 from pipeline.wire import decode, encode
@@ -60,10 +60,10 @@ def test_no_evidence_is_an_empty_change_picture():
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_defects_are_replaced_in_the_picture(dtype):
     picture = np.random.default_rng(0).integers(0, 200, SHAPE, dtype)
-    defects = np.array([(3, 7), (4799, 9)], STUCK_DTYPE)
+    defects = np.array([(3, 7), (4799, 9)], REPLACED_DTYPE)
     before = picture.copy()
-    assert without_defects(defects[:0], picture) is picture
-    corrected = without_defects(defects, picture)
+    assert hide(defects[:0], picture) is picture
+    corrected = hide(defects, picture)
     assert corrected.dtype == dtype
     assert (corrected.flat[3], corrected.flat[4799]) == (7, 9)
     assert np.flatnonzero(corrected != before).tolist() == [3, 4799]
@@ -71,7 +71,7 @@ def test_defects_are_replaced_in_the_picture(dtype):
 
 
 def seen(significance, threshold):
-    return MotionEvidence(significance, np.full(SHAPE, threshold, np.float32), DULL, np.zeros(0, STUCK_DTYPE))
+    return MotionEvidence(significance, np.full(SHAPE, threshold, np.float32), DULL, np.zeros(0, REPLACED_DTYPE))
 
 
 def test_pixels_down_to_the_keep_margin_are_included():
@@ -87,7 +87,7 @@ def test_pixels_down_to_the_keep_margin_are_included():
 def test_too_many_pixels_are_limited_to_the_largest_excess():
     shape = (128, 160)
     found = np.random.default_rng(0).permutation(128 * 160).astype(np.float32).reshape(shape)
-    evidence = MotionEvidence(found, np.zeros(shape, np.float32), DULL, np.zeros(0, STUCK_DTYPE))
+    evidence = MotionEvidence(found, np.zeros(shape, np.float32), DULL, np.zeros(0, REPLACED_DTYPE))
     table = exceeding(evidence)
     assert len(table) == MAX_OBJECTS
     assert table["over"].min() == 128 * 160 - MAX_OBJECTS

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pipeline.messages import (
     DETECTION_DTYPE,
     EXCEEDING_DTYPE,
-    STUCK_DTYPE,
+    REPLACED_DTYPE,
     TRACK_DTYPE,
     Detected,
     EgoMotion,
@@ -51,7 +51,7 @@ def headers(draw: st.DrawFn) -> FrameHeader:
 @st.composite
 def moving(draw: st.DrawFn, header: FrameHeader) -> Moving:
     pixels = header.height * header.width
-    exceeding, mended = (np.zeros(draw(st.integers(0, 3)), dtype) for dtype in (EXCEEDING_DTYPE, STUCK_DTYPE))
+    exceeding, mended = (np.zeros(draw(st.integers(0, 3)), dtype) for dtype in (EXCEEDING_DTYPE, REPLACED_DTYPE))
     for rows in (exceeding, mended):
         rows["at"] = draw(st.lists(st.integers(0, pixels - 1), min_size=len(rows), max_size=len(rows)))
     return Moving(
@@ -74,7 +74,7 @@ def packets(draw: st.DrawFn) -> Packet:
     elif kind is Prepared:
         scale = Intensity(mean=draw(finite), gain=draw(st.floats(1e-9, 1e9)))
         message = Prepared(header=header, intensity=scale, ego=ego, moving=draw(st.none() | moving(header)),
-                           defects=np.zeros(draw(st.integers(0, 3)), STUCK_DTYPE).tobytes(),
+                           hidden=np.zeros(draw(st.integers(0, 3)), REPLACED_DTYPE).tobytes(),
                            black_hot=draw(st.booleans()))  # fmt: skip
     elif kind is Detected:
         message = Detected(header=header, ego=ego, detections=np.zeros(rows, DETECTION_DTYPE).tobytes())
@@ -142,7 +142,7 @@ def bad(message: object, *rest: bytes) -> list[bytes]:
     return [MAGIC, msgspec.msgpack.encode(message), *rest]
 
 
-BEFORE = np.array([(-1, 3.0)], STUCK_DTYPE).tobytes()
+BEFORE = np.array([(-1, 3.0)], REPLACED_DTYPE).tobytes()
 OUTSIDE, ENDLESS = (np.array([row], EXCEEDING_DTYPE).tobytes() for row in ((6, 0.5, 5.0), (5, np.inf, 5.0)))
 
 
@@ -185,8 +185,8 @@ def header(**changes: object) -> dict[str, object]:
         (moves(exceeding=OUTSIDE), "exceeding pixels that are not in the picture"),
         (moves(exceeding=ENDLESS), "value of over that is not finite"),
         (moves(mended=BEFORE), "mended pixels that are not in the picture"),
-        (prepares(defects=BEFORE), "defect pixels that are not in the picture"),
-        (prepares(defects=bytes(5)), "table of 5 bytes"),
+        (prepares(hidden=BEFORE), "hidden pixels that are not in the picture"),
+        (prepares(hidden=bytes(5)), "table of 5 bytes"),
         (moves(sharp=bytes(3)), "sharpness"),
         (moves(sharp=np.full(1, np.nan, "<f4").tobytes()), "sharpness"),
         (moves(sharp=bytes(4 * 7)), "sharpness"),

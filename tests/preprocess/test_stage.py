@@ -66,7 +66,7 @@ def test_a_black_hot_source_gives_the_results_of_its_inverse(stage):
         out, other = black.process([inverted, frame(same, "b", seq)])
         assert out.picture is inverted.picture
         assert (out.message.black_hot, other.message.black_hot) == (True, False)
-        for name in ("intensity", "ego", "moving", "defects"):
+        for name in ("intensity", "ego", "moving", "hidden"):
             assert getattr(out.message, name) == getattr(expected.message, name) == getattr(other.message, name)
     assert {source: report.black_hot for source, report in black.reports().items()} == {"a": True, "b": False}
 
@@ -119,7 +119,7 @@ def test_defects_of_the_sensor_are_marked_and_counted_per_source(stage):
         broken = whole.copy()
         broken[50, 60] = 16383
         (seen, _) = prepared(stage, frame(broken, "a", k), frame(whole, "b", k))
-    assert seen.defect_table()["at"].tolist() == [50 * 160 + 60]
+    assert seen.hidden_table()["at"].tolist() == [50 * 160 + 60]
     assert {source: report.places["pixel"] for source, report in stage.reports().items()} == {"a": 1, "b": 0}
     prepared(stage, end("a"))
     assert list(stage.reports()) == ["b"]
@@ -135,7 +135,7 @@ def test_defects_are_sent_while_there_is_no_evidence_of_motion(stage):
         (seen,) = prepared(stage, frame(picture, "a", k))
         if k > 12:
             assert seen.moving is None
-            assert seen.defect_table()["at"].tolist() == [50 * 160 + 60]
+            assert seen.hidden_table()["at"].tolist() == [50 * 160 + 60]
             assert stage.reports()["a"].places["pixel"] == 1
 
 

@@ -19,7 +19,7 @@ from pipeline.control_link import Latency, SourceReport, StageState, Stop
 from pipeline.messages import (
     DETECTION_DTYPE,
     EXCEEDING_DTYPE,
-    STUCK_DTYPE,
+    REPLACED_DTYPE,
     TRACK_DTYPE,
     Detected,
     EgoMotion,
@@ -81,7 +81,7 @@ def wire() -> list[bytes]:
     ego = EgoMotion(matrix=(1.0, 0.01, -2.5, -0.01, 1.0, 3.0), inliers=50, residual=0.4, ok=True, method="flow")
     detections, tracks = np.ones(2, DETECTION_DTYPE).tobytes(), np.ones(1, TRACK_DTYPE).tobytes()
     pixels, sharp = (np.ones(1, dtype).tobytes() for dtype in (EXCEEDING_DTYPE, "<f4"))
-    stuck = np.ones(1, STUCK_DTYPE).tobytes()
+    stuck = np.ones(1, REPLACED_DTYPE).tobytes()
     moving = Moving(change=bytes(6), exceeding=pixels, mended=stuck, sharp=sharp, weight=0.5)
     packets = [
         frame(0),
@@ -91,7 +91,7 @@ def wire() -> list[bytes]:
                 intensity=Intensity(mean=900.5, gain=0.1),
                 ego=ego,
                 moving=moving,
-                defects=stuck,
+                hidden=stuck,
                 black_hot=True,
             ),
             np.ones((2, 3), np.uint16),
