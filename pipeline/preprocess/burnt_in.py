@@ -38,6 +38,7 @@ SAME = 8
 
 _ACROSS = np.ones((MAX_WIDTH_PX + 1, MAX_WIDTH_PX + 1), np.uint8)
 _ALONG = (np.ones((1, MIN_LENGTH_PX), np.uint8), np.ones((MIN_LENGTH_PX, 1), np.uint8))
+_NEIGHBOURS = np.ones((3, 3), np.uint8)
 _OFFSETS = np.mgrid[-MAX_WIDTH_PX : MAX_WIDTH_PX + 1, -MAX_WIDTH_PX : MAX_WIDTH_PX + 1].reshape(2, 1, -1)
 """Surroundings of a pixel: they reach beyond the lines even where two of them cross."""
 
@@ -111,7 +112,10 @@ class BurntInLines:
         contrast, value = np.abs(self._contrast), np.rint(self._value).astype(np.uint8)
         candidates = (contrast > MIN_CONTRAST) & (self._deviation < STEADY * contrast)
         bright_side = self._contrast > 0
-        self._know(_lines(candidates & bright_side, value) | _lines(candidates & ~bright_side, value))
+        lines = _lines(candidates & bright_side, value) | _lines(candidates & ~bright_side, value)
+        # The ends of an outline are shorter than a line.
+        beside = cv2.dilate(lines.view(np.uint8), _NEIGHBOURS).astype(np.bool_) & candidates
+        self._know(lines | (beside & (_count_same(value, lines) >= MIN_LENGTH_PX)))
 
 
 def _lines(candidates: NDArray[np.bool_], value: NDArray[np.uint8]) -> NDArray[np.bool_]:
@@ -129,10 +133,12 @@ def _lines(candidates: NDArray[np.bool_], value: NDArray[np.uint8]) -> NDArray[n
         whole[cv2.morphologyEx(value, cv2.MORPH_GRADIENT, along) > UNIFORM] = 0
         directions.append(cv2.dilate(whole, along).astype(np.bool_))
     lines = directions[0] | directions[1]
-    at = value[lines].astype(np.int64)
-    drawn = np.ones(len(at), np.bool_)
     for direction in directions:
-        number = np.cumsum(np.bincount(value[direction], minlength=256))
-        drawn &= number[np.minimum(at + SAME, 255)] - np.where(at > SAME, number[at - SAME - 1], 0) >= MIN_LENGTH_PX
-    lines[lines] = drawn
+        lines &= _count_same(value, direction) >= MIN_LENGTH_PX
     return lines
+
+
+def _count_same(value: NDArray[np.uint8], lines: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return for each pixel (H, W) how many pixels of the lines, a mask (H, W), have its value within ``SAME``."""
+    histogram = np.bincount(value[lines], minlength=256)
+    return np.convolve(histogram, np.ones(2 * SAME + 1, np.int64), "same")[value]

@@ -1,0 +1,226 @@
+"""Burnt-in lines are replaced, and nothing else is: no target, no line of the scene, no picture from the sensor."""
+
+from __future__ import annotations
+
+import csv
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec import structs
+
+from pipeline.capture.scene import Scene, SceneSpec
+from pipeline.detect.config import DetectConfig
+from pipeline.detect.stage import DetectStage
+from pipeline.messages import Packet
+from pipeline.moving.config import MovingConfig
+from pipeline.preprocess.burnt_in import EVERY, MIN_CONTRAST, MIN_LENGTH_PX, TRUST, BurntInLines
+from pipeline.preprocess.config import PreprocessConfig
+from pipeline.preprocess.stage import PreprocessStage
+from tests.conftest import real_data
+from tests.messages import frame
+
+KNOWN = EVERY * (TRUST - 1)
+"""Index of the first frame whose lines are known."""
+SIZE = (120, 160)
+
+
+def scene(name, frames=KNOWN + 10, **options):
+    height, width = SIZE
+    film = Scene(SceneSpec(name=name, frames=frames, width=width, height=height, **options))
+    pictures = np.stack([film.frame(k) for k in range(frames)]).astype(np.float32)
+    low, high = np.percentile(pictures, (1, 99))
+    return list((60 + 100 * (pictures - low) / (high - low)).clip(0, 255).astype(np.uint8))
+
+
+def cross(shape=SIZE, centre=(80, 60), inner=3, outer=14, width=1):
+    """Return the mask (H, W) of a reticle: four arms around a gap."""
+    mask, (x, y) = np.zeros(shape, np.bool_), centre
+    mask[y : y + width, [*range(x - outer, x - inner), *range(x + inner, x + outer)]] = True
+    mask[[*range(y - outer, y - inner), *range(y + inner, y + outer)], x : x + width] = True
+    return mask
+
+
+def replaced(pictures):
+    """Return the last picture and the mask (H, W) of its replaced pixels, after showing the others."""
+    lines = BurntInLines()
+    for picture in pictures:
+        clean = lines.replace(picture)
+    mask = np.zeros(picture.shape, np.bool_)
+    mask.flat[lines.pixels] = True
+    assert np.array_equal(clean[~mask], picture[~mask])
+    return clean, mask
+
+
+@pytest.mark.parametrize("name", ["sky", "ground", "sea"])
+@pytest.mark.parametrize("camera", ["still", "pan"])
+@pytest.mark.parametrize("value", [255, 0])
+def test_a_reticle_is_replaced_by_what_surrounds_it(name, camera, value):
+    mask, pictures = cross(), scene(name, camera=camera)
+    drawn = [np.where(mask, np.uint8(value), picture) for picture in pictures]
+    clean, found = replaced(drawn)
+    assert np.array_equal(found, mask)
+    around = pictures[-1][40:80, 60:100]
+    assert around.min() <= clean[mask].min() <= clean[mask].max() <= around.max()
+    assert np.abs(clean.astype(int) - pictures[-1])[mask].mean() < 0.2 * np.abs(value - around.astype(int)).mean()
+
+
+def test_lines_are_known_after_less_than_a_second():
+    mask = cross()
+    drawn = [np.where(mask, np.uint8(255), picture) for picture in scene("sky")]
+    lines = BurntInLines()
+    counts = []
+    for picture in drawn:
+        assert (lines.replace(picture) is picture) == (not len(lines.pixels))
+        counts.append(len(lines.pixels))
+    assert counts == [0] * KNOWN + [mask.sum()] * 10
+    assert KNOWN < 25
+
+
+@given(
+    st.tuples(st.integers(30, 130), st.integers(30, 90)),
+    st.integers(0, 8),
+    st.integers(MIN_LENGTH_PX, 20),
+    st.integers(1, 3),
+    st.sampled_from((0, 20, 180, 235, 255)),
+)
+@settings(max_examples=25)
+def test_reticles_of_any_place_and_shape_are_replaced_to_the_pixel(centre, inner, length, width, value):
+    noise = np.random.default_rng(0)
+    mask = cross(centre=centre, inner=inner, outer=inner + length, width=width)
+    pictures = [noise.normal(100, 3, SIZE).round().astype(np.uint8) for _ in range(KNOWN + 1)]
+    clean, found = replaced([np.where(mask, np.uint8(value), picture) for picture in pictures])
+    assert np.array_equal(found, mask)
+    assert (np.abs(clean[mask] - 100.0) < 4).all()
+
+
+def test_a_reticle_with_an_outline_is_replaced_with_its_outline():
+    mask = cross()
+    outline = cv2.dilate(mask.astype(np.uint8), np.ones((3, 3))).astype(np.bool_)
+    pictures = [np.where(mask, np.uint8(255), np.where(outline, np.uint8(0), p)) for p in scene("ground")]
+    assert np.array_equal(replaced(pictures)[1], outline)
+
+
+def test_a_target_on_the_reticle_stays_in_the_picture():
+    mask, pictures = cross(), scene("sky")
+    spot = np.zeros(SIZE, np.float32)
+    spot[60, 81] = 700  # in the gap, and across the left end of an arm
+    spot = cv2.GaussianBlur(spot, (0, 0), 1.2)
+    drawn = [np.where(mask, 255, (picture + spot).clip(0, 250)).astype(np.uint8) for picture in pictures]
+    clean, found = replaced(drawn)
+    assert found[mask].all()
+    assert (clean[59:62, 80:82] > drawn[-1][59:62, 80:82] - 20.0).all()
+
+
+def test_a_bright_straight_target_that_a_gimbal_holds_is_never_replaced():
+    pictures = scene("ground", camera="pan")
+    for picture in pictures:
+        picture[60:62, 70:86] = 255
+    assert not replaced(pictures)[1].any()
+
+
+def test_lines_of_one_direction_or_of_different_values_are_not_replaced():
+    across, down = np.zeros(SIZE, np.bool_), np.zeros(SIZE, np.bool_)
+    across[20, 40:90] = down[20:90, 120] = True
+    sky = scene("sky")
+    both = [np.where(across | down, np.uint8(250), picture) for picture in sky]
+    assert np.array_equal(replaced(both)[1], across | down)
+    assert not replaced([np.where(across, np.uint8(250), picture) for picture in sky])[1].any()
+    assert not replaced([np.where(down, np.uint8(250), picture) for picture in sky])[1].any()
+    different = [np.where(across, np.uint8(250), np.where(down, np.uint8(230), picture)) for picture in sky]
+    assert not replaced(different)[1].any()
+
+
+def test_short_thick_faint_and_flickering_lines_are_not_replaced():
+    uniform = [np.full(SIZE, 100, np.uint8) for _ in range(KNOWN + 10)]
+
+    def with_cross(value=255, **shape):
+        return [np.where(cross(**shape), np.uint8(value), picture) for picture in uniform]
+
+    assert replaced(with_cross())[1].any()
+    assert not replaced(with_cross(inner=8, outer=8 + MIN_LENGTH_PX - 1))[1].any()
+    assert not replaced(with_cross(width=6, outer=30))[1].any()
+    assert not replaced(with_cross(value=100 + int(MIN_CONTRAST)))[1].any()
+    assert not replaced(
+        [a if k // EVERY % 3 else b for k, (a, b) in enumerate(zip(with_cross(), uniform, strict=True))]
+    )[1].any()
+
+
+def test_a_reticle_that_is_switched_off_is_no_longer_replaced():
+    sky, lines = scene("sky", frames=KNOWN + 20), BurntInLines()
+    for picture in sky[: KNOWN + 5]:
+        lines.replace(np.where(cross(), np.uint8(255), picture))
+    assert len(lines.pixels)
+    for picture in sky[KNOWN + 5 :]:
+        assert lines.replace(picture) is picture
+        assert not len(lines.pixels)
+
+
+def test_another_size_starts_anew_and_sixteen_bits_are_left_alone():
+    lines = BurntInLines()
+    drawn = np.where(cross(), 255, 100)
+    for _ in range(KNOWN + 1):
+        lines.replace(drawn.astype(np.uint8))
+    assert len(lines.pixels)
+    for other in (drawn[:100].astype(np.uint8), drawn.astype(np.uint16)):
+        assert lines.replace(other) is other
+        assert not len(lines.pixels)
+
+
+def detections(pictures):
+    """Return what the shipped network finds in the last picture after preprocessing, with and without hidden pixels."""
+    stage = PreprocessStage("edge", PreprocessConfig(), MovingConfig(enabled=False))
+    detect = DetectStage(DetectConfig(weights="edge", backend="torch"))
+    stage.open()
+    detect.open()
+    for seq, picture in enumerate(pictures):
+        (out,) = stage.process([frame(picture, "a", seq)])
+        assert out.picture is picture
+    found = []
+    for hidden in (out.message.hidden, b""):
+        (result,) = detect.process([Packet(structs.replace(out.message, hidden=hidden), out.picture)])
+        found.append(result.message.table())
+    detect.close()
+    stage.close()
+    return found
+
+
+def test_the_network_finds_the_target_beside_a_reticle_and_nothing_of_the_reticle():
+    noise, spot = np.random.default_rng(0), np.zeros(SIZE)
+    spot[52, 88] = 700
+    spot = 100 + cv2.GaussianBlur(spot, (0, 0), 1.2)
+    skies = [(spot + noise.normal(0, 1, SIZE)).clip(0, 255).astype(np.uint8) for _ in range(KNOWN + 1)]
+    clean, with_reticle = detections([np.where(cross(), np.uint8(255), sky) for sky in skies])
+    assert (clean["x"], clean["y"]) == (pytest.approx([88], abs=0.5), pytest.approx([52], abs=0.5))
+    assert len(with_reticle) > 1
+
+
+@pytest.mark.parametrize("centre", [(254, 54), (238, 70), (222, 38)])
+def test_a_real_drone_beside_a_reticle_is_found(centre):
+    """Without replacement the network is blind there: the test fails when it no longer is."""
+    capture = cv2.VideoCapture(str(real_data("video", "drone_ir", "IR_DRONE_038.mp4")))
+    pictures = [cv2.cvtColor(capture.read()[1], cv2.COLOR_BGR2GRAY) for _ in range(101)][-KNOWN - 1 :]
+    mask = cross(pictures[0].shape, centre)
+    for found, seen in zip(
+        detections([np.where(mask, np.uint8(255), p) for p in pictures]), (True, False), strict=True
+    ):
+        assert (np.hypot(found["x"] - 238, found["y"] - 46) < 5).any() == seen
+
+
+@pytest.mark.parametrize(
+    "video", ["anti_uav410/02_6321_0274-2773", "drone_ir/IR_HELICOPTER_016", "drone_ir/IR_DRONE_014"]
+)
+def test_no_target_of_a_real_video_is_replaced(video):
+    capture = cv2.VideoCapture(str(real_data("video", f"{video}.mp4")))
+    with real_data("video", f"{video}.csv").open() as file:
+        boxes = {int(row["frame"]): [float(row[c]) for c in "xywh"] for row in csv.DictReader(file) if row["x"]}
+    lines = BurntInLines()
+    for k in range(300):
+        picture = cv2.cvtColor(capture.read()[1], cv2.COLOR_BGR2GRAY)
+        lines.replace(picture)
+        if k in boxes:
+            x, y, w, h = boxes[k]
+            row, column = np.divmod(lines.pixels, picture.shape[1])
+            assert not ((x <= column) & (column <= x + w) & (y <= row) & (row <= y + h)).any()
