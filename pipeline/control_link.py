@@ -53,8 +53,8 @@ class SourceReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         ego_ok: number of frames whose ego-motion estimate was trusted.
         tracks: number of tracks in the newest frame, by state.
         places: number of known false alarms: from the track stage places of static clutter, in the ``scene`` or on the
-            ``sensor``; from the preprocess stage hidden pixels: single ones (``pixel``) and those of burnt-in lines
-            (``line``).
+            ``sensor``; from the preprocess stage hidden pixels: single defects (``pixel``) and burnt-in
+            ``graphics``.
         black_hot: from the preprocess stage, whether hot objects are dark in the newest frame.
         end: why the source ended; empty while it runs.
         error: error message of one line if it failed.

@@ -164,8 +164,8 @@ class Prepared(_Message, frozen=True, tag="prepared"):
 
     Attributes:
         moving: evidence of motion; None if it is disabled or not available.
-        hidden: defects of the sensor and burnt-in lines, to be hidden from the network, as rows of ``REPLACED_DTYPE``
-            ordered by index, in white-hot counts.
+        hidden: defects of the sensor and burnt-in graphics, which the network must not see, as rows of
+            ``REPLACED_DTYPE`` ordered by index, in white-hot counts.
         black_hot: whether hot objects are dark in the picture. All results refer to the inverted picture.
     """
 

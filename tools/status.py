@@ -85,7 +85,7 @@ def _source(id_: str, source: SourceStatus) -> list[str]:
         f"ego-motion valid {ego:.0%}, {source.tracks.get('confirmed', 0)} confirmed tracks now, "
         f"{source.tracks_confirmed} in total, static clutter: {source.places.get('scene', 0)} in the scene, "
         f"{source.places.get('sensor', 0)} on the sensor, hidden pixels: {source.places.get('pixel', 0)} "
-        f"single, {source.places.get('line', 0)} in burnt-in lines"
+        f"single, {source.places.get('graphics', 0)} in graphics"
         f"{', black-hot' if source.black_hot else ''}",
     ]
 

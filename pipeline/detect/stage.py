@@ -25,7 +25,7 @@ from pipeline.preprocess.polarity import white_hot
 
 
 class CleanFrame(NamedTuple):
-    """A preprocessed frame, and its white-hot picture without defects of the sensor and burnt-in lines."""
+    """A preprocessed frame, and its white-hot picture without defects of the sensor and burnt-in graphics."""
 
     packet: Packet
     message: Prepared

@@ -66,8 +66,8 @@ class SourceStatus(Struct, frozen=True, kw_only=True):
         tracks: Number of tracks in the newest frame, by state.
         tracks_confirmed: Number of distinct tracks confirmed so far.
         places: Number of known clutter locations in the ``scene`` and on the ``sensor``, and of the pixels hidden from
-            the network: every single ``pixel``, and those of burnt-in lines (``line``). Without those that no stage has
-            reported yet.
+            the network: single defects (``pixel``) and burnt-in ``graphics``; without those that no stage has reported
+            yet.
         black_hot: Whether hot objects are dark in the newest frame.
         end, error: How and why the source ended; empty while it runs.
     """

@@ -1,15 +1,18 @@
-"""Burnt-in lines: the reticle, scales and frames that a camera draws into its picture.
+"""Burnt-in graphics: the reticle, scales, frames and text that a camera draws into its picture.
 
 The networks take what stands beside bright straight lines for clutter: a target within some 30 px of a reticle is not
-found, though the operator points the reticle at it. Such lines are therefore replaced by their surroundings before
+found, though the operator points the reticle at it. Graphics are therefore replaced by their surroundings before
 anything else looks at the picture.
 
-A line is known by its look, not by standing still while the scene moves: the camera may be fixed, and a target that a
-gimbal follows stands still too. Lines that are drawn are straight, along the rows or columns, thin, of the same value
-from end to end, hardly change, and come in both directions. No target does all of this.
+They are known by their look, not by standing still while the scene moves: the camera may be fixed, and a target that a
+gimbal follows stands still too. Graphics have lines along the rows and lines along the columns, thin, of the same value
+from end to end, which hardly change. No target has. Where there are such lines, other strokes of their value belong to
+them, unless they have the soft edges of what was imaged through optics, or are as compact as a target.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -17,34 +20,39 @@ from numpy.typing import NDArray
 
 from pipeline.capture.source import Picture
 
+Mask = NDArray[np.bool_]
+
 EVERY = 5
 """Number of frames from one picture that is examined to the next."""
 MEMORY = 20
 """Time constant of the running means in pictures examined."""
 TRUST = 5
-"""Number of pictures examined before the first line is known."""
-MIN_LENGTH_PX = 9
-"""Smallest length of a line."""
+"""Number of pictures examined before graphics are known."""
 MAX_WIDTH_PX = 4
 """Largest width of a line."""
-MIN_CONTRAST = 40.0
+MIN_LENGTH_PX, MIN_LENGTH_WIDE_PX = 9, 21
+"""Smallest length of a line, and of one wider than two pixels, as an elongated target may be."""
+MIN_CONTRAST = 25.0
 """Smallest mean difference in counts between a line and its surroundings."""
 STEADY = 0.15
 """Largest mean deviation of a pixel of a line from its own mean, relative to its contrast. Codecs leave up to 0.03."""
 UNIFORM = 12
-"""Largest range in counts of the means of ``MIN_LENGTH_PX`` pixels along a line. Codecs leave up to 6."""
+"""Largest range in counts of the means along the smallest length of a line. Codecs leave up to 6."""
 SAME = 8
-"""Largest difference in counts between horizontal and vertical lines of one drawing."""
+"""Largest difference in counts between the parts of one drawing."""
+SOFT = (0.2, 0.8)
+"""Range of contrast, relative to the highest nearby, at the edge of what was imaged through optics."""
+MIN_PART_PX = 4
+"""Smallest length of a part of a drawing that is not connected to a line."""
 
 _ACROSS = np.ones((MAX_WIDTH_PX + 1, MAX_WIDTH_PX + 1), np.uint8)
-_ALONG = (np.ones((1, MIN_LENGTH_PX), np.uint8), np.ones((MIN_LENGTH_PX, 1), np.uint8))
 _NEIGHBOURS = np.ones((3, 3), np.uint8)
 _OFFSETS = np.mgrid[-MAX_WIDTH_PX : MAX_WIDTH_PX + 1, -MAX_WIDTH_PX : MAX_WIDTH_PX + 1].reshape(2, 1, -1)
 """Surroundings of a pixel: they reach beyond the lines even where two of them cross."""
 
 
-class BurntInLines:
-    """Detects the burnt-in lines of one source and replaces them.
+class BurntInGraphics:
+    """Detects the burnt-in graphics of one source and replaces them.
 
     Attributes:
         pixels: Indices (n,) of the replaced pixels of the latest picture, flattened, in ascending order.
@@ -58,26 +66,26 @@ class BurntInLines:
         self._contrast, self._value, self._deviation = (np.zeros(shape, np.float32) for _ in range(3))
         self._know(np.zeros(shape, np.bool_))
 
-    def _know(self, lines: NDArray[np.bool_]) -> None:
-        """Set the known lines, a mask (H, W), and from which pixels theirs are computed."""
+    def _know(self, drawing: Mask) -> None:
+        """Set the known graphics, a mask (H, W), and from which pixels theirs are computed."""
         height, width = self._shape
-        at = np.flatnonzero(lines)
+        at = np.flatnonzero(drawing)
         y, x = np.stack(np.divmod(at, max(width, 1)))[:, :, None] + _OFFSETS
         around = y.clip(0, height - 1) * width + x.clip(0, width - 1)
-        weight = ~np.take(lines, around) if len(at) else np.empty(around.shape, np.bool_)
+        weight = ~np.take(drawing, around) if len(at) else np.empty(around.shape, np.bool_)
         surrounded = weight.any(axis=1)
         self._at, self._around = at[surrounded], around[surrounded]
         self._weight = weight[surrounded] / weight[surrounded].sum(axis=1, keepdims=True, dtype=np.float32)
         self.pixels = self._at
 
     def replace(self, picture: Picture) -> Picture:
-        """Return the picture with each pixel of a burnt-in line replaced by the mean of those around it.
+        """Return the picture with each pixel of its graphics replaced by the mean of those around it.
 
         Args:
             picture: (H, W) raw counts. Those of 16 bits are returned as they are: they come from the sensor.
 
         Returns:
-            A copy of the picture, or itself if there are no lines in it.
+            A copy of the picture, or itself if there are no graphics in it.
         """
         if picture.dtype != np.uint8:
             self._reset((0, 0))
@@ -87,7 +95,7 @@ class BurntInLines:
         if self._frames % EVERY == 0:
             self._examine(picture)
         self._frames += 1
-        # Lines that the operator has just switched off must not be replaced any more.
+        # Graphics that the operator has just switched off must not be replaced any more.
         still_there = np.abs(np.take(picture, self._at) - np.take(self._value, self._at)) < MIN_CONTRAST / 2
         self.pixels = self._at[still_there]
         if not len(self.pixels):
@@ -111,34 +119,81 @@ class BurntInLines:
             return
         contrast, value = np.abs(self._contrast), np.rint(self._value).astype(np.uint8)
         candidates = (contrast > MIN_CONTRAST) & (self._deviation < STEADY * contrast)
-        bright_side = self._contrast > 0
-        lines = _lines(candidates & bright_side, value) | _lines(candidates & ~bright_side, value)
-        # The ends of an outline are shorter than a line.
-        beside = cv2.dilate(lines.view(np.uint8), _NEIGHBOURS).astype(np.bool_) & candidates
-        self._know(lines | (beside & (_count_same(value, lines) >= MIN_LENGTH_PX)))
+        is_bright = self._contrast > 0
+        self._know(_drawing((candidates & is_bright, candidates & ~is_bright), value, contrast))
 
 
-def _lines(candidates: NDArray[np.bool_], value: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Return the pixels (H, W) of uniform lines that have both horizontal and vertical ones of the same value.
+def _drawing(candidates: Sequence[Mask], value: Picture, contrast: NDArray[np.float32]) -> Mask:
+    """Return the pixels (H, W) of lines and of the other strokes that were drawn with them.
 
     Args:
-        candidates: (H, W) where a line may be.
+        candidates: Bright and dark pixels (H, W) that may have been drawn.
         value: (H, W) mean counts.
+        contrast: (H, W) mean absolute difference from the surroundings in counts.
     """
-    directions = []
-    for along in _ALONG:
-        whole = cv2.erode(candidates.view(np.uint8), along, borderType=cv2.BORDER_CONSTANT, borderValue=0)
-        if not whole.any():
-            return np.zeros(value.shape, np.bool_)
+    lines = [_lines(of_sign, value) for of_sign in candidates]
+    all_lines = lines[0] | lines[1]
+    if not all_lines.any():
+        return all_lines
+    # What touches a line may look soft: the ends of an outline, between two signs.
+    allowed = _dilate(all_lines, _NEIGHBOURS) | ~_soft(contrast)
+    drawing = all_lines.copy()
+    for of_sign, lines_of_sign in zip(candidates, lines, strict=True):
+        drawing |= of_sign & allowed & ~_wide(of_sign) & _is_same(value, lines_of_sign)
+    return _without_dots(drawing, all_lines)
+
+
+def _lines(candidates: Mask, value: Picture) -> Mask:
+    """Return the pixels (H, W) of uniform lines, if there are horizontal and vertical ones of the same value."""
+    narrow = candidates & ~_wide(candidates)
+    down, across = (
+        _runs(narrow, value, MIN_LENGTH_PX, axis) | _runs(candidates, value, MIN_LENGTH_WIDE_PX, axis)
+        for axis in (0, 1)
+    )
+    if not (across.any() and down.any()):
+        return np.zeros(value.shape, np.bool_)
+    return (across | down) & _is_same(value, across) & _is_same(value, down)
+
+
+def _runs(candidates: Mask, value: Picture, length: int, axis: int) -> Mask:
+    """Return the candidates (H, W) in uniform columns (``axis`` 0) or rows (1) of at least this length in pixels."""
+    along = np.ones((length, 1) if axis == 0 else (1, length), np.uint8)
+    whole = cv2.erode(candidates.view(np.uint8), along, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    if whole.any():
         whole[cv2.morphologyEx(value, cv2.MORPH_GRADIENT, along) > UNIFORM] = 0
-        directions.append(cv2.dilate(whole, along).astype(np.bool_))
-    lines = directions[0] | directions[1]
-    for direction in directions:
-        lines &= _count_same(value, direction) >= MIN_LENGTH_PX
-    return lines
+        whole = cv2.dilate(whole, along)
+    return whole.view(np.bool_)
 
 
-def _count_same(value: NDArray[np.uint8], lines: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Return for each pixel (H, W) how many pixels of the lines, a mask (H, W), have its value within ``SAME``."""
-    histogram = np.bincount(value[lines], minlength=256)
-    return np.convolve(histogram, np.ones(2 * SAME + 1, np.int64), "same")[value]
+def _wide(mask: Mask) -> Mask:
+    """Return where a mask (H, W) is at least three pixels wide in both directions."""
+    return cv2.morphologyEx(mask.view(np.uint8), cv2.MORPH_OPEN, _NEIGHBOURS).view(np.bool_)
+
+
+def _is_same(value: Picture, lines: Mask) -> Mask:
+    """Return the pixels (H, W) whose value is within ``SAME`` that of a line's length of pixels of the lines (H, W)."""
+    histogram = np.bincount(np.take(value, np.flatnonzero(lines)), minlength=256)
+    number = np.convolve(histogram, np.ones(2 * SAME + 1, np.int64), "same")
+    return cv2.LUT(value, (number >= MIN_LENGTH_PX).astype(np.uint8)).view(np.bool_)
+
+
+def _soft(contrast: NDArray[np.float32]) -> Mask:
+    """Return the pixels (H, W) near the soft edge of an object, given the mean contrast (H, W) in counts."""
+    counts = cv2.convertScaleAbs(contrast)
+    peak = cv2.dilate(counts, _ACROSS)
+    low, high = (cv2.convertScaleAbs(peak, alpha=share) for share in SOFT)
+    return _dilate((counts > low) & (counts < high) & (peak > MIN_CONTRAST), _ACROSS)
+
+
+def _dilate(mask: Mask, kernel: NDArray[np.uint8]) -> Mask:
+    return cv2.dilate(mask.view(np.uint8), kernel).view(np.bool_)
+
+
+def _without_dots(drawing: Mask, lines: Mask) -> Mask:
+    """Return those connected parts of a drawing (H, W) that hold a line or are as long as a letter."""
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(drawing.view(np.uint8), connectivity=8)
+    kept = stats[:, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]].max(axis=1) >= MIN_PART_PX
+    kept[np.take(labels, np.flatnonzero(lines))] = True
+    at = np.flatnonzero(drawing)
+    np.put(drawing, at, kept[np.take(labels, at)])
+    return drawing

@@ -1,4 +1,4 @@
-"""The preprocess stage: burnt-in lines, polarity, intensity, ego-motion and motion evidence of each frame."""
+"""The preprocess stage: burnt-in graphics, polarity, intensity, ego-motion and motion evidence of each frame."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from pipeline.messages import (
 from pipeline.moving import handover
 from pipeline.moving.change_detection import ChangeDetector
 from pipeline.moving.config import MovingConfig
-from pipeline.preprocess.burnt_in import BurntInLines
+from pipeline.preprocess.burnt_in import BurntInGraphics
 from pipeline.preprocess.config import PreprocessConfig
 from pipeline.preprocess.ego_motion import EgoMotionEstimator
 from pipeline.preprocess.intensity import measure
@@ -37,7 +37,7 @@ class _SourceState:
     """State kept per source."""
 
     def __init__(self, config: PreprocessConfig, moving: MovingConfig, source: str) -> None:
-        self.lines = BurntInLines()
+        self.graphics = BurntInGraphics()
         self.polarity = Polarity(config.is_black_hot(source))
         self.moving = ChangeDetector(moving)
         self._ego_motion = EgoMotionEstimator(config.ego_motion)
@@ -53,12 +53,12 @@ class _SourceState:
         """Return what is to be hidden from the network, rows of ``REPLACED_DTYPE``.
 
         Args:
-            picture: (H, W) white-hot counts without burnt-in lines.
+            picture: (H, W) white-hot counts without burnt-in graphics.
         """
-        lines, defects = self.lines.pixels, self.moving.defects
-        rows = np.zeros(len(lines), REPLACED_DTYPE)
-        rows["at"], rows["count"] = lines, np.take(picture, lines)
-        rows = np.concatenate([defects, rows[~np.isin(lines, defects["at"])]])[:MAX_OBJECTS]
+        graphics, defects = self.graphics.pixels, self.moving.defects
+        rows = np.zeros(len(graphics), REPLACED_DTYPE)
+        rows["at"], rows["count"] = graphics, np.take(picture, graphics)
+        rows = np.concatenate([defects, rows[~np.isin(graphics, defects["at"])]])[:MAX_OBJECTS]
         return np.sort(rows, order="at")
 
 
@@ -120,7 +120,7 @@ class PreprocessStage:
             if header.source not in self._states:
                 self._states[header.source] = _SourceState(self._config, self._moving, header.source)
             state = self._states[header.source]
-            clean = state.lines.replace(packet.picture)
+            clean = state.graphics.replace(packet.picture)
             black_hot = state.polarity.update(clean, header.pts)
             picture = white_hot(clean, black_hot)
             ego = state.estimate_ego_motion(picture, header.seq)
@@ -148,7 +148,7 @@ class PreprocessStage:
         """Return what is hidden in the picture of each source, and its polarity; later stages report the rest."""
         return {
             source: SourceReport(
-                places={"pixel": len(state.moving.defects), "line": len(state.lines.pixels)},
+                places={"pixel": len(state.moving.defects), "graphics": len(state.graphics.pixels)},
                 black_hot=state.polarity.black_hot,
             )
             for source, state in self._states.items()

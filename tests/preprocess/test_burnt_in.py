@@ -16,7 +16,15 @@ from pipeline.detect.config import DetectConfig
 from pipeline.detect.stage import DetectStage
 from pipeline.messages import Packet
 from pipeline.moving.config import MovingConfig
-from pipeline.preprocess.burnt_in import EVERY, MIN_CONTRAST, MIN_LENGTH_PX, TRUST, BurntInLines
+from pipeline.preprocess.burnt_in import (
+    EVERY,
+    MAX_WIDTH_PX,
+    MIN_CONTRAST,
+    MIN_LENGTH_PX,
+    MIN_LENGTH_WIDE_PX,
+    TRUST,
+    BurntInGraphics,
+)
 from pipeline.preprocess.config import PreprocessConfig
 from pipeline.preprocess.stage import PreprocessStage
 from tests.conftest import real_data
@@ -45,7 +53,7 @@ def cross(shape=SIZE, centre=(80, 60), inner=3, outer=14, width=1):
 
 def replaced(pictures):
     """Return the last picture and the mask (H, W) of its replaced pixels, after showing the others."""
-    lines = BurntInLines()
+    lines = BurntInGraphics()
     for picture in pictures:
         clean = lines.replace(picture)
     mask = np.zeros(picture.shape, np.bool_)
@@ -61,16 +69,17 @@ def test_a_reticle_is_replaced_by_what_surrounds_it(name, camera, value):
     mask, pictures = cross(), scene(name, camera=camera)
     drawn = [np.where(mask, np.uint8(value), picture) for picture in pictures]
     clean, found = replaced(drawn)
-    assert np.array_equal(found, mask)
+    assert not (found & ~mask).any()
+    assert found[mask].mean() > 0.95  # not all of it beside details that are as bright
     around = pictures[-1][40:80, 60:100]
-    assert around.min() <= clean[mask].min() <= clean[mask].max() <= around.max()
-    assert np.abs(clean.astype(int) - pictures[-1])[mask].mean() < 0.2 * np.abs(value - around.astype(int)).mean()
+    assert around.min() <= clean[found].min() <= clean[found].max() <= around.max()
+    assert np.abs(clean.astype(int) - pictures[-1])[found].mean() < 0.2 * np.abs(value - around.astype(int)).mean()
 
 
 def test_lines_are_known_after_less_than_a_second():
     mask = cross()
     drawn = [np.where(mask, np.uint8(255), picture) for picture in scene("sky")]
-    lines = BurntInLines()
+    lines = BurntInGraphics()
     counts = []
     for picture in drawn:
         assert (lines.replace(picture) is picture) == (not len(lines.pixels))
@@ -83,7 +92,7 @@ def test_lines_are_known_after_less_than_a_second():
     st.tuples(st.integers(30, 130), st.integers(30, 90)),
     st.integers(0, 8),
     st.integers(MIN_LENGTH_PX, 20),
-    st.integers(1, 3),
+    st.integers(1, 2),
     st.sampled_from((0, 20, 180, 235, 255)),
 )
 @settings(max_examples=25)
@@ -101,6 +110,30 @@ def test_a_reticle_with_an_outline_is_replaced_with_its_outline():
     outline = cv2.dilate(mask.astype(np.uint8), np.ones((3, 3))).astype(np.bool_)
     pictures = [np.where(mask, np.uint8(255), np.where(outline, np.uint8(0), p)) for p in scene("ground")]
     assert np.array_equal(replaced(pictures)[1], outline)
+
+
+def test_what_is_drawn_with_a_reticle_is_replaced_too():
+    drawing = cross().astype(np.uint8)
+    cv2.circle(drawing, (80, 60), 22, 1)
+    cv2.line(drawing, (8, 30), (8, 90), 1)
+    for y in range(30, 91, 10):
+        cv2.line(drawing, (8, y), (13, y), 1)
+        cv2.line(drawing, (140, y), (145, y), 1)
+    cv2.putText(drawing, "N 54 10", (10, 20), cv2.FONT_HERSHEY_PLAIN, 0.8, 1, 1)
+    drawn = [np.where(drawing, np.uint8(235), picture) for picture in scene("sky")]
+    _, found = replaced(drawn)
+    assert not (found & (drawing == 0)).any()
+    assert (found & (drawing == 1)).sum() > 0.9 * drawing.sum()  # likewise
+
+
+@pytest.mark.parametrize("sigma", [0.6, 0.8, 1.2])
+@pytest.mark.parametrize("peak", [300, 1000, 4000])
+def test_saturated_targets_that_stand_still_beside_white_graphics_stay(sigma, peak):
+    spots = np.zeros(SIZE, np.float32)
+    spots[30, 30] = spots[100, 40] = spots[90, 120:123] = spots[20, 90:98] = 2 * np.pi * sigma**2 * peak
+    spots = cv2.GaussianBlur(spots, (0, 0), sigma)
+    drawn = [np.where(cross(), 255, (picture + spots).clip(0, 255)).astype(np.uint8) for picture in scene("sky")]
+    assert np.array_equal(replaced(drawn)[1], cross())
 
 
 def test_a_target_on_the_reticle_stays_in_the_picture():
@@ -141,7 +174,9 @@ def test_short_thick_faint_and_flickering_lines_are_not_replaced():
 
     assert replaced(with_cross())[1].any()
     assert not replaced(with_cross(inner=8, outer=8 + MIN_LENGTH_PX - 1))[1].any()
-    assert not replaced(with_cross(width=6, outer=30))[1].any()
+    assert not replaced(with_cross(width=3, outer=3 + MIN_LENGTH_WIDE_PX - 1))[1].any()
+    assert replaced(with_cross(width=3, outer=3 + MIN_LENGTH_WIDE_PX))[1].any()
+    assert not replaced(with_cross(width=MAX_WIDTH_PX + 1, outer=40))[1].any()
     assert not replaced(with_cross(value=100 + int(MIN_CONTRAST)))[1].any()
     assert not replaced(
         [a if k // EVERY % 3 else b for k, (a, b) in enumerate(zip(with_cross(), uniform, strict=True))]
@@ -149,7 +184,7 @@ def test_short_thick_faint_and_flickering_lines_are_not_replaced():
 
 
 def test_a_reticle_that_is_switched_off_is_no_longer_replaced():
-    sky, lines = scene("sky", frames=KNOWN + 20), BurntInLines()
+    sky, lines = scene("sky", frames=KNOWN + 20), BurntInGraphics()
     for picture in sky[: KNOWN + 5]:
         lines.replace(np.where(cross(), np.uint8(255), picture))
     assert len(lines.pixels)
@@ -159,7 +194,7 @@ def test_a_reticle_that_is_switched_off_is_no_longer_replaced():
 
 
 def test_another_size_starts_anew_and_sixteen_bits_are_left_alone():
-    lines = BurntInLines()
+    lines = BurntInGraphics()
     drawn = np.where(cross(), 255, 100)
     for _ in range(KNOWN + 1):
         lines.replace(drawn.astype(np.uint8))
@@ -216,7 +251,7 @@ def test_no_target_of_a_real_video_is_replaced(video):
     capture = cv2.VideoCapture(str(real_data("video", f"{video}.mp4")))
     with real_data("video", f"{video}.csv").open() as file:
         boxes = {int(row["frame"]): [float(row[c]) for c in "xywh"] for row in csv.DictReader(file) if row["x"]}
-    lines = BurntInLines()
+    lines = BurntInGraphics()
     for k in range(300):
         picture = cv2.cvtColor(capture.read()[1], cv2.COLOR_BGR2GRAY)
         lines.replace(picture)

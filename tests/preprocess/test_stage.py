@@ -139,6 +139,24 @@ def test_defects_are_sent_while_there_is_no_evidence_of_motion(stage):
             assert stage.reports()["a"].places["pixel"] == 1
 
 
+@pytest.mark.parametrize("black_hot", [False, True])
+def test_burnt_in_graphics_are_hidden_with_the_defects_and_counted(black_hot):
+    stage = PreprocessStage("mshnet", PreprocessConfig(black_hot=black_hot), MovingConfig())
+    stage.open()
+    reticle = np.zeros((120, 160), np.bool_)
+    reticle[60, 60:100] = reticle[40:80, 80] = True
+    for k in range(30):
+        scene = cv2.GaussianBlur(view(2 * k, 0), (0, 0), 2)
+        scene[20, 30] = 255
+        picture = np.where(reticle, np.uint8(0 if black_hot else 255), ~scene if black_hot else scene)
+        (seen,) = prepared(stage, frame(picture, "a", k))
+    hidden = seen.hidden_table()
+    assert np.array_equal(hidden["at"], [20 * 160 + 30, *np.flatnonzero(reticle)])
+    assert np.abs(hidden["count"] - scene.flat[hidden["at"]])[1:].max() < 20
+    assert stage.reports()["a"].places == {"pixel": 1, "graphics": reticle.sum()}
+    assert seen.intensity.mean == pytest.approx(np.delete(scene, hidden["at"]).mean(), abs=0.2)
+
+
 def test_disabled_motion_detection_gives_no_evidence():
     stage = PreprocessStage("mshnet", PreprocessConfig(), MovingConfig(enabled=False))
     stage.open()
