@@ -30,7 +30,7 @@ TRUST = 5
 """Number of pictures examined before graphics are known."""
 MAX_WIDTH_PX = 4
 """Largest width of a line."""
-MIN_LENGTH_PX, MIN_LENGTH_WIDE_PX = 9, 21
+MIN_LENGTH_PX, MIN_LENGTH_WIDE_PX = 9, 13
 """Smallest length of a line, and of one wider than two pixels, as an elongated target may be."""
 MIN_CONTRAST = 25.0
 """Smallest mean difference in counts between a line and its surroundings."""

@@ -120,7 +120,7 @@ class PreprocessStage:
             if header.source not in self._states:
                 self._states[header.source] = _SourceState(self._config, self._moving, header.source)
             state = self._states[header.source]
-            clean = state.graphics.replace(packet.picture)
+            clean = state.graphics.replace(packet.picture) if self._config.replace_graphics else packet.picture
             black_hot = state.polarity.update(clean, header.pts)
             picture = white_hot(clean, black_hot)
             ego = state.estimate_ego_motion(picture, header.seq)

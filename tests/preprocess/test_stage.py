@@ -157,6 +157,17 @@ def test_burnt_in_graphics_are_hidden_with_the_defects_and_counted(black_hot):
     assert seen.intensity.mean == pytest.approx(np.delete(scene, hidden["at"]).mean(), abs=0.2)
 
 
+def test_graphics_are_left_in_the_picture_on_request():
+    stage = PreprocessStage("mshnet", PreprocessConfig(replace_graphics=False), MovingConfig())
+    stage.open()
+    picture = view(0, 0)
+    picture[60, 60:100] = picture[40:80, 80] = 255
+    for k in range(30):
+        (seen,) = prepared(stage, frame(picture, "a", k))
+    assert not len(seen.hidden_table())
+    assert seen.intensity == measure(picture, nets.read_manifest("mshnet").input.normalisation)
+
+
 def test_disabled_motion_detection_gives_no_evidence():
     stage = PreprocessStage("mshnet", PreprocessConfig(), MovingConfig(enabled=False))
     stage.open()
