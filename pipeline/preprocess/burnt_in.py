@@ -12,8 +12,6 @@ them, unless they have the soft edges of what was imaged through optics, or are 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -40,10 +38,14 @@ UNIFORM = 12
 """Largest range in counts of the means along the smallest length of a line. Codecs leave up to 6."""
 SAME = 8
 """Largest difference in counts between the parts of one drawing."""
-SOFT = (0.2, 0.8)
-"""Range of contrast, relative to the highest nearby, at the edge of what was imaged through optics."""
 MIN_PART_PX = 4
 """Smallest length of a part of a drawing that is not connected to a line."""
+SOFT = (0.25, 0.8)
+"""Range of contrast, relative to the highest nearby, at the edge of what was imaged through optics."""
+CONNECTED = 0.5
+"""Smallest contrast of a pixel, relative to the highest nearby, that is connected to its neighbours."""
+WHOLE = 0.75
+"""Smallest share of connected pixels that must be recognised for these to be replaced."""
 
 _ACROSS = np.ones((MAX_WIDTH_PX + 1, MAX_WIDTH_PX + 1), np.uint8)
 _NEIGHBOURS = np.ones((3, 3), np.uint8)
@@ -68,6 +70,7 @@ class BurntInGraphics:
 
     def _know(self, drawing: Mask) -> None:
         """Set the known graphics, a mask (H, W), and from which pixels theirs are computed."""
+        self._drawing = drawing
         height, width = self._shape
         at = np.flatnonzero(drawing)
         y, x = np.stack(np.divmod(at, max(width, 1)))[:, :, None] + _OFFSETS
@@ -119,28 +122,35 @@ class BurntInGraphics:
             return
         contrast, value = np.abs(self._contrast), np.rint(self._value).astype(np.uint8)
         candidates = (contrast > MIN_CONTRAST) & (self._deviation < STEADY * contrast)
-        is_bright = self._contrast > 0
-        self._know(_drawing((candidates & is_bright, candidates & ~is_bright), value, contrast))
+        drawing = _drawing(candidates, self._contrast > 0, value, np.rint(contrast).astype(np.uint8))
+        # Once known, graphics stay so even if a target touches them.
+        drawing |= self._drawing & candidates
+        self._know(drawing)
 
 
-def _drawing(candidates: Sequence[Mask], value: Picture, contrast: NDArray[np.float32]) -> Mask:
+def _drawing(candidates: Mask, bright: Mask, value: Picture, counts: Picture) -> Mask:
     """Return the pixels (H, W) of lines and of the other strokes that were drawn with them.
 
     Args:
-        candidates: Bright and dark pixels (H, W) that may have been drawn.
+        candidates: (H, W) pixels that may have been drawn.
+        bright: (H, W) pixels brighter than their surroundings; the others are darker.
         value: (H, W) mean counts.
-        contrast: (H, W) mean absolute difference from the surroundings in counts.
+        counts: (H, W) mean absolute difference from the surroundings.
     """
-    lines = [_lines(of_sign, value) for of_sign in candidates]
-    all_lines = lines[0] | lines[1]
-    if not all_lines.any():
-        return all_lines
+    signs = bright, ~bright
+    lines = [_lines(candidates & sign, value) for sign in signs]
+    any_lines, drawing = lines[0] | lines[1], np.zeros(value.shape, np.bool_)
+    if not any_lines.any():
+        return drawing
+    peak = np.asarray(cv2.dilate(counts, _ACROSS), np.uint8)
     # What touches a line may look soft: the ends of an outline, between two signs.
-    allowed = _dilate(all_lines, _NEIGHBOURS) | ~_soft(contrast)
-    drawing = all_lines.copy()
-    for of_sign, lines_of_sign in zip(candidates, lines, strict=True):
-        drawing |= of_sign & allowed & ~_wide(of_sign) & _is_same(value, lines_of_sign)
-    return _without_dots(drawing, all_lines)
+    allowed = candidates & (_dilate(any_lines) | ~_soft(counts, peak))
+    connected = (counts > MIN_CONTRAST) & (counts > cv2.convertScaleAbs(peak, alpha=CONNECTED))
+    for sign, lines_of_sign in zip(signs, lines, strict=True):
+        if lines_of_sign.any():
+            strokes = sign & allowed & ~_wide(candidates & sign) & _is_same(value, lines_of_sign)
+            drawing |= _whole_parts(lines_of_sign | strokes, connected & sign)
+    return drawing
 
 
 def _lines(candidates: Mask, value: Picture) -> Mask:
@@ -177,23 +187,32 @@ def _is_same(value: Picture, lines: Mask) -> Mask:
     return cv2.LUT(value, (number >= MIN_LENGTH_PX).astype(np.uint8)).view(np.bool_)
 
 
-def _soft(contrast: NDArray[np.float32]) -> Mask:
-    """Return the pixels (H, W) near the soft edge of an object, given the mean contrast (H, W) in counts."""
-    counts = cv2.convertScaleAbs(contrast)
-    peak = cv2.dilate(counts, _ACROSS)
+def _soft(counts: Picture, peak: Picture) -> Mask:
+    """Return the pixels (H, W) at the soft edge of an object, given the contrast (H, W) and the highest nearby."""
     low, high = (cv2.convertScaleAbs(peak, alpha=share) for share in SOFT)
-    return _dilate((counts > low) & (counts < high) & (peak > MIN_CONTRAST), _ACROSS)
+    return _dilate((counts > low) & (counts < high) & (peak > MIN_CONTRAST))
 
 
-def _dilate(mask: Mask, kernel: NDArray[np.uint8]) -> Mask:
-    return cv2.dilate(mask.view(np.uint8), kernel).view(np.bool_)
+def _dilate(mask: Mask) -> Mask:
+    return cv2.dilate(mask.view(np.uint8), _NEIGHBOURS).view(np.bool_)
 
 
-def _without_dots(drawing: Mask, lines: Mask) -> Mask:
-    """Return those connected parts of a drawing (H, W) that hold a line or are as long as a letter."""
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(drawing.view(np.uint8), connectivity=8)
-    kept = stats[:, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]].max(axis=1) >= MIN_PART_PX
-    kept[np.take(labels, np.flatnonzero(lines))] = True
+def _whole_parts(drawing: Mask, connected: Mask) -> Mask:
+    """Return those parts of a drawing (H, W) that are as long as a letter, and whole.
+
+    What would be left of a part looks like a target. Smoothed letters are recognised in pieces only and had better
+    stay.
+
+    Args:
+        drawing: (H, W) pixels recognised.
+        connected: (H, W) pixels that belong to an object if they touch it.
+    """
+    objects = (drawing | connected).view(np.uint8)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(objects, connectivity=8)
     at = np.flatnonzero(drawing)
-    np.put(drawing, at, kept[np.take(labels, at)])
-    return drawing
+    recognised = np.bincount(np.take(labels, at), minlength=count)
+    size = stats[:, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]].max(axis=1)
+    kept = (size >= MIN_PART_PX) & (recognised >= WHOLE * stats[:, cv2.CC_STAT_AREA])
+    whole = np.zeros_like(drawing)
+    np.put(whole, at, kept[np.take(labels, at)])
+    return whole
