@@ -17,12 +17,13 @@ from typing import Literal
 
 import zmq
 from msgspec import Struct
+from msgspec.structs import replace
 
 from pipeline.accounting import Ledger
 from pipeline.capture.factory import is_live, open_source
 from pipeline.capture.stage import CaptureLoop, resume
 from pipeline.config import Config, Where
-from pipeline.control_link import Link, StageState
+from pipeline.control_link import Link, SourceReport, StageState
 from pipeline.cores import usable_cores
 from pipeline.errors import ConfigError, PipelineError, one_line
 from pipeline.journal import Journal
@@ -75,6 +76,18 @@ class StagePlan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     policy: Policy = Policy.LOSSLESS
     out: str | None = None
     config: Config
+
+    def resumed(self, known: Mapping[str, SourceReport]) -> StagePlan:
+        """Return the plan for going on with the polarity that a preprocess stage has last reported of its sources."""
+        if self.role != "preprocess":
+            return self
+        configured = self.config.preprocess
+        black_hot = [
+            source
+            for source in self.sources
+            if (known[source].black_hot if source in known else configured.is_black_hot(source))
+        ]
+        return replace(self, config=replace(self.config, preprocess=replace(configured, black_hot=black_hot)))
 
     @property
     def waits(self) -> bool:

@@ -165,7 +165,8 @@ class Watchdog:
         if wait_s is None:
             return False
         self.causes.append(cause)
-        self.plan = replace(self.plan, attempt=self.plan.attempt + 1)
+        known = self.state.reports if self.state is not None else {}
+        self.plan = replace(self.plan, attempt=self.plan.attempt + 1).resumed(known)
         self._child, self._start_at = None, self._clock() + wait_s
         return True
 

@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from pipeline.config import Config, load
-from pipeline.control_link import StageState
+from pipeline.control_link import SourceReport, StageState
 from pipeline.errors import ConfigError
 from pipeline.graph import StagePlan
 from pipeline.restart import RestartBudget, StuckLimits, SupervisorConfig
@@ -61,6 +61,19 @@ def test_death_is_reported_after_the_grace_period() -> None:
     assert watch.due
     assert watch.plan.attempt == 1
     assert watch.causes == ["killed by SIGSEGV"]
+
+
+def test_a_restarted_preprocess_goes_on_with_the_polarity_it_has_followed() -> None:
+    config = load(settings=["preprocess.black_hot=[a, b]"])
+    watch = begin(Clock(), Child(), name="preprocess", role="preprocess", sources=("a", "b", "c", "d"), config=config)
+    reports = {"a": SourceReport(black_hot=False), "c": SourceReport(black_hot=True), "d": SourceReport()}
+    watch.record_state(StageState(stage="preprocess", state="running", reports=reports))
+    for attempt in (1, 2):  # the second time before it has reported anything
+        assert watch.schedule_restart("killed by SIGSEGV")
+        assert watch.plan.config.preprocess.black_hot == ["b", "c"]
+        assert watch.plan.attempt == attempt
+        watch.start(lambda plan: Child())
+        watch.record_state(StageState(stage="preprocess", state="running"))
 
 
 def test_state_is_reset_on_restart() -> None:
