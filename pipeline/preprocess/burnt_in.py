@@ -12,13 +12,25 @@ them, unless they have the soft edges of what was imaged through optics, or are 
 
 from __future__ import annotations
 
+from copy import copy
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.capture.source import Picture
-
-Mask = NDArray[np.bool_]
+from pipeline.preprocess.boxes import find_boxes
+from pipeline.preprocess.lines import (
+    MAX_WIDTH_PX,
+    MIN_LENGTH_PX,
+    SAME,
+    Mask,
+    contrasts,
+    dilate,
+    find_lines,
+    highest_nearby,
+    wide,
+)
 
 EVERY = 5
 """Number of frames from one picture that is examined to the next."""
@@ -26,18 +38,10 @@ MEMORY = 20
 """Time constant of the running means in pictures examined."""
 TRUST = 5
 """Number of pictures examined before graphics are known."""
-MAX_WIDTH_PX = 4
-"""Largest width of a line."""
-MIN_LENGTH_PX, MIN_LENGTH_WIDE_PX = 9, 13
-"""Smallest length of a line, and of one wider than two pixels, as an elongated target may be."""
 MIN_CONTRAST = 25.0
 """Smallest mean difference in counts between a line and its surroundings."""
 STEADY = 0.15
 """Largest mean deviation of a pixel of a line from its own mean, relative to its contrast. Codecs leave up to 0.03."""
-UNIFORM = 12
-"""Largest range in counts of the means along the smallest length of a line. Codecs leave up to 6."""
-SAME = 8
-"""Largest difference in counts between the parts of one drawing."""
 MIN_PART_PX = 4
 """Smallest length of a part of a drawing that is not connected to a line."""
 SOFT = (0.25, 0.8)
@@ -47,10 +51,40 @@ CONNECTED = 0.5
 WHOLE = 0.75
 """Smallest share of connected pixels that must be recognised for these to be replaced."""
 
-_ACROSS = np.ones((MAX_WIDTH_PX + 1, MAX_WIDTH_PX + 1), np.uint8)
-_NEIGHBOURS = np.ones((3, 3), np.uint8)
 _OFFSETS = np.mgrid[-MAX_WIDTH_PX : MAX_WIDTH_PX + 1, -MAX_WIDTH_PX : MAX_WIDTH_PX + 1].reshape(2, 1, -1)
 """Surroundings of a pixel: they reach beyond the lines even where two of them cross."""
+
+
+class _Surroundings:
+    """The pixels of a drawing that have surroundings, and these.
+
+    Args:
+        drawing: (H, W) pixels drawn.
+
+    Attributes:
+        at: (n,) indices of the pixels, flattened, in ascending order.
+    """
+
+    def __init__(self, drawing: Mask) -> None:
+        height, width = drawing.shape
+        at = np.flatnonzero(drawing)
+        y, x = np.stack(np.divmod(at, max(width, 1)))[:, :, None] + _OFFSETS
+        around = y.clip(0, height - 1) * width + x.clip(0, width - 1)
+        weight = ~np.take(drawing, around) if len(at) else np.empty(around.shape, np.bool_)
+        surrounded = weight.any(axis=1)
+        self.at, self._around = at[surrounded], around[surrounded]
+        self._weight = weight[surrounded] / weight[surrounded].sum(axis=1, keepdims=True, dtype=np.float32)
+
+    def select(self, which: Mask) -> _Surroundings:
+        """Return some of the pixels, given a mask (n,)."""
+        some = copy(self)
+        some.at, some._around, some._weight = self.at[which], self._around[which], self._weight[which]
+        return some
+
+    def means(self, picture: Picture) -> NDArray[np.float32]:
+        """Return the mean counts (n,) around each pixel in a picture (H, W), rounded."""
+        means: NDArray[np.float32] = np.einsum("ij,ij->i", np.take(picture, self._around), self._weight)
+        return means.round()
 
 
 class BurntInGraphics:
@@ -66,20 +100,9 @@ class BurntInGraphics:
     def _reset(self, shape: tuple[int, ...]) -> None:
         self._shape, self._frames, self._examined = shape, 0, 0
         self._contrast, self._value, self._deviation = (np.zeros(shape, np.float32) for _ in range(3))
-        self._know(np.zeros(shape, np.bool_))
-
-    def _know(self, drawing: Mask) -> None:
-        """Set the known graphics, a mask (H, W), and from which pixels theirs are computed."""
-        self._drawing = drawing
-        height, width = self._shape
-        at = np.flatnonzero(drawing)
-        y, x = np.stack(np.divmod(at, max(width, 1)))[:, :, None] + _OFFSETS
-        around = y.clip(0, height - 1) * width + x.clip(0, width - 1)
-        weight = ~np.take(drawing, around) if len(at) else np.empty(around.shape, np.bool_)
-        surrounded = weight.any(axis=1)
-        self._at, self._around = at[surrounded], around[surrounded]
-        self._weight = weight[surrounded] / weight[surrounded].sum(axis=1, keepdims=True, dtype=np.float32)
-        self.pixels = self._at
+        self._drawing = np.zeros(shape, np.bool_)
+        self._known = _Surroundings(self._drawing)
+        self.pixels = self._known.at
 
     def replace(self, picture: Picture) -> Picture:
         """Return the picture with each pixel of its graphics replaced by the mean of those around it.
@@ -99,19 +122,22 @@ class BurntInGraphics:
             self._examine(picture)
         self._frames += 1
         # Graphics that the operator has just switched off must not be replaced any more.
-        still_there = np.abs(np.take(picture, self._at) - np.take(self._value, self._at)) < MIN_CONTRAST / 2
-        self.pixels = self._at[still_there]
-        if not len(self.pixels):
+        at = self._known.at
+        still_there = np.abs(np.take(picture, at) - np.take(self._value, at)) < MIN_CONTRAST / 2
+        known, boxes = self._known.select(still_there), find_boxes(picture)
+        if boxes.any():
+            np.put(boxes, known.at, True)
+            known = _Surroundings(boxes)
+        self.pixels = known.at
+        if not len(known.at):
             return picture
-        means = np.einsum("ij,ij->i", np.take(picture, self._around[still_there]), self._weight[still_there])
         replaced = picture.copy()
-        np.put(replaced, self.pixels, np.rint(means))
+        np.put(replaced, known.at, known.means(picture))
         return replaced
 
     def _examine(self, picture: Picture) -> None:
         self._examined += 1
-        bright = cv2.morphologyEx(picture, cv2.MORPH_TOPHAT, _ACROSS)
-        dark = cv2.morphologyEx(picture, cv2.MORPH_BLACKHAT, _ACROSS)
+        bright, dark = contrasts(picture)
         counts = picture.astype(np.float32)
         weight = 1 / min(self._examined, MEMORY)
         cv2.accumulateWeighted(cv2.subtract(bright, dark, dtype=cv2.CV_32F), self._contrast, weight)
@@ -124,8 +150,8 @@ class BurntInGraphics:
         candidates = (contrast > MIN_CONTRAST) & (self._deviation < STEADY * contrast)
         drawing = _drawing(candidates, self._contrast > 0, value, np.rint(contrast).astype(np.uint8))
         # Once known, graphics stay so even if a target touches them.
-        drawing |= self._drawing & candidates
-        self._know(drawing)
+        self._drawing = drawing | (self._drawing & candidates)
+        self._known = _Surroundings(self._drawing)
 
 
 def _drawing(candidates: Mask, bright: Mask, value: Picture, counts: Picture) -> Mask:
@@ -142,42 +168,24 @@ def _drawing(candidates: Mask, bright: Mask, value: Picture, counts: Picture) ->
     any_lines, drawing = lines[0] | lines[1], np.zeros(value.shape, np.bool_)
     if not any_lines.any():
         return drawing
-    peak = np.asarray(cv2.dilate(counts, _ACROSS), np.uint8)
+    peak = highest_nearby(counts)
     # What touches a line may look soft: the ends of an outline, between two signs.
-    allowed = candidates & (_dilate(any_lines) | ~_soft(counts, peak))
+    allowed = candidates & (dilate(any_lines) | ~_soft(counts, peak))
     connected = (counts > MIN_CONTRAST) & (counts > cv2.convertScaleAbs(peak, alpha=CONNECTED))
     for sign, lines_of_sign in zip(signs, lines, strict=True):
         if lines_of_sign.any():
-            strokes = sign & allowed & ~_wide(candidates & sign) & _is_same(value, lines_of_sign)
+            strokes = sign & allowed & ~wide(candidates & sign) & _is_same(value, lines_of_sign)
             drawing |= _whole_parts(lines_of_sign | strokes, connected & sign)
     return drawing
 
 
 def _lines(candidates: Mask, value: Picture) -> Mask:
     """Return the pixels (H, W) of uniform lines, if there are horizontal and vertical ones of the same value."""
-    narrow = candidates & ~_wide(candidates)
-    down, across = (
-        _runs(narrow, value, MIN_LENGTH_PX, axis) | _runs(candidates, value, MIN_LENGTH_WIDE_PX, axis)
-        for axis in (0, 1)
-    )
-    if not (across.any() and down.any()):
-        return np.zeros(value.shape, np.bool_)
-    return (across | down) & _is_same(value, across) & _is_same(value, down)
-
-
-def _runs(candidates: Mask, value: Picture, length: int, axis: int) -> Mask:
-    """Return the candidates (H, W) in uniform columns (``axis`` 0) or rows (1) of at least this length in pixels."""
-    along = np.ones((length, 1) if axis == 0 else (1, length), np.uint8)
-    whole = cv2.erode(candidates.view(np.uint8), along, borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    if whole.any():
-        whole[cv2.morphologyEx(value, cv2.MORPH_GRADIENT, along) > UNIFORM] = 0
-        whole = cv2.dilate(whole, along)
-    return whole.view(np.bool_)
-
-
-def _wide(mask: Mask) -> Mask:
-    """Return where a mask (H, W) is at least three pixels wide in both directions."""
-    return cv2.morphologyEx(mask.view(np.uint8), cv2.MORPH_OPEN, _NEIGHBOURS).view(np.bool_)
+    down = find_lines(candidates, value, 0)
+    if not down.any():
+        return down
+    across = find_lines(candidates, value, 1)
+    return (down | across) & _is_same(value, down) & _is_same(value, across)
 
 
 def _is_same(value: Picture, lines: Mask) -> Mask:
@@ -190,11 +198,7 @@ def _is_same(value: Picture, lines: Mask) -> Mask:
 def _soft(counts: Picture, peak: Picture) -> Mask:
     """Return the pixels (H, W) at the soft edge of an object, given the contrast (H, W) and the highest nearby."""
     low, high = (cv2.convertScaleAbs(peak, alpha=share) for share in SOFT)
-    return _dilate((counts > low) & (counts < high) & (peak > MIN_CONTRAST))
-
-
-def _dilate(mask: Mask) -> Mask:
-    return cv2.dilate(mask.view(np.uint8), _NEIGHBOURS).view(np.bool_)
+    return dilate((counts > low) & (counts < high) & (peak > MIN_CONTRAST))
 
 
 def _whole_parts(drawing: Mask, connected: Mask) -> Mask:

@@ -16,16 +16,9 @@ from pipeline.detect.config import DetectConfig
 from pipeline.detect.stage import DetectStage
 from pipeline.messages import Packet
 from pipeline.moving.config import MovingConfig
-from pipeline.preprocess.burnt_in import (
-    EVERY,
-    MAX_WIDTH_PX,
-    MIN_CONTRAST,
-    MIN_LENGTH_PX,
-    MIN_LENGTH_WIDE_PX,
-    TRUST,
-    BurntInGraphics,
-)
+from pipeline.preprocess.burnt_in import EVERY, MIN_CONTRAST, TRUST, BurntInGraphics
 from pipeline.preprocess.config import PreprocessConfig
+from pipeline.preprocess.lines import MAX_WIDTH_PX, MIN_LENGTH_PX, MIN_LENGTH_WIDE_PX
 from pipeline.preprocess.stage import PreprocessStage
 from tests.conftest import real_data
 from tests.messages import frame
@@ -164,7 +157,7 @@ def test_a_bright_straight_target_that_a_gimbal_holds_is_never_replaced():
 
 def test_lines_of_one_direction_or_of_different_values_are_not_replaced():
     across, down = np.zeros(SIZE, np.bool_), np.zeros(SIZE, np.bool_)
-    across[20, 40:90] = down[20:90, 120] = True
+    across[20, 40:90] = down[20:70, 120] = True
     sky = scene("sky")
     both = [np.where(across | down, np.uint8(250), picture) for picture in sky]
     assert np.array_equal(replaced(both)[1], across | down)
@@ -172,6 +165,21 @@ def test_lines_of_one_direction_or_of_different_values_are_not_replaced():
     assert not replaced([np.where(down, np.uint8(250), picture) for picture in sky])[1].any()
     different = [np.where(across, np.uint8(250), np.where(down, np.uint8(230), picture)) for picture in sky]
     assert not replaced(different)[1].any()
+
+
+def test_a_box_that_moves_is_replaced_with_what_stands_still():
+    lines = BurntInGraphics()
+    for k, picture in enumerate(scene("ground")):
+        mask = cross(centre=(120, 60))
+        x = 20 + k
+        mask[40, x : x + 24] = mask[59, x : x + 24] = mask[40:60, x] = mask[40:60, x + 23] = True
+        clean = lines.replace(np.where(mask, np.uint8(255), picture))
+        found = np.zeros(SIZE, np.bool_)
+        found.flat[lines.pixels] = True
+        expected = mask if k >= KNOWN else mask & ~cross(centre=(120, 60))
+        assert not (found & ~expected).any()
+        assert found[expected].mean() > 0.95
+        assert np.abs(clean.astype(int) - picture)[found].mean() < 20
 
 
 def test_short_thick_faint_and_flickering_lines_are_not_replaced():
