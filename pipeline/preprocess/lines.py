@@ -59,8 +59,8 @@ def _runs(candidates: Mask, value: Picture, length: int, axis: int) -> Mask:
     along = np.ones((length, 1) if axis == 0 else (1, length), np.uint8)
     whole = cv2.erode(candidates.view(np.uint8), along, borderType=cv2.BORDER_CONSTANT, borderValue=0)
     if whole.any():
-        whole[cv2.morphologyEx(value, cv2.MORPH_GRADIENT, along) > UNIFORM] = 0
-        whole = cv2.dilate(whole, along)
+        uniform = np.asarray(cv2.morphologyEx(value, cv2.MORPH_GRADIENT, along)) <= UNIFORM
+        whole = cv2.dilate(whole & uniform.view(np.uint8), along)
     return whole.view(np.bool_)
 
 
