@@ -1,7 +1,8 @@
 """Boxes that a camera or a tracker draws around a target, found in a single frame, as they move with the target.
 
 A box is a part of thin, uniform lines that covers three sides of its bounding rectangle. Two such parts of the same
-value that cover two sides each are the corners of one. In 37,350 frames of 111 real recordings there was no box.
+value that cover two sides each are the corners of one. Of 37,350 frames of 111 real recordings, 28 have such corners
+and none has a box.
 """
 
 from __future__ import annotations
