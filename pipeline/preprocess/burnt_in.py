@@ -16,7 +16,6 @@ from copy import copy
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.capture.source import Picture
 from pipeline.preprocess.boxes import find_boxes
@@ -81,10 +80,13 @@ class _Surroundings:
         some.at, some._around, some._weight = self.at[which], self._around[which], self._weight[which]
         return some
 
-    def means(self, picture: Picture) -> NDArray[np.float32]:
-        """Return the mean counts (n,) around each pixel in a picture (H, W), rounded."""
-        means: NDArray[np.float32] = np.einsum("ij,ij->i", np.take(picture, self._around), self._weight)
-        return means.round()
+    def replace(self, picture: Picture) -> Picture:
+        """Return a picture (H, W) with each pixel replaced by the mean of those around it; itself if there are none."""
+        if not len(self.at):
+            return picture
+        replaced = picture.copy()
+        np.put(replaced, self.at, np.rint(np.einsum("ij,ij->i", np.take(picture, self._around), self._weight)))
+        return replaced
 
 
 class BurntInGraphics:
@@ -124,15 +126,14 @@ class BurntInGraphics:
         # Graphics that the operator has just switched off must not be replaced any more.
         at = self._known.at
         still_there = np.abs(np.take(picture, at) - np.take(self._value, at)) < MIN_CONTRAST / 2
-        known, boxes = self._known.select(still_there), find_boxes(picture)
+        known = self._known.select(still_there)
+        replaced = known.replace(picture)
+        boxes = find_boxes(replaced)
         if boxes.any():
             np.put(boxes, known.at, True)
             known = _Surroundings(boxes)
+            replaced = known.replace(picture)
         self.pixels = known.at
-        if not len(known.at):
-            return picture
-        replaced = picture.copy()
-        np.put(replaced, known.at, known.means(picture))
         return replaced
 
     def _examine(self, picture: Picture) -> None:
