@@ -90,7 +90,11 @@ def test_status_follows_the_events_of_a_run(runtime: Path, monkeypatch: pytest.M
             assert list(source.buckets["track"].counts) == sorted(source.buckets["track"].counts)
         assert seen.sources["demo"].dropped == {}
         asked.until(lambda s: sum(s.sources["demo"].tracks.values()) > 0)
-        asked.until(lambda s: all(set(source.places) == {"scene", "sensor", "pixel"} for source in s.sources.values()))
+        asked.until(
+            lambda s: all(
+                set(source.places) == {"scene", "sensor", "pixel", "graphics"} for source in s.sources.values()
+            )
+        )
 
         stranger = zmq.Context()
         with stranger.socket(zmq.DEALER) as socket_:
