@@ -1,4 +1,4 @@
-"""Burnt-in lines are replaced, and nothing else is: no target, no line of the scene, no picture from the sensor."""
+"""Burnt-in graphics are replaced, and nothing else is: no target, no line of the scene, no picture from the sensor."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_what_is_drawn_with_a_reticle_is_replaced_too():
     drawn = [np.where(drawing, np.uint8(235), picture) for picture in scene("sky")]
     _, found = replaced(drawn)
     assert not (found & (drawing == 0)).any()
-    assert (found & (drawing == 1)).sum() > 0.9 * drawing.sum()  # likewise
+    assert (found & (drawing == 1)).sum() > 0.9 * drawing.sum()  # not beside clouds that are as bright
 
 
 def test_smoothed_text_is_not_replaced_in_pieces():
