@@ -65,8 +65,11 @@ def _runs(candidates: Mask, value: Picture, length: int, axis: int) -> Mask:
 
 
 def wide(mask: Mask) -> Mask:
-    """Return where a mask (H, W) is at least three pixels wide in both directions."""
-    return cv2.morphologyEx(mask.view(np.uint8), cv2.MORPH_OPEN, _NEIGHBOURS).view(np.bool_)
+    """Return where a mask (H, W) is at least three pixels of the picture wide in both directions."""
+    opened = cv2.morphologyEx(
+        mask.view(np.uint8), cv2.MORPH_OPEN, _NEIGHBOURS, borderType=cv2.BORDER_CONSTANT, borderValue=0
+    )
+    return opened.view(np.bool_)
 
 
 def dilate(mask: Mask) -> Mask:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipeline.preprocess.boxes import MIN_CONTRAST, find_boxes
@@ -39,6 +39,7 @@ def brackets(arm=9):
     st.sampled_from((0, 45, 155, 255)),
 )  # fmt: skip
 @settings(max_examples=50)
+@example(0, 0, 12, 12, 2, 0)  # thick, at the edge of the picture
 def test_boxes_of_any_place_size_and_value_are_found_to_the_pixel(x, y, width, height, thickness, value):
     mask = box(x, y, width, height, thickness)
     assert np.array_equal(find_boxes(on_sky(mask, value)), mask)
