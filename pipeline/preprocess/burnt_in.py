@@ -8,6 +8,8 @@ They are known by their look, not by standing still while the scene moves: the c
 gimbal follows stands still too. Graphics have lines along the rows and lines along the columns, thin, of the same value
 from end to end, which hardly change. No target has. Where there are such lines, other strokes of their value belong to
 them, unless they have the soft edges of what was imaged through optics, or are as compact as a target.
+
+Dead rows and columns of the sensor disturb the networks in the same way and are replaced with them.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import numpy as np
 
 from pipeline.capture.source import Picture
 from pipeline.preprocess.boxes import find_boxes
+from pipeline.preprocess.dead_lines import find_dead_lines
 from pipeline.preprocess.lines import (
     MAX_WIDTH_PX,
     MIN_LENGTH_PX,
@@ -145,11 +148,11 @@ class BurntInGraphics:
         deviation = np.zeros_like(counts) if self._examined == 1 else cv2.absdiff(counts, self._value)
         cv2.accumulateWeighted(counts, self._value, weight)
         cv2.accumulateWeighted(deviation, self._deviation, weight)
-        if self._examined < TRUST:
-            return
         contrast, value = np.abs(self._contrast), np.rint(self._value).astype(np.uint8)
         candidates = (contrast > MIN_CONTRAST) & (self._deviation < STEADY * contrast)
-        drawing = _drawing(candidates, self._contrast > 0, value, np.rint(contrast).astype(np.uint8))
+        drawing = find_dead_lines(candidates, value)
+        if self._examined >= TRUST:
+            drawing |= _drawing(candidates, self._contrast > 0, value, np.rint(contrast).astype(np.uint8))
         # Once known, graphics stay so even if a target touches them.
         self._drawing = drawing | (self._drawing & candidates)
         self._known = _Surroundings(self._drawing)
