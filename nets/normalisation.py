@@ -115,7 +115,8 @@ def normalise(planes: Tensor, mean: Tensor, gain: Tensor, norm: FrameZScore) -> 
         local, squares = _box_means(counts, side)
         variance = squares.addcmul_(local, local, value=-1).float()
         spread = variance.clamp_(min=norm.min_std**2).sqrt_()
-        torch.div(torch.sub(counts, local, out=local).float(), spread, out=channels[:, channel : channel + 1])
+        # Neither a new float64 tensor, which takes time, nor "out=" a view, which torch.compile cannot trace.
+        channels[:, channel : channel + 1].copy_(local.neg_().add_(counts)).div_(spread)
     if norm.change:
         channels[:, -1:] = change * _CHANGE_GAIN if change.shape[1] else 0.0
     return channels.clamp_(-norm.clip, norm.clip)

@@ -117,7 +117,8 @@ def restore(
         if value.shape != (() if slot == "step" else parameter.shape):
             raise ConfigError(f"{path}: optimiser.{key}: another shape than its weight: {tuple(value.shape)}")
         # The moments get the memory layout of their parameter, so that a resumed run is bit-exact.
-        laid_out = value if slot == "step" else torch.empty_like(parameter).copy_(value)
+        # The step stays on the CPU: it is moved if the optimiser is fused, and others would wait for the device.
+        laid_out = value.cpu() if slot == "step" else torch.empty_like(parameter).copy_(value)
         slots.setdefault(index, {})[slot] = laid_out
     optimiser.load_state_dict({"state": slots, "param_groups": optimiser.state_dict()["param_groups"]})
     return progress

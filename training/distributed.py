@@ -65,11 +65,13 @@ def join(device: str) -> Iterator[World]:
     Raises:
         ConfigError: The device does not exist on this machine.
     """
-    chosen = open_device(device, "run.device")
-    if "WORLD_SIZE" not in os.environ:
-        yield World(0, 1, chosen)
+    alone = "WORLD_SIZE" not in os.environ
+    if not alone and device != "cpu" and torch.cuda.is_available():
+        device = f"cuda:{os.environ['LOCAL_RANK']}"
+    here = open_device(device, "run.device")
+    if alone:
+        yield World(0, 1, here)
         return
-    here = torch.device("cuda", int(os.environ["LOCAL_RANK"])) if chosen.type == "cuda" else chosen
     if here.type == "cuda":
         torch.cuda.set_device(here)
     distributed.init_process_group("nccl" if here.type == "cuda" else "gloo")

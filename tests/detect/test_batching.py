@@ -45,15 +45,16 @@ class LimitedMemoryBackend(Backend):
     name = "torch"
     precisions = ("fp32",)
 
-    def __init__(self, weights: str, batch: int, room: int) -> None:
+    def __init__(self, weights: str, batch: int, room: int, error: Exception | None = None) -> None:
         config = DetectConfig(weights=weights, backend="torch", device="cpu")
         super().__init__(config, make_backend(config).manifest, batch=batch)
         self.room, self.tried = room, []
+        self.error = error or torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB. More words.")
 
     def run(self, batch: Tensor) -> Tensor:
         self.tried.append(len(batch))
         if len(batch) > self.room:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB. More words.")
+            raise self.error
         return batch[:, :1]
 
 
@@ -71,6 +72,17 @@ def test_batch_is_halved_when_out_of_memory(weights):
 def test_no_memory_for_one_picture_raises(weights):
     with pytest.raises(BackendError, match=r"no memory for a single picture: CUDA out of memory$"):
         infer(LimitedMemoryBackend(weights, batch=2, room=0), noise(1, 40, 48))
+
+
+def test_convolutions_without_memory_for_a_workspace_halve_the_batch_and_other_errors_do_not(weights):
+    error = RuntimeError("GET was unable to find an engine to execute this computation after trying 9 plans.")
+    cramped = LimitedMemoryBackend(weights, batch=8, room=4, error=error)
+    infer(cramped, noise(8, 40, 48))
+    assert cramped.tried == [8, 4, 4]
+    broken = LimitedMemoryBackend(weights, batch=8, room=4, error=RuntimeError("an illegal memory access"))
+    with pytest.raises(RuntimeError, match="an illegal memory access"):
+        infer(broken, noise(8, 40, 48))
+    assert broken.tried == [8]
 
 
 def test_stage_reports_notice_of_backend(weights):

@@ -8,8 +8,10 @@ import torch
 from torch import nn
 
 import nets
+from nets.fold import fold
 from nets.manifest import Input, Training, Validation
-from nets.normalisation import FrameZScore
+from nets.normalisation import FrameZScore, normalise
+from nets.on_gpu import for_gpu
 from nets.registry import ARCHITECTURES
 from pipeline.detect.backends import make_backend
 from pipeline.detect.backends.parity import TOLERANCES, compare, rendered
@@ -61,6 +63,42 @@ def test_compiled_network_agrees_with_torch(tiny, device):
     assert TOLERANCES["fp32"].holds(found), found
     logits = reference.logits(pictures[0][None], [_intensity(reference, pictures[0])])
     assert logits.min() < -1 < 1 < logits.max()
+
+
+@pytest.mark.parametrize("weights", ["mshnet", "edge"])
+def test_what_a_gpu_runs_can_be_traced_as_one_graph(weights):
+    network, manifest = nets.load(weights)
+    network = for_gpu(fold(network)).to(memory_format=torch.channels_last)
+    norm = manifest.input.normalisation
+
+    def forward(planes, mean, gain):
+        return network(normalise(planes, mean, gain, norm))
+
+    generator = torch.Generator().manual_seed(0)
+    planes = torch.randint(0, 256, (2, 2, 64, 80), generator=generator).float()
+    facts = torch.tensor([120.0, 130.0]), torch.tensor([0.02, 0.01])
+    with torch.inference_mode():
+        logits = torch.compile(forward, backend="aot_eager", fullgraph=True, dynamic=False)(planes, *facts)
+        torch.testing.assert_close(logits, forward(planes, *facts), rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["torch", "compiled"])
+def test_cudnn_is_used_exactly_and_as_before_afterwards(tiny, name):
+    def flags():
+        cudnn = torch.backends.cudnn
+        return {"enabled": cudnn.enabled, "deterministic": cudnn.deterministic, "tf32": cudnn.allow_tf32}
+
+    class Probe(nn.Module):
+        def forward(self, batch):
+            seen.append(flags())
+            return batch
+
+    seen, before = [], flags()
+    backend = make_backend(DetectConfig(weights=tiny, device="cpu", threads=1, backend=name))
+    backend._network = Probe()
+    backend.run(torch.zeros(1, 1, 40, 56))
+    assert seen == [{"enabled": True, "deterministic": True, "tf32": False}]
+    assert flags() == before
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

@@ -24,7 +24,7 @@ def test_engine_agrees_with_torch_and_rejects_other_sizes(tmp_path):
     path = export("mshnet", "tensorrt", tmp_path, size=(2, 128, 160))
     found = artefact.read(path).parity["rendered"]
     assert TOLERANCES["fp16"].holds(found), found
-    engine = make_backend(DetectConfig(backend="tensorrt", precision="fp16", artefact=str(path)))
+    engine = make_backend(DetectConfig(weights="mshnet", backend="tensorrt", precision="fp16", artefact=str(path)))
     assert engine.size == (128, 160)
     picture = np.random.default_rng(0).normal(100, 20, (1, 64, 64)).astype(np.uint8)
     with pytest.raises(BackendError, match="pictures of 160x128 in batches of 2, not of 64x64 in batches of 2"):

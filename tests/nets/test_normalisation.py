@@ -150,6 +150,15 @@ def test_gpu_and_cpu_sums_give_equal_network_input(monkeypatch, dtype):
     assert np.array_equal(network_input(picture, norm), on_cpu)
 
 
+@pytest.mark.parametrize("planes", [1, 2])
+def test_batches_can_be_compiled_as_one_graph(planes):
+    norm = FrameZScore(windows=(3, 9), change=True)
+    batch = torch.from_numpy(np.random.default_rng(8).integers(0, 256, (2, planes, 20, 24)).astype(np.float32))
+    facts = torch.tensor([100.0, 120.0]), torch.tensor([0.02, 0.05])
+    compiled = torch.compile(normalise, backend="aot_eager", fullgraph=True, dynamic=False)
+    assert torch.equal(compiled(batch, *facts, norm), normalise(batch, *facts, norm))
+
+
 def test_change_is_the_last_channel_and_zero_if_unknown():
     norm = FrameZScore(windows=(3,), change=True)
     assert norm.channels == 3

@@ -23,6 +23,8 @@ Maps = NDArray[np.float32]
 Pictures = NDArray[Any] | Sequence[NDArray[Any]]
 Changes = Sequence[NDArray[np.uint8]]
 CPU = torch.device("cpu")
+_NO_WORKSPACE = "unable to find an engine"
+"""Part of the message of PyTorch's convolutions if there is no memory for the workspace of any cuDNN algorithm."""
 
 
 class Backend(ABC):
@@ -142,7 +144,9 @@ class Backend(ABC):
                     return batching.run_on_cpu(forward, picture_planes, intensities, self._batch)
                 with torch.cuda.device(self._torch_device):
                     return batching.pipelined_on_gpu(forward, picture_planes, intensities, self._batch, self._streams)
-            except torch.OutOfMemoryError as error:
+            except RuntimeError as error:
+                if not isinstance(error, torch.OutOfMemoryError) and _NO_WORKSPACE not in str(error):
+                    raise
                 reason = str(error).split(". ")[0]
             self._halve(reason)  # outside the except block, since the exception keeps tensors alive
 

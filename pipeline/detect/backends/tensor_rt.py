@@ -40,10 +40,13 @@ class TensorRtBackend(Backend):
         with torch.cuda.device(device):
             self._runtime = tensorrt.Runtime(self._logger)
             self._engine = self._runtime.deserialize_cuda_engine(data)
-        if self._engine is None:
-            reason = f"no engine for this GPU and TensorRT {tensorrt.__version__}"
-            raise BackendError(f"detect.artefact: {config.artefact}: {reason}")
-        self._context = self._engine.create_execution_context()
+            if self._engine is None:
+                reason = f"no engine for this GPU and TensorRT {tensorrt.__version__}"
+                raise BackendError(f"detect.artefact: {config.artefact}: {reason}")
+            self._context = self._engine.create_execution_context()
+            if self._context is None:
+                raise BackendError(f"detect.artefact: {config.artefact}: no memory for the engine on {device}")
+            self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self._shape = tuple(self._engine.get_tensor_shape(INPUT))
         self.size = self._shape[2], self._shape[3]
         super().__init__(config, manifest, device, batch=self._shape[0])
@@ -61,7 +64,12 @@ class TensorRtBackend(Backend):
         logits = torch.empty((len(batch), 1, *batch.shape[2:]), device=self._torch_device)
         self._context.set_tensor_address(INPUT, batch.data_ptr())
         self._context.set_tensor_address(OUTPUT, logits.data_ptr())
-        if not self._context.execute_async_v3(torch.cuda.current_stream(self._torch_device).cuda_stream):
+        # On the default stream, TensorRT would wait for the transfers that overlap with the computation.
+        current = torch.cuda.current_stream(self._torch_device)
+        self._stream.wait_stream(current)
+        started = self._context.execute_async_v3(self._stream.cuda_stream)
+        current.wait_stream(self._stream)
+        if not started:
             raise BackendError("detect.backend: tensorrt failed to run the engine")
         return logits
 

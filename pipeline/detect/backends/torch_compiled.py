@@ -62,30 +62,34 @@ class CompiledBackend(Backend):
         self._network = compiler(_Typed(network.to(memory_format=torch.channels_last), dtype))  # type: ignore[call-overload]
         if not on_cpu:
             self.normalise = compiler(super().normalise)  # type: ignore[method-assign]
+            self._side_stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self._recordings: dict[tuple[Any, ...], Recording] = {}
         self._pool: Any = None
 
     def run(self, batch: Tensor) -> Tensor:
-        """See ``Backend``; the first call for a shape compiles the network.
-
-        Raises:
-            BackendError: The network cannot be compiled on this machine.
-        """
-        try:
-            with torch.backends.cudnn.flags(benchmark=False, deterministic=True, allow_tf32=False):
-                logits: Tensor = self._network(batch)
-        except torch._dynamo.exc.TorchDynamoException as error:
-            reason = str(error).strip().split("\n")[0]
-            raise BackendError(f"detect.backend: compiled cannot run {self.manifest.name}: {reason}") from None
+        """See ``Backend``."""
+        # "enabled" is off by default in these flags, and convolutions would then be many times slower.
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+            logits: Tensor = self._network(batch)
         return logits
 
     def forward(self, planes: Tensor, mean_gain: Tensor) -> Tensor:
-        """See ``Backend``; on a GPU this replays a CUDA graph, one launch instead of a thousand."""
-        if self._torch_device.type == "cpu":
-            return super().forward(planes, mean_gain)
+        """See ``Backend``; on a GPU this replays a CUDA graph, one launch instead of a thousand.
+
+        The first call for a shape compiles the network.
+
+        Raises:
+            BackendError: The network cannot be compiled on this machine, or for so many shapes.
+        """
         key = (*planes.shape, planes.dtype)
-        if key not in self._recordings:
-            self._recordings[key] = self._record(planes, mean_gain)
+        try:
+            if self._torch_device.type == "cpu":
+                return super().forward(planes, mean_gain)
+            if key not in self._recordings:
+                self._recordings[key] = self._record(planes, mean_gain)
+        except (torch._dynamo.exc.TorchDynamoException, torch._dynamo.exc.FailOnRecompileLimitHit) as error:
+            reason = str(error).strip().split("\n")[0]
+            raise BackendError(f"detect.backend: compiled cannot run {self.manifest.name}: {reason}") from None
         recording = self._recordings[key]
         recording.planes.copy_(planes)
         recording.mean_gain.copy_(mean_gain)
@@ -101,17 +105,16 @@ class CompiledBackend(Backend):
     def _record(self, planes: Tensor, mean_gain: Tensor) -> Recording:
         """Compile the network for one shape, and capture its kernel launches in a CUDA graph."""
         planes, mean_gain = planes.clone(), mean_gain.clone()
-        side_stream = torch.cuda.Stream(self._torch_device)  # type: ignore[no-untyped-call]
-        side_stream.wait_stream(torch.cuda.current_stream(self._torch_device))
-        with torch.cuda.stream(side_stream):
+        self._side_stream.wait_stream(torch.cuda.current_stream(self._torch_device))
+        with torch.cuda.stream(self._side_stream):
             for _ in range(_WARM_UPS):
                 super().forward(planes, mean_gain)
-        torch.cuda.current_stream(self._torch_device).wait_stream(side_stream)
+        torch.cuda.current_stream(self._torch_device).wait_stream(self._side_stream)
         # Graphs may share a memory pool: they run one after another, and the logits are read before the next replay.
         self._pool = self._pool or torch.cuda.graph_pool_handle()
         graph = torch.cuda.CUDAGraph()
-        # Other threads may continue to use CUDA during the capture.
-        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+        # On the stream that has the workspaces of the warm-up. Other threads may continue to use CUDA meanwhile.
+        with torch.cuda.graph(graph, self._pool, self._side_stream, capture_error_mode="thread_local"):
             logits = super().forward(planes, mean_gain)
         return Recording(graph, planes, mean_gain, logits)
 

@@ -32,7 +32,8 @@ class TorchBackend(Backend):
     def run(self, batch: Tensor) -> Tensor:
         """See ``Backend``."""
         # Otherwise cuDNN may choose TF32 or another algorithm, and fp32 results would be neither exact nor repeatable.
-        exact = torch.backends.cudnn.flags(benchmark=False, deterministic=True, allow_tf32=False)
+        # "enabled" is off by default in these flags, and convolutions would then be many times slower.
+        exact = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
         with exact, torch.autocast(self._torch_device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             logits: Tensor = self._network(batch.to(memory_format=torch.channels_last))
         return logits.float()
