@@ -63,6 +63,8 @@ class Training(_Section, frozen=True):
         seed: random seed of the run.
         commit: commit of the checkout that published the weights.
         steps: optimiser steps.
+        held_out: what these weights and all that they were made from held out, see ``training.lineage``; None if this
+            was not recorded.
         note: further remarks.
     """
 
@@ -72,6 +74,7 @@ class Training(_Section, frozen=True):
     seed: int
     commit: str
     steps: int
+    held_out: dict[str, str] | None = None
     note: str = ""
 
 

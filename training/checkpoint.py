@@ -26,7 +26,7 @@ class Progress(Struct, kw_only=True, forbid_unknown_fields=True):
         validated_at, saved_at: ``seconds`` at the last validation and checkpoint.
         best: Best validation score so far; -1 before the first validation.
         pretrained: sha256 of the weights that the run started from; empty for random initialisation.
-        seen: Number of pictures of each data set that those weights had been trained on.
+        held_out: What this run, and everything its weights were made from, held out, see ``training.lineage``.
     """
 
     step: int = 0
@@ -35,7 +35,7 @@ class Progress(Struct, kw_only=True, forbid_unknown_fields=True):
     saved_at: float = 0.0
     best: float = -1.0
     pretrained: str = ""
-    seen: dict[str, int] = {}
+    held_out: dict[str, str] = {}
 
 
 def save(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from pathlib import Path
@@ -196,15 +196,6 @@ class Split(Struct, frozen=True):
     training: list[list[str]]
     validation: dict[str, list[tuple[SourceConfig, str]]]
     counts: dict[str, int]
-
-    def possible_leaks(self, counts: Mapping[str, int]) -> list[str]:
-        """Return the validation sets whose held-out pictures earlier weights may have been trained on.
-
-        Args:
-            counts: Number of pictures of each set that the earlier weights were trained on. More than ``self.counts``
-                means that some of them are now held out.
-        """
-        return [name for name in self.validation if counts.get(name, 0) > self.counts.get(name, 0)]
 
 
 def split_sources(root: Path, sources: Sequence[SourceConfig]) -> Split:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import msgspec
 from pipeline.errors import ConfigError
 from training import checkpoint, config
 from training.config import SourceConfig, TrainConfig
-from training.data import Split, set_name
+from training.data import set_name
 from training.journal import LOG, read_log
 from training.trainer import STATE
 
@@ -59,9 +59,10 @@ def steps(run: Path, weights: str) -> int:
     """Return the optimiser steps of the weights: those of the last checkpoint, or of the best validation in the log."""
     if weights == "ema":
         return checkpoint.read_progress(run / STATE).step
-    validations = [record for record in read_log(run) if record["event"] == "validation"]
+    records = [record for record in read_log(run) if record["event"] == "validation"]
+    validations = [record for record in records if record["mean_iou"] is not None]
     if not validations:
-        raise ConfigError(f"{run / LOG}: no validation")
+        raise ConfigError(f"{run / LOG}: no validation on pictures with targets, so no weights are the best")
     # Of equal scores the trainer keeps the first, and so does max.
     return int(max(validations, key=lambda record: record["mean_iou"])["step"])
 
@@ -75,17 +76,6 @@ def describe_split(root: Path, sources: Sequence[SourceConfig]) -> str:
         f"held out for validation, never trained on: by sha256 of set/name (neighbouring frames of one recording may "
         f"lie on both sides) {', '.join(hashed) or 'nothing'}; by list {', '.join(listed) or 'nothing'}"
     )
-
-
-def describe_leakage(split: Split, before: Iterable[Mapping[str, int]]) -> str:
-    """Describe which sets' held-out pictures earlier weights of the lineage may have seen; empty if none.
-
-    Args:
-        split: Split of the run that was scored.
-        before: Number of training pictures by set, for each of the weights that the published ones were made from.
-    """
-    sets = dict.fromkeys(name for counts in before for name in split.possible_leaks(counts))
-    return f"; but weights that these were made from had seen more of {', '.join(sets)}" if sets else ""
 
 
 def _without_validation(recipe: TrainConfig) -> TrainConfig:

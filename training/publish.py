@@ -27,13 +27,13 @@ import nets
 from nets.manifest import FOLDER, SUFFIX, Input, Manifest, Training, Validation
 from pipeline.arguments import count, natural, probability
 from pipeline.errors import ConfigError, PipelineError
-from training import checkpoint, predict
+from training import checkpoint, lineage, predict
 from training.config import TrainConfig
 from training.data import read_source, split_sources, spread
 from training.device import DEVICES, exact_float32, open_device
 from training.metrics.strict import StrictScore
 from training.metrics.sweep import COLUMNS, markdown, sweep
-from training.provenance import changes, commit, describe_leakage, describe_split, read_twin, steps
+from training.provenance import changes, commit, describe_split, read_twin, steps
 from training.run_weights import FILES, blend, load
 from training.trainer import STATE
 
@@ -119,15 +119,16 @@ def publish(
     root, sources = Path(recipe.data.root), recipe.data.sources
     network = load(run, recipe, weights, device)
     other = blend(network, recipe, blended, share) if blended else None
-    judged, held = network, recipe
+    judged, held, judged_progress = network, recipe, progress
     if twin is not None:
-        held = read_twin(twin / STATE, recipe)
+        held, judged_progress = read_twin(twin / STATE, recipe), checkpoint.read_progress(twin / STATE)
         judged = load(twin, held, weights, device)
         if blended:
             blend(judged, held, blended, share)
     counts = split_sources(root, sources).counts
-    before = [checkpoint.read_progress((twin or run) / STATE).seen, other.training.data if other else {}]
-    doubt = describe_leakage(split_sources(Path(held.data.root), held.data.sources), before)
+    others = lineage.of_weights(other) if other else {}
+    known = lineage.merge(judged_progress.held_out, others)
+    doubt = lineage.describe(split_sources(Path(held.data.root), held.data.sources), known)
     seen = Input(channels=recipe.normalisation.channels, normalisation=recipe.normalisation, scales=scales)
     scores = validate(nets.deployed(judged, seen), held, THRESHOLDS, most, device)
     f1 = mean_f1(scores)
@@ -146,7 +147,12 @@ def publish(
         notes.append(f"{1 - share:g} of these and {share:g} of the weights of sha256 {other.sha256}")
     if changed:
         notes.append("changed in the recipe: " + ", ".join(changed))
-    whose = f" of a twin run ({steps(twin, weights)} steps), the same but that these have seen it" if twin else ""
+    whose = ""
+    if twin:
+        origin = judged_progress.pretrained
+        start = f", started from {f'sha256 {origin}' if origin else 'random weights'}"
+        start = start if origin != progress.pretrained else ""
+        whose = f" of a twin run ({steps(twin, weights)} steps{start}), the same but that these have seen it"
     capped = f", at most {most} pictures a set" if most else ""
     manifest = Manifest(
         name=name,
@@ -163,6 +169,7 @@ def publish(
             seed=recipe.run.seed,
             commit=commit(),
             steps=step,
+            held_out=lineage.merge(progress.held_out, others),
             note="; ".join(notes),
         ),
         validation=Validation(

@@ -25,6 +25,9 @@ class Teachers:
         device: Device of the pictures and the teachers.
         bfloat16: Whether convolutions run in bfloat16.
 
+    Attributes:
+        manifests: Manifests of the teachers.
+
     Raises:
         ConfigError: Weights cannot be read, or expect another normalisation.
     """
@@ -35,6 +38,7 @@ class Teachers:
         self._weights = np.array([name or "" for name in weights])
         self._device, self._bfloat16 = device, bfloat16
         self._networks = {}
+        self.manifests: list[nets.Manifest] = []
         for name in filter(None, dict.fromkeys(weights)):
             try:
                 network, manifest = nets.load(name, device)
@@ -43,6 +47,7 @@ class Teachers:
             seen = manifest.input.normalisation
             if seen not in (normalisation, msgspec.structs.replace(normalisation, change=False)):
                 raise ConfigError(f"data.sources: teacher: {name} differs in its normalisation from the recipe")
+            self.manifests.append(manifest)
             self._networks[name] = fold(network).to(memory_format=torch.channels_last), seen.channels  # type: ignore[call-overload]
 
     @torch.no_grad()

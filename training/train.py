@@ -18,6 +18,7 @@ from pipeline.arguments import positive
 from pipeline.errors import INTERRUPTED, ConfigError, PipelineError
 from pipeline.malloc import keep_freed_memory
 from training import checkpoint, config
+from training.device import exact_float32
 from training.distributed import join
 from training.trainer import STATE, Trainer
 
@@ -55,6 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if recipe.run.threads:
             torch.set_num_threads(recipe.run.threads)
         torch.backends.cudnn.benchmark = True  # all batches have the same shape
+        exact_float32()
         with join(recipe.run.device) as world:
             report = partial(print, flush=True)
             trainer = Trainer(recipe, out, world, time.monotonic, report, resume=options.resume is not None)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import nets
 from pipeline.errors import ConfigError, StageError
-from training import checkpoint, predict
+from training import checkpoint, lineage, predict
 from training.checkpoint import Progress
 from training.config import TrainConfig
 from training.crops import Batch, draw_batch
@@ -79,13 +79,18 @@ class Trainer:
             )
         elif start:
             manifest = nets.read_manifest(start)
-            self.progress = Progress(pretrained=manifest.sha256, seen=manifest.training.data)
+            self.progress = Progress(pretrained=manifest.sha256, held_out=lineage.of_weights(manifest))
         else:
             self.progress = Progress()
         root, sources = Path(recipe.data.root), recipe.data.sources
-        for name in split_sources(root, sources).possible_leaks(self.progress.seen):
+        split = split_sources(root, sources)
+        self.progress.held_out = lineage.merge(
+            self.progress.held_out, *map(lineage.of_weights, self.teachers.manifests), lineage.of_split(split)
+        )
+        for name in lineage.leaks(split, self.progress.held_out):
             self.report(
-                f"{name}: the initial weights have seen more of it than this run trains on; scores may be optimistic"
+                f"{name}: held-out pictures may be known from initial weights, teachers or an earlier part of this "
+                "run; scores may be optimistic"
             )
         training, self.validation = load_sources(root, sources)
         self.pool = Pool(training, world.device)
@@ -108,10 +113,12 @@ class Trainer:
             if self.progress.step % run.log_steps == 0:
                 self._log_losses()
             if self.progress.seconds - self.progress.validated_at >= 60 * run.validate_minutes:
-                self.validate(run.validate_pictures)
+                best = self.validate(run.validate_pictures)
                 now = self.world.broadcast(self.clock() - before)
                 self.logged = self.logged[0], self.logged[1] + now - self.progress.seconds
                 self.progress.seconds = self.progress.validated_at = now
+                if best:  # otherwise a crash would leave the file of a validation that the resumed run knows nothing of
+                    self.save()
             stopping = bool(self.world.broadcast(self.stopping))
             if stopping or self.progress.seconds - self.progress.saved_at >= 60 * run.checkpoint_minutes:
                 self.save()
@@ -165,16 +172,20 @@ class Trainer:
             loss = torch.lerp(loss, distillation(logits[rows], maps), share)
         return loss
 
-    def validate(self, most: int) -> None:
-        """Score the averaged weights on at most ``most`` held-out pictures per set; save them if they are the best."""
+    def validate(self, most: int) -> bool:
+        """Score the averaged weights on at most ``most`` held-out pictures per set; save them if they are the best.
+
+        Returns:
+            Whether they are; never if no picture with a target is held out, or in a process that does not lead.
+        """
         self._read_losses()
         if self.journal is None:
-            return
+            return False
         seen = {name: self._score(spread(samples, most)) for name, samples in self.validation.items()}
         figures = {name: score.summary() for name, (score, _) in seen.items()}
         ious = [score.iou for score, _ in seen.values() if score.iou is not None and score.targets.sum()]
-        mean = sum(ious) / len(ious) if ious else 0.0
-        if mean > self.progress.best:
+        mean = sum(ious) / len(ious) if ious else None
+        if best := mean is not None and mean > self.progress.best:
             self.progress.best = mean
             self._write_weights(BEST)
         step, seconds = self.progress.step, self.progress.seconds
@@ -182,7 +193,8 @@ class Trainer:
             self.journal.write(step, seconds, "validation", mean_iou=mean, sets=figures)
             for name, (_, rows) in seen.items():
                 self.journal.overlay(step, name, sheet(rows))
-        self.report(f"step {step}: validation mean IoU {mean:.4f}")
+        self.report(f"step {step}: validation {'of nothing' if mean is None else f'mean IoU {mean:.4f}'}")
+        return best
 
     def save(self) -> None:
         """Write a checkpoint and the current averaged weights."""

@@ -59,9 +59,9 @@ def test_what_was_saved_comes_back(tmp_path, recipe, name, step):
     if step:
         optimiser.step()
     path = tmp_path / "state.safetensors"
-    checkpoint.save(path, network, averaged, optimiser, Progress(step=step, best=0.5, seen={"a": 3}), recipe)
+    checkpoint.save(path, network, averaged, optimiser, Progress(step=step, best=0.5, held_out={"a": "3f"}), recipe)
     again = parts(recipe)
-    assert checkpoint.restore(path, *again, torch.device("cpu")) == Progress(step=step, best=0.5, seen={"a": 3})
+    assert checkpoint.restore(path, *again, torch.device("cpu")) == Progress(step=step, best=0.5, held_out={"a": "3f"})
     assert checkpoint.read_config(path) == recipe
     for index, slots in optimiser.state_dict()["state"].items():
         for slot, value in slots.items():
@@ -83,7 +83,7 @@ def test_an_invalid_header_is_refused(state, recipe, header):
     [
         ({"colour": 1}, "Object contains unknown field `colour`"),
         ({"step": "many"}, "step: Expected `int`, got `str`"),
-        ({"seen": {"a": "b"}}, r"seen\.a: Expected `int`, got `str`"),
+        ({"held_out": {"a": 3}}, r"held_out\.a: Expected `str`, got `int`"),
         ([], "Expected `object`, got `array`"),
     ],
 )

@@ -78,7 +78,6 @@ def test_the_weights_that_a_run_started_from_are_recorded(run, tmp_path):
     sha256 = nets.read_manifest(str(first)).sha256
     note = nets.read_manifest(str(tmp_path / "next.safetensors")).training.note
     assert f"started from weights of sha256 {sha256}" in note
-    assert "had seen more" not in (tmp_path / "next.json").read_text()
 
 
 def test_steps_of_the_best_validation_come_from_the_log(run, tmp_path):
@@ -90,6 +89,15 @@ def test_steps_of_the_best_validation_come_from_the_log(run, tmp_path):
     ]
     (tmp_path / "log.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     assert steps(tmp_path, "best") == 7
+
+
+def test_a_run_that_holds_nothing_out_has_no_best_weights(run, tmp_path, capsys):
+    recipe = shutil.copy(run.parent / "tiny.yaml", tmp_path)
+    assert train.main(["--config", str(recipe), "--out", str(tmp_path / "all"), "--set", ALL]) == 0
+    assert "step 4: validation of nothing" in capsys.readouterr().out
+    assert not (tmp_path / "all" / "best.safetensors").exists()
+    assert publish(tmp_path / "all", tmp_path, "--twin", str(run), "--weights", "best") == 2
+    assert "log.jsonl: no validation on pictures with targets" in capsys.readouterr().err
 
 
 def test_machine_settings_are_not_changes_of_the_recipe(run):
@@ -125,28 +133,6 @@ def test_weights_trained_on_all_pictures_get_the_scores_of_their_twin(run, tmp_p
     assert publish(tmp_path / "all", tmp_path, "--blend", str(tmp_path / "twin.safetensors"), "--twin", str(run)) == 0
     blended = nets.read_manifest(str(tmp_path / "mine.safetensors"))
     assert blended.validation.metrics == twin.validation.metrics, "the twin and itself"
-
-
-def test_weights_that_may_have_seen_held_out_pictures_are_recorded(run, tmp_path, capsys):
-    recipe = shutil.copy(run.parent / "tiny.yaml", tmp_path)
-    every = "data.sources=[{folder: tiny}, {folder: deep, validation: 0.4}]"
-    assert train.main(["--config", str(recipe), "--out", str(tmp_path / "all"), "--set", every]) == 0
-    assert publish(tmp_path / "all", tmp_path, "--name", "all") == 0
-    assert "had seen more" not in (tmp_path / "all.json").read_text()
-    base = tmp_path / "all.safetensors"
-    capsys.readouterr()
-    later = ["--out", str(tmp_path / "run"), "--set", f"network.pretrained={base}"]
-    assert train.main(["--config", str(recipe), *later]) == 0
-    assert train.main(["--resume", str(tmp_path / "run"), "--set", "run.steps=5"]) == 0
-    assert capsys.readouterr().out.count("tiny: the initial weights have seen more of it than this run trains on") == 2
-
-    assert publish(tmp_path / "run", tmp_path) == 0
-    started = nets.read_manifest(str(tmp_path / "mine.safetensors"))
-    assert publish(run, tmp_path, "--blend", str(base)) == 0
-    blended = nets.read_manifest(str(tmp_path / "mine.safetensors"))
-    for manifest in (started, blended):
-        for split in (manifest.training.split, manifest.validation.split):
-            assert split.endswith("; but weights that these were made from had seen more of tiny")
 
 
 def test_a_run_of_another_recipe_is_not_a_twin(run, tmp_path, capsys):
