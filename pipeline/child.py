@@ -78,6 +78,28 @@ class ThreadChild:
         self._thread.join(timeout_s)
 
 
+class UnstartedChild:
+    """A stage whose process could not be started, so that it has died at once.
+
+    Args:
+        error: why the operating system refused.
+    """
+
+    pid, running = 0, False
+
+    def __init__(self, error: OSError) -> None:
+        self.exit_reason = f"cannot be started: {error.strerror}"
+
+    def terminate(self) -> None:
+        """Do nothing."""
+
+    def kill(self) -> None:
+        """Do nothing."""
+
+    def join(self, timeout_s: float) -> None:
+        """Do nothing."""
+
+
 class ProcessChild:
     """A stage in a process and process group of its own, which reads its plan from standard input.
 

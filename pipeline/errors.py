@@ -9,8 +9,8 @@ class PipelineError(Exception):
     exit_code = 5
 
     def __str__(self) -> str:
-        # Quoted text (a file name, a key, the reply of a server) may itself contain line breaks.
-        return " ".join(super().__str__().split())
+        # Quoted text (a file name, a key, the reply of a server) may contain line breaks, and bytes that are no UTF-8.
+        return _printable(super().__str__())
 
 
 class ConfigError(PipelineError):
@@ -42,5 +42,18 @@ INTERRUPTED = 130
 
 def one_line(error: BaseException) -> str:
     """Return the error as a single line, for users and for messages between stages."""
-    text = " ".join(str(error).split())
+    text = _printable(str(error))
     return text if isinstance(error, PipelineError) and text else f"{type(error).__name__}: {text}".rstrip(": ")
+
+
+def is_utf8(name: str) -> bool:
+    """Whether a file name from the command line is valid UTF-8, as it has to be in messages and JSON."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _printable(text: str) -> str:
+    return " ".join(text.split()).encode(errors="backslashreplace").decode()

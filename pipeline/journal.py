@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from pipeline.errors import ConfigError
+
 SLOTS = 16
 _BYTES = 8 * SLOTS
 
@@ -32,15 +34,21 @@ class Journal:
     Args:
         path: path of the file, which is created if missing.
         sources: ids of the sources; all users of the file must give them in the same order.
+
+    Raises:
+        ConfigError: the file cannot be written, for example because the disk is full.
     """
 
     def __init__(self, path: Path, sources: Sequence[str]) -> None:
         self._index = {source: i for i, source in enumerate(sources)}
-        with path.open("a+b") as file:
-            # Write zeros instead of leaving a hole: a full disk is an error here, but a SIGBUS anywhere later.
-            file.write(bytes(max(0, _BYTES * len(sources) - file.tell())))
-            file.flush()
-            self._numbers = memoryview(mmap.mmap(file.fileno(), _BYTES * len(sources))).cast("q")
+        try:
+            with path.open("a+b") as file:
+                # Write zeros instead of leaving a hole: a full disk is an error here, but a SIGBUS anywhere later.
+                file.write(bytes(max(0, _BYTES * len(sources) - file.tell())))
+                file.flush()
+                self._numbers = memoryview(mmap.mmap(file.fileno(), _BYTES * len(sources))).cast("q")
+        except OSError as error:
+            raise ConfigError(f"{path}: {error.strerror}") from None
 
     def row(self, source: str) -> Row:
         """Return the row of a source."""

@@ -94,7 +94,7 @@ class Receiver:
         self._ready = Ready(credits, session)
         self._last: dict[str, int] = {}
         self._in_hand: set[Key] = set()
-        self._slot_reader = SlotReader(lambda block: self._say(Mapped(block)))
+        self._slot_reader = SlotReader(endpoint.startswith("ipc:"), lambda block: self._say(Mapped(block)))
         self.duplicates = self.lost = 0
         self.socket = context.socket(zmq.DEALER)
         prepare(self.socket, max(MAX_HEADER_BYTES, MAX_PICTURE_BYTES))

@@ -21,27 +21,30 @@ STATUS = "status.sock"
 
 @contextlib.contextmanager
 def folder() -> Iterator[Path]:
-    """Create a folder that only this user can enter, in the first of ``places``; it is deleted at the end.
+    """Create a folder that only this user can enter, in the temporary folder; it is deleted at the end.
+
+    ``XDG_RUNTIME_DIR`` would be the usual place, but it is deleted when the user logs out, and a run may go on.
 
     The folder is locked while it is in use, and the lock ends with the process in any case. A process id would not be
     reliable: it may belong to another process by now, or mean nothing in another container. Programs that clean up
     temporary folders also skip locked ones. Folders left by dead runs are removed first.
 
     Raises:
-        ConfigError: the path is too long for the sockets in the folder.
+        ConfigError: the folder cannot be created, or its path is too long for the sockets in it.
     """
-    base = places()[0]
+    base = Path(tempfile.gettempdir())
     for left in _folders(base):
         if (lock := _lock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)) is not None:
             shutil.rmtree(left, ignore_errors=True)
             os.close(lock)
-    made, lock = _make(base)
+    try:
+        made, lock = _make(base)
+    except OSError as error:
+        raise ConfigError(f"{base}: no folder for a run can be created: {error.strerror}") from None
     try:
         excess = len(os.fsencode(made / STATUS)) - zmq.IPC_PATH_MAX_LEN
         if excess > 0:
-            raise ConfigError(
-                f"{base}: {excess} bytes too long for the sockets of a run; set XDG_RUNTIME_DIR to a shorter path"
-            )
+            raise ConfigError(f"{base}: {excess} bytes too long for the sockets of a run; set TMPDIR to a shorter path")
         yield made
     finally:
         shutil.rmtree(made, ignore_errors=True)
@@ -49,19 +52,9 @@ def folder() -> Iterator[Path]:
             os.close(lock)
 
 
-def places() -> list[Path]:
-    """Return the folders in which runs of this user may have their private folders.
-
-    ``XDG_RUNTIME_DIR`` is set in login sessions only; services, cron and sudo start programs without it.
-    """
-    runtime, temporary = os.environ.get("XDG_RUNTIME_DIR"), Path(tempfile.gettempdir())
-    named = [Path(runtime)] if runtime else []
-    return list(dict.fromkeys([*(base for base in named if base.is_dir() and os.access(base, os.W_OK)), temporary]))
-
-
 def status_sockets() -> list[Path]:
-    """Return the status sockets of all live runs of this user, as far as their folders are in ``places``."""
-    sockets = [folder / STATUS for base in places() for folder in _folders(base) if _is_in_use(folder)]
+    """Return the status sockets of all live runs of this user that have the same temporary folder."""
+    sockets = [folder / STATUS for folder in _folders(Path(tempfile.gettempdir())) if _is_in_use(folder)]
     return [socket for socket in sockets if os.access(socket, os.W_OK)]
 
 

@@ -161,11 +161,12 @@ class SlotReader:
     """Reads pictures from the slots of a sender, at the receiver.
 
     Args:
+        local: whether the sender is another process of this run; others must not make this one open what they name.
         mapped: called with the number of an offered block after it was mapped.
     """
 
-    def __init__(self, mapped: Callable[[int], None]) -> None:
-        self._on_mapped = mapped
+    def __init__(self, local: bool, mapped: Callable[[int], None]) -> None:
+        self._local, self._on_mapped = local, mapped
         self._owner, self._block = 0, 0
         self._memory: mmap.mmap | None = None
 
@@ -175,7 +176,7 @@ class SlotReader:
         Raises:
             WireError: the position of the picture is invalid.
         """
-        if len(parts) != 4:
+        if len(parts) != 4 or not self._local:
             return parts
         part: Offer | Place = decode_struct(parts[3], _decoder)
         if isinstance(part, Offer):

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from pipeline import graph, run_folder
 from pipeline.accounting import CRASH, Account, Ledger, total
-from pipeline.child import Child, ProcessChild, ThreadChild
+from pipeline.child import Child, ProcessChild, ThreadChild, UnstartedChild
 from pipeline.config import Config
 from pipeline.control_link import SourceReport, StageState, Stop, Switchboard
 from pipeline.errors import INTERRUPTED
@@ -165,7 +165,12 @@ class Supervisor:
                 watch.start(self._launch)
 
     def _launch(self, plan: graph.StagePlan) -> Child:
-        return ThreadChild(plan, self._context) if plan.where == "thread" else ProcessChild(plan)
+        if plan.where == "thread":
+            return ThreadChild(plan, self._context)
+        try:
+            return ProcessChild(plan)
+        except OSError as error:  # no memory, processes or open files left, which may pass
+            return UnstartedChild(error)
 
     def _receive_states(self) -> None:
         for state in self._switchboard.receive_states(POLL_S):

@@ -2,7 +2,7 @@
 
     python -m tools.status [HOST:PORT] [--json]
 
-Runs are searched for in ``$XDG_RUNTIME_DIR`` and in the temporary folder (``$TMPDIR``, else ``/tmp``) of the caller.
+Runs are searched for in the temporary folder (``$TMPDIR``, else ``/tmp``) of the caller.
 
 Exit code: 0 if all runs are in state "running"; 1 if at least one is not (it is starting, draining or degraded, or does
 not answer); 3 if no run answers.
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -36,8 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     addresses: list[Path | str] = [options.where] if options.where else list(run_folder.status_sockets())
     if not addresses:
-        looked = " or ".join(map(str, run_folder.places()))
-        print(f"status: no run of this user on this machine found in {looked}", file=sys.stderr)
+        print(f"status: no run of this user on this machine found in {tempfile.gettempdir()}", file=sys.stderr)
     answers, well = 0, True
     for address in addresses:
         try:

@@ -88,7 +88,7 @@ class WatchedRun:
             [*command, "--out", str(self._out)],
             stdout=subprocess.DEVNULL,
             stderr=self._errors,
-            env={**os.environ, "XDG_RUNTIME_DIR": str(base)},
+            env={**os.environ, "TMPDIR": str(base)},
             start_new_session=True,
         )
         self.pid = self._process.pid

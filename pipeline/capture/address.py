@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 from urllib.parse import unquote
 
-from pipeline.errors import SourceError
+from pipeline.errors import SourceError, is_utf8
 
 Kind = Literal["video", "images", "camera", "network", "scene", "remote"]
 
@@ -65,12 +65,15 @@ def parse(source: str) -> Address:
     """Determine the kind of source that a SOURCE argument refers to, without opening it.
 
     Raises:
-        SourceError: the argument is empty, has an unknown scheme or a blank in a URL, or is not a valid file name.
+        SourceError: the argument is empty or no UTF-8, has an unknown scheme or a blank in a URL, or is not a valid
+            file name.
     """
     if not source.strip():
         raise SourceError("the name of a source is empty")
     if "\0" in source:
         raise SourceError("the name of a source holds a zero byte")
+    if not is_utf8(source):
+        raise SourceError(f"{source}: the name is no UTF-8; rename it, or make a link to it")
     if re.fullmatch(r"[0-9]+|/dev/(video[0-9]+|v4l/.+)", source):
         return Address("camera", source)
     scheme = _SCHEME.match(source)

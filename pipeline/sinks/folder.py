@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, is_utf8
 
 LOCK = ".lock"
 """Name of the lock file of an output folder. It is never deleted: only the lock on it matters, not its existence."""
@@ -37,6 +37,8 @@ def reserve(folder: Path) -> Iterator[None]:
     Raises:
         ConfigError: the folder cannot be written to, or another run is writing to it.
     """
+    if not is_utf8(str(folder)):
+        raise ConfigError(f"output folder {folder}: the name is no UTF-8")
     claim(folder)
     with ExitStack() as held:
         try:

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from contextlib import closing
 from pathlib import Path
 
@@ -60,7 +61,7 @@ def test_srt(fate):
 
 def test_srt_passphrase_is_not_shown_and_the_relay_leaves_nothing(tmp_path, monkeypatch):
     needs_srt()
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     port = free_port(socket.SOCK_DGRAM)
     # The listener starts late: the relay retries until it answers.
     server = ffmpeg_server(f"srt://127.0.0.1:{port}?mode=listener&passphrase=long-secret")
@@ -83,8 +84,8 @@ def late(tmp_path, monkeypatch):
 
 def test_leftovers_of_a_killed_relay_are_removed_by_the_next_run(late, tmp_path_factory, monkeypatch):
     runtime = tmp_path_factory.mktemp("rt")
-    for variable in ("XDG_RUNTIME_DIR", "TMPDIR"):
-        monkeypatch.setenv(variable, str(runtime))
+    monkeypatch.setenv("TMPDIR", str(runtime))
+    monkeypatch.setattr(tempfile, "tempdir", str(runtime))
     words = [sys.executable, "-c", f"{RELAY}\nprint(relay._process.pid, flush=True)\ninput()"]
     with subprocess.Popen(words, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as capture:
         os.kill(int(capture.stdout.readline()), signal.SIGKILL)

@@ -23,7 +23,7 @@ _started: list[subprocess.Popen[str]] = []
 
 def run_environment(runtime: Path) -> dict[str, str]:
     """Return the environment of a run whose sockets are below ``runtime``."""
-    return {**os.environ, "XDG_RUNTIME_DIR": str(runtime)}
+    return {**os.environ, "TMPDIR": str(runtime)}
 
 
 def run_program(*args: str, runtime: Path, **kwargs: Any) -> subprocess.CompletedProcess[str]:

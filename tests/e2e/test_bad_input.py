@@ -221,24 +221,35 @@ def test_second_run_with_the_same_output_folder_is_refused(
     assert main([SMALL, *FAST, "--out", str(tmp_path)]) == 0, "a killed run holds no lock"
 
 
-@pytest.mark.parametrize("variable", ["XDG_RUNTIME_DIR", "TMPDIR"])
 def test_folder_too_long_for_sockets_is_named_and_the_longest_is_used(
-    runtime: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], variable: str
+    runtime: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     rest = len(f"/irst-{os.getpid()}-12345678/status.sock")
     longest = runtime / ("n" * (107 - rest - len(str(runtime)) - 1))
     too_long = Path(f"{longest}n")
-    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     monkeypatch.setattr(tempfile, "tempdir", None)
     for folder, code in ((too_long, 2), (longest, 0)):
         folder.mkdir()
-        monkeypatch.setenv(variable, str(folder))
+        monkeypatch.setenv("TMPDIR", str(folder))
         tempfile.tempdir = None
         assert main([SMALL, *FAST, *PROCESSES]) == code
         assert list(folder.glob("irst-*")) == []
     (error,) = capfd.readouterr().err.splitlines()
     assert str(too_long) in error
-    assert "XDG_RUNTIME_DIR" in error
+    assert "TMPDIR" in error
+
+
+@pytest.mark.parametrize(("words", "code"), [(["v\udcff.mp4"], 3), ([SMALL, "--out", "out\udcff"], 2)])
+def test_names_that_are_no_utf8_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], words: list[str], code: int
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "v\udcff.mp4").touch()
+    assert main([*words, *FAST]) == code
+    (error,) = capfd.readouterr().err.splitlines()
+    assert words[-1].replace("\udcff", "\\udcff") in error
+    assert "no UTF-8" in error
+    assert [path.name for path in tmp_path.iterdir()] == ["v\udcff.mp4"]
 
 
 def copy_of_weights(tmp: Path) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import signal
 import subprocess
 from collections.abc import Sequence
@@ -200,6 +201,23 @@ def test_stuck_stage_that_resumes_exits_cleanly_and_is_restarted(tmp_path: Path,
     videos = [cv2.VideoCapture(str(path)) for path in (tmp_path / "demo").glob("overlay*.mp4")]
     assert len(videos) == len(done["restarts"].get("sinks", ())) + 1
     assert sum(video.get(cv2.CAP_PROP_FRAME_COUNT) for video in videos) == FRAMES, "every file was completed"
+
+
+def test_stage_that_cannot_be_started_for_a_while_is_started_later(tmp_path: Path, runtime: Path) -> None:
+    run = start(SCENE, *FAST, *PROCESSES, *QUICK, "--out", str(tmp_path), runtime=runtime)
+    wait_for_lines(tmp_path, 5, run)
+    limits = resource.prlimit(run.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(run.pid, resource.RLIMIT_NOFILE, (3, limits[1]))
+    kill(run, "track")
+    assert run.stderr is not None
+    first, second = run.stderr.readline(), run.stderr.readline()
+    resource.prlimit(run.pid, resource.RLIMIT_NOFILE, limits)
+    assert "stage track died (killed by SIGKILL)" in first
+    assert "stage track died (cannot be started: Too many open files)" in second
+    errors = finish(run)
+    assert run.returncode == 0, errors
+    assert_nothing_left(run.pid, runtime)
+    assert len(check_accounts(tmp_path)["restarts"]["track"]) >= 2
 
 
 def test_stopped_stage_is_noticed_and_replaced(tmp_path: Path, runtime: Path) -> None:

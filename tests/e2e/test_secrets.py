@@ -47,7 +47,7 @@ def test_run_with_bad_cameras_shows_no_password(tmp_path: Path, runtime: Path, w
         f"http://{ENCODED}@127.0.0.1:{web_port}/x.m3u8?token=abc123",
     ]
     command = [sys.executable, str(ROOT / "run_stream.py"), *sources, *FAST, "--verbose", "--out", str(tmp_path)]
-    environment = {**os.environ, "XDG_RUNTIME_DIR": str(runtime), **LOUD}
+    environment = {**os.environ, "TMPDIR": str(runtime), **LOUD}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120, check=False)
     assert done.returncode == 3
     assert len(done.stderr.splitlines()) == 3, done.stderr

@@ -6,6 +6,8 @@ import os
 import re
 import stat
 import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +19,12 @@ from pipeline import run_folder
 from pipeline.capture.address import source_ids
 from pipeline.config import Config
 from pipeline.errors import ConfigError, SourceError
+from pipeline.journal import Journal
 from pipeline.messages import Packet
 from pipeline.sinks.config import SinkConfig
 from pipeline.sinks.stage import SinkStage
 from pipeline.supervisor import Supervisor
-from tests.conftest import locked
+from tests.conftest import ROOT, locked
 from tests.messages import tracked
 
 hostile = st.one_of(
@@ -62,7 +65,7 @@ def test_sinks_refuse_sources_outside_the_output_folder(tmp_path: Path, source: 
 
 
 def test_the_folder_of_unix_sockets_is_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     before = os.umask(0)
     try:
         with run_folder.folder() as folder:
@@ -74,7 +77,7 @@ def test_the_folder_of_unix_sockets_is_private(tmp_path: Path, monkeypatch: pyte
 
 
 def test_lock_and_not_process_id_shows_that_a_folder_is_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with subprocess.Popen(["true"]) as gone:
         pass
     live, stale = tmp_path / f"irst-{gone.pid}-live", tmp_path / f"irst-{os.getpid()}-stale"
@@ -85,20 +88,36 @@ def test_lock_and_not_process_id_shows_that_a_folder_is_in_use(tmp_path: Path, m
         assert set(tmp_path.iterdir()) == {live, own}
         stale.mkdir()
         (stale / run_folder.STATUS).touch()
-        assert [door for door in run_folder.status_sockets() if tmp_path in door.parents] == [live / run_folder.STATUS]
+        assert run_folder.status_sockets() == [live / run_folder.STATUS]
     with run_folder.folder() as own:
         assert list(tmp_path.iterdir()) == [own]
 
 
+def test_a_folder_that_cannot_be_created_or_filled_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/proc")
+    with pytest.raises(ConfigError, match=r"^/proc: no folder for a run can be created: "), run_folder.folder():
+        pass
+    with pytest.raises(ConfigError, match=r"^/dev/full: No space left on device$"):
+        Journal(Path("/dev/full"), ["a"])
+
+
+def test_libraries_do_not_report_their_use(tmp_path: Path) -> None:
+    """ONNX Runtime keeps the session of its uploader in the temporary folder."""
+    pytest.importorskip("onnxruntime")
+    command = [sys.executable, "-c", "import pipeline.detect.backends.onnx_runtime"]
+    subprocess.run(command, env={**os.environ, "TMPDIR": str(tmp_path)}, cwd=ROOT, check=True, timeout=100)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_failed_start_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    with pytest.raises(FileNotFoundError):  # the id is not a valid file name
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(ConfigError):  # the id is not a valid file name
         Supervisor(Config(), [("no/such", "test://demo")], None)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_folders_of_other_users_are_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     own, foreign = (tmp_path / f"irst-{os.getpid()}-{name}" for name in ("own", "foreign"))
     for folder in (own, foreign):
         folder.mkdir()
@@ -109,4 +128,4 @@ def test_folders_of_other_users_are_ignored(tmp_path: Path, monkeypatch: pytest.
             os.chown(foreign, 65534, 65534)
         else:
             foreign.rename(tmp_path / "elsewhere")
-        assert [door for door in run_folder.status_sockets() if tmp_path in door.parents] == [own / run_folder.STATUS]
+        assert run_folder.status_sockets() == [own / run_folder.STATUS]

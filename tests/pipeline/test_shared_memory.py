@@ -17,7 +17,7 @@ from pipeline.messages import Frame, Packet
 from pipeline.queues import Sender
 from pipeline.receiver import Receiver
 from pipeline.shared_memory import Offer, Place, SlotPool, SlotReader
-from pipeline.wire import WireError, encode, encode_struct
+from pipeline.wire import WireError, decode, encode, encode_struct
 from tests import messages
 from tests.conftest import ROOT
 from tests.messages import SESSION
@@ -168,7 +168,7 @@ def test_receiver_that_cannot_map_gets_pictures_through_the_socket(
 
 def test_slot_is_reused_only_after_its_message_was_confirmed() -> None:
     slot_pool, told = SlotPool(local=True), []
-    reader = SlotReader(told.append)
+    reader = SlotReader(True, told.append)
     slot_pool.serve(2)
     first = slot_pool.put(("a", 0), encode(large(0)))
     assert len(first) == 4  # the picture itself and an offer
@@ -189,11 +189,22 @@ def test_slot_is_reused_only_after_its_message_was_confirmed() -> None:
     slot_pool.serve(0)
 
 
+def test_a_sender_elsewhere_cannot_make_a_receiver_open_anything() -> None:
+    slot_pool, told = SlotPool(local=True), []
+    slot_pool.serve(1)
+    offer = slot_pool.put(KEY, encode(large(0)))
+    taken = SlotReader(False, told.append).take(offer)
+    assert told == []
+    with pytest.raises(WireError, match="message of 4 parts"):
+        decode(taken, None)
+    slot_pool.serve(0)
+
+
 @pytest.fixture
 def reader() -> Iterator[SlotReader]:
     """A reader that has mapped a block with one slot."""
     slot_pool, told = SlotPool(local=True), []
-    opened = SlotReader(told.append)
+    opened = SlotReader(True, told.append)
     slot_pool.serve(1)
     opened.take(slot_pool.put(KEY, encode(large(0))))
     assert told
@@ -224,7 +235,7 @@ def test_invalid_positions_are_refused(reader: SlotReader, picture: bytes, said:
 
 def test_only_sealed_memory_is_mapped(tmp_path: Path) -> None:
     told: list[int] = []
-    reader = SlotReader(told.append)
+    reader = SlotReader(True, told.append)
     loose = os.memfd_create("loose", os.MFD_ALLOW_SEALING)
     os.truncate(loose, 4096)
     with (tmp_path / "file").open("wb+") as file:
@@ -237,7 +248,7 @@ def test_only_sealed_memory_is_mapped(tmp_path: Path) -> None:
 
 def test_block_smaller_than_declared_is_not_mapped() -> None:
     told: list[int] = []
-    slot_pool, reader = SlotPool(local=True), SlotReader(told.append)
+    slot_pool, reader = SlotPool(local=True), SlotReader(True, told.append)
     slot_pool.serve(1)
     offer = shared_memory._decoder.decode(bytes(slot_pool.put(KEY, encode(large(0)))[3]))
     assert isinstance(offer, Offer)

@@ -80,7 +80,7 @@ class Run:
         self.recoveries: list[float] = []
         self._errors = scratch / "stderr"
         self._read = dict.fromkeys(self.sources, (0, 0))
-        self.environment = {**os.environ, **(tool.environment if tool else {}), "XDG_RUNTIME_DIR": str(self.runtime)}
+        self.environment = {**os.environ, **(tool.environment if tool else {}), "TMPDIR": str(self.runtime)}
         words = [word for setting in settings for word in ("--set", setting)]
         with self._errors.open("wb") as errors:
             self.process = subprocess.Popen(
@@ -214,7 +214,7 @@ class Run:
         found = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
-                mine = process.environ().get("XDG_RUNTIME_DIR") == str(self.runtime)
+                mine = process.environ().get("TMPDIR") == str(self.runtime)
                 if mine and process.status() != psutil.STATUS_ZOMBIE:
                     found.append(process)
         return found

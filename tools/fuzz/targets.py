@@ -59,7 +59,7 @@ _decoders: list[msgspec.msgpack.Decoder[Any]] = [
 
 def check_wire(data: bytes) -> None:
     """Check a multi-part message: what is accepted can be encoded and decoded again unchanged."""
-    reader = SlotReader(lambda block: None)
+    reader = SlotReader(True, lambda block: None)
     try:
         packet = decode(reader.take(split(data)), seeds.SESSION)
     except WireError as error:
