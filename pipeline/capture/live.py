@@ -8,10 +8,11 @@ import time
 from collections.abc import Callable
 from typing import Literal, Protocol
 
+from pipeline.capture.address import redact
 from pipeline.capture.config import CaptureConfig
 from pipeline.capture.picture import bits_in_use
 from pipeline.capture.source import Grab, Picture
-from pipeline.errors import SourceError
+from pipeline.errors import SourceError, one_line
 from pipeline.opencv import require_opencv
 
 log = logging.getLogger(__name__)
@@ -61,7 +62,8 @@ class LiveSource:
 
     Args:
         name: address with credentials masked.
-        connect: opens a connection; raises SourceError with one line that names the medium.
+        connect: opens a connection; raises SourceError with one line that names the medium. Any other exception counts
+            as a failed attempt too.
         config: timeouts and back-off.
         live: frames arrive at their own pace.
         replays: a new connection starts with the first frame again.
@@ -216,7 +218,12 @@ class LiveSource:
             log.info("%s, trying again in %.1f s", error, self._delay_s)
 
     def _make_feed(self) -> None:
-        self._feed = self._connect()
+        try:
+            self._feed = self._connect()
+        except SourceError:
+            raise
+        except Exception as error:  # a full /tmp or too many open files pass like any other trouble of the medium
+            raise SourceError(f"{self.name}: {redact(one_line(error))}") from error
         self.notice = self._feed.notice
         if self._frame == 0:
             self.length = self._feed.frames or None
