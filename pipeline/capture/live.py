@@ -197,10 +197,13 @@ class LiveSource:
         The connection counts as restored only when a frame arrives.
 
         Raises:
-            SourceError: the attempt failed and ``give_up_s`` has passed.
+            SourceError: this attempt failed or the previous one brought no frame, and ``give_up_s`` has passed.
         """
         back_off = self._config.reconnect
+        brought_nothing = self._lost_ns is not None and self._feed is not None
         self._drop()
+        if brought_nothing:
+            self._give_up_if_late(f"{self.name}: opened, but delivers no frame")
         if self._lost_ns is None:
             self._lost_ns, self._delay_s = time.monotonic_ns(), back_off.initial_s
             self.state = "reconnecting"
@@ -212,10 +215,14 @@ class LiveSource:
         try:
             self._make_feed()
         except SourceError as error:
-            away_s = (time.monotonic_ns() - self._lost_ns) / 1e9
-            if back_off.give_up_s is not None and away_s >= back_off.give_up_s:
-                raise SourceError(f"{error} (lost {away_s:.1f} s ago, gave up)") from None
+            self._give_up_if_late(str(error))
             log.info("%s, trying again in %.1f s", error, self._delay_s)
+
+    def _give_up_if_late(self, reason: str) -> None:
+        give_up_s = self._config.reconnect.give_up_s
+        away_s = (time.monotonic_ns() - (self._lost_ns or 0)) / 1e9
+        if give_up_s is not None and away_s >= give_up_s:
+            raise SourceError(f"{reason} (lost {away_s:.1f} s ago, gave up)")
 
     def _make_feed(self) -> None:
         try:

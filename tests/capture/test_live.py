@@ -123,6 +123,13 @@ def test_giving_up_reports_the_last_reason(monkeypatch):
         source.grab()
 
 
+def test_giving_up_on_a_device_that_opens_but_delivers_nothing(monkeypatch):
+    source, _ = live(Medium(1, 0, 0, 1), monkeypatch, give_up_s=1e-9)
+    source.grab()
+    with pytest.raises(SourceError, match=r"^cam: opened, but delivers no frame \(lost 0\.0 s ago, gave up\)$"):
+        source.grab()
+
+
 def test_close_releases_the_connection(monkeypatch):
     medium = Medium(5)
     source, _ = live(medium, monkeypatch)
