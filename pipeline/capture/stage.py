@@ -12,6 +12,7 @@ source with the next number and the same media clock.
 from __future__ import annotations
 
 import contextlib
+import math
 import socket
 import threading
 import time
@@ -34,6 +35,9 @@ READ_AHEAD = 2
 ORIGIN = FREE_SLOT
 """Journal slot of a live source: monotonic time in ns at media time 0."""
 LINGER_S = 1.0
+LONGEST_PAUSE_S = 5.0
+"""Longest wait for the media time of the next frame of a recording that is played. Frames of a video are closer to each
+other; a longer gap is a jump of its timestamps, or a time in which nothing was recorded."""
 
 
 def resume(ledger: Ledger, source: Source, policy: Policy) -> None:
@@ -53,7 +57,8 @@ class Reader(threading.Thread):
     """Reads a source to its end and wakes the stage's thread for every frame.
 
     A replayable medium that is not paced is played in real time: each frame is delivered, and timestamped as captured,
-    when its media time is due.
+    when its media time is due, but at most ``LONGEST_PAUSE_S`` after the previous one. Where timestamps jump, forwards
+    by more than that or backwards, playing goes on from the new time.
 
     Args:
         source: source, not yet opened.
@@ -72,12 +77,13 @@ class Reader(threading.Thread):
         self._source, self._wake_sender, self._paced, self._skip = source, wake_sender, paced, skip
         self._allowed = threading.Semaphore(READ_AHEAD)
         self._stopped = threading.Event()
+        self._pts, self._origin = math.inf, 0.0  # latest media time; monotonic time in s at media time 0
         self.pictures: deque[Grab] = deque()
         self.error: Exception | None = None
 
     def run(self) -> None:
         """Read until the end of the medium, an error, or ``stop``."""
-        plays, begin = self._source.replays and not self._paced, None
+        plays = self._source.replays and not self._paced
         try:
             self._source.open()
             while self._skip and not self._stopped.is_set() and self._source.grab() is not None:
@@ -89,10 +95,9 @@ class Reader(threading.Thread):
                 if grab is None:
                     break
                 if plays:
-                    if begin is not None and self._stopped.wait(max(0.0, begin + grab.pts - time.monotonic())):
+                    if self._stopped.wait(self._time_until_due(grab.pts)):
                         break
                     grab = grab._replace(mono_ns=time.monotonic_ns(), wall_ns=time.time_ns())
-                    begin = grab.mono_ns / 1e9 - grab.pts if begin is None else begin
                 self.pictures.append(grab)
                 with contextlib.suppress(BlockingIOError):  # the socket is full, so the stage wakes up anyway
                     self._wake_sender.send(b"!")
@@ -100,6 +105,15 @@ class Reader(threading.Thread):
             self.error = error
         finally:
             self._source.close()
+
+    def _time_until_due(self, pts: float) -> float:
+        """Return the seconds to wait before the frame with this media time, and move the origin where time jumps."""
+        now = time.monotonic()
+        if pts < self._pts:
+            self._origin = now - pts
+        self._pts = pts
+        self._origin -= max(0.0, self._origin + pts - now - LONGEST_PAUSE_S)
+        return max(0.0, self._origin + pts - now)
 
     def allow(self) -> None:
         """Permit reading one more frame."""

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
 import zmq
 
 from pipeline.accounting import Ledger
+from pipeline.capture import stage
 from pipeline.capture.source import Grab
-from pipeline.capture.stage import ORIGIN, READ_AHEAD, CaptureLoop, resume
+from pipeline.capture.stage import ORIGIN, READ_AHEAD, CaptureLoop, Reader, resume
 from pipeline.control_link import Link, StageState, Stop, Switchboard
 from pipeline.errors import SourceError
 from pipeline.journal import SLOTS
@@ -36,6 +38,7 @@ class Medium:
     state = "open"
     reconnects, notice = 2, "8 of 12 bits"
     interval_s = 1 / 25
+    times: Sequence[float] = ()
     began_ns = 0
 
     def __init__(self, count: int, then: str = "end", hang_in_open: bool = False, live: bool = False) -> None:
@@ -57,9 +60,8 @@ class Medium:
         self.grabs += 1
         now = time.monotonic_ns()
         self.began_ns = self.began_ns or now
-        return Grab(
-            np.full((32, 32), self.grabs, np.uint16), self.grabs - 1, self.grabs * self.interval_s, now, WALL_NS, 14
-        )
+        pts = self.times[self.grabs - 1] if self.times else self.grabs * self.interval_s
+        return Grab(np.full((32, 32), self.grabs, np.uint16), self.grabs - 1, pts, now, WALL_NS, 14)
 
     def close(self) -> None:
         self.closed.set()
@@ -169,7 +171,25 @@ def test_file_under_a_lossy_policy_is_captured_when_its_media_time_says(benches:
         assert header.capture_mono_ns >= medium.began_ns + header.frame * medium.interval_s * 1e9 - 1e6
 
 
-def test_stop_does_not_wait_for_the_next_frame_of_a_file_that_is_played(benches: list[Bench]) -> None:
+def test_playing_goes_on_at_its_own_rate_where_timestamps_jump(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage, "LONGEST_PAUSE_S", 0.1)
+    medium = Medium(6)
+    medium.times = [0.0, 3600.0, 3600.04, 7.0, 7.04, 7.08]
+    wake_sender, wake_receiver = socket.socketpair()
+    with wake_sender, wake_receiver:
+        reader = Reader(medium, wake_sender, paced=False)
+        reader.start()
+        reader.join(15)
+    arrived = {grab.pts: grab.mono_ns for grab in reader.pictures}
+    assert list(arrived) == medium.times, "none is waited for that is an hour away"
+    assert arrived[3600.04] - arrived[0.0] >= 0.14e9 - 1e6
+    assert arrived[7.08] - arrived[3600.04] >= 0.08e9 - 1e6
+
+
+def test_stop_does_not_wait_for_the_next_frame_of_a_file_that_is_played(
+    benches: list[Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "LONGEST_PAUSE_S", 3600.0)
     medium = Medium(2)
     medium.interval_s = 3600.0
     benches.append(bench := Bench(medium, Policy.LATEST))
