@@ -135,6 +135,55 @@ def test_failure_is_reported_after_the_earlier_frames(benches: list[Bench]) -> N
     assert (last.exit_code, last.error) == (3, "medium: torn at frame 3")
 
 
+@pytest.mark.parametrize(
+    ("where", "error"),
+    [
+        ("grab", "medium: ZeroDivisionError: a defect"),
+        ("close", "medium: OSError: stale handle"),
+        ("packet", "medium: AttributeError: "),
+    ],
+)
+def test_unexpected_failure_ends_the_source_like_any_other(
+    benches: list[Bench], monkeypatch: pytest.MonkeyPatch, where: str, error: str
+) -> None:
+    medium = Medium(2)
+
+    def fail() -> None:
+        raise ZeroDivisionError("a defect")
+
+    def close() -> None:
+        if not medium.closed.is_set():
+            medium.closed.set()
+            raise OSError("stale handle")
+
+    if where == "grab":
+        medium.grab = fail
+    elif where == "close":
+        medium.close = close
+    else:
+        monkeypatch.setattr(Grab, "packet", lambda self, *_: self.no_such_attribute)
+    benches.append(bench := Bench(medium, Policy.LOSSLESS))
+    end = list(take(bench.receiver, {"a"}))[-1].message
+    last = bench.join()
+    assert isinstance(end, EndOfSource)
+    assert end.reason == "failed"
+    assert end.error.startswith(error)
+    assert (last.state, last.exit_code, last.error) == ("drained", 3, end.error)
+
+
+def test_reader_that_cannot_be_started_ends_the_source(benches: list[Bench], monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(self: Reader) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(Reader, "start", start)
+    benches.append(bench := Bench(Medium(3), Policy.LOSSLESS))
+    (end,) = (packet.message for packet in take(bench.receiver, {"a"}))
+    last = bench.join()
+    assert isinstance(end, EndOfSource)
+    assert (end.reason, end.error) == ("failed", "medium: RuntimeError: can't start new thread")
+    assert (last.state, last.exit_code, last.error) == ("drained", 3, end.error)
+
+
 def test_lossless_medium_is_read_only_as_fast_as_frames_are_taken(benches: list[Bench]) -> None:
     medium = Medium(1000)
     benches.append(bench := Bench(medium, Policy.LOSSLESS))

@@ -18,6 +18,10 @@ import numpy as np
 import pytest
 
 import nets
+from pipeline import graph
+from pipeline.capture import factory
+from pipeline.capture.config import CaptureConfig
+from pipeline.capture.source import Source
 from run_stream import main
 from tests.conftest import wait_until
 from tests.e2e.harness import FAST, LONG, PROCESSES, SMALL, lines, record, run_program, start
@@ -126,6 +130,28 @@ def test_bad_source_is_named_and_the_good_one_beside_it_is_finished(
         assert run["sources"]["demo"]["end"] == "finished"
         assert len(lines(out / "demo" / "tracks.jsonl")) == 12
         assert "hunter2" not in json.dumps(run)
+
+
+def test_source_that_cannot_be_set_up_in_its_stage_leaves_the_others_running(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the keys of a remote camera disappear after the start."""
+
+    def open_source(address: str, config: CaptureConfig, seen: bool) -> Source:
+        if address == SMALL:
+            return factory.open_source(address, config, seen)
+        raise PermissionError(13, "Permission denied", "keys")
+
+    monkeypatch.setattr(graph, "open_source", open_source)
+    folder = images(tmp_path / "cam")
+    out = tmp_path / "out"
+    code = main([SMALL, str(folder), *FAST, "--out", str(out)])
+    error = f"run_stream.py: error: {folder}: PermissionError: [Errno 13] Permission denied: 'keys'\n"
+    assert (code, capfd.readouterr().err) == (3, error)
+    run = record(out)
+    assert run["drained"] is True
+    assert (run["sources"]["cam"]["end"], run["sources"]["demo"]["end"]) == ("failed", "finished")
+    assert len(lines(out / "demo" / "tracks.jsonl")) == 12
 
 
 def other_size(folder: Path) -> str:
