@@ -41,6 +41,7 @@ class ImageSequence:
         live: always False.
         replays: always True.
         reconnects: always 0.
+        hangs: always False.
         notice: always empty.
         length: number of frames; None before ``open``.
         state: ``closed`` or ``open``.
@@ -48,7 +49,7 @@ class ImageSequence:
 
     live = False
     replays = True
-    reconnects, notice = 0, ""
+    reconnects, notice, hangs = 0, "", False
 
     def __init__(self, address: str, config: CaptureConfig) -> None:
         self.name = address

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -18,6 +19,9 @@ from pipeline.opencv import require_opencv
 log = logging.getLogger(__name__)
 _LENGTH_SLACK = 0.05
 """Fraction of the declared frames that may be missing at the end: servers declare a duration, not a count."""
+_HANG_FACTOR, _HANG_S = 3.0, 10.0
+"""A step hangs after its time limit times the factor, plus the constant: connecting may take twice the limit (SRT), and
+the limits cover neither the resolution of names nor the diagnosis of failures."""
 
 
 class EndOfMedium(Exception):
@@ -75,6 +79,7 @@ class LiveSource:
         reconnects: number of times the medium was lost and found again.
         length: number of frames of a finite medium, else None.
         notice: notice of the latest connection.
+        hangs: see ``pipeline.capture.source.Source``.
     """
 
     def __init__(
@@ -101,6 +106,12 @@ class LiveSource:
         self._first_ns: int | None = None
         self._lost_ns: int | None = None
         self._delay_s = 0.0
+        self._hangs_at = math.inf
+
+    @property
+    def hangs(self) -> bool:
+        """See ``pipeline.capture.source.Source``."""
+        return time.monotonic() > self._hangs_at and not self._closed.is_set()
 
     def open(self) -> None:
         """Make the first connection, or one attempt at it if the medium was seen before.
@@ -121,6 +132,7 @@ class LiveSource:
             self.state = "closed"
             raise
         finally:
+            self._hangs_at = math.inf
             self._release_if_closed()
 
     def grab(self) -> Grab | None:
@@ -136,6 +148,7 @@ class LiveSource:
         except EndOfMedium:
             return None
         finally:
+            self._hangs_at = math.inf
             self._release_if_closed()
         if picture is None:
             return None
@@ -166,6 +179,7 @@ class LiveSource:
     def _next_picture(self) -> Picture | Grab | None:
         while not self._closed.is_set():
             wait_s, asked = self._config.read_timeout_s, time.monotonic()
+            self._begin_step(wait_s)
             picture = self._feed.read() if self._feed is not None else None
             # Sticky, because frames still held by the decoder are returned after a timeout.
             self._silent = self._silent or time.monotonic() - asked >= wait_s
@@ -200,6 +214,7 @@ class LiveSource:
             SourceError: this attempt failed or the previous one brought no frame, and ``give_up_s`` has passed.
         """
         back_off = self._config.reconnect
+        self._begin_step(self._delay_s)
         brought_nothing = self._lost_ns is not None and self._feed is not None
         self._drop()
         if brought_nothing:
@@ -225,6 +240,7 @@ class LiveSource:
             raise SourceError(f"{reason} (lost {away_s:.1f} s ago, gave up)")
 
     def _make_feed(self) -> None:
+        self._begin_step(self._config.open_timeout_s)
         try:
             self._feed = self._connect()
         except SourceError:
@@ -234,6 +250,9 @@ class LiveSource:
         self.notice = self._feed.notice
         if self._frame == 0:
             self.length = self._feed.frames or None
+
+    def _begin_step(self, limit_s: float) -> None:
+        self._hangs_at = time.monotonic() + _HANG_FACTOR * limit_s + _HANG_S
 
     def _mark_reconnected(self) -> None:
         if self._lost_ns is not None:

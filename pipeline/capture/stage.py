@@ -257,7 +257,8 @@ class CaptureLoop:
             for _ in range(taken - self._released):
                 self._reader.allow()
             self._released = max(self._released, taken)
-        if self._link.due:
+        # Without heartbeats the supervisor restarts the process, which alone helps against a hanging driver.
+        if self._link.due and not self._source.hangs:
             self._send_state("running")
 
     def _facts(self) -> dict[str, str]:

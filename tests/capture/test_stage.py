@@ -12,10 +12,11 @@ import pytest
 import zmq
 
 from pipeline.accounting import Ledger
-from pipeline.capture import stage
+from pipeline.capture import live, stage
+from pipeline.capture.config import CaptureConfig
 from pipeline.capture.source import Grab
 from pipeline.capture.stage import ORIGIN, READ_AHEAD, CaptureLoop, Reader, resume
-from pipeline.control_link import Link, StageState, Stop, Switchboard
+from pipeline.control_link import BEAT_S, Link, StageState, Stop, Switchboard
 from pipeline.errors import SourceError
 from pipeline.journal import SLOTS
 from pipeline.messages import EndOfSource, Frame
@@ -36,7 +37,7 @@ class Medium:
     name = "medium"
     length = None
     state = "open"
-    reconnects, notice = 2, "8 of 12 bits"
+    reconnects, notice, hangs = 2, "8 of 12 bits", False
     interval_s = 1 / 25
     times: Sequence[float] = ()
     began_ns = 0
@@ -258,6 +259,59 @@ def test_hanging_medium_does_not_hold_up_the_stop(benches: list[Bench], hang_in_
     assert [packet.message for packet in got] == [EndOfSource(session=SESSION, source="a", reason="stopped")]
     assert last.state == "drained"
     assert medium.closed.is_set()
+
+
+class HangingCamera:
+    """A camera whose driver hangs until ``released``, while it is opened or read."""
+
+    frames, notice = 0, ""
+
+    def __init__(self, place: str, released: threading.Event) -> None:
+        self._place, self._released = place, released
+        self._hang("open")
+
+    def _hang(self, place: str) -> None:
+        if place == self._place:
+            self._released.wait()
+
+    def read(self) -> None:
+        self._hang("read")
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("place", ["open", "read"])
+def test_no_heartbeat_while_a_driver_hangs(benches: list[Bench], monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    """The supervisor then restarts the process."""
+    monkeypatch.setattr(live, "_HANG_S", 0.1)
+    released = threading.Event()
+    config = CaptureConfig(open_timeout_s=0.1, read_timeout_s=0.1)
+    source = live.LiveSource("cam", lambda: HangingCamera(place, released), config)
+    benches.append(bench := Bench(source, Policy.LATEST))
+    wait_until(lambda: source.hangs)
+    wait_until(lambda: not bench.board.receive_states(4 * BEAT_S))
+    released.set()
+    end = list(take(bench.receiver, {"a"}))[-1].message
+    assert isinstance(end, EndOfSource)
+    assert end.error == "cam: opened, but delivers no frame within 0.1 s (read_timeout_s)"
+    bench.join()
+
+
+def test_hanging_driver_does_not_look_dead_while_the_stage_drains(
+    benches: list[Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "_HANG_S", 0.1)
+    config = CaptureConfig(open_timeout_s=0.1, read_timeout_s=0.1)
+    released = threading.Event()
+    source = live.LiveSource("cam", lambda: HangingCamera("open", released), config)
+    benches.append(bench := Bench(source, Policy.LATEST))
+    wait_until(lambda: source.hangs)
+    source.close()
+    assert not source.hangs
+    released.set()
+    list(take(bench.receiver, {"a"}))
+    bench.join()
 
 
 def died(policy: Policy, medium: Medium) -> tuple[list[int], Ledger]:
