@@ -20,12 +20,15 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from pipeline.accounting import Ledger
+from pipeline.capture.address import redact
 from pipeline.capture.factory import is_live, open_source
+from pipeline.capture.live import Feed, LiveSource
+from pipeline.capture.source import Source
 from pipeline.capture.stage import CaptureLoop, resume
 from pipeline.config import Config, Where
 from pipeline.control_link import Link, SourceReport, StageState
 from pipeline.cores import usable_cores
-from pipeline.errors import ConfigError, PipelineError, one_line
+from pipeline.errors import ConfigError, PipelineError, SourceError, one_line
 from pipeline.journal import Journal
 from pipeline.malloc import keep_freed_memory
 from pipeline.queues import Policy, Sender
@@ -212,7 +215,7 @@ def _loop(plan: StagePlan, context: zmq.Context[zmq.Socket[bytes]], link: Link) 
         assert plan.output is not None
         row = journal.row(id_)
         ledger = Ledger(row)
-        source = open_source(plan.address, plan.config.capture, seen=ledger.account().entered > 0)
+        source = _set_up_source(plan, seen=ledger.account().entered > 0)
         if plan.attempt:
             resume(ledger, source, plan.policy)
         sender = Sender(
@@ -230,6 +233,19 @@ def _loop(plan: StagePlan, context: zmq.Context[zmq.Socket[bytes]], link: Link) 
         output = Sender(context, plan.output, session=plan.session, per_source=plan.per_source)
     inputs = [Receiver(context, endpoint, plan.session, plan.credits) for endpoint in plan.inputs]
     return StageLoop(plan.name, stage, inputs, output, link, plan.sources, plan.session)
+
+
+def _set_up_source(plan: StagePlan, seen: bool) -> Source:
+    """Return the source of a capture. One that cannot be set up fails when it is opened, which ends it and no other."""
+    try:
+        return open_source(plan.address, plan.config.capture, seen)
+    except Exception as error:
+        failure = SourceError(str(error)) if isinstance(error, PipelineError) else error
+
+        def connect() -> Feed:
+            raise failure
+
+        return LiveSource(redact(plan.address), connect, plan.config.capture)
 
 
 def _build(plan: StagePlan, link: Link, journal: Journal) -> Stage:

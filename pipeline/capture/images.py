@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import glob
+import logging
 import re
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from pipeline.capture.video_file import check_file
 from pipeline.errors import SourceError
 from pipeline.opencv import require_opencv
 
+log = logging.getLogger(__name__)
 _PNG = b"\x89PNG\r\n\x1a\n"
 _STACKS = (".tif", ".tiff")
 _CHUNK = 16
@@ -32,13 +34,14 @@ class ImageSequence:
     """Images read as a video: one frame per file, or per page of a TIFF stack.
 
     Images carry no timestamps, so media time is frame / ``image_fps``. All images must have the size and pixel type
-    of the first one.
+    of the first one. Damaged files are skipped with a warning, and leave a gap in the frame numbers.
 
     Attributes:
         name: path or pattern.
         live: always False.
         replays: always True.
         reconnects: always 0.
+        hangs: always False.
         notice: always empty.
         length: number of frames; None before ``open``.
         state: ``closed`` or ``open``.
@@ -46,16 +49,15 @@ class ImageSequence:
 
     live = False
     replays = True
-    reconnects, notice = 0, ""
+    reconnects, notice, hangs = 0, "", False
 
     def __init__(self, address: str, config: CaptureConfig) -> None:
         self.name = address
         self.length: int | None = None
         self.state = "closed"
         self._config = config
-        self._images: Iterator[tuple[str, NDArray[Any]]] = iter(())
+        self._images: Iterator[tuple[int, str, NDArray[Any]]] = iter(())
         self._first: Picture | None = None
-        self._frame = 0
 
     def open(self) -> None:
         """List the images.
@@ -65,7 +67,7 @@ class ImageSequence:
         """
         require_opencv()
         stacks = {path: _pages(path) for path in find_images(self.name)}
-        self._images = (image for path, pages in stacks.items() for image in _read(path, pages))
+        self._images = _read_all(stacks)
         self.length = sum(stacks.values())
         self.state = "open"
 
@@ -73,17 +75,17 @@ class ImageSequence:
         """Return the next frame; None at the end or after ``close``.
 
         Raises:
-            SourceError: a file cannot be read or does not match the first image; the message names it.
+            SourceError: a file does not match the first image, or this is the end and files could not be read; the
+                message names the file, or the first of them.
         """
-        named = next(self._images, None)
-        if named is None:
+        numbered = next(self._images, None)
+        if numbered is None:
             return None
-        name, image = named
+        frame, name, image = numbered
         picture = as_picture(image, name)
         first = self._first = picture if self._first is None else self._first
         if picture.shape != first.shape or picture.dtype != first.dtype:
             raise SourceError(f"{name}: picture of {_kind(picture)} among pictures of {_kind(first)}")
-        frame, self._frame = self._frame, self._frame + 1
         bits = bits_in_use(picture, self._config.bit_depth)
         return Grab(picture, frame, frame / self._config.image_fps, time.monotonic_ns(), time.time_ns(), bits)
 
@@ -128,6 +130,31 @@ def _pages(path: Path) -> int:
     if path.suffix.lower() in _STACKS and path.is_file():
         return max(1, count_pages(path)[0])
     return 1
+
+
+def _read_all(stacks: Mapping[Path, int]) -> Iterator[tuple[int, str, NDArray[Any]]]:
+    """Yield frame index, name and stored pixels of every readable image.
+
+    Args:
+        stacks: number of images in every file.
+
+    Raises:
+        SourceError: a file cannot be read. Raised after the images of all others were yielded.
+    """
+    errors: list[SourceError] = []
+    start = 0
+    for path, pages in stacks.items():
+        try:
+            for k, (name, image) in enumerate(_read(path, pages)):
+                yield start + k, name, image
+        except SourceError as error:
+            if len(stacks) == 1:
+                raise
+            log.warning("%s; skipped", error)
+            errors.append(error)
+        start += pages
+    if errors:
+        raise SourceError(f"{errors[0]} ({len(errors)} of {len(stacks)} files skipped)")
 
 
 def _read(path: Path, pages: int) -> Iterator[tuple[str, NDArray[Any]]]:

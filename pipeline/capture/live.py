@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
 from typing import Literal, Protocol
 
+from pipeline.capture.address import redact
 from pipeline.capture.config import CaptureConfig
 from pipeline.capture.picture import bits_in_use
 from pipeline.capture.source import Grab, Picture
-from pipeline.errors import SourceError
+from pipeline.errors import SourceError, one_line
 from pipeline.opencv import require_opencv
 
 log = logging.getLogger(__name__)
 _LENGTH_SLACK = 0.05
 """Fraction of the declared frames that may be missing at the end: servers declare a duration, not a count."""
+_HANG_FACTOR, _HANG_S = 3.0, 10.0
+"""A step hangs after its time limit times the factor, plus the constant: connecting may take twice the limit (SRT), and
+the limits cover neither the resolution of names nor the diagnosis of failures."""
 
 
 class EndOfMedium(Exception):
@@ -61,7 +66,8 @@ class LiveSource:
 
     Args:
         name: address with credentials masked.
-        connect: opens a connection; raises SourceError with one line that names the medium.
+        connect: opens a connection; raises SourceError with one line that names the medium. Any other exception counts
+            as a failed attempt too.
         config: timeouts and back-off.
         live: frames arrive at their own pace.
         replays: a new connection starts with the first frame again.
@@ -73,6 +79,7 @@ class LiveSource:
         reconnects: number of times the medium was lost and found again.
         length: number of frames of a finite medium, else None.
         notice: notice of the latest connection.
+        hangs: see ``pipeline.capture.source.Source``.
     """
 
     def __init__(
@@ -99,6 +106,12 @@ class LiveSource:
         self._first_ns: int | None = None
         self._lost_ns: int | None = None
         self._delay_s = 0.0
+        self._hangs_at = math.inf
+
+    @property
+    def hangs(self) -> bool:
+        """See ``pipeline.capture.source.Source``."""
+        return time.monotonic() > self._hangs_at and not self._closed.is_set()
 
     def open(self) -> None:
         """Make the first connection, or one attempt at it if the medium was seen before.
@@ -119,6 +132,7 @@ class LiveSource:
             self.state = "closed"
             raise
         finally:
+            self._hangs_at = math.inf
             self._release_if_closed()
 
     def grab(self) -> Grab | None:
@@ -134,6 +148,7 @@ class LiveSource:
         except EndOfMedium:
             return None
         finally:
+            self._hangs_at = math.inf
             self._release_if_closed()
         if picture is None:
             return None
@@ -164,6 +179,7 @@ class LiveSource:
     def _next_picture(self) -> Picture | Grab | None:
         while not self._closed.is_set():
             wait_s, asked = self._config.read_timeout_s, time.monotonic()
+            self._begin_step(wait_s)
             picture = self._feed.read() if self._feed is not None else None
             # Sticky, because frames still held by the decoder are returned after a timeout.
             self._silent = self._silent or time.monotonic() - asked >= wait_s
@@ -195,10 +211,14 @@ class LiveSource:
         The connection counts as restored only when a frame arrives.
 
         Raises:
-            SourceError: the attempt failed and ``give_up_s`` has passed.
+            SourceError: this attempt failed or the previous one brought no frame, and ``give_up_s`` has passed.
         """
         back_off = self._config.reconnect
+        self._begin_step(self._delay_s)
+        brought_nothing = self._lost_ns is not None and self._feed is not None
         self._drop()
+        if brought_nothing:
+            self._give_up_if_late(f"{self.name}: opened, but delivers no frame")
         if self._lost_ns is None:
             self._lost_ns, self._delay_s = time.monotonic_ns(), back_off.initial_s
             self.state = "reconnecting"
@@ -210,16 +230,29 @@ class LiveSource:
         try:
             self._make_feed()
         except SourceError as error:
-            away_s = (time.monotonic_ns() - self._lost_ns) / 1e9
-            if back_off.give_up_s is not None and away_s >= back_off.give_up_s:
-                raise SourceError(f"{error} (lost {away_s:.1f} s ago, gave up)") from None
+            self._give_up_if_late(str(error))
             log.info("%s, trying again in %.1f s", error, self._delay_s)
 
+    def _give_up_if_late(self, reason: str) -> None:
+        give_up_s = self._config.reconnect.give_up_s
+        away_s = (time.monotonic_ns() - (self._lost_ns or 0)) / 1e9
+        if give_up_s is not None and away_s >= give_up_s:
+            raise SourceError(f"{reason} (lost {away_s:.1f} s ago, gave up)")
+
     def _make_feed(self) -> None:
-        self._feed = self._connect()
+        self._begin_step(self._config.open_timeout_s)
+        try:
+            self._feed = self._connect()
+        except SourceError:
+            raise
+        except Exception as error:  # a full /tmp or too many open files pass like any other trouble of the medium
+            raise SourceError(f"{self.name}: {redact(one_line(error))}") from error
         self.notice = self._feed.notice
         if self._frame == 0:
             self.length = self._feed.frames or None
+
+    def _begin_step(self, limit_s: float) -> None:
+        self._hangs_at = time.monotonic() + _HANG_FACTOR * limit_s + _HANG_S
 
     def _mark_reconnected(self) -> None:
         if self._lost_ns is not None:

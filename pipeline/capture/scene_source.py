@@ -32,10 +32,11 @@ class SceneSource:
         length: number of frames; None before ``open`` and for looping scenes.
         state: ``closed`` or ``open``.
         reconnects: always 0.
+        hangs: always False.
         notice: always empty.
     """
 
-    reconnects, notice = 0, ""
+    reconnects, notice, hangs = 0, "", False
 
     def __init__(self, url: str) -> None:
         self.name = url

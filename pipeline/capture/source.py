@@ -63,6 +63,8 @@ class Source(Protocol):
         live: frames arrive at their own pace and are lost if they are not read in time.
         replays: reopening the source delivers the same frames again from the first one.
         reconnects: number of times the medium was lost and found again.
+        hangs: the medium has not answered for much longer than its time limits allow. Files have no limits: opening a
+            folder of many pictures may take minutes.
         notice: one line saying how the delivered pixels differ from the stored ones; empty if they do not.
     """
 
@@ -75,6 +77,10 @@ class Source(Protocol):
     @property
     def length(self) -> int | None:
         """Number of frames declared by the medium; None if it declares none."""
+
+    @property
+    def hangs(self) -> bool:
+        """See above; read from another thread than ``grab``."""
 
     @property
     def state(self) -> str:

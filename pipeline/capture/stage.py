@@ -12,6 +12,7 @@ source with the next number and the same media clock.
 from __future__ import annotations
 
 import contextlib
+import math
 import socket
 import threading
 import time
@@ -22,7 +23,7 @@ import zmq
 from pipeline.accounting import CRASH, FREE_SLOT, Ledger
 from pipeline.capture.source import Grab, Source
 from pipeline.control_link import Aborted, Link, StageState, State
-from pipeline.errors import PipelineError, one_line
+from pipeline.errors import PipelineError, SourceError, one_line
 from pipeline.journal import SLOTS, Row
 from pipeline.messages import EndOfSource, Packet
 from pipeline.queues import Policy, Sender
@@ -34,6 +35,9 @@ READ_AHEAD = 2
 ORIGIN = FREE_SLOT
 """Journal slot of a live source: monotonic time in ns at media time 0."""
 LINGER_S = 1.0
+LONGEST_PAUSE_S = 5.0
+"""Longest wait for the media time of the next frame of a recording that is played. Frames of a video are closer to each
+other; a longer gap is a jump of its timestamps, or a time in which nothing was recorded."""
 
 
 def resume(ledger: Ledger, source: Source, policy: Policy) -> None:
@@ -53,7 +57,8 @@ class Reader(threading.Thread):
     """Reads a source to its end and wakes the stage's thread for every frame.
 
     A replayable medium that is not paced is played in real time: each frame is delivered, and timestamped as captured,
-    when its media time is due.
+    when its media time is due, but at most ``LONGEST_PAUSE_S`` after the previous one. Where timestamps jump, forwards
+    by more than that or backwards, playing goes on from the new time.
 
     Args:
         source: source, not yet opened.
@@ -72,34 +77,45 @@ class Reader(threading.Thread):
         self._source, self._wake_sender, self._paced, self._skip = source, wake_sender, paced, skip
         self._allowed = threading.Semaphore(READ_AHEAD)
         self._stopped = threading.Event()
+        self._pts, self._origin = math.inf, 0.0  # latest media time; monotonic time in s at media time 0
         self.pictures: deque[Grab] = deque()
         self.error: Exception | None = None
 
     def run(self) -> None:
         """Read until the end of the medium, an error, or ``stop``."""
-        plays, begin = self._source.replays and not self._paced, None
         try:
-            self._source.open()
-            while self._skip and not self._stopped.is_set() and self._source.grab() is not None:
-                self._skip -= 1
-            while not self._stopped.is_set():
-                if self._paced and not self._allowed.acquire(timeout=POLL_MS / 1000):
-                    continue
-                grab = self._source.grab()
-                if grab is None:
-                    break
-                if plays:
-                    if begin is not None and self._stopped.wait(max(0.0, begin + grab.pts - time.monotonic())):
-                        break
-                    grab = grab._replace(mono_ns=time.monotonic_ns(), wall_ns=time.time_ns())
-                    begin = grab.mono_ns / 1e9 - grab.pts if begin is None else begin
-                self.pictures.append(grab)
-                with contextlib.suppress(BlockingIOError):  # the socket is full, so the stage wakes up anyway
-                    self._wake_sender.send(b"!")
+            with contextlib.closing(self._source):
+                self._read()
         except Exception as error:
             self.error = error
-        finally:
-            self._source.close()
+
+    def _read(self) -> None:
+        plays = self._source.replays and not self._paced
+        self._source.open()
+        while self._skip and not self._stopped.is_set() and self._source.grab() is not None:
+            self._skip -= 1
+        while not self._stopped.is_set():
+            if self._paced and not self._allowed.acquire(timeout=POLL_MS / 1000):
+                continue
+            grab = self._source.grab()
+            if grab is None:
+                break
+            if plays:
+                if self._stopped.wait(self._time_until_due(grab.pts)):
+                    break
+                grab = grab._replace(mono_ns=time.monotonic_ns(), wall_ns=time.time_ns())
+            self.pictures.append(grab)
+            with contextlib.suppress(BlockingIOError):  # the socket is full, so the stage wakes up anyway
+                self._wake_sender.send(b"!")
+
+    def _time_until_due(self, pts: float) -> float:
+        """Return the seconds to wait before the frame with this media time, and move the origin where time jumps."""
+        now = time.monotonic()
+        if pts < self._pts:
+            self._origin = now - pts
+        self._pts = pts
+        self._origin -= max(0.0, self._origin + pts - now - LONGEST_PAUSE_S)
+        return max(0.0, self._origin + pts - now)
 
     def allow(self) -> None:
         """Permit reading one more frame."""
@@ -155,36 +171,47 @@ class CaptureLoop:
         state: State = "drained"
         try:
             self._send_state("running")
-            self._reader.start()
-            self._capture()
-            self._end()
+            self._end(self._capture())
         except Aborted:
             state = "aborted"
         except Exception as error:
             state, self._error, self._exit_code = "failed", one_line(error), 5
         finally:
             self._reader.stop()
-            self._reader.join(LINGER_S)
+            if self._reader.is_alive():
+                self._reader.join(LINGER_S)
             self._wake_receiver.close()
             self._wake_sender.close()
             self._output.close()
             self._send_state(state)
             self._link.close()
 
-    def _capture(self) -> None:
-        """Move frames from the reader to the queue until the medium ends or a stop is ordered."""
-        while self._reader.is_alive() or self._reader.pictures:
-            self._poller.poll(POLL_MS)
-            with contextlib.suppress(BlockingIOError):
-                self._wake_receiver.recv(WAKE_BYTES)
-            while self._reader.pictures:
-                grab = self._continue_numbering(self._reader.pictures.popleft())
-                self._begun = self._begun or utc(grab.wall_ns / 1e9 - grab.pts)
-                self._output.offer(grab.packet(self._session, self._id, self._captured))
-                self._captured += 1
-            self._service_connections()
-            if self._link.stopping:
-                return
+    def _capture(self) -> Exception | None:
+        """Move frames from the reader to the queue until the medium ends or a stop is ordered.
+
+        Returns:
+            What ended the source, if it failed. Unexpected errors count as well: in-band like any failure, they end
+            this source and no other.
+        """
+        try:
+            self._reader.start()
+            while self._reader.is_alive() or self._reader.pictures:
+                self._poller.poll(POLL_MS)
+                with contextlib.suppress(BlockingIOError):
+                    self._wake_receiver.recv(WAKE_BYTES)
+                while self._reader.pictures:
+                    grab = self._continue_numbering(self._reader.pictures.popleft())
+                    self._begun = self._begun or utc(grab.wall_ns / 1e9 - grab.pts)
+                    self._output.offer(grab.packet(self._session, self._id, self._captured))
+                    self._captured += 1
+                self._service_connections()
+                if self._link.stopping:
+                    return None
+        except Aborted:
+            raise
+        except Exception as error:
+            return error
+        return self._reader.error
 
     def _continue_numbering(self, grab: Grab) -> Grab:
         """Return a live frame with frame index and media time continued from before the restart."""
@@ -195,15 +222,18 @@ class CaptureLoop:
             return grab
         return grab._replace(frame=self._first + grab.frame, pts=(grab.mono_ns - self._row[ORIGIN]) / 1e9)
 
-    def _end(self) -> None:
-        """Send the remaining frames and the end of the source, and wait until the queue is idle."""
-        stopped = self._link.stopping
-        if stopped:
-            self._reader.stop()
-        elif self._reader.error is not None:
-            self._error = one_line(self._reader.error)
-            self._exit_code = self._reader.error.exit_code if isinstance(self._reader.error, PipelineError) else 3
-        reason = "failed" if self._error else "stopped" if stopped else "finished"
+    def _end(self, error: Exception | None) -> None:
+        """Send the remaining frames and the end of the source, and wait until the queue is idle.
+
+        Args:
+            error: what ended the source, if it failed.
+        """
+        self._reader.stop()
+        if isinstance(error, PipelineError):
+            self._error, self._exit_code = one_line(error), error.exit_code
+        elif error is not None:
+            self._error, self._exit_code = f"{self._source.name}: {one_line(error)}", SourceError.exit_code
+        reason = "failed" if self._error else "stopped" if self._link.stopping else "finished"
         account = self._output.account(self._id)
         end = EndOfSource(
             session=self._session,
@@ -227,7 +257,8 @@ class CaptureLoop:
             for _ in range(taken - self._released):
                 self._reader.allow()
             self._released = max(self._released, taken)
-        if self._link.due:
+        # Without heartbeats the supervisor restarts the process, which alone helps against a hanging driver.
+        if self._link.due and not self._source.hangs:
             self._send_state("running")
 
     def _facts(self) -> dict[str, str]:

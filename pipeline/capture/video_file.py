@@ -24,6 +24,7 @@ class VideoFileSource:
         live: always False.
         replays: always True.
         reconnects: always 0.
+        hangs: always False.
         notice: says so if OpenCV reduces the bit depth, else empty.
         length: declared number of frames, None if unknown; the actual number may differ slightly.
         state: ``closed`` or ``open``.
@@ -31,7 +32,7 @@ class VideoFileSource:
 
     live = False
     replays = True
-    reconnects = 0
+    reconnects, hangs = 0, False
 
     def __init__(self, path: str, config: CaptureConfig) -> None:
         self.name = path

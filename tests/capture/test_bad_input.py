@@ -151,12 +151,35 @@ def test_unreadable_file(tmp_path):
     assert "SourceError: secret.mp4: Permission denied" in run.stderr
 
 
+DAMAGES = [
+    (lambda path: path.write_bytes(path.read_bytes()[:200]), "{}: the image is damaged or cut short"),
+    (lambda path: path.write_text("hello"), "{}: not a readable image"),
+    (lambda path: path.write_bytes(b""), "{}: the file is empty"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "message"), DAMAGES)
+def test_damaged_image_of_a_folder_is_skipped_and_named(spoil, message, tmp_path, caplog, capfd):
+    for k in range(5):
+        write(tmp_path / f"{k}.png", ramp(np.uint16, start=k))
+    for k in (0, 3):
+        spoil(tmp_path / f"{k}.png")
+    errors = [message.format(tmp_path / f"{k}.png") for k in (0, 3)]
+    source = open_source(str(tmp_path), CaptureConfig(image_fps=10))
+    source.open()
+    grabs = [source.grab() for _ in range(3)]
+    assert [(grab.frame, grab.pts, grab.picture[0, 0]) for grab in grabs] == [(1, 0.1, 1), (2, 0.2, 2), (4, 0.4, 4)]
+    with pytest.raises(SourceError) as caught:
+        source.grab()
+    assert str(caught.value) == f"{errors[0]} (2 of 5 files skipped)"
+    assert caplog.messages == [f"{error}; skipped" for error in errors]
+    assert source.grab() is None
+    assert "OpenCV" not in capfd.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda path: path.write_bytes(path.read_bytes()[:200]), "{}: the image is damaged or cut short"),
-        (lambda path: path.write_text("hello"), "{}: not a readable image"),
-        (lambda path: path.write_bytes(b""), "{}: the file is empty"),
         (
             lambda path: write(path, ramp(np.uint16, 41, 50)),
             "{}: picture of 50x41 px 16 bit among pictures of 50x40 px 16 bit",
@@ -164,7 +187,7 @@ def test_unreadable_file(tmp_path):
         (lambda path: write(path, ramp(np.uint8)), "{}: picture of 50x40 px 8 bit among pictures of 50x40 px 16 bit"),
     ],
 )
-def test_bad_image_in_the_middle_ends_the_sequence_after_the_good_ones(spoil, message, tmp_path, capfd):
+def test_image_of_another_kind_ends_the_sequence_after_the_good_ones(spoil, message, tmp_path, capfd):
     for k in range(5):
         write(tmp_path / f"{k}.png", ramp(np.uint16, start=k))
     bad = tmp_path / "3.png"

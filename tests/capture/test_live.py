@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+
+import cv2
 import numpy as np
 import pytest
+import zmq
 
 from pipeline.capture.config import CaptureConfig, ReconnectConfig
 from pipeline.capture.live import LiveSource
@@ -29,7 +33,7 @@ class Connection:
 
 
 class Medium:
-    """A sequence of connections; None is a failed attempt."""
+    """A sequence of connections; None is a failed attempt, and exceptions are raised."""
 
     def __init__(self, *pictures):
         self._plan, self.made = iter(pictures), []
@@ -38,6 +42,8 @@ class Medium:
         pictures = next(self._plan, None)
         if pictures is None:
             raise SourceError("cam: no answer")
+        if isinstance(pictures, Exception):
+            raise pictures
         self.made.append(Connection(pictures))
         return self.made[-1]
 
@@ -69,6 +75,23 @@ def test_connection_without_a_frame_does_not_count_as_reconnected(monkeypatch):
     assert source.reconnects == 1
 
 
+@pytest.mark.parametrize(
+    "trouble",
+    [OSError(errno.ENOSPC, "No space left on device"), BrokenPipeError(), zmq.ZMQError(errno.EMFILE), cv2.error("cv")],
+    ids=lambda trouble: type(trouble).__name__,
+)
+def test_trouble_of_this_machine_while_reconnecting_does_not_end_the_retries(monkeypatch, trouble):
+    source, waits = live(Medium(1, trouble, trouble, 1), monkeypatch, initial_s=1, max_s=5)
+    assert [source.grab().frame for _ in range(2)] == [0, 1]
+    assert waits == [1, 2]
+
+
+def test_trouble_of_this_machine_at_the_first_connection_is_one_line_that_names_the_source(monkeypatch):
+    full = OSError(errno.ENOSPC, "No space left on device", "/tmp/irst\nx")
+    with pytest.raises(SourceError, match=r"^cam: OSError: \[Errno 28\] No space left on device: '/tmp/irst\\nx'$"):
+        live(Medium(full), monkeypatch)
+
+
 def test_source_that_never_delivers_a_frame(monkeypatch):
     source, _ = live(Medium(0, 1), monkeypatch)
     with pytest.raises(SourceError, match=r"^cam: opened, but delivers no frame within 5 s \(read_timeout_s\)$"):
@@ -97,6 +120,13 @@ def test_giving_up_reports_the_last_reason(monkeypatch):
     source, _ = live(Medium(1), monkeypatch, give_up_s=1e-9)
     source.grab()
     with pytest.raises(SourceError, match=r"^cam: no answer \(lost 0\.0 s ago, gave up\)$"):
+        source.grab()
+
+
+def test_giving_up_on_a_device_that_opens_but_delivers_nothing(monkeypatch):
+    source, _ = live(Medium(1, 0, 0, 1), monkeypatch, give_up_s=1e-9)
+    source.grab()
+    with pytest.raises(SourceError, match=r"^cam: opened, but delivers no frame \(lost 0\.0 s ago, gave up\)$"):
         source.grab()
 
 

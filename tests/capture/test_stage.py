@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
 import zmq
 
 from pipeline.accounting import Ledger
+from pipeline.capture import live, stage
+from pipeline.capture.config import CaptureConfig
 from pipeline.capture.source import Grab
-from pipeline.capture.stage import ORIGIN, READ_AHEAD, CaptureLoop, resume
-from pipeline.control_link import Link, StageState, Stop, Switchboard
+from pipeline.capture.stage import ORIGIN, READ_AHEAD, CaptureLoop, Reader, resume
+from pipeline.control_link import BEAT_S, Link, StageState, Stop, Switchboard
 from pipeline.errors import SourceError
 from pipeline.journal import SLOTS
 from pipeline.messages import EndOfSource, Frame
@@ -34,8 +37,9 @@ class Medium:
     name = "medium"
     length = None
     state = "open"
-    reconnects, notice = 2, "8 of 12 bits"
+    reconnects, notice, hangs = 2, "8 of 12 bits", False
     interval_s = 1 / 25
+    times: Sequence[float] = ()
     began_ns = 0
 
     def __init__(self, count: int, then: str = "end", hang_in_open: bool = False, live: bool = False) -> None:
@@ -57,9 +61,8 @@ class Medium:
         self.grabs += 1
         now = time.monotonic_ns()
         self.began_ns = self.began_ns or now
-        return Grab(
-            np.full((32, 32), self.grabs, np.uint16), self.grabs - 1, self.grabs * self.interval_s, now, WALL_NS, 14
-        )
+        pts = self.times[self.grabs - 1] if self.times else self.grabs * self.interval_s
+        return Grab(np.full((32, 32), self.grabs, np.uint16), self.grabs - 1, pts, now, WALL_NS, 14)
 
     def close(self) -> None:
         self.closed.set()
@@ -133,6 +136,55 @@ def test_failure_is_reported_after_the_earlier_frames(benches: list[Bench]) -> N
     assert (last.exit_code, last.error) == (3, "medium: torn at frame 3")
 
 
+@pytest.mark.parametrize(
+    ("where", "error"),
+    [
+        ("grab", "medium: ZeroDivisionError: a defect"),
+        ("close", "medium: OSError: stale handle"),
+        ("packet", "medium: AttributeError: "),
+    ],
+)
+def test_unexpected_failure_ends_the_source_like_any_other(
+    benches: list[Bench], monkeypatch: pytest.MonkeyPatch, where: str, error: str
+) -> None:
+    medium = Medium(2)
+
+    def fail() -> None:
+        raise ZeroDivisionError("a defect")
+
+    def close() -> None:
+        if not medium.closed.is_set():
+            medium.closed.set()
+            raise OSError("stale handle")
+
+    if where == "grab":
+        medium.grab = fail
+    elif where == "close":
+        medium.close = close
+    else:
+        monkeypatch.setattr(Grab, "packet", lambda self, *_: self.no_such_attribute)
+    benches.append(bench := Bench(medium, Policy.LOSSLESS))
+    end = list(take(bench.receiver, {"a"}))[-1].message
+    last = bench.join()
+    assert isinstance(end, EndOfSource)
+    assert end.reason == "failed"
+    assert end.error.startswith(error)
+    assert (last.state, last.exit_code, last.error) == ("drained", 3, end.error)
+
+
+def test_reader_that_cannot_be_started_ends_the_source(benches: list[Bench], monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(self: Reader) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(Reader, "start", start)
+    benches.append(bench := Bench(Medium(3), Policy.LOSSLESS))
+    (end,) = (packet.message for packet in take(bench.receiver, {"a"}))
+    last = bench.join()
+    assert isinstance(end, EndOfSource)
+    assert (end.reason, end.error) == ("failed", "medium: RuntimeError: can't start new thread")
+    assert (last.state, last.exit_code, last.error) == ("drained", 3, end.error)
+
+
 def test_lossless_medium_is_read_only_as_fast_as_frames_are_taken(benches: list[Bench]) -> None:
     medium = Medium(1000)
     benches.append(bench := Bench(medium, Policy.LOSSLESS))
@@ -169,7 +221,25 @@ def test_file_under_a_lossy_policy_is_captured_when_its_media_time_says(benches:
         assert header.capture_mono_ns >= medium.began_ns + header.frame * medium.interval_s * 1e9 - 1e6
 
 
-def test_stop_does_not_wait_for_the_next_frame_of_a_file_that_is_played(benches: list[Bench]) -> None:
+def test_playing_goes_on_at_its_own_rate_where_timestamps_jump(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage, "LONGEST_PAUSE_S", 0.1)
+    medium = Medium(6)
+    medium.times = [0.0, 3600.0, 3600.04, 7.0, 7.04, 7.08]
+    wake_sender, wake_receiver = socket.socketpair()
+    with wake_sender, wake_receiver:
+        reader = Reader(medium, wake_sender, paced=False)
+        reader.start()
+        reader.join(15)
+    arrived = {grab.pts: grab.mono_ns for grab in reader.pictures}
+    assert list(arrived) == medium.times, "none is waited for that is an hour away"
+    assert arrived[3600.04] - arrived[0.0] >= 0.14e9 - 1e6
+    assert arrived[7.08] - arrived[3600.04] >= 0.08e9 - 1e6
+
+
+def test_stop_does_not_wait_for_the_next_frame_of_a_file_that_is_played(
+    benches: list[Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "LONGEST_PAUSE_S", 3600.0)
     medium = Medium(2)
     medium.interval_s = 3600.0
     benches.append(bench := Bench(medium, Policy.LATEST))
@@ -189,6 +259,59 @@ def test_hanging_medium_does_not_hold_up_the_stop(benches: list[Bench], hang_in_
     assert [packet.message for packet in got] == [EndOfSource(session=SESSION, source="a", reason="stopped")]
     assert last.state == "drained"
     assert medium.closed.is_set()
+
+
+class HangingCamera:
+    """A camera whose driver hangs until ``released``, while it is opened or read."""
+
+    frames, notice = 0, ""
+
+    def __init__(self, place: str, released: threading.Event) -> None:
+        self._place, self._released = place, released
+        self._hang("open")
+
+    def _hang(self, place: str) -> None:
+        if place == self._place:
+            self._released.wait()
+
+    def read(self) -> None:
+        self._hang("read")
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("place", ["open", "read"])
+def test_no_heartbeat_while_a_driver_hangs(benches: list[Bench], monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    """The supervisor then restarts the process."""
+    monkeypatch.setattr(live, "_HANG_S", 0.1)
+    released = threading.Event()
+    config = CaptureConfig(open_timeout_s=0.1, read_timeout_s=0.1)
+    source = live.LiveSource("cam", lambda: HangingCamera(place, released), config)
+    benches.append(bench := Bench(source, Policy.LATEST))
+    wait_until(lambda: source.hangs)
+    wait_until(lambda: not bench.board.receive_states(4 * BEAT_S))
+    released.set()
+    end = list(take(bench.receiver, {"a"}))[-1].message
+    assert isinstance(end, EndOfSource)
+    assert end.error == "cam: opened, but delivers no frame within 0.1 s (read_timeout_s)"
+    bench.join()
+
+
+def test_hanging_driver_does_not_look_dead_while_the_stage_drains(
+    benches: list[Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "_HANG_S", 0.1)
+    config = CaptureConfig(open_timeout_s=0.1, read_timeout_s=0.1)
+    released = threading.Event()
+    source = live.LiveSource("cam", lambda: HangingCamera("open", released), config)
+    benches.append(bench := Bench(source, Policy.LATEST))
+    wait_until(lambda: source.hangs)
+    source.close()
+    assert not source.hangs
+    released.set()
+    list(take(bench.receiver, {"a"}))
+    bench.join()
 
 
 def died(policy: Policy, medium: Medium) -> tuple[list[int], Ledger]:

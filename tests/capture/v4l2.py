@@ -24,7 +24,7 @@ class Control(ctypes.Structure):
         ("formats", ctypes.c_uint32 * 4),
         ("format", ctypes.c_uint32),
         *[(name, ctypes.c_int32) for name in ("width", "height", "rate", "highest_rate", "plugged")],
-        *[(name, ctypes.c_int32) for name in ("silent", "busy", "metadata", "damaged")],
+        *[(name, ctypes.c_int32) for name in ("silent", "busy", "metadata", "damaged", "hanging")],
         *[(name, ctypes.c_int32) for name in ("lost", "missed", "patience_s")],
         ("jpeg_bytes", ctypes.c_uint32),
         ("jpeg", ctypes.c_uint8 * 8192),

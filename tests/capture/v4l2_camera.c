@@ -30,6 +30,7 @@ struct control {
     int32_t plugged;                       /* number of times it was plugged in; negative: unplugged */
     int32_t silent, busy, metadata;        /* no frames; in use by another program; not a video node */
     int32_t damaged;                       /* every second MJPG picture is damaged */
+    int32_t hanging;                       /* requests for a frame do not return */
     int32_t lost, missed, patience_s;      /* reported: frames lost, failed opens, longest requested wait */
     uint32_t jpeg_bytes;                   /* size of the MJPG picture */
     uint8_t jpeg[8192];
@@ -249,6 +250,7 @@ int ioctl(int fd, unsigned long request, ...) {
     void *data = va_arg(rest, void *);
     va_end(rest);
     if (fd < 0 || fd != own.fd) return REAL(ioctl)(fd, request, data);
+    while (request == VIDIOC_DQBUF && camera()->hanging) usleep(1000);
     pthread_mutex_lock(&lock);
     int result = answer(request, data);
     pthread_mutex_unlock(&lock);

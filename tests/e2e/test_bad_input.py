@@ -18,6 +18,10 @@ import numpy as np
 import pytest
 
 import nets
+from pipeline import graph
+from pipeline.capture import factory
+from pipeline.capture.config import CaptureConfig
+from pipeline.capture.source import Source
 from run_stream import main
 from tests.conftest import wait_until
 from tests.e2e.harness import FAST, LONG, PROCESSES, SMALL, lines, record, run_program, start
@@ -128,32 +132,57 @@ def test_bad_source_is_named_and_the_good_one_beside_it_is_finished(
         assert "hunter2" not in json.dumps(run)
 
 
-def other_size(folder: Path) -> str:
-    cv2.imwrite(str(folder / "3.png"), np.zeros((64, 40), np.uint16))
-    return "3.png"
-
-
-def corrupt_png(folder: Path) -> str:
-    (folder / "3.png").write_bytes((folder / "3.png").read_bytes()[:100])
-    return "3.png"
-
-
-@pytest.mark.parametrize("spoil", [other_size, corrupt_png], ids=lambda spoil: spoil.__name__)
-def test_bad_picture_in_the_middle_keeps_what_came_before(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str], spoil: Callable[[Path], str]
+def test_source_that_cannot_be_set_up_in_its_stage_leaves_the_others_running(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """As when the keys of a remote camera disappear after the start."""
+
+    def open_source(address: str, config: CaptureConfig, seen: bool) -> Source:
+        if address == SMALL:
+            return factory.open_source(address, config, seen)
+        raise PermissionError(13, "Permission denied", "keys")
+
+    monkeypatch.setattr(graph, "open_source", open_source)
     folder = images(tmp_path / "cam")
-    named = spoil(folder)
+    out = tmp_path / "out"
+    code = main([SMALL, str(folder), *FAST, "--out", str(out)])
+    error = f"run_stream.py: error: {folder}: PermissionError: [Errno 13] Permission denied: 'keys'\n"
+    assert (code, capfd.readouterr().err) == (3, error)
+    run = record(out)
+    assert run["drained"] is True
+    assert (run["sources"]["cam"]["end"], run["sources"]["demo"]["end"]) == ("failed", "finished")
+    assert len(lines(out / "demo" / "tracks.jsonl")) == 12
+
+
+def test_picture_of_another_size_keeps_what_came_before(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    folder = images(tmp_path / "cam")
+    cv2.imwrite(str(folder / "3.png"), np.zeros((64, 40), np.uint16))
     out = tmp_path / "out"
     assert main([str(folder), *FAST, "--out", str(out)]) == 3
     errors = capfd.readouterr().err.splitlines()
     assert len(errors) == 1, errors
-    assert named in errors[0]
+    assert "3.png" in errors[0]
     assert [line["frame"] for line in lines(out / "cam" / "tracks.jsonl")] == [0, 1, 2]
     run = record(out)["sources"]["cam"]
     assert run["account"]["captured"] == run["account"]["delivered"] == 3
     assert run["end"] == "failed"
-    assert named in run["error"]
+    assert "3.png" in run["error"]
+
+
+def test_damaged_picture_is_skipped_and_fails_the_source_at_its_end(tmp_path: Path, runtime: Path) -> None:
+    folder = images(tmp_path / "cam")
+    (folder / "3.png").write_bytes((folder / "3.png").read_bytes()[:100])
+    out = tmp_path / "out"
+    done = run_program(str(folder), *FAST, "--out", str(out), runtime=runtime)
+    damage = f"{folder / '3.png'}: the image is damaged or cut short"
+    error = f"{damage} (1 of 6 files skipped)"
+    assert done.stderr == f"{damage}; skipped\nrun_stream.py: error: {error}\n"
+    assert done.returncode == 3
+    assert [line["frame"] for line in lines(out / "cam" / "tracks.jsonl")] == [0, 1, 2, 4, 5]
+    run = record(out)["sources"]["cam"]
+    assert run["account"]["captured"] == run["account"]["delivered"] == 5
+    assert run["account"]["closes"]
+    assert (run["end"], run["error"]) == ("failed", error)
 
 
 @pytest.mark.parametrize(

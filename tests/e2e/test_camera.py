@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import selectors
 import signal
 import subprocess
 from itertools import pairwise
@@ -88,6 +89,34 @@ def test_8_bit_camera_by_index_is_lost_and_found_and_falls_silent(
     wait_for(run, tracks, before + 5)
     camera.control.silent = 1
     interrupt(run, runtime, tmp_path / "out")
+
+
+def test_camera_whose_driver_hangs_is_captured_by_a_new_process(
+    tmp_path: Path, runtime: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    camera = plugged(tmp_path, monkeypatch, "YUYV")
+    limits = ["--set=capture.read_timeout_s=0.5", "--set=supervisor.stuck_s.capture=2", "--set=supervisor.backoff_s=3"]
+    run = start(DEVICE, *FAST, *QUICK, *limits, "--out", str(tmp_path / "out"), runtime=runtime)
+    tracks = tmp_path / "out" / "video77" / "tracks.jsonl"
+    wait_for(run, tracks, 5)
+    camera.control.hanging = 1
+    assert run.stderr is not None
+    with selectors.DefaultSelector() as readable:
+        readable.register(run.stderr, selectors.EVENT_READ)
+        assert readable.select(60), "nothing was noticed"
+    cause = "no heartbeat for 2 s, killed by SIGTERM"
+    restarted = f"stage capture.video77 died ({cause}) and is restarted, 1 of 5 times within 60 s\n"
+    assert run.stderr.readline() == f"run_stream.py: warning: {restarted}"
+    camera.control.hanging = 0
+    before = tracks.read_bytes().count(b"\n")
+    wait_for(run, tracks, before + 5)
+    os.kill(run.pid, signal.SIGINT)
+    _, errors = run.communicate(timeout=60)
+    assert run.returncode == 130, errors
+    assert_nothing_left(run.pid, runtime)
+    account = record(tmp_path / "out")["sources"]["video77"]["account"]
+    assert account["closes"]
+    assert set(account["lost"]) <= {"crash"}
 
 
 def test_missing_camera_is_reported_in_one_line(runtime: Path) -> None:
