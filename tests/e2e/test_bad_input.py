@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 import nets
+from pipeline.sinks.folder import LOCK
 from run_stream import main
 from tests.conftest import wait_until
 from tests.e2e.harness import FAST, LONG, PROCESSES, SMALL, lines, record, run_program, start
@@ -297,6 +298,38 @@ def test_bad_weights_are_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]
     assert len(errors) == 1, errors
     assert named in errors[0]
     assert record(out)["sources"]["demo"]["account"]["closes"]
+
+
+@pytest.mark.parametrize(
+    ("source", "setting", "code"),
+    [
+        (SMALL, "detect.weights=nonsense", 4),
+        (SMALL, "detect.device=cuda:99", 4),
+        (SMALL, "detect.artefact=gone.json", 4),
+        ("test://nope", "track.gate=13", 3),
+        ("gone.mp4", "track.gate=13", 3),
+    ],
+)
+def test_run_that_delivers_nothing_leaves_the_record_and_the_results_of_the_run_before(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], source: str, setting: str, code: int
+) -> None:
+    assert main([SMALL, *FAST, "--out", str(tmp_path)]) == 0
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and path.name != LOCK}
+    capfd.readouterr()
+    assert main([source, *FAST, "--set", setting, "--out", str(tmp_path)]) == code
+    assert capfd.readouterr().err.count("\n") == 1
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and path.name != LOCK} == before
+
+
+def test_run_replaces_the_record_of_the_run_before_with_its_first_frame(tmp_path: Path, runtime: Path) -> None:
+    (tmp_path / "run.json").write_text("of an earlier run")
+    run = start(LONG, *FAST, "--out", str(tmp_path), runtime=runtime)
+    wait_until(lambda: (tmp_path / "run.json").read_text() != "of an earlier run", 60)
+    assert record(tmp_path)["state"] == "running"
+    assert lines(tmp_path / "demo" / "tracks.jsonl")
+    run.send_signal(signal.SIGINT)
+    run.communicate(timeout=60)
+    assert record(tmp_path)["state"] == "interrupted"
 
 
 def test_unknown_weights_name_lists_the_known(capfd: pytest.CaptureFixture[str]) -> None:
