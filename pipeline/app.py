@@ -14,6 +14,7 @@ from pipeline import config as configuration
 from pipeline.capture.address import redact, source_ids
 from pipeline.capture.factory import open_source
 from pipeline.config import Config
+from pipeline.control_link import StageState
 from pipeline.errors import ConfigError, StageError
 from pipeline.health.server import Health
 from pipeline.outcome import Outcome
@@ -24,8 +25,22 @@ from pipeline.sinks.folder import reserve
 from pipeline.supervisor import Supervisor
 
 
-def run(addresses: Sequence[str], config_file: Path | None, settings: Sequence[str], out: Path | None) -> int:
+def run(
+    addresses: Sequence[str],
+    config_file: Path | None,
+    settings: Sequence[str],
+    out: Path | None,
+    *,
+    verbose: bool = False,
+) -> int:
     """Run the graph until its sources end or a signal stops it; print errors as they occur and the table at the end.
+
+    Args:
+        addresses: addresses of the sources.
+        config_file: YAML file of the configuration, if any.
+        settings: overrides of the form ``key.path=value``.
+        out: output folder, if any.
+        verbose: print at the end which stages failed, with the tracebacks known.
 
     Returns:
         The exit code.
@@ -39,10 +54,10 @@ def run(addresses: Sequence[str], config_file: Path | None, settings: Sequence[s
     sources = dict(zip(source_ids(addresses), addresses, strict=True))
     configuration.check_sources(config, sources)
     with reserve(out) if out is not None else nullcontext():
-        return _run(config, sources, out)
+        return _run(config, sources, out, verbose=verbose)
 
 
-def _run(config: Config, sources: Mapping[str, str], out: Path | None) -> int:
+def _run(config: Config, sources: Mapping[str, str], out: Path | None, *, verbose: bool) -> int:
     record = _Record(out / "run.json", config, sources) if out is not None else None
     with (
         Health(config.health) as health,
@@ -55,6 +70,8 @@ def _run(config: Config, sources: Mapping[str, str], out: Path | None) -> int:
         on_stop(supervisor.stop)
         outcome = supervisor.run([progress.update, health.update, *([record.update] if record is not None else [])])
 
+    if verbose:
+        _show_failures(supervisor.states)
     code = outcome.exit_code
     if record is not None:
         try:
@@ -107,6 +124,13 @@ class _Record:
     def _write(self, outcome: Outcome | None) -> None:
         self._begun = True
         write_record(self._path, run_record(self._config, self._sources, __version__, outcome))
+
+
+def _show_failures(states: Mapping[str, StageState]) -> None:
+    for name, state in states.items():
+        if state.error:
+            lines = [f"run_stream.py: stage {name} failed: {state.error}", *state.trace.splitlines()]
+            sys.stderr.writelines(f"{redact(line)}\n" for line in lines)
 
 
 def report_error(line: str, kind: str = "error") -> None:
