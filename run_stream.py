@@ -50,7 +50,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         help="what to do with frames that arrive faster than they are processed "
         "(default: lossless for files, bounded for live sources)",
     )
-    parser.add_argument("--verbose", action="store_true", help="show the traceback of an error")
+    parser.add_argument("--verbose", action="store_true", help="show tracebacks, and the stages that failed")
     return parser.parse_args(argv)
 
 
@@ -72,7 +72,7 @@ def main(argv: Sequence[str]) -> int:
         require_opencv()
         from pipeline.app import run
 
-        return run(args.sources or [BUILT_IN_SCENE], args.config, settings, args.out)
+        return run(args.sources or [BUILT_IN_SCENE], args.config, settings, args.out, verbose=args.verbose)
     except PipelineError as error:
         if args.verbose:
             sys.stderr.writelines(f"{redact(line)}\n" for line in traceback.format_exc().splitlines())

@@ -81,6 +81,7 @@ class StageState(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
         stage: name in the graph.
         state: state in the life cycle of a stage.
         error: error message of one line, empty if there is none; ``exit_code`` is above 0 if there is one.
+        trace: traceback of the error, as far as it is known.
         lost: number of frames lost inside the stage, by source and cause.
         queues: frame accounts of the outgoing queue, by source.
         reports: results by source; from the preprocess, track and last stage.
@@ -98,6 +99,7 @@ class StageState(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     state: State
     error: str = ""
     exit_code: Annotated[int, Meta(ge=0, le=255)] = 0
+    trace: str = ""
     lost: Mapping[str, Mapping[str, int]] = {}
     queues: Mapping[str, Account] = {}
     reports: Mapping[str, SourceReport] = {}

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import msgspec
 import yaml
+from msgspec import inspect
 
 from pipeline.errors import ConfigError
 
@@ -71,10 +72,43 @@ def convert_to(schema: type[T], tree: Any, origin: str) -> T:
         return msgspec.convert(tree, schema)
     except msgspec.ValidationError as error:
         text, _, place = str(error).partition(" - at `$")
-        key = _with_key(schema, tree, str(error), place.rstrip("`").lstrip("."))
+        place = place.rstrip("`").lstrip(".")
+        if choices := _choices(schema, place):
+            text += f", expected {', '.join(choices)}"
+        key = _with_key(schema, tree, str(error), place)
         raise ConfigError(f"{origin}: {key + ': ' if key else ''}{text}") from None
     except UnicodeError:
         raise ConfigError(f"{origin}: contains an invalid character") from None
+
+
+def _choices(schema: type[Any], place: str) -> list[str]:
+    """Return the values that the schema allows at the place of an error if it lists them, which msgspec does not tell.
+
+    The place may be one of several types; those that accept any value of a kind are left out.
+    """
+    kinds = _alternatives(inspect.type_info(schema))
+    for step in re.findall(r"\[[^]]*\]|[^.[]+", place):
+        kinds = [kind for outer in kinds for inner in _inner(outer, step) for kind in _alternatives(inner)]
+    literals = [value for kind in kinds if isinstance(kind, inspect.LiteralType) for value in kind.values]
+    members = [member.value for kind in kinds if isinstance(kind, inspect.EnumType) for member in kind.cls]
+    return [str(value) for value in [*literals, *members]]
+
+
+def _alternatives(kind: inspect.Type) -> list[inspect.Type]:
+    if isinstance(kind, inspect.Metadata):
+        return _alternatives(kind.type)
+    return (
+        [one for inner in kind.types for one in _alternatives(inner)] if isinstance(kind, inspect.UnionType) else [kind]
+    )
+
+
+def _inner(kind: inspect.Type, step: str) -> list[inspect.Type]:
+    """Return the type of a field, named by ``step``, or of the entries of a mapping or a list; empty if none."""
+    if isinstance(kind, inspect.StructType):
+        return [field.type for field in kind.fields if field.encode_name == step]
+    if isinstance(kind, inspect.DictType):
+        return [kind.value_type]
+    return [kind.item_type] if isinstance(kind, inspect.ListType) else []
 
 
 def _with_key(schema: type[Any], tree: Any, error: str, place: str) -> str:

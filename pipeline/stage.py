@@ -6,6 +6,7 @@ A stage does not depend on whether it runs in a thread or a process, nor on its 
 from __future__ import annotations
 
 import time
+import traceback
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -83,7 +84,7 @@ class StageLoop:
         self._finished: deque[tuple[Receiver, Packet]] = deque()
         self._lost: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self._state: State = "starting"
-        self._error, self._exit_code = "", 0
+        self._error, self._exit_code, self._trace = "", 0, ""
         self._idle_ns = 0
         self._poller = zmq.Poller()
         for receiver in self._inputs:
@@ -196,7 +197,7 @@ class StageLoop:
 
     def _fail(self, error: Exception) -> None:
         """Report an error, end all sources downstream, and keep emptying the inputs so that upstream can drain."""
-        self._error = one_line(error)
+        self._error, self._trace = one_line(error), traceback.format_exc()
         self._exit_code = error.exit_code if isinstance(error, PipelineError) else 5
         self._state = "failed"
         self._send_state("failed")
@@ -245,6 +246,7 @@ class StageLoop:
                 state=state,
                 error=self._error,
                 exit_code=self._exit_code,
+                trace=self._trace,
                 lost={source: dict(causes) for source, causes in self._lost.items()},
                 queues=self._output.accounts() if self._output is not None else {},
                 reports=self._stage.reports(),
@@ -263,7 +265,7 @@ class StageLoop:
         except Exception as error:
             if not self._error:
                 self._error, self._exit_code = one_line(error), getattr(error, "exit_code", 5)
-                self._state = "failed"
+                self._state, self._trace = "failed", traceback.format_exc()
         for receiver in self._inputs:
             receiver.close()
         if self._output is not None:

@@ -35,11 +35,13 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from pipeline import config as configuration
+from pipeline import output_file
 from pipeline.argument_parser import add_settings
 from pipeline.arguments import count
 from pipeline.config import Config
 from pipeline.errors import ConfigError, PipelineError, one_line
 from pipeline.messages import TENTATIVE, Table
+from pipeline.sinks.folder import claim
 from tools import mot_metrics, video_curve, video_sheet
 from tools.replay import DetectionCache, check_addresses, detect, track
 from tools.video_figures import Boxes, Result, Video, by_class, by_set, summarise, table
@@ -240,16 +242,13 @@ def _check_outputs(json: Path | None, curve: Path | None, sheet: Path | None) ->
     """Check before the long run that the outputs can be written after it."""
     if curve and curve.suffix not in video_curve.SUFFIXES:
         raise ConfigError(f"--curve {curve}: expected a name that ends in {' or '.join(video_curve.SUFFIXES)}")
-    for word, path in (("json", json), ("curve", curve)):
-        if path and (path.is_dir() or not path.parent.is_dir()):
-            raise ConfigError(f"--{word} {path}: cannot write a file there")
+    for option, path in (("--json", json), ("--curve", curve)):
+        if path:
+            output_file.check(option, path)
     if curve and curve.suffix == ".png" and find_spec("matplotlib") is None:
         raise ConfigError("--curve: matplotlib is missing; pip install '.[train]'")
     if sheet:
-        try:
-            sheet.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(f"--sheet {sheet}: {error.strerror}") from None
+        claim(sheet)
 
 
 def _report(results: Sequence[Result], config: Config, path: Path | None) -> None:
@@ -259,7 +258,10 @@ def _report(results: Sequence[Result], config: Config, path: Path | None) -> Non
     if path:
         per_video = {f"{r.video.group}/{r.video.name}": summarise([r]) for r in results}
         report = {"config": msgspec.to_builtins(config), "sets": sets, "classes": classes, "videos": per_video}
-        path.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1))
+        try:
+            path.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1))
+        except OSError as error:
+            raise ConfigError(f"{path}: {error.strerror}") from None
 
 
 def _run_all(videos: Sequence[Video], jobs: int, run: Callable[[Video], list[Result]]) -> list[list[Result]]:

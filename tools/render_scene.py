@@ -38,7 +38,7 @@ Frame = NDArray[np.uint16]
 
 def main(argv: list[str] | None = None) -> int:
     """Run the tool; return 0 when everything is written, else 2 with one line on stderr."""
-    parser = argparse.ArgumentParser(prog="render_scene", description="Render a test:// scene to files.")
+    parser = argparse.ArgumentParser(prog="tools.render_scene", description="Render a test:// scene to files.")
     parser.add_argument("url", help="address of the scene: test://NAME?param=value&...")
     parser.add_argument("--out", type=Path, required=True, help="output folder, created if missing")
     parser.add_argument(
@@ -49,7 +49,10 @@ def main(argv: list[str] | None = None) -> int:
     try:
         render(SceneSpec.from_url(args.url), args.out, args.format, overwrite=args.overwrite)
     except (ValueError, OSError) as error:
-        print(" ".join(str(error).split()), file=sys.stderr)
+        reason = str(error)
+        if isinstance(error, OSError) and error.strerror:
+            reason = f"{error.filename}: {error.strerror}"
+        sys.stderr.write(f"tools.render_scene: error: {' '.join(reason.split())}\n")
         return 2
     return 0
 

@@ -19,8 +19,10 @@ from numpy.typing import NDArray
 
 import nets
 from nets.normalisation import Picture
+from pipeline import output_file
 from pipeline.arguments import natural, probability
 from pipeline.errors import BackendError, ConfigError, PipelineError
+from pipeline.sinks.folder import claim
 from training import predict
 from training.data import read_grey, read_sample, split_file_names
 from training.device import DEVICES, exact_float32, open_device
@@ -150,8 +152,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         exact_float32()
         device, gallery = open_device(options.device, "--device"), Gallery() if options.sheets else None
         write_plot = _plotter() if options.plot else None
+        for option, path in (("--json", options.json), ("--plot", options.plot)):
+            if path:
+                output_file.check(option, path)
         if options.sheets:
-            _make(options.sheets)
+            claim(options.sheets)
         report = evaluate(
             options.weights, options.data, options.split, options.protocol, options.threshold, device, gallery
         )
@@ -183,13 +188,6 @@ def _plotter() -> Callable[[Mapping[str, Any], Path], None]:
     except ImportError:
         raise ConfigError("--plot: matplotlib is missing; pip install '.[train]'") from None
     return froc.write
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"{folder}: {error.strerror}") from None
 
 
 def _write(path: Path, report: dict[str, Any]) -> None:

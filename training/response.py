@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 import nets
 from nets.normalisation import Picture
+from pipeline import output_file
 from pipeline.arguments import natural, probability
 from pipeline.errors import BackendError, ConfigError, PipelineError
 from training import predict
@@ -113,6 +114,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if (options.data is None) != (options.split is None):
             raise ConfigError("--data and --split must be given together")
+        if options.json:
+            output_file.check("--json", options.json)
         exact_float32()
         device = open_device(options.device, "--device")
         try:

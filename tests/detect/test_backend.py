@@ -103,6 +103,11 @@ def test_missing_openvino_error_says_what_to_install(weights, monkeypatch):
         make_backend(DetectConfig(weights=weights, backend="openvino"))
 
 
+def test_a_device_of_no_kind_is_answered_with_those_there_are(weights):
+    with pytest.raises(BackendError, match=r"'gpu' cannot be used: expected auto, cpu, cuda or cuda:N$"):
+        backend(weights, backend="torch", device="gpu")
+
+
 @pytest.mark.parametrize("name", BACKENDS)
 @pytest.mark.parametrize("device", ["tpu9", "cuda:77", "mps:0:0"])
 def test_unavailable_device_is_named(weights, name, device):

@@ -22,6 +22,7 @@ from pipeline import graph
 from pipeline.capture import factory
 from pipeline.capture.config import CaptureConfig
 from pipeline.capture.source import Source
+from pipeline.sinks.folder import LOCK
 from run_stream import main
 from tests.conftest import wait_until
 from tests.e2e.harness import FAST, LONG, PROCESSES, SMALL, lines, record, run_program, start
@@ -339,9 +340,53 @@ def test_bad_weights_are_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]
     assert record(out)["sources"]["demo"]["account"]["closes"]
 
 
+@pytest.mark.parametrize(
+    ("source", "setting", "code"),
+    [
+        (SMALL, "detect.weights=nonsense", 4),
+        (SMALL, "detect.device=cuda:99", 4),
+        (SMALL, "detect.artefact=gone.json", 4),
+        ("test://nope", "track.gate=13", 3),
+        ("gone.mp4", "track.gate=13", 3),
+    ],
+)
+def test_run_that_delivers_nothing_leaves_the_record_and_the_results_of_the_run_before(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], source: str, setting: str, code: int
+) -> None:
+    assert main([SMALL, *FAST, "--out", str(tmp_path)]) == 0
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and path.name != LOCK}
+    capfd.readouterr()
+    assert main([source, *FAST, "--set", setting, "--out", str(tmp_path)]) == code
+    assert capfd.readouterr().err.count("\n") == 1
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and path.name != LOCK} == before
+
+
+def test_run_replaces_the_record_of_the_run_before_with_its_first_frame(tmp_path: Path, runtime: Path) -> None:
+    (tmp_path / "run.json").write_text("of an earlier run")
+    run = start(LONG, *FAST, "--out", str(tmp_path), runtime=runtime)
+    wait_until(lambda: (tmp_path / "run.json").read_text() != "of an earlier run", 60)
+    assert record(tmp_path)["state"] == "running"
+    assert lines(tmp_path / "demo" / "tracks.jsonl")
+    run.send_signal(signal.SIGINT)
+    run.communicate(timeout=60)
+    assert record(tmp_path)["state"] == "interrupted"
+
+
 def test_unknown_weights_name_lists_the_known(capfd: pytest.CaptureFixture[str]) -> None:
     assert main([SMALL, *FAST, "--set", "detect.weights=mshnett"]) == 4
     assert "mshnet" in capfd.readouterr().err.replace("mshnett", "")
+
+
+def test_verbose_adds_the_stages_that_failed_and_their_tracebacks(capfd: pytest.CaptureFixture[str]) -> None:
+    words = ["gone.mp4", *FAST, "--set", "detect.artefact=gone.json", "--verbose"]
+    assert main(words) == 4
+    told = capfd.readouterr().err.splitlines()
+    source, artefact = "gone.mp4: no such file", "detect.artefact: gone.json: No such file or directory"
+    assert sorted(told[:2]) == [f"run_stream.py: error: {artefact}", f"run_stream.py: error: {source}"]
+    assert f"run_stream.py: stage capture.gone failed: {source}" in told
+    trace = told[told.index(f"run_stream.py: stage detect failed: {artefact}") + 1 :]
+    assert trace[0] == "Traceback (most recent call last):"
+    assert f"pipeline.errors.BackendError: {artefact}" in trace
 
 
 def test_full_disk_is_named_and_earlier_lines_stay(tmp_path: Path, runtime: Path) -> None:

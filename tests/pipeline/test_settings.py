@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from msgspec import Struct
@@ -96,6 +97,30 @@ def test_values_are_checked_with_origin_and_path() -> None:
         "f.yaml: parts[1].size: Expected `int`, got `str`"
     )
     assert said(convert_to, Outer, {}, "f.yaml") == "f.yaml: Object missing required field `parts`"
+
+
+class Colour(StrEnum):
+    RED = "red"
+
+
+class Choices(Struct, forbid_unknown_fields=True):
+    literal: Literal["a", "b", 3] | None = None
+    colour: Colour = Colour.RED
+    mixed: bool | Literal["c"] = True
+    each: list[dict[str, Literal["d"]]] = []
+
+
+@pytest.mark.parametrize(
+    ("tree", "says"),
+    [
+        ({"literal": "x"}, "literal: Invalid enum value 'x', expected 3, a, b"),
+        ({"colour": "x"}, "colour: Invalid enum value 'x', expected red"),
+        ({"mixed": "x"}, "mixed: Invalid enum value 'x', expected c"),
+        ({"each": [{"k": "x"}]}, "each[0][...]: Invalid enum value 'x', expected d"),
+    ],
+)
+def test_a_value_that_is_none_of_the_choices_is_answered_with_them(tree: dict[str, Any], says: str) -> None:
+    assert said(convert_to, Choices, tree, "file") == f"file: {says}"
 
 
 def test_a_bad_entry_of_a_mapping_is_named_by_its_key() -> None:

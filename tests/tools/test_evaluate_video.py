@@ -186,8 +186,10 @@ def test_a_mask_of_no_video_is_refused(
     ("option", "name", "reason"),
     [
         ("--curve", "curve.pdf", "ends in .json or .png"),
-        ("--curve", "gone/curve.json", "cannot write a file there"),
-        ("--json", "gone/report.json", "cannot write a file there"),
+        ("--curve", "gone/curve.json", "--curve"),
+        ("--json", "gone/report.json", "--json"),
+        ("--json", "/proc/report.json", "--json"),
+        ("--json", "a_file/report.json", "Not a directory"),
         ("--sheet", "a_file", "exists"),
     ],
 )
@@ -198,4 +200,12 @@ def test_what_cannot_be_written_is_refused_before_the_run(
     assert main(["--data", str(tmp_path / "nowhere"), option, str(tmp_path / name)]) == 2
     errors = capsys.readouterr().err
     assert errors.count("\n") == 1
-    assert option in errors and reason in errors
+    assert name in errors and reason in errors
+
+
+def test_a_report_that_can_no_longer_be_written_gives_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rendered(tmp_path)
+    assert main(["--data", str(tmp_path / "data"), "--set", "detect.threads=1", "--json", "/dev/full"]) == 2
+    assert capsys.readouterr().err == "tools.evaluate_video: error: /dev/full: No space left on device\n"

@@ -82,6 +82,11 @@ def test_out_that_is_a_file_is_refused(tmp_path, capsys):
     assert str(tmp_path / "file") in capsys.readouterr().err
 
 
+def test_out_that_cannot_be_made_is_named(capsys):
+    assert main([URL, "--out", "/dev/null/scene"]) == 2
+    assert capsys.readouterr().err == "tools.render_scene: error: /dev/null/scene: Not a directory\n"
+
+
 def test_wrong_scene_is_one_line_and_exit_code_2(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "tools.render_scene", "test://moon", "--out", tmp_path / "out"],

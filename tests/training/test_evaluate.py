@@ -189,9 +189,10 @@ def test_the_split_may_also_be_a_path_of_its_own(weights, data, tmp_path, capsys
         (["--json", "/nonexistent/out.json"], 2, "/nonexistent/out.json: No such file"),
     ],
 )
-def test_wrong_usage_is_one_line(weights, data, capsys, more, code, message):
+def test_wrong_usage_is_one_line_before_the_work(weights, data, capsys, more, code, message):
     assert evaluate(weights, data, *more) == code
-    error = capsys.readouterr().err
+    out, error = capsys.readouterr()
+    assert out == ""
     assert error.startswith("training.evaluate: ")
     assert message in error
     assert error.count("\n") == 1

@@ -77,10 +77,12 @@ def test_a_picture_too_small_for_the_network_is_named(tmp_path, capsys):
         (["--weights", "none.safetensors"], "none.safetensors"),
         (["--weights", "edge", "--data", "x"], "--split"),
         (["--weights", "edge", "--data", "x", "--split", "y"], "x"),
+        (["--weights", "edge", "--json", "/nonexistent/out.json"], "--json /nonexistent/out.json: No such file"),
     ],
 )
-def test_invalid_input_is_reported_in_one_line(arguments, words, capsys):
+def test_invalid_input_is_reported_in_one_line_before_the_work(arguments, words, capsys):
     assert main(arguments) != 0
-    error = capsys.readouterr().err
+    out, error = capsys.readouterr()
+    assert out == ""
     assert words in error
     assert error.count("\n") == 1

@@ -205,6 +205,10 @@ def torch_device(config: DetectConfig) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
+    except RuntimeError:  # torch would list the devices of all machines that it was ever built for
+        known = "expected auto, cpu, cuda or cuda:N"
+        raise BackendError(f"detect.device: {config.device!r} cannot be used: {known}") from None
+    try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).strip().split("\n")[0]
