@@ -68,7 +68,8 @@ def _run(config: Config, sources: Mapping[str, str], out: Path | None, *, verbos
         if record is not None:
             record.begin()
         on_stop(supervisor.stop)
-        outcome = supervisor.run([progress.update, health.update, *([record.update] if record is not None else [])])
+        watchers = [progress.update, health.update, _PageAddress().update]
+        outcome = supervisor.run([*watchers, *([record.update] if record is not None else [])])
 
     if verbose:
         _show_failures(supervisor.states)
@@ -124,6 +125,20 @@ class _Record:
     def _write(self, outcome: Outcome | None) -> None:
         self._begun = True
         write_record(self._path, run_record(self._config, self._sources, __version__, outcome))
+
+
+class _PageAddress:
+    """Prints the address of the live page, if there is one, as soon as the page is there."""
+
+    def __init__(self) -> None:
+        self._told = ""
+
+    def update(self, supervisor: Supervisor) -> None:
+        """Print the address unless it has been printed before."""
+        sinks = supervisor.states.get("sinks")
+        if sinks is not None and (url := sinks.facts.get("page", self._told)) != self._told:
+            self._told = url
+            report_error(url, "live page")
 
 
 def _show_failures(states: Mapping[str, StageState]) -> None:

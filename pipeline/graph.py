@@ -271,7 +271,15 @@ def _build(plan: StagePlan, link: Link, journal: Journal) -> Stage:
     from pipeline.sinks.stage import SinkStage
 
     out = Path(plan.out) if plan.out is not None else None
-    return SinkStage(config.sinks, out, link.ask_stop, attempt=plan.attempt, journal=journal, masks=config.detect.masks)
+    return SinkStage(
+        config.sinks,
+        out,
+        link.ask_stop,
+        attempt=plan.attempt,
+        journal=journal,
+        masks=config.detect.masks,
+        sources=plan.sources,
+    )
 
 
 def free_ports(count: int) -> list[int]:

@@ -33,11 +33,11 @@ from pipeline import keys
 from pipeline.argument_parser import RedactingParser, add_settings
 from pipeline.capture.address import redact, source_ids
 from pipeline.capture.factory import is_live, open_source
-from pipeline.capture.remote import is_loopback
 from pipeline.capture.stage import CaptureLoop
 from pipeline.config import Config
 from pipeline.control_link import Link, StageState, Stop, Switchboard
 from pipeline.errors import INTERRUPTED, ConfigError, PipelineError, one_line
+from pipeline.loopback import is_loopback
 from pipeline.messages import EndOfSource, Packet
 from pipeline.opencv import require_opencv
 from pipeline.process import exit_program, on_stop, open_streams

@@ -7,7 +7,6 @@ clocks of two machines are unrelated.
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import re
 import socket as sockets
@@ -24,6 +23,7 @@ from pipeline.capture.network import UrlParts, split_url, unreachable
 from pipeline.capture.picture import as_picture
 from pipeline.capture.source import Grab
 from pipeline.errors import ConfigError, SourceError
+from pipeline.loopback import is_loopback
 from pipeline.messages import EndOfSource, Frame, FrameHeader, Packet
 from pipeline.receiver import Receiver
 from pipeline.wire import MAX_ERROR, WireError
@@ -35,19 +35,6 @@ MAX_UNREAD = 16
 _SLICE_S = 0.1
 _MAX_FRAME = 1 << 53
 _MAX_PTS_S = 1e9
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether a host name or address denotes this machine.
-
-    Names are not resolved, because the result may change; only ``localhost`` and loopback addresses count.
-    """
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
-    except ValueError:
-        return False
 
 
 class RemoteCamera:

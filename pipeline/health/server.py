@@ -3,33 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import socket
-import sys
-import threading
 import time
 from collections.abc import Callable
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from socketserver import BaseServer, TCPServer, ThreadingMixIn, UnixStreamServer
 from types import TracebackType
-from typing import Any
 
 import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from pipeline.errors import ConfigError
 from pipeline.health.config import HealthConfig
 from pipeline.health.metrics import render
 from pipeline.health.status import RunStatus, observe
+from pipeline.http_server import Handler, TcpServer, ThreadedServer, UnixServer
 from pipeline.supervisor import Supervisor
 
 REFRESH_NS = 250_000_000
 UNRESPONSIVE_NS = 5_000_000_000
-MAX_CLIENTS = 64
-"""Maximum number of simultaneous connections per address; further ones are closed at once."""
-CLIENT_TIMEOUT_S = 5.0
-"""Maximum duration of a connection, from its acceptance to the end of the response; then it is closed."""
 TEXT = "text/plain; charset=utf-8"
 Answer = tuple[HTTPStatus, str, bytes]
 
@@ -55,20 +45,16 @@ class Health:
         self._config = config
         self._status: RunStatus | None = None
         self._seen_ns = 0
-        self._servers: list[BaseServer] = []
+        self._servers: list[ThreadedServer] = []
         self.port: int | None = None
         if config.port is not None:
-            try:
-                server = _TcpServer(config.host, config.port, _handler(self))
-            except (OSError, UnicodeError) as error:
-                reason = getattr(error, "strerror", None) or error
-                raise ConfigError(f"health: {config.host}:{config.port}: {reason}") from None
-            self.port = server.server_address[1]
+            server = TcpServer("health", config.host, config.port, _handler(self))
+            self.port = server.port
             self._serve(server)
 
     def serve_unix_socket(self, path: Path) -> None:
         """Also serve on a Unix socket, in a folder that is accessible to this user only."""
-        self._serve(_UnixServer(str(path), _handler(self)))
+        self._serve(UnixServer(path, _handler(self)))
 
     def update(self, supervisor: Supervisor) -> None:
         """Refresh the status, at most four times a second; called in the supervisor's thread.
@@ -107,9 +93,9 @@ class Health:
         lines = "".join(f"{line}\n" for line in (status.state, *status.troubles))
         return HTTPStatus.SERVICE_UNAVAILABLE, TEXT, lines.encode()
 
-    def _serve(self, server: BaseServer) -> None:
+    def _serve(self, server: ThreadedServer) -> None:
         self._servers.append(server)
-        threading.Thread(target=server.serve_forever, args=(0.1,), name="health", daemon=True).start()
+        server.start("health")
 
     def __enter__(self) -> Health:
         return self
@@ -118,69 +104,12 @@ class Health:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for server in self._servers:
-            server.shutdown()
-            server.server_close()
+            server.stop()
 
 
-class _ThreadedServer(ThreadingMixIn, TCPServer):
-    """Server with one thread per connection, which limits the number of connections and their duration."""
-
-    daemon_threads = True
-    request_queue_size = 64
-
-    def __init__(self, address: Any, handler: type[BaseHTTPRequestHandler]) -> None:
-        self._since: dict[Any, float] = {}
-        super().__init__(address, handler)
-
-    def verify_request(self, request: Any, client_address: object) -> bool:
-        """Accept a connection unless there are ``MAX_CLIENTS`` already."""
-        if room := len(self._since) < MAX_CLIENTS:
-            self._since[request] = time.monotonic()
-        return room
-
-    def service_actions(self) -> None:
-        """Shut down connections that exceed ``CLIENT_TIMEOUT_S``; a socket timeout would restart with every byte."""
-        due = time.monotonic() - CLIENT_TIMEOUT_S
-        for request, since in list(self._since.items()):
-            if since < due:
-                with contextlib.suppress(OSError):  # the client has just disconnected
-                    request.shutdown(socket.SHUT_RDWR)
-
-    def close_request(self, request: Any) -> None:
-        """Close a connection and free its slot."""
-        super().close_request(request)
-        self._since.pop(request, None)
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Ignore socket errors, such as clients that disconnect or time out."""
-        if not isinstance(sys.exception(), OSError):
-            super().handle_error(request, client_address)  # type: ignore[arg-type]
-
-
-class _TcpServer(_ThreadedServer):
-    allow_reuse_address = True
-
-    def __init__(self, host: str, port: int, handler: type[BaseHTTPRequestHandler]) -> None:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        self.address_family, *_, address = min(found, key=lambda one: one[0] != socket.AF_INET)
-        super().__init__(address, handler)
-
-
-class _UnixServer(_ThreadedServer, UnixStreamServer):
-    pass
-
-
-def _handler(health: Health) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
+def _handler(health: Health) -> type[Handler]:
+    class HealthHandler(Handler):
         def do_GET(self) -> None:
-            code, kind, body = health.answer(self.path.partition("?")[0])
-            self.send_response(code)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+            self.answer(*health.answer(self.path.partition("?")[0]))
 
-        def log_message(self, format: str, *args: object) -> None:
-            """Do not log requests."""
-
-    return Handler
+    return HealthHandler

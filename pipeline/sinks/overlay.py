@@ -53,6 +53,10 @@ class Overlay:
         self._trails = Trails(trail_s)
         self._places = LabelPlaces()
 
+    def follow(self, message: Tracked) -> None:
+        """Note the tracks of a frame that is not drawn; frames of a source must be passed in order."""
+        self._trails.update(message.track_table(), message.ego.matrix, message.header.pts)
+
     def draw(self, message: Tracked, picture: Picture, age_ms: float) -> Canvas:
         """Draw the picture of one frame with its tracks, and a strip of text below it.
 
@@ -75,7 +79,7 @@ class Overlay:
         for polygon in self._masked:
             corners = _on_canvas(polygon, scale)
             _strokes(canvas, np.stack([corners, np.roll(corners, -1, axis=0)], axis=1), MASKED)
-        self._trails.update(tracks, message.ego.matrix, header.pts)
+        self.follow(message)
         for track in np.sort(tracks, order="state"):
             _mark(canvas, track, self._trails.of(int(track["id"])), scale)
         self._label(canvas, tracks, scale)

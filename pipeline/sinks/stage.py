@@ -8,9 +8,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import MappingProxyType
 
-import numpy as np
-from numpy.typing import NDArray
-
 from pipeline.capture.source import Picture
 from pipeline.control_link import SourceReport
 from pipeline.detect.masks import Polygon, polygons_of
@@ -21,7 +18,9 @@ from pipeline.sinks.config import SinkConfig
 from pipeline.sinks.counters import Counters
 from pipeline.sinks.folder import claim
 from pipeline.sinks.overlay import Overlay
+from pipeline.sinks.page.server import LivePage
 from pipeline.sinks.source_files import SourceFiles
+from pipeline.sinks.video_file import OverlayVideo
 from pipeline.sinks.window import Window
 
 
@@ -36,6 +35,7 @@ class SinkStage:
         attempt: number of times the stage has died before.
         journal: journal of the stage, if it may be restarted; counters and files then continue.
         masks: ignore masks of the detector to display, polygons by source.
+        sources: ids of all sources, for the live page.
     """
 
     batch_size = 1
@@ -50,24 +50,28 @@ class SinkStage:
         attempt: int = 0,
         journal: Journal | None = None,
         masks: Mapping[str, Sequence[Polygon]] = MappingProxyType({}),
+        sources: Sequence[str] = (),
     ) -> None:
         self._config, self._out, self._on_quit, self._clock = config, out, on_quit, clock
-        self._attempt, self._journal, self._masks = attempt, journal, masks
+        self._attempt, self._journal, self._masks, self._sources = attempt, journal, masks, sources
         self._window: Window | None = None
+        self._page: LivePage | None = None
         self._files: dict[str, SourceFiles] = {}
         self._counters: dict[str, Counters] = {}
         self._overlays: dict[str, Overlay] = {}
 
     def open(self) -> None:
-        """Create the output folder and check for a display if one is needed.
+        """Create the output folder, check for a display if one is needed, and serve the live page.
 
         Raises:
-            ConfigError: the folder cannot be created, or there is no display.
+            ConfigError: the folder cannot be created, there is no display, or the page cannot be served.
         """
         if self._out is not None:
             claim(self._out)
         if self._config.display:
             self._window = Window(self._on_quit)
+        if self._config.page.port is not None:
+            self._page = LivePage(self._config.page, self._sources)
 
     def process(self, packets: Sequence[Packet]) -> Iterable[Packet]:
         """Write and display results.
@@ -84,16 +88,13 @@ class SinkStage:
             if isinstance(message, EndOfSource):
                 counters.end(message)
                 self._finish(source)
+                if self._page is not None:
+                    self._page.end(message)
             elif isinstance(message, Tracked) and picture is not None:
                 if message.header.seq < counters.next_seq:
                     continue  # written before a restart, but not yet acknowledged
                 now = self._clock()
-                if self._window is not None or (files is not None and files.video is not None):
-                    canvas = self._draw(message, picture, now)
-                    if files is not None and files.video is not None:
-                        files.video.write(message.header, canvas)
-                    if self._window is not None:
-                        self._window.show(source, canvas)
+                self._display(message, picture, files.video if files is not None else None, now)
                 if files is not None:
                     files.write(message)
                 counters.count(message, now)
@@ -106,22 +107,37 @@ class SinkStage:
         with ExitStack() as each:  # completes the others even if one fails
             for source in list(self._files):
                 each.callback(self._finish, source)
+            if self._page is not None:
+                each.callback(self._page.close)
 
     def facts(self) -> Mapping[str, str]:
-        """Return no facts; this stage has none to record."""
-        return {}
+        """Return the address of the live page, if there is one."""
+        return {"page": self._page.url} if self._page is not None else {}
 
     def reports(self) -> Mapping[str, SourceReport]:
         """Return a report of the results so far, by source."""
         return {source: counters.report() for source, counters in self._counters.items()}
 
-    def _draw(self, message: Tracked, picture: Picture, now: int) -> NDArray[np.uint8]:
+    def _display(self, message: Tracked, picture: Picture, video: OverlayVideo | None, now: int) -> None:
+        """Draw the overlay for those who want it: the video and the window every frame, the page now and then."""
         source = message.header.source
+        on_page = self._page is not None and self._page.wants(source)
+        if video is not None or self._window is not None or on_page:
+            canvas = self._overlay_of(source).draw(message, picture, max(0, now - message.header.capture_mono_ns) / 1e6)
+            if video is not None:
+                video.write(message.header, canvas)
+            if self._window is not None:
+                self._window.show(source, canvas)
+            if self._page is not None and on_page:
+                self._page.show(source, canvas)
+        elif self._page is not None:
+            self._overlay_of(source).follow(message)
+
+    def _overlay_of(self, source: str) -> Overlay:
         if source not in self._overlays:
             masked = polygons_of(self._masks, source)
             self._overlays[source] = Overlay(self._config.overlay_scale, self._config.trail_s, masked)
-        age_ms = max(0, now - message.header.capture_mono_ns) / 1e6
-        return self._overlays[source].draw(message, picture, age_ms)
+        return self._overlays[source]
 
     def _counters_of(self, source: str) -> Counters:
         if source not in self._counters:

@@ -8,8 +8,9 @@ import zmq
 
 from pipeline.capture.config import CaptureConfig
 from pipeline.capture.factory import open_source
-from pipeline.capture.remote import Timeline, is_loopback
+from pipeline.capture.remote import Timeline
 from pipeline.errors import SourceError
+from pipeline.loopback import is_loopback
 from pipeline.queues import Sender
 from pipeline.wire import MAGIC, WireError
 from tests.capture.remote_host import GOOD, PICTURE, QUICK, Impostor, Read, bytes_of

@@ -17,6 +17,7 @@ from pipeline.errors import ConfigError
 from pipeline.health import client, server
 from pipeline.health.config import HealthConfig
 from pipeline.health.server import Health
+from pipeline.http_server import ThreadedServer
 from pipeline.supervisor import Supervisor
 from tests.conftest import speaks_ipv6, wait_until
 
@@ -63,7 +64,7 @@ def test_connection_limit_and_release(tmp_path: Path) -> None:
     door = tmp_path / "door"
     with Health(HealthConfig()) as health, contextlib.ExitStack() as callers:
         health.serve_unix_socket(door)
-        silent = [callers.enter_context(connect_client(door)) for _ in range(server.MAX_CLIENTS)]
+        silent = [callers.enter_context(connect_client(door)) for _ in range(ThreadedServer.max_clients)]
         assert callers.enter_context(connect_client(door)).recv(1) == b""
         silent[0].close()
 
@@ -76,7 +77,7 @@ def test_connection_limit_and_release(tmp_path: Path) -> None:
 
 
 def test_slow_client_is_disconnected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "CLIENT_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(ThreadedServer, "client_timeout_s", 0.3)
     door = tmp_path / "door"
     before = threading.active_count()
     with Health(HealthConfig()) as health:

@@ -1,0 +1,1 @@
+"""The live page: overlays in a browser."""
