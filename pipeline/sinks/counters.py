@@ -9,6 +9,9 @@ from pipeline.sinks.latency import LatencyHistogram
 
 OPENED, _ACTIVE_PAIR, _PAIRS, _CONFIRMED, _FIRST_NS, _LAST_NS, _EGO_OK = 0, 1, 2, 6, 7, 8, 9
 
+MAX_KNOWN = 20_000
+"""Number of tracks known to have been counted, at most; more than can be alive at once."""
+
 
 class Counters:
     """Counts the delivered frames of one source.
@@ -62,8 +65,11 @@ class Counters:
         header, tracks, row = message.header, message.track_table(), self._row
         row[_FIRST_NS] = row[_FIRST_NS] if self.delivered else now
         row[_LAST_NS] = now
-        new = set(tracks["id"][tracks["state"] == CONFIRMED].tolist()) - self._known
+        confirmed = set(tracks["id"][tracks["state"] == CONFIRMED].tolist())
+        new = confirmed - self._known
         self._known |= new
+        if len(self._known) > MAX_KNOWN:  # a run may last for weeks, and older tracks have ended long ago
+            self._known = confirmed | set(sorted(self._known)[-MAX_KNOWN // 2 :])
         row[_CONFIRMED] += len(new)
         row[_EGO_OK] += message.ego.ok
         self._newest_ns = header.capture_mono_ns

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from http import HTTPStatus
 from importlib.resources import files
-from urllib.parse import parse_qs, quote, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote
 
 import msgspec
 import numpy as np
@@ -90,11 +90,11 @@ def _handler(pictures: Pictures, access: Access) -> type[Handler]:
                 ask = {"WWW_Authenticate": 'Basic realm="live page"'} if refusal is HTTPStatus.UNAUTHORIZED else {}
                 self.answer(refusal, _TEXT, f"{refusal.phrase}\n".encode(), **ask)
                 return
-            url = urlsplit(self.path)
-            kind, _, source = unquote(url.path).removeprefix("/").partition("/")
+            path, _, query = self.path.partition("?")
+            kind, _, source = unquote(path).removeprefix("/").partition("/")
             try:
                 if kind == "picture":
-                    self._send_picture(source, parse_qs(url.query).get("have", [""])[0])
+                    self._send_picture(source, parse_qs(query).get("have", [""])[0])
                 elif kind == "stream":
                     self._send_stream(source)
                 elif (kind, source) == ("", ""):

@@ -105,6 +105,25 @@ def test_unknown_paths_name_the_known_ones(page: LivePage) -> None:
             assert answer(page, path)[0] in (200, 204)
 
 
+@pytest.mark.parametrize(
+    "request_line",
+    [b"GET //[x HTTP/1.1", b"GET http://[ HTTP/1.1", b"GET /picture/%ff%00?have=%ff&have HTTP/1.1", b"GET / HTTP/9.9",
+     b"GET /picture/a?have=" + b"9" * 9000 + b" HTTP/1.0", b"POST /picture/a HTTP/1.1", b"\xff\0\xff", b"GET /"],
+)  # fmt: skip
+def test_malformed_requests_cause_no_errors(
+    page: LivePage, request_line: bytes, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = threading.active_count()
+    with socket.create_connection(("127.0.0.1", port_of(page))) as caller:
+        caller.sendall(request_line + b"\r\nHost: localhost\r\nAuthorization: Basic \xff\r\nConnection: close\r\n\r\n")
+        caller.settimeout(30)
+        while caller.recv(1 << 16):
+            pass
+    wait_until(lambda: threading.active_count() <= before)
+    assert capfd.readouterr().err == ""
+    assert answer(page, "/sources")[0] == 200
+
+
 def test_stream_is_mjpeg_that_opencv_can_read_and_ends_with_the_page(page: LivePage) -> None:
     done = threading.Event()
 

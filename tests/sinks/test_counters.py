@@ -1,0 +1,20 @@
+"""Counters of results over a long run."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.messages import CONFIRMED, TENTATIVE
+from pipeline.sinks import counters
+from pipeline.sinks.counters import Counters
+from tests.messages import tracked
+
+
+def test_every_track_is_counted_once_with_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counters, "MAX_KNOWN", 40)
+    counted = Counters()
+    for seq in range(600):
+        states = {1: CONFIRMED, seq + 10: TENTATIVE, seq + 9: CONFIRMED, seq + 8: CONFIRMED}
+        counted.count(tracked([{"id": id_, "state": state} for id_, state in states.items()], seq=seq), seq)
+        assert len(counted._known) <= 40
+    assert counted.report().tracks_confirmed == 1 + 601
