@@ -22,7 +22,7 @@ class PageConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     host: Annotated[str, Meta(min_length=1)] = "127.0.0.1"
     password_file: str | None = None
     insecure: bool = False
-    max_fps: Annotated[float, Meta(gt=0, le=240)] = 15.0
+    max_fps: Annotated[float, Meta(ge=1, le=240)] = 15.0
 
 
 class SinkConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
