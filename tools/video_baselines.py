@@ -29,8 +29,9 @@ from pipeline.config import Config
 from pipeline.errors import PipelineError, one_line
 from pipeline.messages import Detected, Table
 from tools import other_trackers, replay, tophat
-from tools.evaluate_video import NO_BOXES, check_label_frames, compare, find_videos, read_labels
+from tools.evaluate_video import NO_BOXES, compare
 from tools.video_figures import Boxes, Result, Video, by_set, summarise, table
+from tools.video_labels import check_label_frames, find_videos, read_labels
 
 Way = Callable[[Video, Sequence[Detected], Config], Iterable[Table]]
 

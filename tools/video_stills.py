@@ -29,8 +29,8 @@ from pipeline.capture.factory import open_source
 from pipeline.errors import ConfigError, PipelineError, one_line
 from tools.box_mask import changed_in_box, in_box, mask_in_box
 from tools.changes import Changes
-from tools.evaluate_video import find_videos, read_labels
 from tools.video_figures import Video
+from tools.video_labels import find_videos, read_labels
 
 FOLDERS = ("images", "masks", "ignored", "changes", "img_idx")
 RIM = np.ones((3, 3), np.uint8)

@@ -1,4 +1,4 @@
-"""Video evaluation: labels, pooling of figures, and a whole run on a rendered video."""
+"""Video evaluation: whole runs on rendered videos, and what is refused."""
 
 from __future__ import annotations
 
@@ -6,75 +6,14 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from pipeline.capture.scene import Scene, SceneSpec
 from pipeline.config import load
-from pipeline.errors import ConfigError
-from tools import mot_metrics, video_baselines, video_curve
-from tools.evaluate_video import check_label_frames, find_videos, main, read_labels
+from tools import video_baselines, video_curve
+from tools.evaluate_video import main
 from tools.render_scene import main as render
 from tools.replay import detect, track
-from tools.video_figures import Video
-
-
-def test_labels_are_centres_in_pixel_coordinates(tmp_path: Path) -> None:
-    path = tmp_path / "v.csv"
-    path.write_text("frame,x,y,w,h\n0,10,20,4,2\n2,7.5,8,,\n2,0,0,1,1\n")
-    labels = read_labels(path)
-    assert labels[0] == [(11.5, 20.5, 4.0, 2.0)]  # columns 10..13, rows 20..21
-    assert labels[2][0][:2] == (7.5, 8.0)
-    assert labels[2][1][:2] == (0.0, 0.0)
-    assert 1 not in labels
-    assert mot_metrics.reach(np.array(labels[2])[:, 2:]).tolist() == [5.0, 5.0]
-
-
-@pytest.mark.parametrize("row", ["a,1,2,3,4", "0,1,,3,4", "0,1,2", "0,1,2,3", "0,1,2,3,4,5", "0,1,2,,4"])
-def test_broken_label_is_named_with_its_line(tmp_path: Path, row: str) -> None:
-    path = tmp_path / "v.csv"
-    path.write_text(f"frame,x,y,w,h\n0,1,2,3,4\n{row}\n")
-    with pytest.raises(ConfigError, match=r"v\.csv:3: expected frame,x,y,w,h"):
-        read_labels(path)
-
-
-@pytest.mark.parametrize("text", ["", "\n", "time,u,v\n", "frame,x,y\n", "0,10,20,5,5\n"])
-def test_only_a_header_alone_means_no_targets(tmp_path: Path, text: str) -> None:
-    path = tmp_path / "v.csv"
-    path.write_text("frame,x,y,w,h\n")
-    assert read_labels(path) == {}
-    path.write_text(text)
-    with pytest.raises(ConfigError, match=r"v\.csv:1: expected frame,x,y,w,h"):
-        read_labels(path)
-
-
-def test_a_byte_order_mark_is_no_part_of_the_header(tmp_path: Path) -> None:
-    path = tmp_path / "v.csv"
-    path.write_text("frame,x,y,w,h\n0,7.5,8,,\n", encoding="utf-8-sig")
-    assert read_labels(path)[0][0][:2] == (7.5, 8.0)
-
-
-def test_two_videos_of_one_name_are_refused_unless_one_is_left_out(tmp_path: Path) -> None:
-    for name in ("x/set/one", "y/set/one", "y/set/two"):
-        (tmp_path / name).mkdir(parents=True)
-        (tmp_path / f"{name}.csv").touch()
-    with pytest.raises(ConfigError, match=r"x/set/one\.csv and .*y/set/one\.csv would both be called set_one"):
-        find_videos(tmp_path)
-    assert [v.name for v in find_videos(tmp_path, ["two"])] == ["two"]
-    assert [v.name for v in find_videos(tmp_path / "y")] == ["one", "two"]
-
-
-def test_only_labelled_videos_are_found(tmp_path: Path) -> None:
-    for name in ("a/one.mp4", "a/one.csv", "a/two.mp4", "a/lone.csv", "b/three.csv"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    (tmp_path / "b" / "three").mkdir()
-    assert [(v.group, v.name) for v in find_videos(tmp_path)] == [("a", "one"), ("b", "three")]
-    assert [v.name for v in find_videos(tmp_path, ["three"])] == ["three"]
-    with pytest.raises(ConfigError, match="gone"):
-        find_videos(tmp_path, ["gone"])
-    with pytest.raises(ConfigError, match="no such folder"):
-        find_videos(tmp_path / "nowhere")
 
 
 def test_a_sweep_is_what_single_runs_at_each_threshold_give() -> None:
@@ -155,14 +94,6 @@ def test_labels_of_missing_frames_are_refused(
     assert tool(["--data", str(tmp_path / "data"), "--set", "detect.threads=1"]) == 2
     message = f"{labels}: frame 10 has a label, but is not in {labels.with_suffix('')}\n"
     assert capsys.readouterr().err.endswith(message)
-
-
-def test_labels_beyond_the_requested_frames_are_accepted() -> None:
-    video, box = Video("set", "v", Path("v.mp4"), Path("v.csv")), [(5.0, 5.0, 2.0, 2.0)]
-    check_label_frames(video, {0: box, 3: box}, range(3), most=3)
-    check_label_frames(video, {0: box, 2: box}, range(3), most=None)
-    with pytest.raises(ConfigError, match=r"v\.csv: frame 3 has a label, but is not in v\.mp4"):
-        check_label_frames(video, {5: box, 3: box}, range(3), most=4)
 
 
 def test_bad_arguments_give_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
