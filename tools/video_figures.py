@@ -49,7 +49,7 @@ class Result(NamedTuple):
     Attributes:
         frames: the comparison of each frame, input of the metrics.
         fps: frame rate of the recording.
-        seconds: wall time of processing; 0 if it was not measured.
+        seconds: wall time of all frames but the first, which waits for the network to load; 0 if not measured.
         detections: mean number of detections per frame, before tracking.
         messages: tracker messages of all frames, for contact sheets; empty if not requested.
     """
@@ -102,6 +102,7 @@ def summarise(results: Sequence[Result]) -> dict[str, Any]:
     exponent 1 and cutoff ``GOSPA_CUTOFF_PX``.
     """
     pooled, seconds = _pooled(results), sum(r.seconds for r in results)
+    timed = sum(len(r.frames) - 1 for r in results if r.seconds)
     hota, clear, identity = mot_metrics.hota(pooled), mot_metrics.clear(pooled), mot_metrics.identity(pooled)
     gospa_px = mean_gospa(gospa(f.distance, GOSPA_CUTOFF_PX) for f in pooled) if pooled else None
     return {
@@ -120,7 +121,7 @@ def summarise(results: Sequence[Result]) -> dict[str, Any]:
         "gospa_false_px": round(gospa_px.false, 3) if gospa_px else None,
         **found(results),
         "detections_per_frame": round(statistics.fmean(r.detections for r in results), 2),
-        "fps": round(len(pooled) / seconds, 1) if seconds else None,
+        "fps": round(timed / seconds, 1) if seconds else None,
     }
 
 

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from pipeline.capture.scene import Scene, SceneSpec
 from pipeline.config import load
-from tools import video_baselines, video_curve
+from pipeline.errors import SourceError
+from pipeline.messages import Detected
+from tools import evaluate_video, video_baselines, video_curve
 from tools.evaluate_video import main
 from tools.render_scene import main as render
 from tools.replay import detect, track
+from tools.video_figures import Result, Video
 
 
 def test_a_sweep_is_what_single_runs_at_each_threshold_give() -> None:
@@ -69,6 +76,95 @@ def test_speed_is_reported_only_where_it_is_that_of_the_stages(
         assert all((entry["fps"] is not None) is measured for entry in group.values())
 
 
+def test_loading_before_the_first_frame_is_not_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    labels, now = rendered(tmp_path), 0.0
+
+    def slow(*args: object) -> Iterator[list[Detected]]:
+        nonlocal now
+        now += 1000
+        for messages in detect(*args):  # type: ignore[arg-type]
+            now += 0.5
+            yield messages
+
+    monkeypatch.setattr(evaluate_video, "detect", slow)
+    monkeypatch.setattr(evaluate_video, "time", SimpleNamespace(perf_counter=lambda: now))
+    video = Video("rendered", labels.stem, labels.with_suffix(""), labels)
+    (result,) = evaluate_video.evaluate(video, load(None, ["detect.threads=1"]), [None])
+    assert (len(result.frames), result.seconds) == (10, 4.5)
+
+
+def two_rendered(tmp_path: Path) -> tuple[Path, Path]:
+    """Labels of two equal rendered videos, in the order in which they are run."""
+    first = rendered(tmp_path)
+    second = first.with_name(f"{first.stem}_2.csv")
+    shutil.copy(first, second)
+    shutil.copytree(first.with_suffix(""), second.with_suffix(""))
+    return first, second
+
+
+def test_malformed_labels_end_the_run_before_it_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, second = two_rendered(tmp_path)
+    second.write_text("frame,x,y,w,h\n0,1,2\n")
+    monkeypatch.setattr(evaluate_video, "evaluate", lambda *_, **__: pytest.fail("a video was run"))
+    assert main(["--data", str(tmp_path / "data")]) == 2
+    assert capsys.readouterr().err.startswith(f"tools.evaluate_video: error: {second}:2: expected")
+
+
+def test_a_video_that_fails_does_not_take_the_figures_of_others_along(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = two_rendered(tmp_path)
+    for picture in second.with_suffix("").iterdir():
+        picture.unlink()
+    report, curve = tmp_path / "report.json", tmp_path / "curve.json"
+    words = ["--data", str(tmp_path / "data"), "--set", "detect.threads=1", "--json", str(report)]
+    assert main([*words, "--curve", str(curve)]) == SourceError.exit_code
+    out, errors = capsys.readouterr()
+    assert "| rendered | 1 | 10 |" in out
+    assert errors.splitlines()[0].endswith("only 1 of 2 videos were evaluated")
+    assert errors.splitlines()[1].startswith(f"tools.evaluate_video: error: {second.with_suffix('')}: no images")
+    figures = json.loads(report.read_text())
+    assert list(figures["videos"]) == [f"rendered/{first.stem}"]
+    assert figures["missing"] == [f"rendered/{second.stem}"]
+    assert len(json.loads(curve.read_text())["rendered"]) == len(video_curve.THRESHOLDS)
+
+
+def test_ctrl_c_reports_what_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, second = two_rendered(tmp_path)
+    real = evaluate_video.evaluate
+
+    def interrupted(video: Video, **words: object) -> list[Result]:
+        if video.labels == second:
+            raise KeyboardInterrupt
+        return real(video, **words)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(evaluate_video, "evaluate", interrupted)
+    assert main(["--data", str(tmp_path / "data"), "--set", "detect.threads=1"]) == 130
+    out, errors = capsys.readouterr()
+    assert "| rendered | 1 | 10 |" in out
+    assert errors.splitlines() == ["tools.evaluate_video: only 1 of 2 videos were evaluated"]
+
+
+def fail_first(begun: Path, video: Video) -> list[Result]:
+    """A video that takes a while, but for the first, which fails."""
+    if video.name == "0":
+        raise SourceError("broken")
+    (begun / video.name).touch()
+    time.sleep(0.5)
+    return []
+
+
+def test_when_a_video_fails_those_in_the_queue_are_not_run(tmp_path: Path) -> None:
+    videos = [Video("set", str(k), tmp_path, tmp_path) for k in range(20)]
+    with pytest.raises(SourceError):
+        list(evaluate_video._run_all(videos, 2, partial(fail_first, tmp_path)))
+    assert len(list(tmp_path.iterdir())) < 10
+
+
 def test_whole_evaluation_of_a_rendered_video(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     labels = rendered(tmp_path)
     report, curve, sheet = tmp_path / "report.json", tmp_path / "curve.json", tmp_path / "sheet"
@@ -78,6 +174,7 @@ def test_whole_evaluation_of_a_rendered_video(tmp_path: Path, capsys: pytest.Cap
     figures = json.loads(report.read_text())
     assert figures["sets"]["rendered"]["frames"] == 10
     assert figures["config"]["detect"]["threads"] == 1
+    assert figures["missing"] == []
     points = json.loads(curve.read_text())["rendered"]
     assert [point["threshold"] for point in points] == list(video_curve.THRESHOLDS)
     # A target counts as missed until its first track is confirmed, so a contact sheet is drawn.
