@@ -135,7 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"study: {error}", file=sys.stderr)
         return error.exit_code
     except OSError as error:
-        print(f"study: {error.filename}: {error.strerror}", file=sys.stderr)
+        print(f"study: {error.filename or out}: {error.strerror}", file=sys.stderr)
         return ConfigError.exit_code
     return 0
 
