@@ -178,6 +178,20 @@ def test_the_split_may_also_be_a_path_of_its_own(weights, data, tmp_path, capsys
     assert "| tiny | 1 |" in capsys.readouterr().out
 
 
+def test_a_set_has_a_name_where_its_folder_is_given_as_a_dot(weights, data, capsys, monkeypatch):
+    monkeypatch.chdir(data)
+    assert evaluate(weights, ".") == 0
+    assert "| tiny | 3 |" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("protocol", ["strict", "legacy"])
+def test_the_last_picture_is_checked_before_the_first_is_scored(weights, data, capsys, monkeypatch, protocol):
+    (data / "masks/p2.png").unlink()
+    monkeypatch.setattr("training.predict.probabilities", lambda *_: pytest.fail("a picture was scored"))
+    assert evaluate(weights, data, "--protocol", protocol) == 2
+    assert "masks/p2.png: no readable" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("more", "code", "message"),
     [
