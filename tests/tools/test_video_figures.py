@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,14 @@ def test_without_targets_there_are_false_tracks_alone() -> None:
     both = summarise([background, Result(VIDEO, one_target([[(1, 0.0)]] * 60), 1.0, 0.0, 1.0)])
     assert (both["pd"], both["false_tracks_per_minute"]) == (1.0, 0.5)
     assert both["mota"] == round(59 / 60, 4)
+
+
+def test_false_tracks_of_a_video_without_frame_rate_do_not_count_per_minute() -> None:
+    alone = Result(video("alone"), one_target([[(1, 50.0), (2, 60.0)]]), math.nan, 0.0, 2.0)
+    minute = Result(video("minute"), one_target([[(1, 50.0)]] * 60), 1.0, 0.0, 1.0)
+    figures = found([alone, minute])
+    assert (figures["false_tracks"], figures["minutes"], figures["false_tracks_per_minute"]) == (3, 1.0, 1.0)
+    assert found([alone])["false_tracks_per_minute"] is None
 
 
 def test_a_track_once_on_a_target_is_not_false() -> None:
