@@ -175,6 +175,7 @@ def test_whole_evaluation_of_a_rendered_video(tmp_path: Path, capsys: pytest.Cap
     assert figures["sets"]["rendered"]["frames"] == 10
     assert figures["config"]["detect"]["threads"] == 1
     assert figures["missing"] == []
+    assert figures["sets"]["rendered"]["minutes"] == round(10 / figures["config"]["capture"]["image_fps"] / 60, 3)
     points = json.loads(curve.read_text())["rendered"]
     assert [point["threshold"] for point in points] == list(video_curve.THRESHOLDS)
     # A target counts as missed until its first track is confirmed, so a contact sheet is drawn.

@@ -49,6 +49,17 @@ def test_equal_ids_in_different_videos_are_different_trajectories() -> None:
     assert (mixed["never_found"], mixed["pd"], mixed["frames_to_confirm"]) == (1, 0.5, 0)
 
 
+def test_frames_to_confirm_count_from_the_first_target() -> None:
+    nothing = mot_metrics.frame([], [], 5.0, [], [])
+    frames = [nothing, nothing, *one_target([[], [], [], [(1, 0.0)]])]
+    assert found([Result(VIDEO, frames, 25.0, 1.0, 1.0)])["frames_to_confirm"] == 3
+
+
+def test_detections_per_frame_are_a_mean_over_videos() -> None:
+    results = [Result(VIDEO, one_target([[]]), 25.0, 1.0, detections) for detections in (1.0, 4.0)]
+    assert summarise(results)["detections_per_frame"] == 2.5
+
+
 def test_gospa_of_a_hand_worked_video() -> None:
     # 1 px off with a false track beside it, then missed: (1 + 5 + 5) / 2.
     figures = summarise([Result(VIDEO, one_target([[(1, 1.0), (9, 50.0)], []]), 2.0, 0.5, 1.0)])

@@ -13,8 +13,8 @@ from nets.manifest import Input, Manifest, Training, Validation
 from nets.normalisation import FrameZScore
 from tests.conftest import ROOT
 from tests.training.synthetic import write_set
+from training.evaluate import PROTOCOLS, main
 from training.evaluate import evaluate as run_evaluation
-from training.evaluate import main
 from training.gallery import Gallery
 
 
@@ -225,3 +225,11 @@ def test_as_a_program(weights, data):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("| set | pictures |")
+
+
+def test_a_probability_at_the_threshold_is_a_detection_in_the_strict_protocol_only():
+    half = np.full(1, 0.5, np.float32)
+    assert {name: bool(above(half, 0.5)[0]) for name, (_, _, above) in PROTOCOLS.items()} == {
+        "strict": True,
+        "legacy": False,
+    }

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from tools.benchmark import streams
+from tools.benchmark.bare import load
 from tools.benchmark.job import Context
+from tools.benchmark.observed import Observation, Snapshot
 from tools.benchmark.streams import Cameras, Scope, greatest, jobs
 
 TINY = Scope(
@@ -72,6 +74,19 @@ def test_a_run_that_fails_does_not_lose_the_others(context: Context, monkeypatch
         "growth with streams, 1",
         "growth with streams, 2",
     ]
+
+
+@pytest.mark.parametrize(("captured", "dropped", "holds"), [(50, 0, True), (47, 0, False), (50, 1, False)])
+def test_cameras_hold_if_none_drops_frames_or_falls_behind(
+    context: Context, monkeypatch: pytest.MonkeyPatch, captured: int, dropped: int, holds: bool
+) -> None:
+    begin = Snapshot(0, {"detect": 0.0}, {"s0": 0, "s1": 0}, {"s0": 0, "s1": 0}, {"detect": (1, 0.0)})
+    end = Snapshot(
+        2 * 10**9, {"detect": 1.0}, {"s0": captured, "s1": 50}, {"s0": 0, "s1": dropped}, {"detect": (10**9, 0.5)}
+    )
+    facts = {"backend": "torch", "precision": "fp32"}
+    monkeypatch.setattr(streams, "watch", lambda *_: Observation([], begin, end, facts))
+    assert streams.try_cameras(2, replace(TINY, pace=25.0), load(context), context).holds is holds
 
 
 def test_only_the_requested_numbers_of_cameras(context: Context) -> None:
