@@ -17,10 +17,10 @@ def check(option: str, path: Path) -> None:
     Raises:
         ConfigError: it cannot be created or written to.
     """
-    existed = path.exists()
     try:
+        existed = path.exists()
         path.open("ab").close()
         if not existed:
-            path.unlink()
+            path.resolve().unlink()  # of a link to a missing file, that file
     except OSError as error:
         raise ConfigError(f"{option} {path}: {error.strerror}") from None

@@ -3,27 +3,31 @@
     python -m tools.evaluate_video --weights NAME --data DIR [--videos LIST] [--config FILE] [--set KEY=VALUE ...]
                                    [--jobs N] [--frames N] [--keep DIR] [--json FILE] [--curve FILE] [--sheet DIR]
 
-Every ``NAME.csv`` below DIR with a video ``NAME.mp4`` or a folder of frames ``NAME/`` beside it is one labelled video.
+Every ``NAME.csv`` below DIR with a video ``NAME.mp4`` (also .avi, .mkv, .mov, .webm) or a folder of frames ``NAME/``
+beside it is one labelled video.
 The CSV header is ``frame,x,y,w,h``: the frame number from 0 in decoding order, and the top-left corner and size of the
 box in px. A point target leaves w and h empty; a frame without a row has no target. If a frame has several rows, the
 k-th row must always be the same target; otherwise HOTA, IDF1 and identity switches are meaningless. The videos of one
 folder form a set named after the folder.
 
 The real pipeline stages run one after another (``tools/replay.py``). A target matches a confirmed or coasting track
-within max(5 px, half the diagonal of its box). ``fps`` is the throughput of the whole evaluation. It is reported only
-where it is the speed of the stages, that is without ``--keep``, ``--curve`` and ``--jobs`` above 1.
+within max(5 px, half the diagonal of its box). ``fps`` is the throughput of the stages from the second frame of each
+video on, because the network is loaded before the first. It is reported only without ``--keep``, ``--curve`` and
+``--jobs`` above 1, which would change it.
+
+When a video cannot be evaluated, or on Ctrl-C, the figures of the videos that are done are reported; the JSON file
+names those that are ``missing``.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
-import math
+import signal
 import sys
 import time
-from collections import defaultdict
-from collections.abc import Callable, Container, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from importlib.util import find_spec
 from multiprocessing import get_context
@@ -39,93 +43,15 @@ from pipeline import output_file
 from pipeline.argument_parser import add_settings
 from pipeline.arguments import count
 from pipeline.config import Config
-from pipeline.errors import ConfigError, PipelineError, one_line
+from pipeline.errors import INTERRUPTED, ConfigError, PipelineError, StageError, one_line
 from pipeline.messages import TENTATIVE, Table
 from pipeline.sinks.folder import claim
 from tools import mot_metrics, video_curve, video_sheet
 from tools.replay import DetectionCache, check_addresses, detect, track
-from tools.video_figures import Boxes, Result, Video, by_class, by_set, summarise, table
+from tools.video_figures import Result, Video, by_class, by_set, summarise, table
+from tools.video_labels import check_label_frames, find_videos, read_labels
 
-COLUMNS = ("frame", "x", "y", "w", "h")
 NO_BOXES = np.empty((0, 4))
-
-
-def find_videos(data: Path, names: Sequence[str] = ()) -> list[Video]:
-    """Find all labelled videos below a folder, or only those with the given names.
-
-    Raises:
-        ConfigError: the folder or a named video does not exist, no video is labelled, or two videos share a name.
-    """
-    if not data.is_dir():
-        raise ConfigError(f"--data {data}: no such folder")
-    videos = []
-    for labels in sorted(data.rglob("*.csv")):
-        media = [labels.with_suffix(suffix) for suffix in (".mp4", ".avi", ".mkv", "")]
-        medium = next((m for m in media if m.is_file() or m.is_dir()), None)
-        if medium is not None:
-            videos.append(Video(labels.parent.name, labels.stem, medium, labels))
-    missing = set(names) - {video.name for video in videos}
-    if missing:
-        raise ConfigError(f"--videos: not below {data}: {', '.join(sorted(missing))}")
-    videos = [video for video in videos if not names or video.name in names]
-    if not videos:
-        raise ConfigError(f"--data {data}: no labelled videos (NAME.csv beside NAME.mp4 or NAME/)")
-    named: dict[str, Video] = {}
-    for video in videos:
-        # Outputs are named after the video, so one would overwrite those of the other.
-        name = f"{video.group}_{video.name}"
-        other = named.setdefault(name, video)
-        if other is not video:
-            raise ConfigError(f"--data {data}: {other.labels} and {video.labels} would both be called {name}")
-    return videos
-
-
-def read_labels(path: Path) -> Boxes:
-    """Read the boxes of each frame as (centre x, centre y, w, h) in px; w and h are nan for point targets.
-
-    Box corners lie on pixel edges while coordinates count from the centre of the first pixel, hence the offset of 0.5.
-
-    Raises:
-        ConfigError: the file is malformed; the message names file and line. A video without targets has a file with
-            only the header, so an empty file is an error too.
-    """
-    boxes: defaultdict[int, list[tuple[float, float, float, float]]] = defaultdict(list)
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        try:
-            if not set(COLUMNS) <= set(reader.fieldnames or ()):
-                raise ValueError
-            for row in reader:
-                if None in row or None in row.values():
-                    raise ValueError
-                frame, x, y = int(row["frame"]), float(row["x"]), float(row["y"])
-                point = not row["w"] and not row["h"]
-                w, h = (1.0, 1.0) if point else (float(row["w"]), float(row["h"]))
-                if frame < 0 or not all(map(math.isfinite, (x, y, w, h))) or min(w, h) < 0:
-                    raise ValueError
-                boxes[frame].append((x, y, math.nan, math.nan) if point else (x + w / 2 - 0.5, y + h / 2 - 0.5, w, h))
-        except (ValueError, csv.Error):
-            raise ConfigError(f"{path}:{max(1, reader.line_num)}: expected frame,x,y,w,h") from None
-    return dict(boxes)
-
-
-def check_label_frames(video: Video, labels: Boxes, frames: Container[int], most: int | None) -> None:
-    """Raise if a label belongs to a frame that the video does not have.
-
-    The targets of such a frame would count neither as found nor as missed.
-
-    Args:
-        video: the labelled video.
-        labels: boxes by frame number.
-        frames: numbers of the frames that were read.
-        most: only the first so many frames were read; None means all.
-
-    Raises:
-        ConfigError: names the label file and the first such frame.
-    """
-    unseen = [frame for frame in labels if frame not in frames and (most is None or frame < most)]
-    if unseen:
-        raise ConfigError(f"{video.labels}: frame {min(unseen)} has a label, but is not in {video.medium}")
 
 
 def evaluate(
@@ -155,7 +81,7 @@ def evaluate(
         ConfigError: the labels cannot be read, or belong to frames that the video does not have.
     """
     labels = read_labels(video.labels)
-    start = time.perf_counter()
+    begun = ended = 0.0
     frames: list[list[mot_metrics.Frame]] = [[] for _ in thresholds]
     detections, numbers, pts, kept = [0] * len(thresholds), [], [], []
     find = DetectionCache(keep).detect if keep is not None else detect
@@ -168,9 +94,11 @@ def evaluate(
         numbers.append(header.frame)
         pts.append(header.pts)
         kept += messages[:1] if messages_too else []
+        ended = time.perf_counter()
+        begun = begun or ended
     check_label_frames(video, labels, set(numbers), most)
     fps = (len(pts) - 1) / (pts[-1] - pts[0]) if len(pts) > 1 and pts[-1] > pts[0] else float("nan")
-    seconds, count = time.perf_counter() - start if timed else 0.0, max(1, len(pts))
+    seconds, count = ended - begun if timed else 0.0, max(1, len(pts))
     return [
         Result(video, frames[k], fps, seconds, detections[k] / count, kept if k == 0 else ())
         for k in range(len(thresholds))
@@ -219,22 +147,26 @@ def main(argv: Sequence[str]) -> int:
         videos = find_videos(args.data, [name for name in args.videos.split(",") if name])
         check_addresses(config, [str(video.medium) for video in videos])
         thresholds = [config.detect.threshold, *(video_curve.THRESHOLDS if args.curve else ())]
-        runs = _run_all(videos, args.jobs, partial(
+        for video in videos:
+            read_labels(video.labels)  # a malformed file must not end a long run
+        run = partial(
             evaluate, config=config, thresholds=thresholds, most=args.frames, keep=args.keep,
             messages_too=args.sheet is not None, timed=not args.keep and not args.curve and args.jobs == 1,
-        ))  # fmt: skip
-        results = [run[0] for run in runs]
-        _report(results, config, args.json)
-        if args.curve:
-            swept = {t: [run[k] for run in runs] for k, t in enumerate(video_curve.THRESHOLDS, start=1)}
-            video_curve.write(video_curve.curves(swept), args.curve)
-        if args.sheet:
-            for result in video_sheet.worst(results):
-                path = video_sheet.write(result, read_labels(result.video.labels), config.capture, args.sheet)
-                sys.stderr.write(f"{path}\n")
+        )  # fmt: skip
+        runs: list[list[Result]] = []
+        try:
+            for done in _run_all(videos, args.jobs, run):
+                runs.append(done)
+        finally:
+            if 0 < len(runs) < len(videos):
+                sys.stderr.write(f"tools.evaluate_video: only {len(runs)} of {len(videos)} videos were evaluated\n")
+            if runs:
+                _report(sorted(runs, key=lambda done: videos.index(done[0].video)), videos, config, args)
     except PipelineError as error:
         sys.stderr.write(f"tools.evaluate_video: error: {one_line(error)}\n")
         return error.exit_code
+    except KeyboardInterrupt:
+        return INTERRUPTED
     return 0
 
 
@@ -251,32 +183,54 @@ def _check_outputs(json: Path | None, curve: Path | None, sheet: Path | None) ->
         claim(sheet)
 
 
-def _report(results: Sequence[Result], config: Config, path: Path | None) -> None:
+def _report(
+    runs: Sequence[Sequence[Result]], videos: Sequence[Video], config: Config, args: argparse.Namespace
+) -> None:
+    """Print the table of all videos that were run, and write the files that were asked for."""
+    results = [run[0] for run in runs]
     sets = {name: summarise(members) for name, members in by_set(results).items()}
     classes = {name: summarise(members) for name, members in by_class(results).items()}
     sys.stdout.write(table({**sets, **classes}) + "\n")
-    if path:
-        per_video = {f"{r.video.group}/{r.video.name}": summarise([r]) for r in results}
-        report = {"config": msgspec.to_builtins(config), "sets": sets, "classes": classes, "videos": per_video}
+    if args.json:
+        done = {_named(result.video): summarise([result]) for result in results}
+        missing = [name for name in map(_named, videos) if name not in done]
+        report = {"config": config, "sets": sets, "classes": classes, "videos": done, "missing": missing}
         try:
-            path.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1))
+            args.json.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1))
         except OSError as error:
-            raise ConfigError(f"{path}: {error.strerror}") from None
+            raise ConfigError(f"{args.json}: {error.strerror}") from None
+    if args.curve:
+        swept = {t: [run[k] for run in runs] for k, t in enumerate(video_curve.THRESHOLDS, start=1)}
+        video_curve.write(video_curve.curves(swept), args.curve)
+    if args.sheet:
+        for result in video_sheet.worst(results):
+            path = video_sheet.write(result, read_labels(result.video.labels), config.capture, args.sheet)
+            sys.stderr.write(f"{path}\n")
 
 
-def _run_all(videos: Sequence[Video], jobs: int, run: Callable[[Video], list[Result]]) -> list[list[Result]]:
-    bar = tqdm(total=len(videos), unit=" videos", disable=not sys.stderr.isatty())
-    results = []
-    if jobs <= 1:
-        for video in videos:
-            results.append(run(video))
-            bar.update()
-        return results
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        for future in [pool.submit(run, video) for video in videos]:
-            results.append(future.result())
-            bar.update()
-    return results
+def _named(video: Video) -> str:
+    return f"{video.group}/{video.name}"
+
+
+def _run_all(videos: Sequence[Video], jobs: int, run: Callable[[Video], list[Result]]) -> Iterator[list[Result]]:
+    """Yield the results of every video as soon as it is done."""
+    with tqdm(total=len(videos), unit=" videos", disable=not sys.stderr.isatty()) as bar:
+        if jobs <= 1:
+            for video in videos:
+                yield run(video)
+                bar.update()
+            return
+        # Ctrl-C reaches all processes of a terminal. It ends these at once, without a traceback from each.
+        quiet = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+        with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=quiet) as pool:
+            try:
+                for future in as_completed([pool.submit(run, video) for video in videos]):
+                    yield future.result()
+                    bar.update()
+            except BrokenProcessPool:
+                raise StageError("a process of --jobs was killed; is there memory for so many?") from None
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
 
 
 if __name__ == "__main__":

@@ -172,7 +172,9 @@ def score(reference: Backend, other: Backend, data: Path, chosen: Sequence[str])
             result.update(logits >= cut, sample.mask > 0)
         pairs.append(pair)
     before, after = ({key: result.summary()[key] for key in FIGURES} for result in scores)
-    accuracy = Accuracy(data=data.name, pictures=len(chosen), threshold=threshold, reference=before, artefact=after)
+    accuracy = Accuracy(
+        data=data.resolve().name, pictures=len(chosen), threshold=threshold, reference=before, artefact=after
+    )
     return parity(pairs, cut), accuracy
 
 
@@ -202,11 +204,12 @@ def _logits(backend: Backend, picture: Picture) -> Maps:
 
 
 def report(made: Artefact) -> str:
-    """Format the figures of a manifest, one per line."""
+    """Format the figures of a manifest, one per line; those that need a target are a dash without one."""
     lines = [f"{on} ({p.pictures} pictures): {p}" for on, p in made.parity.items()]
     if accuracy := made.accuracy:
         for name, before in accuracy.reference.items():
-            lines.append(f"{accuracy.data} {name}: {before or 0:.4f} -> {accuracy.artefact[name] or 0:.4f}")
+            figures = ("-" if figure is None else f"{figure:.4f}" for figure in (before, accuracy.artefact[name]))
+            lines.append(f"{accuracy.data} {name}: {' -> '.join(figures)}")
     return "\n".join(lines)
 
 

@@ -137,19 +137,22 @@ def hota(frames: Sequence[Frame]) -> Hota:
         together[np.ix_(f.truth_ids, f.track_ids)] += f.similarity / np.maximum(union, _EPS)
     alignment = together / np.maximum(truth_count[:, None] + track_count[None, :] - together, _EPS)
 
-    shared = np.zeros((len(ALPHAS), *together.shape))
-    similarity = np.zeros(len(ALPHAS))
+    pairs, values = [np.empty((2, 0), np.int64)], [np.empty(0)]
     for f in frames:
         rows, columns = linear_sum_assignment(alignment[np.ix_(f.truth_ids, f.track_ids)] * f.similarity, maximize=True)
-        values = f.similarity[rows, columns]
-        accepted = values >= ALPHAS[:, None] - _EPS
-        shared[:, f.truth_ids[rows], f.track_ids[columns]] += accepted
-        similarity += accepted @ values
+        pairs.append(np.stack([f.truth_ids[rows], f.track_ids[columns]]))
+        values.append(f.similarity[rows, columns])
+    # Only the pairs that meet are counted, which are few: all pairs at every threshold could take gigabytes.
+    (truths, tracks), place = np.unique(np.concatenate(pairs, axis=1), axis=1, return_inverse=True)
+    place, found = place.reshape(-1), np.concatenate(values)
+    accepted = found >= ALPHAS[:, None] - _EPS
+    shared = np.array([np.bincount(place[row], minlength=len(truths)) for row in accepted], float)
+    similarity = accepted @ found
 
-    matches = shared.sum(axis=(1, 2))
+    matches = shared.sum(axis=1)
     det_a = matches / (truth_count.sum() + track_count.sum() - matches)
-    jaccard = shared / np.maximum(truth_count[:, None] + track_count[None, :] - shared, 1)
-    ass_a = (shared * jaccard).sum(axis=(1, 2)) / np.maximum(matches, 1)
+    jaccard = shared / np.maximum(truth_count[truths] + track_count[tracks] - shared, 1)
+    ass_a = (shared * jaccard).sum(axis=1) / np.maximum(matches, 1)
     loc_a = np.where(matches > 0, similarity / np.maximum(matches, 1), 1.0)
     return Hota(*(float(values.mean()) for values in (np.sqrt(det_a * ass_a), det_a, ass_a, loc_a)))
 

@@ -86,9 +86,10 @@ def named(answer: Any) -> tuple[list[int], list[int]]:
 
 
 def tracked(tracker: Library, seen: Sequence[Detected]) -> Iterator[Table]:
-    """Yield the tracks of every frame, rows of ``TRACK_DTYPE``.
+    """Yield the tracks of every frame, rows of ``TRACK_DTYPE``, that have a detection in it.
 
-    The library does not compensate ego-motion, so detections are passed in the coordinates of the first frame.
+    Unlike ours, tracks without one are not shown, because the library does not tell where it expects them. It does not
+    compensate ego-motion, so detections are passed in the coordinates of the first frame.
     """
     to_start = np.eye(3)
     for message in seen:

@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         reason = str(error)
         if isinstance(error, OSError) and error.strerror:
-            reason = f"{error.filename}: {error.strerror}"
+            reason = f"{error.filename or args.out}: {error.strerror}"
         sys.stderr.write(f"tools.render_scene: error: {' '.join(reason.split())}\n")
         return 2
     return 0

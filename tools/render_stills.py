@@ -27,13 +27,16 @@ from numpy.typing import NDArray
 from pipeline.arguments import count, natural, positive
 from pipeline.capture.scene import Scene, SceneSpec
 from pipeline.capture.scene.spec import NAMES
+from tools import png
 from tools.changes import Changes
 
 Plane = NDArray[np.uint8] | NDArray[np.uint16]
 Still = tuple[str, *tuple[Plane, ...]]
 CAMERAS = ("still", "pan", "handheld", "pan+handheld")
-MOVING_FRAMES = 56
-"""Number of frames rendered per scene with ``--moving``."""
+FRAMES = range(20, 281)
+"""Frames of a scene that stills are taken from."""
+MOVING_FRAMES = range(8, 56)
+"""The same with ``--moving``, where all frames before them are rendered too."""
 MOVING_TARGETS_FACTOR = 5
 """Factor on the number of targets with ``--moving``: targets last less than a scene, so few would appear otherwise."""
 
@@ -44,7 +47,7 @@ def draw_spec(index: int, seed: int, snr: tuple[float, float]) -> SceneSpec:
     point = rng.random() < 0.6
     return SceneSpec(
         name=NAMES[index % len(NAMES)],
-        frames=300,
+        frames=FRAMES.stop + 19,
         seed=seed + index,
         targets=int(rng.integers(2, 9)),
         snr=float(np.exp(rng.uniform(*np.log(snr)))),
@@ -85,7 +88,7 @@ def render(scenes: int, per_scene: int, seed: int, snr: tuple[float, float]) -> 
     """Yield name, picture (H, W) uint16, mask and ignore mask (H, W) uint8 of every still."""
     for index in range(scenes):
         scene = Scene(draw_spec(index, seed, snr))
-        for k in np.linspace(20, len(scene) - 20, per_scene).astype(int).tolist():
+        for k in _spread(FRAMES, per_scene):
             yield f"{scene.spec.name}_{scene.spec.seed}_{k:03d}", scene.frame(k), *truth(scene, k)
 
 
@@ -93,12 +96,10 @@ def render_moving(scenes: int, per_scene: int, seed: int, snr: tuple[float, floa
     """Yield what ``render`` yields, and the change picture (H, W) uint8 of every still."""
     for index in range(scenes):
         spec = draw_spec(index, seed, snr)
-        scene, changes = (
-            Scene(msgspec.structs.replace(spec, frames=MOVING_FRAMES, targets=MOVING_TARGETS_FACTOR * spec.targets)),
-            Changes(),
-        )
-        kept = set(np.linspace(8, MOVING_FRAMES - 1, per_scene).astype(int).tolist())
-        for k in range(MOVING_FRAMES):
+        spec = msgspec.structs.replace(spec, frames=MOVING_FRAMES.stop, targets=MOVING_TARGETS_FACTOR * spec.targets)
+        scene, changes = Scene(spec), Changes()
+        kept = set(_spread(MOVING_FRAMES, per_scene))
+        for k in range(MOVING_FRAMES.stop):
             picture = scene.frame(k)
             change = changes.see(picture, k / spec.fps)
             if k in kept:
@@ -124,6 +125,8 @@ def main(argv: Sequence[str]) -> int:
     args = parser.parse_args(argv)
     if args.snr[0] > args.snr[1]:
         parser.error(f"argument --snr: {args.snr[0]:g} is above {args.snr[1]:g}")
+    if args.per_scene > len(frames := MOVING_FRAMES if args.moving else FRAMES):
+        parser.error(f"argument --per-scene: a scene has only {len(frames)} frames for stills")
     folders = ("images", "masks", "ignored", "changes") if args.moving else ("images", "masks", "ignored")
     rendered = (render_moving if args.moving else render)(args.scenes, args.per_scene, args.seed, tuple(args.snr))
     try:
@@ -132,13 +135,18 @@ def main(argv: Sequence[str]) -> int:
         names = []
         for name, *planes in rendered:
             for folder, plane in zip(folders, planes, strict=True):
-                cv2.imwrite(str(args.out / folder / f"{name}.png"), plane)
+                png.write(args.out / folder / f"{name}.png", plane)
             names.append(name)
         (args.out / "img_idx" / "train.txt").write_text("\n".join(names) + "\n")
     except OSError as error:
-        sys.stderr.write(f"tools.render_stills: error: {error.filename}: {error.strerror}\n")
+        sys.stderr.write(f"tools.render_stills: error: {error.filename or args.out}: {error.strerror}\n")
         return 2
     return 0
+
+
+def _spread(frames: range, count: int) -> list[int]:
+    """Return the first and the last frame and others evenly between them; one alone is the first."""
+    return [int(k) for k in np.linspace(frames[0], frames[-1], count)]
 
 
 if __name__ == "__main__":

@@ -26,11 +26,12 @@ from pipeline.argument_parser import add_settings
 from pipeline.arguments import count
 from pipeline.capture.factory import open_source
 from pipeline.config import Config
-from pipeline.errors import PipelineError, one_line
+from pipeline.errors import INTERRUPTED, PipelineError, one_line
 from pipeline.messages import Detected, Table
 from tools import other_trackers, replay, tophat
-from tools.evaluate_video import NO_BOXES, check_label_frames, compare, find_videos, read_labels
+from tools.evaluate_video import NO_BOXES, compare
 from tools.video_figures import Boxes, Result, Video, by_set, summarise, table
+from tools.video_labels import check_label_frames, find_videos, read_labels
 
 Way = Callable[[Video, Sequence[Detected], Config], Iterable[Table]]
 
@@ -108,19 +109,35 @@ def main(argv: Sequence[str]) -> int:
         results: dict[str, list[Result]] = {name: [] for name in ways}
         videos = find_videos(args.data, [name for name in args.videos.split(",") if name])
         replay.check_addresses(config, [str(video.medium) for video in videos])
-        for video in tqdm(videos, unit=" videos"):
-            labels = read_labels(video.labels)
-            find = replay.DetectionCache(args.keep).detect if args.keep else replay.detect
-            seen = [message for (message,) in find(str(video.medium), config, [config.detect.threshold], args.frames)]
-            check_label_frames(video, labels, {message.header.frame for message in seen}, args.frames)
-            for name, way in ways.items():
-                results[name].append(_score(video, labels, seen, way(video, seen, config)))
+        for video in videos:
+            read_labels(video.labels)  # a malformed file must not end a long run
+        try:
+            for video in tqdm(videos, unit=" videos", disable=not sys.stderr.isatty()):
+                labels = read_labels(video.labels)
+                find = replay.DetectionCache(args.keep).detect if args.keep else replay.detect
+                seen = [one for (one,) in find(str(video.medium), config, [config.detect.threshold], args.frames)]
+                check_label_frames(video, labels, {message.header.frame for message in seen}, args.frames)
+                for name, way in ways.items():
+                    results[name].append(_score(video, labels, seen, way(video, seen, config)))
+        finally:
+            _report(results)
     except PipelineError as error:
         sys.stderr.write(f"tools.video_baselines: error: {one_line(error)}\n")
         return error.exit_code
-    rows = {f"{group}: {name}": summarise(part) for name in ways for group, part in by_set(results[name]).items()}
-    sys.stdout.write(table(dict(sorted(rows.items(), key=lambda row: row[0].split(": ")[0]))) + "\n")
+    except KeyboardInterrupt:
+        return INTERRUPTED
     return 0
+
+
+def _report(results: dict[str, list[Result]]) -> None:
+    """Print the table of all videos that were run, if any."""
+    rows = {
+        f"{group}: {name}": summarise(members)
+        for name, scored in results.items()
+        for group, members in by_set(scored).items()
+    }
+    if rows:
+        sys.stdout.write(table(dict(sorted(rows.items(), key=lambda row: row[0].split(": ")[0]))) + "\n")
 
 
 def _score(video: Video, labels: Boxes, seen: Sequence[Detected], tracks: Iterable[Table]) -> Result:

@@ -48,8 +48,8 @@ class Result(NamedTuple):
 
     Attributes:
         frames: the comparison of each frame, input of the metrics.
-        fps: frame rate of the recording.
-        seconds: wall time of processing; 0 if it was not measured.
+        fps: frame rate of the recording; nan if it is not known.
+        seconds: wall time of all frames but the first, which waits for the network to load; 0 if not measured.
         detections: mean number of detections per frame, before tracking.
         messages: tracker messages of all frames, for contact sheets; empty if not requested.
     """
@@ -77,17 +77,19 @@ def frames_to_confirm(frames: Sequence[mot_metrics.Frame]) -> int | None:
 def found(results: Sequence[Result]) -> dict[str, Any]:
     """Compute the figures that a detection threshold trades off: Pd, delay of confirmation and false tracks."""
     clear = mot_metrics.clear(_pooled(results))
-    false = sum(len(false_tracks(result.frames)) for result in results)
-    minutes = sum(len(result.frames) / result.fps / 60 for result in results if result.fps > 0)
+    false = [len(false_tracks(result.frames)) for result in results]
+    # A video without a frame rate, such as one of a single frame, adds neither minutes nor tracks to the rate.
+    timed = [(count, len(r.frames) / r.fps / 60) for count, r in zip(false, results, strict=True) if r.fps > 0]
+    minutes = sum(length for _, length in timed)
     with_target = [result for result in results if any(len(f.truth_ids) for f in result.frames)]
     waits = [(result.video.name, frames_to_confirm(result.frames)) for result in with_target]
     hits = [wait for _, wait in waits if wait is not None]
     return {
         "pd": _rounded(clear.pd, 4),
         "false_points_per_frame": round(clear.false_positives / max(1, sum(len(r.frames) for r in results)), 3),
-        "false_tracks": false,
+        "false_tracks": sum(false),
         "minutes": round(minutes, 3),
-        "false_tracks_per_minute": round(false / minutes, 2) if minutes else None,
+        "false_tracks_per_minute": round(sum(count for count, _ in timed) / minutes, 2) if minutes else None,
         "frames_to_confirm": statistics.median(hits) if hits else None,
         "frames_to_confirm_p90": round(float(np.percentile(hits, 90)), 1) if hits else None,
         "never_found": len(waits) - len(hits),
@@ -102,6 +104,7 @@ def summarise(results: Sequence[Result]) -> dict[str, Any]:
     exponent 1 and cutoff ``GOSPA_CUTOFF_PX``.
     """
     pooled, seconds = _pooled(results), sum(r.seconds for r in results)
+    timed = sum(len(r.frames) - 1 for r in results if r.seconds)
     hota, clear, identity = mot_metrics.hota(pooled), mot_metrics.clear(pooled), mot_metrics.identity(pooled)
     gospa_px = mean_gospa(gospa(f.distance, GOSPA_CUTOFF_PX) for f in pooled) if pooled else None
     return {
@@ -120,7 +123,7 @@ def summarise(results: Sequence[Result]) -> dict[str, Any]:
         "gospa_false_px": round(gospa_px.false, 3) if gospa_px else None,
         **found(results),
         "detections_per_frame": round(statistics.fmean(r.detections for r in results), 2),
-        "fps": round(len(pooled) / seconds, 1) if seconds else None,
+        "fps": round(timed / seconds, 1) if seconds else None,
     }
 
 

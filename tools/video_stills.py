@@ -27,10 +27,11 @@ from pipeline.arguments import count
 from pipeline.capture.config import CaptureConfig
 from pipeline.capture.factory import open_source
 from pipeline.errors import ConfigError, PipelineError, one_line
+from tools import png
 from tools.box_mask import changed_in_box, in_box, mask_in_box
 from tools.changes import Changes
-from tools.evaluate_video import find_videos, read_labels
 from tools.video_figures import Video
+from tools.video_labels import find_videos, read_labels
 
 FOLDERS = ("images", "masks", "ignored", "changes", "img_idx")
 RIM = np.ones((3, 3), np.uint8)
@@ -103,7 +104,7 @@ def main(argv: Sequence[str]) -> int:
     args = parser.parse_args(argv)
     try:
         videos = find_videos(args.data)
-        kept = set(args.held_out.read_text(encoding="utf-8").split()) if args.held_out else set()
+        kept = _names(args.held_out) if args.held_out else set()
         if unknown := kept - {video.name for video in videos}:
             raise ConfigError(f"{args.held_out}: not below {args.data}: {', '.join(sorted(unknown))}")
         for folder in FOLDERS:
@@ -112,18 +113,25 @@ def main(argv: Sequence[str]) -> int:
         for video in tqdm(videos, unit=" videos", disable=not sys.stderr.isatty()):
             for name, *planes in stills(video, args.every, args.frames):
                 for folder, plane in zip(FOLDERS[:-1], planes, strict=True):
-                    cv2.imwrite(str(args.out / folder / f"{name}.png"), plane)
+                    png.write(args.out / folder / f"{name}.png", plane)
                 lists["train.txt"].append(name)
                 lists["validation.txt"] += [name] if video.name in kept else []
         for file, names in lists.items():
             (args.out / "img_idx" / file).write_text("".join(f"{name}\n" for name in names))
     except OSError as error:
-        sys.stderr.write(f"tools.video_stills: error: {error.filename}: {error.strerror}\n")
+        sys.stderr.write(f"tools.video_stills: error: {error.filename or args.out}: {error.strerror}\n")
         return 2
     except PipelineError as error:
         sys.stderr.write(f"tools.video_stills: error: {one_line(error)}\n")
         return error.exit_code
     return 0
+
+
+def _names(path: Path) -> set[str]:
+    try:
+        return set(path.read_text(encoding="utf-8-sig").split())
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: not a text file of names") from None
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ import nets
 from nets.normalisation import Picture
 from pipeline import output_file
 from pipeline.arguments import natural, probability
+from pipeline.capture.picture import MIN_SIDE
 from pipeline.errors import BackendError, ConfigError, PipelineError
 from pipeline.sinks.folder import claim
 from training import predict
@@ -107,6 +108,8 @@ def evaluate(
         raise BackendError(str(error)) from None
     chosen = split_file_names(data, split)
     make_scenes, make_score, above = PROTOCOLS[protocol]
+    for name in chosen:  # a picture that cannot be used must not end a long evaluation
+        read_sample(data, name, min_side=MIN_SIDE if protocol == "strict" else 1)
     if threshold is None:
         threshold = manifest.threshold if protocol == "strict" else LEGACY_THRESHOLD
 
@@ -174,7 +177,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _tell(report: dict[str, Any]) -> None:
-    sys.stdout.write(f"{markdown({Path(report['data']).name: report['metrics']})}\n\n")
+    sys.stdout.write(f"{markdown({Path(report['data']).resolve().name: report['metrics']})}\n\n")
     weights, where = report["weights"]["name"], f"{report['protocol']} protocol, threshold {report['threshold']:g}"
     sys.stdout.write(f"{weights}: {where}\n")
     for area, figure in report["metrics"].get("pd_by_area", {}).items():

@@ -28,7 +28,9 @@ def draw(report: Mapping[str, Any]) -> Figure:
     axis.set_ylim(max(0.0, min(found) - 0.1), 1.02)
     axis.set_xlabel("false alarms per picture")
     axis.set_ylabel("Pd")
-    axis.set_title(f"{report['weights']['name']} on {Path(report['data']).name}, {report['protocol']} protocol")
+    axis.set_title(
+        f"{report['weights']['name']} on {Path(report['data']).resolve().name}, {report['protocol']} protocol"
+    )
     axis.grid(alpha=0.3)
     axis.legend()
     return figure

@@ -27,6 +27,7 @@ import nets
 from nets.manifest import FOLDER, SUFFIX, Input, Manifest, Training, Validation
 from pipeline.arguments import count, natural, probability
 from pipeline.errors import ConfigError, PipelineError
+from pipeline.sinks.folder import claim
 from training import checkpoint, lineage, predict
 from training.config import TrainConfig
 from training.data import read_source, split_sources, spread
@@ -217,10 +218,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if Path(options.name).name != options.name:
             raise ConfigError(f"--name {options.name}: must be a plain name, without folders")
-        try:
-            options.out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(f"{options.out}: {error.strerror}") from None
+        claim(options.out)
         exact_float32()
         device = open_device(options.device, "--device")
         manifest, table = publish(

@@ -19,7 +19,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
-from pipeline.errors import ConfigError, PipelineError
+from pipeline.errors import INTERRUPTED, ConfigError, PipelineError
 from pipeline.settings import convert_to, read_yaml
 from training import config
 from training.config import TrainConfig
@@ -135,8 +135,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"study: {error}", file=sys.stderr)
         return error.exit_code
     except OSError as error:
-        print(f"study: {error.filename}: {error.strerror}", file=sys.stderr)
+        print(f"study: {error.filename or out}: {error.strerror}", file=sys.stderr)
         return ConfigError.exit_code
+    except KeyboardInterrupt:
+        print("study: interrupted; start it again to go on after the last completed run", file=sys.stderr)
+        return INTERRUPTED
     return 0
 
 

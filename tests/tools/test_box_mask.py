@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pipeline.capture.scene import Scene, SceneSpec
 from tests.conftest import real_data
 from tools.box_mask import changed_in_box, in_box, mask_in_box
-from tools.evaluate_video import find_videos, read_labels
+from tools.video_labels import find_videos, read_labels
 
 NAN = float("nan")
 

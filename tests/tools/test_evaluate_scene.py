@@ -47,6 +47,7 @@ def test_report_of_a_hand_worked_frame() -> None:
     line = report([frame])
     assert "GOSPA 11.00 px (localisation 1.00, missed 5.00, false 5.00)" in line
     assert "Pd 0.500  false points/frame 1.000  MOTP 1.00 px" in line
+    assert "false points/frame 0.500" in report([frame, compare([], tracks())])
 
 
 SCENE = "test://sky?width=96&height=64&frames=8&targets=1&snr=60&camera=still"

@@ -1,80 +1,26 @@
-"""Video evaluation: labels, pooling of figures, and a whole run on a rendered video."""
+"""Video evaluation: whole runs on rendered videos, and what is refused."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
 from pipeline.capture.scene import Scene, SceneSpec
 from pipeline.config import load
-from pipeline.errors import ConfigError
-from tools import mot_metrics, video_baselines, video_curve
-from tools.evaluate_video import check_label_frames, find_videos, main, read_labels
+from pipeline.errors import SourceError
+from pipeline.messages import Detected
+from tools import evaluate_video, video_baselines, video_curve
+from tools.evaluate_video import main
 from tools.render_scene import main as render
 from tools.replay import detect, track
-from tools.video_figures import Video
-
-
-def test_labels_are_centres_in_pixel_coordinates(tmp_path: Path) -> None:
-    path = tmp_path / "v.csv"
-    path.write_text("frame,x,y,w,h\n0,10,20,4,2\n2,7.5,8,,\n2,0,0,1,1\n")
-    labels = read_labels(path)
-    assert labels[0] == [(11.5, 20.5, 4.0, 2.0)]  # columns 10..13, rows 20..21
-    assert labels[2][0][:2] == (7.5, 8.0)
-    assert labels[2][1][:2] == (0.0, 0.0)
-    assert 1 not in labels
-    assert mot_metrics.reach(np.array(labels[2])[:, 2:]).tolist() == [5.0, 5.0]
-
-
-@pytest.mark.parametrize("row", ["a,1,2,3,4", "0,1,,3,4", "0,1,2", "0,1,2,3", "0,1,2,3,4,5", "0,1,2,,4"])
-def test_broken_label_is_named_with_its_line(tmp_path: Path, row: str) -> None:
-    path = tmp_path / "v.csv"
-    path.write_text(f"frame,x,y,w,h\n0,1,2,3,4\n{row}\n")
-    with pytest.raises(ConfigError, match=r"v\.csv:3: expected frame,x,y,w,h"):
-        read_labels(path)
-
-
-@pytest.mark.parametrize("text", ["", "\n", "time,u,v\n", "frame,x,y\n", "0,10,20,5,5\n"])
-def test_only_a_header_alone_means_no_targets(tmp_path: Path, text: str) -> None:
-    path = tmp_path / "v.csv"
-    path.write_text("frame,x,y,w,h\n")
-    assert read_labels(path) == {}
-    path.write_text(text)
-    with pytest.raises(ConfigError, match=r"v\.csv:1: expected frame,x,y,w,h"):
-        read_labels(path)
-
-
-def test_a_byte_order_mark_is_no_part_of_the_header(tmp_path: Path) -> None:
-    path = tmp_path / "v.csv"
-    path.write_text("frame,x,y,w,h\n0,7.5,8,,\n", encoding="utf-8-sig")
-    assert read_labels(path)[0][0][:2] == (7.5, 8.0)
-
-
-def test_two_videos_of_one_name_are_refused_unless_one_is_left_out(tmp_path: Path) -> None:
-    for name in ("x/set/one", "y/set/one", "y/set/two"):
-        (tmp_path / name).mkdir(parents=True)
-        (tmp_path / f"{name}.csv").touch()
-    with pytest.raises(ConfigError, match=r"x/set/one\.csv and .*y/set/one\.csv would both be called set_one"):
-        find_videos(tmp_path)
-    assert [v.name for v in find_videos(tmp_path, ["two"])] == ["two"]
-    assert [v.name for v in find_videos(tmp_path / "y")] == ["one", "two"]
-
-
-def test_only_labelled_videos_are_found(tmp_path: Path) -> None:
-    for name in ("a/one.mp4", "a/one.csv", "a/two.mp4", "a/lone.csv", "b/three.csv"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    (tmp_path / "b" / "three").mkdir()
-    assert [(v.group, v.name) for v in find_videos(tmp_path)] == [("a", "one"), ("b", "three")]
-    assert [v.name for v in find_videos(tmp_path, ["three"])] == ["three"]
-    with pytest.raises(ConfigError, match="gone"):
-        find_videos(tmp_path, ["gone"])
-    with pytest.raises(ConfigError, match="no such folder"):
-        find_videos(tmp_path / "nowhere")
+from tools.video_figures import Result, Video
 
 
 def test_a_sweep_is_what_single_runs_at_each_threshold_give() -> None:
@@ -130,6 +76,95 @@ def test_speed_is_reported_only_where_it_is_that_of_the_stages(
         assert all((entry["fps"] is not None) is measured for entry in group.values())
 
 
+def test_loading_before_the_first_frame_is_not_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    labels, now = rendered(tmp_path), 0.0
+
+    def slow(*args: object) -> Iterator[list[Detected]]:
+        nonlocal now
+        now += 1000
+        for messages in detect(*args):  # type: ignore[arg-type]
+            now += 0.5
+            yield messages
+
+    monkeypatch.setattr(evaluate_video, "detect", slow)
+    monkeypatch.setattr(evaluate_video, "time", SimpleNamespace(perf_counter=lambda: now))
+    video = Video("rendered", labels.stem, labels.with_suffix(""), labels)
+    (result,) = evaluate_video.evaluate(video, load(None, ["detect.threads=1"]), [None])
+    assert (len(result.frames), result.seconds) == (10, 4.5)
+
+
+def two_rendered(tmp_path: Path) -> tuple[Path, Path]:
+    """Labels of two equal rendered videos, in the order in which they are run."""
+    first = rendered(tmp_path)
+    second = first.with_name(f"{first.stem}_2.csv")
+    shutil.copy(first, second)
+    shutil.copytree(first.with_suffix(""), second.with_suffix(""))
+    return first, second
+
+
+def test_malformed_labels_end_the_run_before_it_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, second = two_rendered(tmp_path)
+    second.write_text("frame,x,y,w,h\n0,1,2\n")
+    monkeypatch.setattr(evaluate_video, "evaluate", lambda *_, **__: pytest.fail("a video was run"))
+    assert main(["--data", str(tmp_path / "data")]) == 2
+    assert capsys.readouterr().err.startswith(f"tools.evaluate_video: error: {second}:2: expected")
+
+
+def test_a_video_that_fails_does_not_take_the_figures_of_others_along(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = two_rendered(tmp_path)
+    for picture in second.with_suffix("").iterdir():
+        picture.unlink()
+    report, curve = tmp_path / "report.json", tmp_path / "curve.json"
+    words = ["--data", str(tmp_path / "data"), "--set", "detect.threads=1", "--json", str(report)]
+    assert main([*words, "--curve", str(curve)]) == SourceError.exit_code
+    out, errors = capsys.readouterr()
+    assert "| rendered | 1 | 10 |" in out
+    assert errors.splitlines()[0].endswith("only 1 of 2 videos were evaluated")
+    assert errors.splitlines()[1].startswith(f"tools.evaluate_video: error: {second.with_suffix('')}: no images")
+    figures = json.loads(report.read_text())
+    assert list(figures["videos"]) == [f"rendered/{first.stem}"]
+    assert figures["missing"] == [f"rendered/{second.stem}"]
+    assert len(json.loads(curve.read_text())["rendered"]) == len(video_curve.THRESHOLDS)
+
+
+def test_ctrl_c_reports_what_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, second = two_rendered(tmp_path)
+    real = evaluate_video.evaluate
+
+    def interrupted(video: Video, **words: object) -> list[Result]:
+        if video.labels == second:
+            raise KeyboardInterrupt
+        return real(video, **words)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(evaluate_video, "evaluate", interrupted)
+    assert main(["--data", str(tmp_path / "data"), "--set", "detect.threads=1"]) == 130
+    out, errors = capsys.readouterr()
+    assert "| rendered | 1 | 10 |" in out
+    assert errors.splitlines() == ["tools.evaluate_video: only 1 of 2 videos were evaluated"]
+
+
+def fail_first(begun: Path, video: Video) -> list[Result]:
+    """A video that takes a while, but for the first, which fails."""
+    if video.name == "0":
+        raise SourceError("broken")
+    (begun / video.name).touch()
+    time.sleep(0.5)
+    return []
+
+
+def test_when_a_video_fails_those_in_the_queue_are_not_run(tmp_path: Path) -> None:
+    videos = [Video("set", str(k), tmp_path, tmp_path) for k in range(20)]
+    with pytest.raises(SourceError):
+        list(evaluate_video._run_all(videos, 2, partial(fail_first, tmp_path)))
+    assert len(list(tmp_path.iterdir())) < 10
+
+
 def test_whole_evaluation_of_a_rendered_video(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     labels = rendered(tmp_path)
     report, curve, sheet = tmp_path / "report.json", tmp_path / "curve.json", tmp_path / "sheet"
@@ -139,6 +174,8 @@ def test_whole_evaluation_of_a_rendered_video(tmp_path: Path, capsys: pytest.Cap
     figures = json.loads(report.read_text())
     assert figures["sets"]["rendered"]["frames"] == 10
     assert figures["config"]["detect"]["threads"] == 1
+    assert figures["missing"] == []
+    assert figures["sets"]["rendered"]["minutes"] == round(10 / figures["config"]["capture"]["image_fps"] / 60, 3)
     points = json.loads(curve.read_text())["rendered"]
     assert [point["threshold"] for point in points] == list(video_curve.THRESHOLDS)
     # A target counts as missed until its first track is confirmed, so a contact sheet is drawn.
@@ -155,14 +192,6 @@ def test_labels_of_missing_frames_are_refused(
     assert tool(["--data", str(tmp_path / "data"), "--set", "detect.threads=1"]) == 2
     message = f"{labels}: frame 10 has a label, but is not in {labels.with_suffix('')}\n"
     assert capsys.readouterr().err.endswith(message)
-
-
-def test_labels_beyond_the_requested_frames_are_accepted() -> None:
-    video, box = Video("set", "v", Path("v.mp4"), Path("v.csv")), [(5.0, 5.0, 2.0, 2.0)]
-    check_label_frames(video, {0: box, 3: box}, range(3), most=3)
-    check_label_frames(video, {0: box, 2: box}, range(3), most=None)
-    with pytest.raises(ConfigError, match=r"v\.csv: frame 3 has a label, but is not in v\.mp4"):
-        check_label_frames(video, {5: box, 3: box}, range(3), most=4)
 
 
 def test_bad_arguments_give_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

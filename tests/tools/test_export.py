@@ -66,6 +66,16 @@ def test_changes_beside_the_pictures_are_shown_to_the_quantiser(change_weights, 
     assert made.parity["calibration frames"].iou > TOLERANCES["int8"].iou  # on noise maps, which have no components
 
 
+def test_figures_of_a_set_without_targets_are_not_told_as_zero(weights, tmp_path, stills, capsys):  # noqa: F811
+    pytest.importorskip("onnxruntime")
+    for k in (0, 3):
+        mask = stills / "masks" / f"{k}.png"
+        cv2.imwrite(str(mask), np.zeros_like(cv2.imread(str(mask), cv2.IMREAD_GRAYSCALE)))
+    words = ["--weights", weights, "--format", "onnx", "--out", str(tmp_path / "out")]
+    assert main([*words, "--truth", str(stills), "--split", "test.txt"]) == 0
+    assert "set pd: - -> -\n" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "line", "code"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -161,6 +162,18 @@ def test_without_tracks_all_is_missed():
     frames = line([None] * 10)
     assert (hota(frames).hota, clear(frames).pd, identity(frames).idf1) == (0, 0, 0)
     assert clear(frames).misses == 10
+
+
+def test_memory_for_many_short_tracks_in_many_videos():
+    """One target per video, and a new track in each of its frames: 40 x 8000 pairs, of which 8000 meet."""
+    at = [[0.0, 0.0]]
+    frames = [frame([v], at, 5.0, [200 * v + k], at) for v in range(40) for k in range(200)]
+    tracemalloc.start()
+    score = hota(frames)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (score.det_a, score.ass_a) == pytest.approx((1.0, 1 / 200))
+    assert peak < 40e6  # the matrix of all pairs at all thresholds has 49 MB
 
 
 def test_an_id_twice_in_a_frame_is_refused():

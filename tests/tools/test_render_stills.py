@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from pipeline.capture.scene import Scene
-from tools.render_stills import draw_spec, main, masks, truth
+from tools.render_stills import FRAMES, MOVING_FRAMES, _spread, draw_spec, main, masks, truth
 from training.data import names, read_sample
 
 
@@ -93,3 +93,20 @@ def test_numbers_that_make_no_pictures_are_refused(tmp_path, words, capsys):
     assert stop.value.code == 2
     assert f"argument {words.split()[0]}:" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("words", "most"), [([], 261), (["--moving"], 48)])
+def test_no_still_is_asked_for_twice(tmp_path, capsys, words, most):
+    with pytest.raises(SystemExit, match="2"):
+        main(["--out", str(tmp_path), "--per-scene", str(most + 1), *words])
+    assert f"--per-scene: a scene has only {most} frames" in capsys.readouterr().err
+    assert len(set(_spread(MOVING_FRAMES if words else FRAMES, most))) == most
+
+
+def test_a_picture_that_cannot_be_written_ends_the_tool(tmp_path, capsys):
+    full = tmp_path / "images" / "sky_70_280.png"
+    full.parent.mkdir()
+    full.symlink_to("/dev/full")
+    assert main(["--out", str(tmp_path), "--scenes", "1", "--per-scene", "2", "--seed", "70"]) == 2
+    assert capsys.readouterr().err.endswith(f"tools.render_stills: error: {full}: No space left on device\n")
+    assert not (tmp_path / "img_idx" / "train.txt").exists()

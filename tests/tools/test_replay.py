@@ -7,8 +7,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import cv2
+import msgspec
 import pytest
 
+import nets
 from nets.manifest import FOLDER, sha256
 from pipeline.capture.address import source_ids
 from pipeline.config import Config, load
@@ -109,6 +111,17 @@ def test_changed_code_invalidates_the_cache(frames: Path, tmp_path: Path, monkey
     ):
         edit(checkout(str(count)) / file)
         assert detect_with(tmp_path / str(count)) == count
+
+
+def test_the_cache_depends_on_weights_and_preprocessing(frames: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def digest(*words: str) -> str:
+        return replay._digest(str(frames), load(None, [*WORDS, *words]), [None], None)
+
+    manifest = nets.read_manifest("edge")
+    before = digest("detect.weights=edge")
+    assert digest("detect.weights=edge", "preprocess.black_hot=true") != before
+    monkeypatch.setattr(nets, "read_manifest", lambda _: msgspec.structs.replace(manifest, sha256="0" * 64))
+    assert digest("detect.weights=edge") != before
 
 
 def test_another_backend_or_artefact_invalidates_the_cache(frames: Path, tmp_path: Path) -> None:

@@ -76,6 +76,21 @@ def test_the_whole_table_of_a_rendered_video(tmp_path: Path, capsys: pytest.Capt
     assert top_hat in capsys.readouterr().out
 
 
+def test_a_video_that_fails_does_not_take_the_rows_of_others_along(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = "test://sky?width=96&height=64&frames=3&targets=1&snr=60&camera=still"
+    assert render([url, "--out", str(tmp_path / "set" / "one"), "--format", "png16"]) == 0
+    (tmp_path / "set" / "two").mkdir()
+    (tmp_path / "set" / "one" / "frames").rename(tmp_path / "set" / "frames")
+    for name in ("frames", "two"):
+        (tmp_path / "set" / f"{name}.csv").write_text("frame,x,y,w,h\n")
+    assert video_baselines.main(["--data", str(tmp_path / "set"), "--set", "detect.threads=1"]) == 3
+    out, errors = capsys.readouterr()
+    assert "| set: network and motion, tracker | 1 | 3 |" in out
+    assert errors.startswith(f"tools.video_baselines: error: {tmp_path}/set/two: no images")
+
+
 def test_a_folder_without_videos_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert video_baselines.main(["--data", str(tmp_path)]) == 2
     assert f"--data {tmp_path}: no labelled videos" in capsys.readouterr().err

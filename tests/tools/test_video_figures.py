@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,7 @@ def test_figures_of_a_hand_worked_video() -> None:
     assert figures["false_points_per_frame"] == 0.5
     assert figures["false_tracks_per_minute"] == 30.0  # one in 4 frames at 2 frames per second
     assert figures["motp_px"] == 1.0
-    assert figures["fps"] == 8.0
+    assert figures["fps"] == 6.0  # three frames in half a second: the first is not timed
     assert figures["mota"] == 0.0  # 2 matches, 2 misses, 2 false points
     assert figures["never_found"] == 0
 
@@ -46,6 +47,17 @@ def test_equal_ids_in_different_videos_are_different_trajectories() -> None:
     assert (both["idf1"], both["switches"], both["hota"]) == (1.0, 0, 1.0)
     mixed = summarise([result, lost])
     assert (mixed["never_found"], mixed["pd"], mixed["frames_to_confirm"]) == (1, 0.5, 0)
+
+
+def test_frames_to_confirm_count_from_the_first_target() -> None:
+    nothing = mot_metrics.frame([], [], 5.0, [], [])
+    frames = [nothing, nothing, *one_target([[], [], [], [(1, 0.0)]])]
+    assert found([Result(VIDEO, frames, 25.0, 1.0, 1.0)])["frames_to_confirm"] == 3
+
+
+def test_detections_per_frame_are_a_mean_over_videos() -> None:
+    results = [Result(VIDEO, one_target([[]]), 25.0, 1.0, detections) for detections in (1.0, 4.0)]
+    assert summarise(results)["detections_per_frame"] == 2.5
 
 
 def test_gospa_of_a_hand_worked_video() -> None:
@@ -79,6 +91,14 @@ def test_without_targets_there_are_false_tracks_alone() -> None:
     both = summarise([background, Result(VIDEO, one_target([[(1, 0.0)]] * 60), 1.0, 0.0, 1.0)])
     assert (both["pd"], both["false_tracks_per_minute"]) == (1.0, 0.5)
     assert both["mota"] == round(59 / 60, 4)
+
+
+def test_false_tracks_of_a_video_without_frame_rate_do_not_count_per_minute() -> None:
+    alone = Result(video("alone"), one_target([[(1, 50.0), (2, 60.0)]]), math.nan, 0.0, 2.0)
+    minute = Result(video("minute"), one_target([[(1, 50.0)]] * 60), 1.0, 0.0, 1.0)
+    figures = found([alone, minute])
+    assert (figures["false_tracks"], figures["minutes"], figures["false_tracks_per_minute"]) == (3, 1.0, 1.0)
+    assert found([alone])["false_tracks_per_minute"] is None
 
 
 def test_a_track_once_on_a_target_is_not_false() -> None:

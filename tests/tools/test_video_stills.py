@@ -107,3 +107,18 @@ def test_frames_of_16_bit_are_refused(tmp_path, capsys):
     (tmp_path / "frames.csv").write_text("frame,x,y,w,h\n0,10,10,5,5\n")
     assert main(["--data", str(tmp_path), "--out", str(tmp_path / "out"), "--every", "1"]) == 2
     assert "8 bit" in capsys.readouterr().err
+
+
+def test_a_picture_that_cannot_be_written_ends_the_tool(videos, tmp_path, capsys):
+    full = tmp_path / "masks" / f"{videos.name}_two_00006.png"
+    full.parent.mkdir()
+    full.symlink_to("/dev/full")
+    assert main(["--data", str(videos), "--out", str(tmp_path), "--every", "2"]) == 2
+    assert capsys.readouterr().err.endswith(f"tools.video_stills: error: {full}: No space left on device\n")
+    assert not (tmp_path / "img_idx" / "train.txt").exists()
+
+
+def test_a_list_of_names_that_is_no_text_is_named(videos, tmp_path, capsys):
+    (tmp_path / "held.txt").write_bytes(b"\xff\x00")
+    assert main(["--data", str(videos), "--out", str(tmp_path / "out"), "--held-out", str(tmp_path / "held.txt")]) == 2
+    assert capsys.readouterr().err.endswith("held.txt: not a text file of names\n")

@@ -13,8 +13,8 @@ from nets.manifest import Input, Manifest, Training, Validation
 from nets.normalisation import FrameZScore
 from tests.conftest import ROOT
 from tests.training.synthetic import write_set
+from training.evaluate import PROTOCOLS, main
 from training.evaluate import evaluate as run_evaluation
-from training.evaluate import main
 from training.gallery import Gallery
 
 
@@ -178,6 +178,20 @@ def test_the_split_may_also_be_a_path_of_its_own(weights, data, tmp_path, capsys
     assert "| tiny | 1 |" in capsys.readouterr().out
 
 
+def test_a_set_has_a_name_where_its_folder_is_given_as_a_dot(weights, data, capsys, monkeypatch):
+    monkeypatch.chdir(data)
+    assert evaluate(weights, ".") == 0
+    assert "| tiny | 3 |" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("protocol", ["strict", "legacy"])
+def test_the_last_picture_is_checked_before_the_first_is_scored(weights, data, capsys, monkeypatch, protocol):
+    (data / "masks/p2.png").unlink()
+    monkeypatch.setattr("training.predict.probabilities", lambda *_: pytest.fail("a picture was scored"))
+    assert evaluate(weights, data, "--protocol", protocol) == 2
+    assert "masks/p2.png: no readable" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("more", "code", "message"),
     [
@@ -211,3 +225,11 @@ def test_as_a_program(weights, data):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("| set | pictures |")
+
+
+def test_a_probability_at_the_threshold_is_a_detection_in_the_strict_protocol_only():
+    half = np.full(1, 0.5, np.float32)
+    assert {name: bool(above(half, 0.5)[0]) for name, (_, _, above) in PROTOCOLS.items()} == {
+        "strict": True,
+        "legacy": False,
+    }

@@ -198,8 +198,9 @@ def test_a_run_without_targets_to_validate_on_is_refused(run, tmp_path, capsys):
     assert "no validation set of the recipe holds a target" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("more", [["--name", "a/b"], ["--out", f"{__file__}/weights"]])
-def test_names_and_folders_are_checked_first(run, tmp_path, capsys, more):
+@pytest.mark.parametrize("more", [["--name", "a/b"], ["--out", f"{__file__}/weights"], ["--out", "/proc"]])
+def test_names_and_folders_are_checked_first(run, tmp_path, capsys, monkeypatch, more):
+    monkeypatch.setattr("training.publish.publish", lambda *_: pytest.fail("the run was scored"))
     assert publish(run, tmp_path, *more) == 2
     assert more[1] in capsys.readouterr().err
 

@@ -41,6 +41,15 @@ def test_on_a_uniform_picture_contrast_is_in_counts():
     assert np.array_equal(found.seen.any(0), np.array(CONTRASTS) >= 7)
 
 
+def test_contrast_relates_to_the_surroundings_of_the_spot():
+    """The left half is uniform, the right half has a noise of 100."""
+    picture = np.full((64, 128), 9000, np.uint16)
+    picture[:, 64:] += np.random.default_rng(0).integers(0, 2, (64, 64), np.uint16) * 200
+    found = response(brighter_than(9202), 0.5, (picture for _ in range(36)), np.random.default_rng(0))
+    assert found.spots.sum() == 72
+    assert 30 <= found.seen.sum() <= 36  # a contrast of 4 or more, only where the noise is
+
+
 def test_spots_saturate_in_8_bit_pictures():
     white = (np.full((64, 64), 250, np.uint8) for _ in range(36))
     assert response(brighter_than(256), 0.5, white, np.random.default_rng(0)).seen.sum() == 0

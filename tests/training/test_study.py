@@ -114,3 +114,12 @@ def test_a_run_that_fails_ends_the_study(study, tmp_path, capsys):
     (tmp_path / "tiny" / "masks" / "p3.png").unlink()
     assert main(["--config", str(study), "--out", str(tmp_path / "out")]) == 2
     assert "out/as-it-is/0: the run failed, exit code 2" in capsys.readouterr().err
+
+
+def test_ctrl_c_ends_the_study_in_one_line(study, tmp_path, capsys, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("subprocess.run", interrupted)
+    assert main(["--config", str(study), "--out", str(tmp_path / "out")]) == 130
+    assert capsys.readouterr().err == "study: interrupted; start it again to go on after the last completed run\n"

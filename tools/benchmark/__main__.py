@@ -19,28 +19,32 @@ networks exported by ``tools.export`` to the part network. These options limit w
 (cameras use the last one), ``--batches`` and ``--backends`` (such as "compiled bf16") of the part network, and
 ``--cameras`` to try only these numbers of cameras in the part streams.
 
-Prints Markdown that ends with what could not be measured. Exit code: 0 on success; 1 if a part has no figures at all;
-2 for wrong usage.
+Prints Markdown that ends with what could not be measured. On Ctrl-C, the figures of the finished steps are reported.
+Exit code: 0 on success; 1 if a part has no figures at all; 2 for wrong usage; 130 after Ctrl-C.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import re
 import sys
 import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 from tqdm import tqdm
 
+from pipeline import output_file
 from pipeline.argument_parser import RedactingParser, add_settings
-from pipeline.errors import ConfigError, PipelineError, one_line
+from pipeline.detect.backends.choice import BACKENDS
+from pipeline.detect.config import Precision
+from pipeline.errors import INTERRUPTED, ConfigError, PipelineError, one_line
 from tools.benchmark import machine, network, pipeline, streams, tracker, training, transport
 from tools.benchmark.job import Context, Findings, Job, Part, reason
 from tools.benchmark.machine import Machine
@@ -68,6 +72,7 @@ class Record(Struct, frozen=True, kw_only=True):
         settings: settings of the pipeline, as given; ``config`` likewise.
         machine: the machine of the benchmark.
         parts: results by name of the part.
+        interrupted: whether the benchmark was ended by Ctrl-C.
     """
 
     begun: str
@@ -77,6 +82,7 @@ class Record(Struct, frozen=True, kw_only=True):
     config: str | None
     machine: Machine
     parts: dict[str, PartResult]
+    interrupted: bool = False
 
 
 class Narrow(NamedTuple):
@@ -115,9 +121,10 @@ def measure(
     """Run the jobs of some parts one after another.
 
     Raises:
-        PipelineError: the configuration is wrong. Any other failure is recorded as missing.
+        PipelineError: the configuration is wrong. Any other failure is recorded as missing, and so is every job from
+            the one on that Ctrl-C interrupted.
     """
-    begun, where = datetime.now(UTC), machine.describe()
+    begun, where, done = datetime.now(UTC), machine.describe(), 0
     if config is None and where.gpu:
         config = GPU_CONFIG
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
@@ -125,13 +132,16 @@ def measure(
         scopes = [(part, narrow.scope(part.quick if quick else part.full)) for part in parts]
         plan = [(part, job) for part, scope in scopes for job in part.jobs(scope, context)]
         results = {part.name: PartResult() for part in parts}
-        with tqdm(plan, unit=" steps", disable=None) as progress:
+        with tqdm(plan, unit=" steps", disable=None) as progress, contextlib.suppress(KeyboardInterrupt):
             for part, job in progress:
                 progress.set_postfix_str(job.label)
                 found, result = _run(job), results[part.name]
                 for name, rows in found.rows.items():
                     result.tables.setdefault(name, []).extend(rows)
                 result.missing.extend(found.missing)
+                done += 1
+        for part, job in plan[done:]:
+            results[part.name].missing.append(f"{job.label}: interrupted")
     return Record(
         begun=begun.isoformat(timespec="seconds"),
         quick=quick,
@@ -140,6 +150,7 @@ def measure(
         config=str(config) if config else None,
         machine=where,
         parts=results,
+        interrupted=done < len(plan),
     )
 
 
@@ -164,6 +175,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         narrow = Narrow(args.sizes, args.batches, args.backends, args.cameras)
         parts = [PARTS[name] for name in args.only]
+        if args.json is not None:
+            output_file.check("--json", args.json)
         record = measure(parts, args.quick, args.config, args.settings, args.artefact, narrow)
         sys.stdout.write(report(record) + "\n")
         if args.json is not None:
@@ -174,6 +187,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except PipelineError as error:
         sys.stderr.write(f"benchmark: error: {one_line(error)}\n")
         return error.exit_code
+    if record.interrupted:
+        return INTERRUPTED
     return 0 if all(result.tables for result in record.parts.values()) else 1
 
 
@@ -207,10 +222,10 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--batches", type=_numbers, default=(), metavar="N,N", help="batch sizes of the network")
     parser.add_argument(
         "--backends",
-        type=lambda text: tuple(text.split(",")),
+        type=_backends,
         default=(),
         metavar="NAME,NAME",
-        help="backends with precision",
+        help="backends with precision of the network",
     )
     parser.add_argument("--cameras", type=_numbers, default=(), metavar="N,N", help="numbers of cameras to try")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to this file")
@@ -222,6 +237,17 @@ def _names(text: str) -> list[str]:
     if unknown := [name for name in names if name not in PARTS]:
         raise argparse.ArgumentTypeError(f"unknown part {unknown[0]!r}; choose from {', '.join(PARTS)}")
     return list(dict.fromkeys(names))
+
+
+def _backends(text: str) -> tuple[str, ...]:
+    for name in (names := tuple(text.split(","))):
+        backend, _, precision = name.partition(" ")
+        if backend not in BACKENDS or precision not in get_args(Precision):
+            raise argparse.ArgumentTypeError(
+                f"{name!r}: expected a backend ({', '.join(BACKENDS)}), a blank and a precision "
+                f"({', '.join(get_args(Precision))})"
+            )
+    return names
 
 
 def _numbers(text: str) -> tuple[int, ...]:

@@ -116,10 +116,11 @@ def candidates(
         yield f"{config.backend} {config.precision}, {Path(str(config.artefact)).name}", config
 
 
-def left_out(base: DetectConfig, artefacts: Sequence[str]) -> Iterator[str]:
-    """Yield a line with the reason for every backend that cannot run here."""
-    offered = {config.backend for _, config in candidates(base, artefacts)}
-    for name in BACKENDS.keys() - offered:
+def left_out(base: DetectConfig, artefacts: Sequence[str], only: Sequence[str] = ()) -> Iterator[str]:
+    """Yield a line with the reason for every backend that cannot run here, and for precisions in ``only`` it lacks."""
+    offered = {(config.backend, config.precision) for _, config in candidates(base, artefacts)}
+    backends = {backend for backend, _ in offered}
+    for name in BACKENDS.keys() - backends:
         if name == "compiled":
             yield "compiled: left out on a CPU, where every size takes minutes to compile"
             continue
@@ -127,6 +128,11 @@ def left_out(base: DetectConfig, artefacts: Sequence[str]) -> Iterator[str]:
             make_backend(replace(base, weights=SHIPPED, backend=name))
         except PipelineError as error:
             yield f"{name}: {one_line(error)}"
+    for wanted in only:
+        backend, _, precision = wanted.partition(" ")
+        if backend in backends and (backend, precision) not in offered:
+            has = sorted(str(p) for b, p in offered if b == backend)
+            yield f"{wanted}: {backend} runs {' and '.join(has)} here"
 
 
 def jobs(scope: Scope, context: Context) -> list[Job]:
@@ -138,7 +144,7 @@ def jobs(scope: Scope, context: Context) -> list[Job]:
 
     def machine() -> Findings:
         missing = [] if device == "cuda" else ["no GPU: nothing was measured on one"]
-        return Findings({"hardware": [hardware()]}, [*missing, *left_out(base, context.artefacts)])
+        return Findings({"hardware": [hardware()]}, [*missing, *left_out(base, context.artefacts, context.backends)])
 
     def job(size: Size, batch: int) -> Job:
         return Job(

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from pipeline.config import Config
 from tools.benchmark.bare import load
-from tools.benchmark.job import Context, Findings, Job, Part, Unmeasured
+from tools.benchmark.job import Context, Findings, Job, Part, Unmeasured, reason
 from tools.benchmark.observed import Observation, observe
 from tools.trend import percentile
 
@@ -87,7 +87,7 @@ class Growth(Struct, frozen=True, kw_only=True):
         value: its value.
         frames_per_s: results per second over all streams.
         cpu_ms: CPU time per frame over all stages and threads.
-        times_first: CPU time relative to the first value of the axis.
+        times_first: CPU time relative to the first value of the axis that was measured.
     """
 
     axis: str
@@ -120,15 +120,23 @@ def jobs(scope: Scope, context: Context) -> list[Job]:
 
 
 def cameras(scope: Scope, config: Config, context: Context) -> Findings:
-    """Search for the largest number of cameras that holds, by doubling and then by bisection."""
+    """Search for the largest number of cameras that holds, by doubling and then by bisection.
+
+    A number that cannot be measured counts as too large.
+    """
     rows: dict[int, Cameras] = {}
+    missing: list[str] = []
 
     def holds(count: int) -> bool:
-        rows[count] = try_cameras(count, scope, config, context)
+        try:
+            rows[count] = try_cameras(count, scope, config, context)
+        except Exception as error:  # the other numbers are still figures
+            missing.append(f"{count} cameras: {reason(error)}")
+            return False
         return rows[count].holds
 
     greatest(holds, MOST_CAMERAS)
-    return Findings({"cameras": [rows[count] for count in sorted(rows)]})
+    return Findings({"cameras": [rows[count] for count in sorted(rows)]} if rows else {}, missing)
 
 
 def some_cameras(count: int, scope: Scope, config: Config, context: Context) -> Findings:
@@ -189,13 +197,18 @@ def growth(
 ) -> Findings:
     """Measure the cost along one axis; each run is a label, a number of streams, a size and a number of targets."""
     rows: list[Growth] = []
+    missing: list[str] = []
     for label, streams, (width, height), targets in runs:
         address = f"test://demo?width={width}&height={height}&frames=25&loop=1&targets={targets}"
-        seen = watch(address, streams, scope.growth_s, scope, config, context)
+        try:
+            seen = watch(address, streams, scope.growth_s, scope, config, context)
+        except Exception as error:  # the other values are still figures
+            missing.append(f"growth with {axis}, {label}: {reason(error)}")
+            continue
         cost = _cpu_ms(seen)
         first = rows[0].cpu_ms if rows else cost
         rows.append(Growth(axis=axis, value=label, frames_per_s=seen.rate, cpu_ms=cost, times_first=cost / first))
-    return Findings({"growth": rows})
+    return Findings({"growth": rows} if rows else {}, missing)
 
 
 def _cpu_ms(seen: Observation) -> float:

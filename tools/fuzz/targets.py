@@ -38,10 +38,10 @@ from pipeline.queues import Sender
 from pipeline.receiver import Credit, Done, Leave, Mapped, Ready, Received
 from pipeline.shared_memory import SlotReader
 from pipeline.wire import WireError, decode, decode_struct, encode, encode_struct
-from tools.evaluate_video import read_labels
 from tools.fuzz import formats, seeds, words
 from tools.fuzz.engine import Target
 from tools.fuzz.mutate import mutate_bytes, mutate_parts, split
+from tools.video_labels import read_labels
 from training import config as recipes
 from training.data import read_grey
 
@@ -160,7 +160,7 @@ def check_labels(data: bytes) -> None:
         assert frame >= 0, "negative frame"
         for x, y, w, h in boxes:
             assert math.isfinite(x) and math.isfinite(y), "coordinates are not finite"
-            assert (math.isnan(w) and math.isnan(h)) or (0 <= w < math.inf and 0 <= h < math.inf), "an impossible box"
+            assert (math.isnan(w) and math.isnan(h)) or (0 < w < math.inf and 0 < h < math.inf), "an impossible box"
 
 
 def check_images(data: bytes) -> None:

@@ -160,7 +160,7 @@ def write(path: Path, artefact: Artefact, contents: Mapping[str, bytes]) -> Arte
             (path.parent / name).write_bytes(data)
         path.write_bytes(msgspec.json.format(msgspec.json.encode(artefact), indent=2) + b"\n")
     except OSError as error:
-        raise ConfigError(f"{error.filename}: {error.strerror}") from None
+        raise ConfigError(f"{error.filename or path}: {error.strerror}") from None
     return artefact
 
 

@@ -47,7 +47,7 @@ def test_report_and_json_hold_the_same(tmp_path: Path, capsys: pytest.CaptureFix
     assert "| quick | 2 |" in out and "| c | 3 |" in out and "Settings: a.b=1." in out
     assert out.endswith("## Not measured\n\n- fake: something small\n- fake: second: there is no such thing here\n")
     record = json.loads(path.read_text())
-    assert set(record) == {"begun", "quick", "threads", "settings", "config", "machine", "parts"}
+    assert set(record) == {"begun", "quick", "threads", "settings", "config", "machine", "parts", "interrupted"}
     assert record["quick"] is True and record["settings"] == ["a.b=1"] and record["threads"] >= 1
     assert record["machine"]["usable_cores"] == record["threads"]
     part = record["parts"]["fake"]
@@ -77,6 +77,28 @@ def test_an_unexpected_error_loses_only_its_own_figures(
     assert len(json.loads(path.read_text())["parts"]["fake"]["tables"]["times"]) == 2
 
 
+@pytest.mark.usefixtures("fake")
+def test_ctrl_c_keeps_the_figures_of_finished_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted() -> Findings:
+        raise KeyboardInterrupt
+
+    def with_pause(scope: Row, context: Context) -> list[Job]:
+        first, _, third = jobs(scope, context)
+        return [first, Job("second", interrupted), third]
+
+    monkeypatch.setitem(tool.PARTS, "fake", FAKE._replace(jobs=with_pause))
+    path = tmp_path / "figures.json"
+    assert tool.main(["--only", "fake", "--json", str(path)]) == 130
+    out = capsys.readouterr().out
+    assert "| full | 1 |" in out
+    assert out.endswith("something small\n- fake: second: interrupted\n- fake: third: interrupted\n")
+    record = json.loads(path.read_text())
+    assert record["interrupted"] is True
+    assert record["parts"]["fake"]["tables"]["times"] == [{"way": "full", "ms": 1}]
+
+
 def test_every_part_states_all_it_measures(tmp_path: Path) -> None:
     context = Context(1, [], None, tmp_path)
     for name in ("network", "pipeline", "transport", "tracker", "training", "streams"):
@@ -94,6 +116,9 @@ def test_every_part_states_all_it_measures(tmp_path: Path) -> None:
         (["--sizes", "640"], "expected sizes like 640x512"),
         (["--sizes", "640x512x3"], "expected sizes like 640x512"),
         (["--batches", "0"], "expected whole numbers from 1"),
+        (["--json", "/gone/figures.json"], "--json /gone/figures.json: No such file"),
+        (["--backends", "torch fp32,touch bf16"], "'touch bf16': expected a backend (torch, "),
+        (["--backends", "torch"], "'torch': expected a backend (torch, "),
         (["--cameras", "1,,2"], "expected whole numbers from 1"),
     ],
 )

@@ -35,6 +35,7 @@ def test_backends_that_cannot_run_are_named(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(network, "available", lambda base: [plain])
     monkeypatch.setattr(network, "make_backend", fail)
     reasons = sorted(network.left_out(plain, []))
+    assert list(network.left_out(plain, [], ["torch fp32", "torch int8"]))[-1] == "torch int8: torch runs fp32 here"
     assert "openvino: there is none" in reasons and not any(line.startswith("torch:") for line in reasons)
 
 

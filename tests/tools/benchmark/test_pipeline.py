@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from msgspec.structs import replace
 
 from pipeline.messages import Stamp
 from pipeline.queues import Policy
-from tools.benchmark.bare import load
+from tools.benchmark.bare import BareNetwork, load
 from tools.benchmark.copies import copies
 from tools.benchmark.efficiency import efficiency
 from tools.benchmark.job import Context, Unmeasured
@@ -73,6 +75,8 @@ def test_the_rate_leaves_out_the_first_batch() -> None:
     assert rate(*batches[0], *batches[1], *batches[2]) == pytest.approx(100)
     assert rate(*batches[0][9:], *batches[1], *batches[2]) == pytest.approx(100)
     assert math.isnan(rate(*batches[0])) and math.isnan(rate())
+    # The frames of a batch leave the sinks one after another: time counts from the last one of the first batch.
+    assert rate(*batch(1, 1, 100), *batch(1, 1, 200), *batch(2, 1, 300), *batch(2, 1, 400)) == pytest.approx(10)
 
 
 def test_stage_times_by_hand() -> None:
@@ -91,6 +95,13 @@ def test_recording_through_the_pipeline_and_the_network(context: Context) -> Non
         assert row.efficiency == pytest.approx(row.frames_per_s / row.network_frames_per_s)
         assert row.frames_per_s > 0
     assert not list(context.folder.iterdir()), "cleans up"
+
+
+def test_the_first_batch_of_the_network_alone_is_not_counted(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = BareNetwork(load(context))
+    clock = iter([0.0, 100.0, 100.0, 101.0, 101.0, 103.0])
+    monkeypatch.setattr("tools.benchmark.bare.time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    assert network.seconds([np.zeros((64, 96), np.uint8)] * 3) == [1.0, 2.0]
 
 
 def test_recording_in_batches(context: Context) -> None:
