@@ -223,6 +223,8 @@ def test_blocked_supervisor_is_not_healthy(runtime: Path, monkeypatch: pytest.Mo
         deaf = (503, b"the supervisor does not answer\n")
         wait_until(lambda: client.get(asked.door(), "/healthz") == deaf, 60)
         assert client.get(asked.door(), "/readyz") == deaf
+        said = tell(runtime=runtime)
+        assert (said.returncode, "degraded" in said.stdout) == (1, True)
         assert run.stderr is not None
         os.read(run.stderr.fileno(), 1 << 20)
         seen = asked.until(lambda s: s.state == "running")

@@ -102,3 +102,15 @@ def test_last_status_is_kept_without_file_descriptors(tmp_path: Path) -> None:
         assert health.answer("/status") == known
         health.update(supervisor)
         assert health.answer("/status") != known
+
+
+def test_an_old_status_is_not_served_as_that_of_a_running_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Supervisor(Config(), [("demo", "test://demo")], None) as supervisor, Health(HealthConfig(port=0)) as health:
+        health.update(supervisor)
+        address = f"127.0.0.1:{health.port}"
+        assert client.status(address).state == "starting"
+        monkeypatch.setattr(server, "UNRESPONSIVE_NS", 0)
+        old = client.status(address)
+        assert (old.state, old.troubles) == ("degraded", ["the supervisor does not answer"])
+        assert b'irst_state{irst_state="degraded"} 1.0' in client.get(address, "/metrics")[1]
+        assert client.get(address, "/readyz") == (503, b"the supervisor does not answer\n")
