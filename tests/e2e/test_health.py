@@ -207,6 +207,16 @@ def test_hanging_thread_is_reported(runtime: Path, monkeypatch: pytest.MonkeyPat
         finish(run, runtime)
 
 
+def test_the_first_answer_of_a_run_is_its_status(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = StatusPoller(runtime, monkeypatch)
+    run = start(LONG, *FAST, runtime=runtime)
+    try:
+        wait_until(asked.doors)
+        assert client.status(asked.door()).state == "starting"
+    finally:
+        finish(run, runtime)
+
+
 def test_blocked_supervisor_is_not_healthy(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = StatusPoller(runtime, monkeypatch)
     run = start(LONG, *FAST, "--set=placement.track=process", runtime=runtime)
