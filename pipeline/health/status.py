@@ -59,11 +59,12 @@ class SourceStatus(Struct, frozen=True, kw_only=True):
         reconnects: Number of reconnections since the last start of its capture stage.
         captured, delivered, dropped, lost, in_flight: Loss account of the source, in frames.
         fps: Delivered frames per second since the first one.
-        newest_age_s: Seconds since the newest delivered frame was captured; None before the first one.
+        newest_age_s: Seconds since the newest delivered frame was captured; None before the first one and after the end
+            of the source.
         latency_ms: Latency from capture to the end of each stage, over all frames.
         buckets: The same latencies as a histogram.
         ego_ok: Frames with a reliable ego-motion estimate.
-        tracks: Number of tracks in the newest frame, by state.
+        tracks: Number of tracks in the newest frame, by state; empty after the end of the source.
         tracks_confirmed: Number of distinct tracks confirmed so far.
         places: Number of known clutter locations in the ``scene`` and on the ``sensor``, and of the pixels hidden from
             the network: single defects (``pixel``) and burnt-in ``graphics``; without those that no stage has reported
@@ -97,7 +98,7 @@ class RunStatus(Struct, frozen=True, kw_only=True):
 
     Attributes:
         pid: Process id of the supervisor.
-        state: ``degraded`` if there are ``troubles`` or a restarted stage is not ready yet.
+        state: ``degraded`` if there are ``troubles``.
         troubles: Current problems, one line each.
         uptime_s: Seconds since the supervisor was created.
         rss_bytes: Resident memory of the supervisor's process, which includes all stages that are threads.
@@ -137,7 +138,7 @@ def observe(supervisor: Supervisor, now_ns: int, max_age_s: float) -> RunStatus:
         state = "draining"
     elif any(stage.state in ("waiting", "starting") and not stage.restarts for stage in stages.values()):
         state = "starting"
-    elif troubles or any(stage.state == "starting" for stage in stages.values()):
+    elif troubles:
         state = "degraded"
     detect = watches["detect"].state
     own = psutil.Process()
@@ -192,11 +193,11 @@ def _source(supervisor: Supervisor, id_: str, report: SourceReport, now_ns: int)
         lost=account.lost,
         in_flight=account.in_flight,
         fps=report.fps,
-        newest_age_s=round((now_ns - report.newest_ns) / 1e9, 3) if report.newest_ns else None,
+        newest_age_s=round((now_ns - report.newest_ns) / 1e9, 3) if report.newest_ns and not report.end else None,
         latency_ms=report.latency,
         buckets=report.buckets,
         ego_ok=report.ego_ok,
-        tracks=report.tracks,
+        tracks=report.tracks if not report.end else {},
         tracks_confirmed=report.tracks_confirmed,
         places={where: count for known in reports if known for where, count in known.places.items()},
         black_hot=any(known.black_hot for known in reports if known),
@@ -210,6 +211,8 @@ def _stage_trouble(watch: Watchdog, stage: StageStatus) -> str:
         return f"died ({stage.causes[-1]}) and is restarted"
     if stage.state in ("dead", "failed"):
         return stage.state
+    if stage.state in ("waiting", "starting") and stage.restarts:
+        return f"is starting again (after: {stage.causes[-1]})"
     if stage.state == "stuck":
         return f"is stuck: {watch.stuck}"
     if stage.slow:
