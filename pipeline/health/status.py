@@ -123,7 +123,8 @@ def observe(supervisor: Supervisor, now_ns: int, max_age_s: float) -> RunStatus:
     Args:
         supervisor: Supervisor of the run.
         now_ns: Current monotonic time, ns.
-        max_age_s: Age of the newest result, s, above which a source counts as a trouble.
+        max_age_s: Age of the newest result, s, above which a source counts as a trouble. Before its first result, the
+            time since all of its stages have been ready counts.
     """
     watches, reports = supervisor.watches, supervisor.reports()
     uptime_s = (now_ns - supervisor.born_ns) / 1e9
@@ -131,7 +132,11 @@ def observe(supervisor: Supervisor, now_ns: int, max_age_s: float) -> RunStatus:
     sources = {id_: _source(supervisor, id_, reports.get(id_, SourceReport()), now_ns) for id_ in supervisor.source_ids}
     troubles = [
         *(f"stage {name} {line}" for name, watch in watches.items() if (line := _stage_trouble(watch, stages[name]))),
-        *(line for id_, source in sources.items() for line in _source_troubles(id_, source, uptime_s, max_age_s)),
+        *(
+            line
+            for id_, source in sources.items()
+            for line in _source_troubles(id_, source, _open_s(watches, id_), max_age_s)
+        ),
     ]
     state: RunState = "running"
     if supervisor.stopping:
@@ -220,13 +225,19 @@ def _stage_trouble(watch: Watchdog, stage: StageStatus) -> str:
     return ""
 
 
-def _source_troubles(id_: str, source: SourceStatus, uptime_s: float, max_age_s: float) -> list[str]:
+def _open_s(watches: Mapping[str, Watchdog], id_: str) -> float:
+    """Return for how many seconds all stages on the way of a source have been ready."""
+    return min(watch.open_s for watch in watches.values() if id_ in watch.plan.sources)
+
+
+def _source_troubles(id_: str, source: SourceStatus, open_s: float, max_age_s: float) -> list[str]:
     if source.end:
         return [f"source {id_} failed: {source.error}"] if source.end == "failed" else []
     found = [f"source {id_} is reconnecting"] if source.medium == "reconnecting" else []
-    age_s = source.newest_age_s if source.newest_age_s is not None else uptime_s
-    if age_s > max_age_s:
-        found.append(f"source {id_}: newest result is {age_s:.1f} s old")
+    if source.newest_age_s is not None and source.newest_age_s > max_age_s:
+        found.append(f"source {id_}: newest result is {source.newest_age_s:.1f} s old")
+    elif source.newest_age_s is None and open_s > max_age_s:
+        found.append(f"source {id_}: no result for {open_s:.1f} s")
     return found
 
 

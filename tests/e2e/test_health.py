@@ -151,7 +151,7 @@ def test_silent_source_makes_the_run_degraded_and_is_named(runtime: Path, monkey
             assert [line for line in seen.troubles if "127-0-0-1" in line]
             code, body = client.get(f"127.0.0.1:{port}", "/readyz")
             assert code == 503
-            assert b"newest result is" in body
+            assert b": no result for " in body
             pages = [client.get(f"127.0.0.1:{port}", page)[1] for page in ("/metrics", "/status", "/readyz", "/")]
             assert not any(b"hunter2" in page for page in pages)
             assert client.get(f"127.0.0.1:{port}", "/elsewhere")[0] == 404

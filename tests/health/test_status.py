@@ -80,6 +80,17 @@ def test_results_grow_old_until_the_source_ends(supervisor: Supervisor) -> None:
     assert "irst_newest_frame_age_seconds{" not in render(ended).decode()
 
 
+def test_time_to_the_first_result_counts_once_the_stages_are_ready(supervisor: Supervisor) -> None:
+    """Loading a network may take longer than a result may be old."""
+    report(supervisor, SourceReport())
+    assert seen(supervisor, 1).state == "running"
+    late = observe(supervisor, SECOND, max_age_s=0.0)
+    supervisor.watches["detect"].start(lambda plan: Child())  # type: ignore[arg-type, return-value]
+    loading = observe(supervisor, SECOND, max_age_s=0.0)
+    assert (late.state, late.troubles) == ("degraded", ["source demo: no result for 0.0 s"])
+    assert (loading.state, loading.troubles) == ("starting", [])
+
+
 def test_failed_source_is_named(supervisor: Supervisor) -> None:
     report(supervisor, replace(REPORT, end="failed", error="rtsp://user:secret@host: no answer"))
     (trouble,) = seen(supervisor, 2).troubles
