@@ -142,7 +142,7 @@ def _restore_target(canvas: Canvas, clean: Canvas, track: np.void, scale: int) -
 
 def _strokes(canvas: Canvas, segments: Segments, colour: Colour) -> None:
     """Draw lines of one pixel width, with a shadow that keeps them legible on bright background."""
-    ends = np.round(np.clip(segments, -1e4, 2e4) * 2**_SHIFT).astype(int)
+    ends = np.round(np.clip(segments, -1e4, max(canvas.shape) + 1e4) * 2**_SHIFT).astype(int)
     for shift, ink in ((2**_SHIFT, BLACK), (0, colour)):
         for first, second in (ends + shift).tolist():
             cv2.line(canvas, first, second, ink, 1, cv2.LINE_AA, _SHIFT)

@@ -106,6 +106,13 @@ def test_unknown_camera_motion_is_shown():
     assert (np.ptp(unknown, axis=2) > 20).sum() > 50
 
 
+def test_marks_are_in_place_in_the_widest_picture():
+    x = MAX_SIDE - 60
+    canvas = draw([track(x, 16.0, TENTATIVE)], np.full((32, MAX_SIDE), 60, np.uint8), 4)
+    columns = np.nonzero(canvas[: -STRIP - 1] != canvas[0, 0])[1]
+    assert (columns.min() + columns.max()) / 2 == pytest.approx((x + 0.5) * 4, abs=2)
+
+
 UNKNOWN = EgoMotion(ok=False)
 
 
