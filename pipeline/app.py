@@ -64,6 +64,7 @@ def _run(config: Config, sources: Mapping[str, str], out: Path | None, *, verbos
         Progress(list(sources)) as progress,
         Supervisor(config, list(sources.items()), out, warn, report_error) as supervisor,
     ):
+        health.update(supervisor)  # so that the first answer is a status
         health.serve_unix_socket(supervisor.folder / run_folder.STATUS)
         if record is not None:
             record.begin()

@@ -15,6 +15,8 @@ from typing import Any
 
 from pipeline.errors import ConfigError
 
+PAUSE_S = 0.1
+
 
 class ThreadedServer(ThreadingMixIn, TCPServer):
     """Base of the servers below.
@@ -35,12 +37,24 @@ class ThreadedServer(ThreadingMixIn, TCPServer):
 
     def start(self, name: str) -> None:
         """Serve in a thread of this name until ``stop``."""
-        threading.Thread(target=self.serve_forever, args=(0.1,), name=name, daemon=True).start()
+        threading.Thread(target=self.serve_forever, args=(PAUSE_S,), name=name, daemon=True).start()
 
     def stop(self) -> None:
         """Accept no more connections; those that are open end by themselves."""
         self.shutdown()
         self.server_close()
+
+    def get_request(self) -> tuple[Any, Any]:
+        """Accept a connection; pause if that fails, since it stays pending: without descriptors this would be a loop.
+
+        Raises:
+            OSError: it cannot be accepted now.
+        """
+        try:
+            return super().get_request()
+        except OSError:
+            time.sleep(PAUSE_S)
+            raise
 
     def renew(self, request: Any) -> None:
         """Give a connection that has just done something useful its full time again."""

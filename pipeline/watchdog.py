@@ -43,6 +43,7 @@ class Watchdog:
         self._last_state_at = self._last_progress_at = self._start_at = clock()
         self._done = 0
         self.opened = False
+        self._opened_at = 0.0
         self._kill_at: float | None = None
         self._exited_at: float | None = None
 
@@ -69,6 +70,7 @@ class Watchdog:
         self.state, self._last_state_at = state, self._clock()
         if not self.opened and state.state != "starting":
             self.opened, self._last_progress_at = True, self._last_state_at
+            self._opened_at = self._last_state_at
 
     def extend_deadlines(self, seconds: float) -> None:
         """Extend all time limits by a time in which the supervisor did not read states."""
@@ -102,6 +104,11 @@ class Watchdog:
     def silent_s(self) -> float:
         """Seconds since its last state."""
         return self._clock() - self._last_state_at
+
+    @property
+    def open_s(self) -> float:
+        """Seconds since it has finished starting; 0 before."""
+        return self._clock() - self._opened_at if self.opened else 0.0
 
     @property
     def final(self) -> bool:

@@ -30,6 +30,7 @@ from msgspec import Struct
 from tqdm import tqdm
 
 from pipeline import config as configuration
+from pipeline import output_file
 from pipeline.accounting import total
 from pipeline.argument_parser import add_settings
 from pipeline.arguments import count, positive
@@ -264,6 +265,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("--frames: at least two are needed")
     settings = ["sinks.overlay=false", *args.settings]
     try:
+        if args.json is not None:
+            output_file.check("--json", args.json)
         rows = measure(args.scene, args.policy, args.loads, args.seconds, args.frames, settings)
         sys.stdout.write(f"{table(rows)}\n")
         if args.json is not None:

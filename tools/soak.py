@@ -20,9 +20,11 @@ Exit code: 0 if nothing grows; 1 if something grows or the run failed; 2 for wro
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -31,6 +33,7 @@ import psutil
 from msgspec import Struct
 from tqdm import tqdm
 
+from pipeline import output_file
 from pipeline.accounting import total
 from pipeline.argument_parser import add_settings
 from pipeline.arguments import positive
@@ -280,19 +283,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings = [f"placement.{place}={args.placement}" for place in PLACES if args.placement] + args.settings
     bounds = Bounds(memory_mb_h=args.memory_bound, latency_factor=args.latency_factor)
     try:
+        for option, path in (("--samples", args.samples), ("--json", args.json)):
+            if path is not None:
+                output_file.check(option, path)
         sources = args.source or [_camera(args.load, settings)]
-        try:
-            with args.samples.open("w") if args.samples is not None else Path("/dev/null").open("w") as samples:
-                result = soak(sources, settings, 60 * args.minutes, bounds, samples)
-            sys.stdout.write(f"{report(result)}\n")
+        # Line by line, so that a full disk is noticed at once, not when the run has ended.
+        with _writing(args.samples), (args.samples or Path(os.devnull)).open("w", buffering=1) as samples:
+            result = soak(sources, settings, 60 * args.minutes, bounds, samples)
+        sys.stdout.write(f"{report(result)}\n")
+        with _writing(args.json):
             if args.json is not None:
                 args.json.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=1))
-        except OSError as error:
-            raise ConfigError(f"{error.filename}: {error.strerror}") from None
     except PipelineError as error:
         sys.stderr.write(f"soak: error: {one_line(error)}\n")
         return 2 if isinstance(error, ConfigError) else 1
     return 0 if result.passed else 1
+
+
+@contextmanager
+def _writing(path: Path | None) -> Iterator[None]:
+    """Name the file in errors; those of a full disk do not."""
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(f"{error.filename or path}: {error.strerror}") from None
 
 
 def _camera(load: float, settings: Sequence[str]) -> str:

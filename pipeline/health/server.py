@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 
 import msgspec
+from msgspec.structs import replace
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from pipeline.health.config import HealthConfig
@@ -20,6 +21,7 @@ from pipeline.supervisor import Supervisor
 
 REFRESH_NS = 250_000_000
 UNRESPONSIVE_NS = 5_000_000_000
+UNRESPONSIVE = "the supervisor does not answer"
 TEXT = "text/plain; charset=utf-8"
 Answer = tuple[HTTPStatus, str, bytes]
 
@@ -29,7 +31,7 @@ class Health:
 
     ``/healthz``: 200 if the supervisor is responsive. ``/readyz``: 200 if all stages run and every source has recent
     results; otherwise 503 with the troubles, one per line. ``/metrics``: Prometheus text format. ``/status``: complete
-    status as JSON.
+    status as JSON. While the supervisor is not responsive, both call the run degraded.
 
     Args:
         config: Settings of the health section.
@@ -79,11 +81,18 @@ class Health:
             return HTTPStatus.NOT_FOUND, TEXT, f"known: {' '.join(pages)}\n".encode()
         if self._status is None:
             return HTTPStatus.SERVICE_UNAVAILABLE, TEXT, b"starting\n"
-        return pages[path](self._status)
+        status = self._status
+        if self._unresponsive:  # what the status says is out of date
+            status = replace(status, state="degraded", troubles=[UNRESPONSIVE, *status.troubles])
+        return pages[path](status)
+
+    @property
+    def _unresponsive(self) -> bool:
+        return time.monotonic_ns() - self._seen_ns > UNRESPONSIVE_NS
 
     def _healthz(self, status: RunStatus) -> Answer:
-        if time.monotonic_ns() - self._seen_ns > UNRESPONSIVE_NS:
-            return HTTPStatus.SERVICE_UNAVAILABLE, TEXT, b"the supervisor does not answer\n"
+        if self._unresponsive:
+            return HTTPStatus.SERVICE_UNAVAILABLE, TEXT, f"{UNRESPONSIVE}\n".encode()
         return HTTPStatus.OK, TEXT, b"ok\n"
 
     def _readyz(self, status: RunStatus) -> Answer:

@@ -59,11 +59,12 @@ class SourceStatus(Struct, frozen=True, kw_only=True):
         reconnects: Number of reconnections since the last start of its capture stage.
         captured, delivered, dropped, lost, in_flight: Loss account of the source, in frames.
         fps: Delivered frames per second since the first one.
-        newest_age_s: Seconds since the newest delivered frame was captured; None before the first one.
+        newest_age_s: Seconds since the newest delivered frame was captured; None before the first one and after the end
+            of the source.
         latency_ms: Latency from capture to the end of each stage, over all frames.
         buckets: The same latencies as a histogram.
         ego_ok: Frames with a reliable ego-motion estimate.
-        tracks: Number of tracks in the newest frame, by state.
+        tracks: Number of tracks in the newest frame, by state; empty after the end of the source.
         tracks_confirmed: Number of distinct tracks confirmed so far.
         places: Number of known clutter locations in the ``scene`` and on the ``sensor``, and of the pixels hidden from
             the network: single defects (``pixel``) and burnt-in ``graphics``; without those that no stage has reported
@@ -97,7 +98,7 @@ class RunStatus(Struct, frozen=True, kw_only=True):
 
     Attributes:
         pid: Process id of the supervisor.
-        state: ``degraded`` if there are ``troubles`` or a restarted stage is not ready yet.
+        state: ``degraded`` if there are ``troubles``.
         troubles: Current problems, one line each.
         uptime_s: Seconds since the supervisor was created.
         rss_bytes: Resident memory of the supervisor's process, which includes all stages that are threads.
@@ -122,7 +123,8 @@ def observe(supervisor: Supervisor, now_ns: int, max_age_s: float) -> RunStatus:
     Args:
         supervisor: Supervisor of the run.
         now_ns: Current monotonic time, ns.
-        max_age_s: Age of the newest result, s, above which a source counts as a trouble.
+        max_age_s: Age of the newest result, s, above which a source counts as a trouble. Before its first result, the
+            time since all of its stages have been ready counts.
     """
     watches, reports = supervisor.watches, supervisor.reports()
     uptime_s = (now_ns - supervisor.born_ns) / 1e9
@@ -130,14 +132,18 @@ def observe(supervisor: Supervisor, now_ns: int, max_age_s: float) -> RunStatus:
     sources = {id_: _source(supervisor, id_, reports.get(id_, SourceReport()), now_ns) for id_ in supervisor.source_ids}
     troubles = [
         *(f"stage {name} {line}" for name, watch in watches.items() if (line := _stage_trouble(watch, stages[name]))),
-        *(line for id_, source in sources.items() for line in _source_troubles(id_, source, uptime_s, max_age_s)),
+        *(
+            line
+            for id_, source in sources.items()
+            for line in _source_troubles(id_, source, _open_s(watches, id_), max_age_s)
+        ),
     ]
     state: RunState = "running"
     if supervisor.stopping:
         state = "draining"
     elif any(stage.state in ("waiting", "starting") and not stage.restarts for stage in stages.values()):
         state = "starting"
-    elif troubles or any(stage.state == "starting" for stage in stages.values()):
+    elif troubles:
         state = "degraded"
     detect = watches["detect"].state
     own = psutil.Process()
@@ -192,11 +198,11 @@ def _source(supervisor: Supervisor, id_: str, report: SourceReport, now_ns: int)
         lost=account.lost,
         in_flight=account.in_flight,
         fps=report.fps,
-        newest_age_s=round((now_ns - report.newest_ns) / 1e9, 3) if report.newest_ns else None,
+        newest_age_s=round((now_ns - report.newest_ns) / 1e9, 3) if report.newest_ns and not report.end else None,
         latency_ms=report.latency,
         buckets=report.buckets,
         ego_ok=report.ego_ok,
-        tracks=report.tracks,
+        tracks=report.tracks if not report.end else {},
         tracks_confirmed=report.tracks_confirmed,
         places={where: count for known in reports if known for where, count in known.places.items()},
         black_hot=any(known.black_hot for known in reports if known),
@@ -210,6 +216,8 @@ def _stage_trouble(watch: Watchdog, stage: StageStatus) -> str:
         return f"died ({stage.causes[-1]}) and is restarted"
     if stage.state in ("dead", "failed"):
         return stage.state
+    if stage.state in ("waiting", "starting") and stage.restarts:
+        return f"is starting again (after: {stage.causes[-1]})"
     if stage.state == "stuck":
         return f"is stuck: {watch.stuck}"
     if stage.slow:
@@ -217,13 +225,19 @@ def _stage_trouble(watch: Watchdog, stage: StageStatus) -> str:
     return ""
 
 
-def _source_troubles(id_: str, source: SourceStatus, uptime_s: float, max_age_s: float) -> list[str]:
+def _open_s(watches: Mapping[str, Watchdog], id_: str) -> float:
+    """Return for how many seconds all stages on the way of a source have been ready."""
+    return min(watch.open_s for watch in watches.values() if id_ in watch.plan.sources)
+
+
+def _source_troubles(id_: str, source: SourceStatus, open_s: float, max_age_s: float) -> list[str]:
     if source.end:
         return [f"source {id_} failed: {source.error}"] if source.end == "failed" else []
     found = [f"source {id_} is reconnecting"] if source.medium == "reconnecting" else []
-    age_s = source.newest_age_s if source.newest_age_s is not None else uptime_s
-    if age_s > max_age_s:
-        found.append(f"source {id_}: newest result is {age_s:.1f} s old")
+    if source.newest_age_s is not None and source.newest_age_s > max_age_s:
+        found.append(f"source {id_}: newest result is {source.newest_age_s:.1f} s old")
+    elif source.newest_age_s is None and open_s > max_age_s:
+        found.append(f"source {id_}: no result for {open_s:.1f} s")
     return found
 
 

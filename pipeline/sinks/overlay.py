@@ -28,6 +28,7 @@ BLACK: Colour = (0, 0, 0)
 MASKED: Colour = (110, 110, 110)
 WARNING: Colour = (60, 170, 255)
 _STRIP_GREY = 24
+_CAPTION_MARGIN, _CAPTION_GAP = 8, 16
 _TRAIL_DIM = 0.75
 _CLEARANCE = 5.0
 _MIN_HALF = 9.0
@@ -141,7 +142,7 @@ def _restore_target(canvas: Canvas, clean: Canvas, track: np.void, scale: int) -
 
 def _strokes(canvas: Canvas, segments: Segments, colour: Colour) -> None:
     """Draw lines of one pixel width, with a shadow that keeps them legible on bright background."""
-    ends = np.round(np.clip(segments, -1e4, 2e4) * 2**_SHIFT).astype(int)
+    ends = np.round(np.clip(segments, -1e4, max(canvas.shape) + 1e4) * 2**_SHIFT).astype(int)
     for shift, ink in ((2**_SHIFT, BLACK), (0, colour)):
         for first, second in (ends + shift).tolist():
             cv2.line(canvas, first, second, ink, 1, cv2.LINE_AA, _SHIFT)
@@ -195,16 +196,26 @@ def _add_strip(clean: Canvas) -> tuple[Canvas, Canvas]:
 
 
 def _caption(framed: Canvas, message: Tracked, age_ms: float) -> None:
-    """Write the status of a frame into the strip below the picture."""
+    """Write the status of a frame into the strip below the picture. What has no room is left out, the age last."""
     header, states = message.header, message.track_table()["state"]
     confirmed, coasting = int((states == CONFIRMED).sum()), int((states == COASTING).sum())
     tracks = f"{confirmed} tracked" + (f", {coasting} coasting" if coasting else "")
-    line = framed.shape[0] - 8
-    _text(framed, f"{header.source}    frame {header.frame}    {header.pts:.2f} s    {tracks}", 8, line, WHITE)
-
     age = f"{age_ms:.0f} ms old" if age_ms < 10_000 else f"{age_ms / 1000:.0f} s old"
-    right = framed.shape[1] - 8
-    for text, colour in ((age, WHITE), *([] if message.ego.ok else [("camera motion unknown", WARNING)])):
-        right -= _size(text)[0]
-        _text(framed, text, right, line, colour)
-        right -= 16
+    left = [header.source, f"frame {header.frame}", f"{header.pts:.2f} s", tracks]
+    right = [(age, WHITE)] + ([] if message.ego.ok else [("camera motion unknown", WARNING)])
+
+    def too_wide() -> bool:
+        widths = [_size(text)[0] + _CAPTION_GAP for text in ("    ".join(left), *(text for text, _ in right)) if text]
+        return bool(sum(widths) - _CAPTION_GAP + 2 * _CAPTION_MARGIN > framed.shape[1])
+
+    while left and too_wide():
+        del left[0]
+    while len(right) > 1 and too_wide():
+        right.pop()
+    line = framed.shape[0] - 8
+    _text(framed, "    ".join(left), _CAPTION_MARGIN, line, WHITE)
+    end = framed.shape[1] - _CAPTION_MARGIN
+    for text, colour in right:
+        end -= _size(text)[0]
+        _text(framed, text, end, line, colour)
+        end -= _CAPTION_GAP

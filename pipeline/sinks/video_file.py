@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import IO
 
@@ -43,8 +44,9 @@ class OverlayVideo:
         self._size = (0, 0)
         self._pts: list[float] = []
         self._fragments = 0
-        self._shown = 0
-        self._duration = round(DEFAULT_DURATION_S * mp4.TIMESCALE)
+        self._shown = 0  # in 1/90,000 s
+        self._shown_s = 0.0
+        self._duration_s = DEFAULT_DURATION_S
 
     def write(self, header: FrameHeader, canvas: NDArray[np.uint8]) -> None:
         """Append a frame.
@@ -124,14 +126,16 @@ class OverlayVideo:
     def _durations(self, next_pts: float | None) -> list[int]:
         """Return the duration of every frame in 1/90,000 s.
 
-        Where media time stands still, runs backwards or jumps, the previous duration is repeated.
+        Where media time stands still, runs backwards or jumps, the previous duration is repeated. Not the durations are
+        rounded but the times at which frames end: otherwise the error of one frame would add up to seconds in a day.
         """
-        durations = []
+        ends = [self._shown]
         for before, after in zip(self._pts, [*self._pts[1:], next_pts], strict=True):
             if after is not None and 0 < after - before <= LONGEST_S:
-                self._duration = round(max(after - before, SHORTEST_S) * mp4.TIMESCALE)
-            durations.append(self._duration)
-        return durations
+                self._duration_s = max(after - before, SHORTEST_S)
+            self._shown_s += self._duration_s
+            ends.append(round(self._shown_s * mp4.TIMESCALE))
+        return [after - before for before, after in pairwise(ends)]
 
     def _fitted(self, canvas: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Scale to the size of the file, with black bars if the aspect ratio differs."""

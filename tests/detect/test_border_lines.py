@@ -67,6 +67,21 @@ def test_small_pictures_are_not_searched():
     assert count_non_image_lines(with_telemetry(picture(np.uint8), 2)[:30]) == NONE
 
 
+@pytest.mark.parametrize("lines", [1, MAX_LINES])
+def test_margin_is_the_same_on_every_side(lines):
+    frame = with_telemetry(picture(np.uint8), lines)
+    inside, outside = lines + MARGIN_PX - 0.1, lines + MARGIN_PX
+    across = frame.shape[0] - 1
+    for turned, places in (
+        (frame, at((30, inside), (30, outside))),
+        (frame[::-1], at((30, across - inside), (30, across - outside))),
+        (frame.T, at((inside, 30), (outside, 30))),
+        (frame.T[:, ::-1], at((across - inside, 30), (across - outside, 30))),
+    ):
+        assert BorderLines(turned).away_from_lines(places[:1]).tolist() == [False]
+        assert BorderLines(turned).away_from_lines(places[1:]).tolist() == [True]
+
+
 def test_only_detections_near_non_image_lines_are_dropped():
     frame = with_telemetry(picture(np.uint8), 2)
     close, clear, below = (30, 1 + MARGIN_PX), (90, 2 + MARGIN_PX), (40, 119)

@@ -66,6 +66,16 @@ def test_targets_in_the_corners_are_measured(corner):
     assert found["snr"] == pytest.approx(10 / 0.5)  # sigma of a flat background is clipped to half a count
 
 
+@pytest.mark.parametrize("place", [(0, 0), (0, 39), (31, 0), (31, 39), (15, 0), (15, 39), (0, 20), (31, 20)])
+def test_background_at_the_border_is_that_of_this_side(place):
+    near = np.random.default_rng(0).integers(1000, 2000, (32, 40)).astype(np.uint16)
+    rows, columns = np.indices(near.shape)
+    far = np.where(np.maximum(abs(rows - place[0]), abs(columns - place[1])) > RING_GUARD + RING_WIDTH, 60_000, near)
+    probability = empty()
+    probability[place] = 0.8
+    assert detections(probability, far)["snr"] == detections(probability, near)["snr"]
+
+
 def test_snr_of_a_known_checkerboard():
     # Half of the ring is 90 and half 110: the median is 100, all deviations are 10, and sigma is 14.826.
     rows, columns = np.indices((32, 40))
@@ -99,12 +109,12 @@ def test_snr_agrees_with_the_full_ring():
 
 
 def test_a_bright_neighbour_does_not_count_as_background():
-    picture = np.full((32, 40), 50, np.uint8)
+    dark = np.random.default_rng(0).integers(1000, 2000, (32, 40)).astype(np.uint16)
     probability = empty()
     probability[10, 10] = 0.9
     probability[6:15, 13:18] = 0.7
-    picture[probability > 0] = 150
-    assert detections(probability, picture)["snr"].tolist() == [200.0, 200.0]
+    bright = np.where(probability == np.float32(0.7), 60_000, dark)
+    assert detections(probability, bright)["snr"][0] == detections(probability, dark)["snr"][0]
 
 
 def test_surroundings_without_a_free_pixel_give_zero():

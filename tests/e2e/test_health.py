@@ -151,7 +151,7 @@ def test_silent_source_makes_the_run_degraded_and_is_named(runtime: Path, monkey
             assert [line for line in seen.troubles if "127-0-0-1" in line]
             code, body = client.get(f"127.0.0.1:{port}", "/readyz")
             assert code == 503
-            assert b"newest result is" in body
+            assert b": no result for " in body
             pages = [client.get(f"127.0.0.1:{port}", page)[1] for page in ("/metrics", "/status", "/readyz", "/")]
             assert not any(b"hunter2" in page for page in pages)
             assert client.get(f"127.0.0.1:{port}", "/elsewhere")[0] == 404
@@ -207,6 +207,16 @@ def test_hanging_thread_is_reported(runtime: Path, monkeypatch: pytest.MonkeyPat
         finish(run, runtime)
 
 
+def test_the_first_answer_of_a_run_is_its_status(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = StatusPoller(runtime, monkeypatch)
+    run = start(LONG, *FAST, runtime=runtime)
+    try:
+        wait_until(asked.doors)
+        assert client.status(asked.door()).state == "starting"
+    finally:
+        finish(run, runtime)
+
+
 def test_blocked_supervisor_is_not_healthy(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = StatusPoller(runtime, monkeypatch)
     run = start(LONG, *FAST, "--set=placement.track=process", runtime=runtime)
@@ -223,6 +233,8 @@ def test_blocked_supervisor_is_not_healthy(runtime: Path, monkeypatch: pytest.Mo
         deaf = (503, b"the supervisor does not answer\n")
         wait_until(lambda: client.get(asked.door(), "/healthz") == deaf, 60)
         assert client.get(asked.door(), "/readyz") == deaf
+        said = tell(runtime=runtime)
+        assert (said.returncode, "degraded" in said.stdout) == (1, True)
         assert run.stderr is not None
         os.read(run.stderr.fileno(), 1 << 20)
         seen = asked.until(lambda s: s.state == "running")

@@ -8,6 +8,7 @@ import resource
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -88,17 +89,51 @@ def test_slow_client_is_disconnected(tmp_path: Path, monkeypatch: pytest.MonkeyP
             wait_until(lambda: threading.active_count() <= before + 1)
 
 
-def test_last_status_is_kept_without_file_descriptors(tmp_path: Path) -> None:
+@contextlib.contextmanager
+def no_descriptors_left() -> Iterator[None]:
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, limit[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+
+
+def test_last_status_is_kept_without_file_descriptors(tmp_path: Path) -> None:
     with Supervisor(Config(), [("demo", "test://demo")], None) as supervisor, Health(HealthConfig()) as health:
         health.update(supervisor)
         known = health.answer("/status")
         time.sleep(server.REFRESH_NS / 1e9)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (3, limit[1]))
-        try:
+        with no_descriptors_left():
             health.update(supervisor)
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, limit)
         assert health.answer("/status") == known
         health.update(supervisor)
         assert health.answer("/status") != known
+
+
+def test_waiting_client_costs_no_time_without_file_descriptors(tmp_path: Path) -> None:
+    door = tmp_path / "door"
+    with Health(HealthConfig()) as health:
+        health.serve_unix_socket(door)
+        with socket.socket(socket.AF_UNIX) as caller:
+            with no_descriptors_left():
+                caller.connect(str(door))
+                before = time.process_time()
+                time.sleep(1)
+                spent = time.process_time() - before
+            caller.settimeout(20)
+            caller.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+            assert caller.recv(100).startswith(b"HTTP/1.0 503")
+    assert spent < 0.3
+
+
+def test_an_old_status_is_not_served_as_that_of_a_running_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Supervisor(Config(), [("demo", "test://demo")], None) as supervisor, Health(HealthConfig(port=0)) as health:
+        health.update(supervisor)
+        address = f"127.0.0.1:{health.port}"
+        assert client.status(address).state == "starting"
+        monkeypatch.setattr(server, "UNRESPONSIVE_NS", 0)
+        old = client.status(address)
+        assert (old.state, old.troubles) == ("degraded", ["the supervisor does not answer"])
+        assert b'irst_state{irst_state="degraded"} 1.0' in client.get(address, "/metrics")[1]
+        assert client.get(address, "/readyz") == (503, b"the supervisor does not answer\n")

@@ -49,3 +49,23 @@ def test_fragments_play_in_order_at_their_times(coded, tmp_path):
     ok, shown = film.read()
     assert ok
     assert np.abs(shown.astype(int) - picture(10)).mean() < 4
+
+
+def test_fragment_of_a_run_of_days_keeps_its_time(coded, tmp_path):
+    """13 hours are 2**32 units of 1/90,000 s."""
+    clip, days = mp4.parse_clip(coded), 2**33
+    film = mp4.init_segment(clip.description, 80, 64)
+    film += mp4.fragment(clip, 1, 0, [1800] * 30) + mp4.fragment(clip, 2, days, [1800] * 30)
+    (tmp_path / "film.mp4").write_bytes(film)
+    reader, times = cv2.VideoCapture(str(tmp_path / "film.mp4"), cv2.CAP_FFMPEG), []
+    while reader.read()[0]:
+        times.append(reader.get(cv2.CAP_PROP_POS_MSEC))
+    assert times[30] == pytest.approx(days / 90)
+
+
+def test_only_key_frames_are_marked_as_such(coded):
+    clip = mp4.parse_clip(coded)
+    head = mp4.fragment(clip, 1, 0, [1800] * 30).partition(b"mdat")[0]
+    flags = [int.from_bytes(head[-4 - 12 * k :][8:12], "big") for k in range(30, 0, -1)]
+    assert [k for k, flag in enumerate(flags) if flag == mp4.KEY] == sorted(clip.keys)
+    assert set(flags) == {mp4.KEY, mp4.NON_KEY}

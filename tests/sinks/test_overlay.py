@@ -106,6 +106,25 @@ def test_unknown_camera_motion_is_shown():
     assert (np.ptp(unknown, axis=2) > 20).sum() > 50
 
 
+def test_marks_are_in_place_in_the_widest_picture():
+    x = MAX_SIDE - 60
+    canvas = draw([track(x, 16.0, TENTATIVE)], np.full((32, MAX_SIDE), 60, np.uint8), 4)
+    columns = np.nonzero(canvas[: -STRIP - 1] != canvas[0, 0])[1]
+    assert (columns.min() + columns.max()) / 2 == pytest.approx((x + 0.5) * 4, abs=2)
+
+
+UNKNOWN = EgoMotion(ok=False)
+
+
+@pytest.mark.parametrize(("width", "right"), [(8, 60), (32, 60), (64, 220), (640, 220)])
+def test_no_text_covers_the_age_of_the_frame_and_the_warning(width, right):
+    # A day of video from a source with a long name. The texts on the right are those of a picture with room for them.
+    crowded = draw([track(0.0, 0.0)], scene(32, width), None, source="s" * 32, frame=2_592_000, pts=86_400, ego=UNKNOWN)
+    roomy = draw([], scene(32, 1000), 1, source="s", ego=UNKNOWN if right > 100 else EgoMotion(ok=True))
+    right = min(right, crowded.shape[1] - 8)
+    assert np.array_equal(crowded[-STRIP:, -right:], roomy[-STRIP:, -right:])
+
+
 def test_drawing_is_pure():
     picture = scene()
     before = picture.copy()

@@ -50,3 +50,10 @@ def test_a_sudden_change_is_followed_slowly():
     dark, light = (float(np.median(stretch(scene(level=21_000), pts))) for pts in (0.04, 5 * TIME_CONSTANT_S))
     assert dark > 190
     assert light == pytest.approx(127, abs=10)
+
+
+def test_time_that_runs_backwards_changes_nothing():
+    stretch = Stretch()
+    first = stretch(scene(), 10.0)
+    stretch(scene(level=30_000), 5.0)
+    assert np.array_equal(stretch(scene(), 5.0), first)

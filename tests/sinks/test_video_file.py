@@ -116,6 +116,12 @@ def test_high_frame_rates_keep_their_timing(tmp_path):
     assert shown_ms(tmp_path / "close.mp4", [0.0, 1e-6, 0.04]) == pytest.approx([0, 0.1, 40.1], abs=0.02)
 
 
+def test_rounding_of_frame_times_does_not_add_up(tmp_path):
+    """At 60.1 frames/s a frame lasts 1497.5 units of the file, so a rounded duration is half a unit too long."""
+    shown = shown_ms(tmp_path / "overlay.mp4", [i / 60.1 for i in range(300)])
+    assert shown == pytest.approx([1000 * i / 60.1 for i in range(300)], abs=0.1)
+
+
 def shown_ms(path, pts):
     """Return the presentation time in ms of frames with the given media times."""
     video = OverlayVideo(path)

@@ -60,3 +60,12 @@ def test_only_the_wall_clock_is_moved(tmp_path: Path) -> None:
 def test_list_names_every_fault(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--list"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == len(FAULTS) == len({fault.name for fault in FAULTS})
+
+
+def test_unwritable_file_is_named_before_the_trials(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delattr("tools.chaos.__main__.attempt")
+    with pytest.raises(SystemExit, match="2"):
+        main(["--json", str(tmp_path / "missing" / "results.json")])
+    assert "missing/results.json: No such file or directory" in capsys.readouterr().err

@@ -79,6 +79,15 @@ def test_exit_code_and_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         assert json.loads(path.read_text())[0]["closes"] is row.closes
 
 
+def test_unwritable_file_is_named_before_the_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delattr(overload, "measure")
+    path = tmp_path / "missing" / "rows.json"
+    assert overload.main(["--json", str(path)]) == 2
+    assert capsys.readouterr().err == f"overload: error: --json {path}: No such file or directory\n"
+
+
 def test_wrong_setting_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert overload.main(["--set", "queue.staleness_s=-1"]) == 2
     assert "queue.staleness_s" in capsys.readouterr().err

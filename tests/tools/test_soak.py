@@ -130,22 +130,39 @@ def test_run_that_fails_says_why(capsys: pytest.CaptureFixture[str]) -> None:
     assert "no-such-file.mp4" in capsys.readouterr().err
 
 
-def test_unwritable_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = tmp_path / "missing" / "samples.jsonl"
-    assert main(["--minutes", "1", "--source", "x.mp4", "--samples", str(path)]) == 2
-    assert capsys.readouterr().err == f"soak: error: {path}: No such file or directory\n"
+@pytest.mark.parametrize("option", ["--samples", "--json"])
+def test_unwritable_file_is_named_before_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    monkeypatch.delattr("tools.soak.soak")
+    path = tmp_path / "missing" / "figures"
+    assert main(["--minutes", "1", "--source", "x.mp4", option, str(path)]) == 2
+    assert capsys.readouterr().err == f"soak: error: {option} {path}: No such file or directory\n"
+
+
+def test_samples_that_cannot_be_written_end_the_run_at_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def write_one(*_: object) -> None:
+        samples = _[-1]
+        samples.write("{}\n")  # type: ignore[attr-defined]
+        pytest.fail("goes on without a place for the samples")
+
+    monkeypatch.setattr("tools.soak.soak", write_one)
+    assert main(["--minutes", "1", "--source", "x.mp4", "--samples", "/dev/full"]) == 2
+    assert capsys.readouterr().err == "soak: error: /dev/full: No space left on device\n"
 
 
 def test_figures_are_shown_before_a_file_may_fail(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = Soak(hours=9.0, sources={}, processes={}, restarts={}, drained=True)
     monkeypatch.setattr("tools.soak.soak", lambda *_: found)  # stands for hours of measurement that must not be lost
-    path = tmp_path / "missing" / "soak.json"
+    path = Path("/dev/full")
     assert main(["--minutes", "1", "--source", "x.mp4", "--json", str(path)]) == 2
     said = capsys.readouterr()
     assert "9.000 hours: passed" in said.out
-    assert said.err == f"soak: error: {path}: No such file or directory\n"
+    assert said.err == f"soak: error: {path}: No space left on device\n"
 
 
 def test_a_soak_that_is_terminated_leaves_no_run_behind() -> None:

@@ -17,7 +17,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from pipeline import output_file
 from pipeline.arguments import count, natural
+from pipeline.errors import ConfigError
 from tools.chaos import kills, report
 from tools.chaos.faults import FAULTS
 from tools.chaos.trial import attempt
@@ -43,6 +45,11 @@ def main(argv: Sequence[str]) -> int:
     if args.list:
         sys.stdout.write("".join(f"{fault.name}: {fault.obstacle() or 'can be tried'}\n" for fault in FAULTS))
         return 0
+    if args.json is not None:
+        try:
+            output_file.check("--json", args.json)
+        except ConfigError as error:
+            parser.error(str(error))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that runs are cleaned up
     if args.kills:
         campaign = kills.campaign(args.kills, args.seed, args.source)
