@@ -15,7 +15,7 @@ class PageConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         host: address to listen on. Beyond this machine, a password is required, or ``insecure``.
         password_file: file whose first line is the password, which no other user may read. It travels unencrypted.
         insecure: serve without a password beyond this machine too. Anyone on that network can then watch.
-        max_fps: most pictures per second and source. Nothing is drawn while nobody watches.
+        max_fps: most pictures per second and source; one per second while nobody watches.
     """
 
     port: Annotated[int, Meta(ge=0, le=65535)] | None = None

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 JPEG_QUALITY = 85
 WATCHED_S = 3.0
 """A source is being watched for this long after a viewer has asked for its picture."""
+UNWATCHED_S = 1.0
+"""Interval at which sources that nobody watches are drawn, so that a viewer who comes late sees their last second."""
 
 State = Literal["waiting", "live", "finished", "stopped", "failed"]
 
@@ -23,12 +25,12 @@ class Shot:
     """One overlay, compressed once, when the first viewer needs it, in the thread of that viewer.
 
     Args:
-        number: names the shot among those of its source.
+        shown_ns: when it was shown, monotonic time in ns; identifies the shot among those of its source.
         canvas: (H, W, 3) BGR image, which nobody changes any more.
     """
 
-    def __init__(self, number: str, canvas: NDArray[np.uint8]) -> None:
-        self.number = number
+    def __init__(self, shown_ns: int, canvas: NDArray[np.uint8]) -> None:
+        self.shown_ns, self.number = shown_ns, str(shown_ns)
         self._canvas: NDArray[np.uint8] | None = canvas
         self._jpeg = b""
         self._lock = threading.Lock()
@@ -59,7 +61,7 @@ class Seen(Struct):
 class Pictures:
     """Newest overlays and states of all sources; safe to use from several threads.
 
-    Nothing is drawn or compressed for sources that nobody watches.
+    Sources that nobody watches are seldom drawn and never compressed.
 
     Args:
         sources: ids of all sources.
@@ -77,9 +79,11 @@ class Pictures:
         self._closed = False
 
     def wanted(self, source: str) -> bool:
-        """Whether the next frame of a source is to be drawn: it is being watched, and its next picture is due."""
-        now = self._clock()
-        return self._due_ns[source] <= now < self._watched_until_ns[source]
+        """Whether the next frame of a source is to be drawn: the next picture is due."""
+        now, shot = self._clock(), self._shots.get(source)
+        if now < self._watched_until_ns[source] or shot is None:
+            return now >= self._due_ns[source]
+        return now >= max(self._due_ns[source], shot.shown_ns + round(UNWATCHED_S * 1e9))
 
     def show(self, source: str, canvas: NDArray[np.uint8]) -> None:
         """Replace the picture of a source.
@@ -93,7 +97,7 @@ class Pictures:
         # instead of half of its own rate.
         self._due_ns[source] = max(self._due_ns[source] + self._interval_ns, now)
         with self._news:
-            self._shots[source] = Shot(str(now), canvas)
+            self._shots[source] = Shot(now, canvas)
             self._news.notify_all()
 
     def begin(self, source: str) -> None:
@@ -131,6 +135,10 @@ class Pictures:
             self._news.wait_for(is_new, timeout_s)
             shot = self._shots.get(source)
             return shot if shot is not None and shot.number != have and not self._closed else None
+
+    def age_ms(self, shot: Shot) -> int:
+        """Return for how long a picture has been shown, ms."""
+        return (self._clock() - shot.shown_ns) // 1_000_000
 
     @property
     def closed(self) -> bool:

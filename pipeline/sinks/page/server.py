@@ -29,8 +29,8 @@ class LivePage:
     """Serves the overlays of a run to browsers, and to programs that read MJPEG.
 
     ``/`` is the page. ``/sources`` lists the sources as JSON (``pictures.Seen``). ``/picture/SOURCE?have=NUMBER``
-    answers with the newest picture of a source as JPEG, and its number in the header ``Picture``, as soon as there is
-    one with another number; after a second without one, with 204. ``/stream/SOURCE`` is MJPEG
+    answers with the newest picture of a source as JPEG as soon as there is one with another number; after a second
+    without one, with 204. Its number is in the header ``Picture``, its age in ms in ``Picture-Age``. ``/stream/SOURCE`` is MJPEG
     (multipart/x-mixed-replace), which ends when the run does.
 
     Viewers never hold up the pipeline: each has a thread of its own, and gets the newest picture whenever it is ready
@@ -122,7 +122,8 @@ def _handler(pictures: Pictures, access: Access) -> type[Handler]:
                 self.send_response(HTTPStatus.NO_CONTENT)
                 self.end_headers()
             else:
-                self._send("image/jpeg", shot.jpeg(), Picture=shot.number)
+                body = shot.jpeg()
+                self._send("image/jpeg", body, Picture=shot.number, Picture_Age=str(pictures.age_ms(shot)))
 
         def _send_stream(self, source: str) -> None:
             shot = pictures.wait(source, _NONE, 0)

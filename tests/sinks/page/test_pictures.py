@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline.sinks.page.pictures import WATCHED_S, Pictures
+from pipeline.sinks.page.pictures import UNWATCHED_S, WATCHED_S, Pictures
 
 SECOND = 1_000_000_000
 
@@ -44,14 +44,32 @@ def test_rate_is_limited_and_slower_cameras_are_not(clock: Clock, fps: int, show
     assert drawn == pytest.approx(shown * 10, abs=1)
 
 
-def test_nothing_is_wanted_while_nobody_watches(clock: Clock) -> None:
-    pictures = Pictures(["a", "b"], 15, clock)
-    assert not pictures.wanted("a")
-    pictures.wait("a", "", 0)
-    assert pictures.wanted("a")
-    assert not pictures.wanted("b")
+def test_what_nobody_watches_is_drawn_once_a_second(clock: Clock) -> None:
+    pictures, drawn = Pictures(["a", "b"], 15, clock), {"a": 0, "b": 0}
+    for _ in range(10 * 25):
+        pictures.wait("a", "", 0)
+        for source in drawn:
+            if pictures.wanted(source):
+                pictures.show(source, gray(0))
+                drawn[source] += 1
+        clock.now += SECOND // 25
+    assert drawn["b"] == 10 / UNWATCHED_S
+    assert drawn["a"] > 100
     clock.now += round(WATCHED_S * SECOND)
+    pictures.show("a", gray(0))
+    clock.now += round(0.9 * UNWATCHED_S * SECOND)
     assert not pictures.wanted("a")
+
+
+def test_late_viewer_gets_the_last_picture_and_its_age(clock: Clock) -> None:
+    pictures = Pictures(["a"], 15, clock)
+    assert pictures.wanted("a")
+    pictures.show("a", gray(0))
+    pictures.end("a", "finished", "")
+    clock.now += 90 * SECOND
+    shot = pictures.wait("a", "", 0)
+    assert shot is not None
+    assert pictures.age_ms(shot) == 90_000
 
 
 def test_viewer_gets_the_newest_picture_and_none_twice(clock: Clock) -> None:

@@ -75,12 +75,12 @@ def test_page_asks_for_what_the_server_knows(page: LivePage) -> None:
 
 def test_picture_of_every_source(page: LivePage) -> None:
     for value, name, path in ((50, "a", "a"), (150, NAMES[1], "mast%20camera%2F%C3%A9")):
-        assert not page.wants(name)
-        assert answer(page, f"/picture/{path}") == (204, b"")
         assert page.wants(name)
+        assert answer(page, f"/picture/{path}") == (204, b"")
         page.show(name, canvas(value))
         with asked(page, f"/picture/{path}?have=") as response:
             number = response.headers["Picture"]
+            assert 0 <= int(response.headers["Picture-Age"]) < 30_000
             assert level(response.read()) == pytest.approx(value, abs=2)
         assert answer(page, f"/picture/{path}?have={number}") == (204, b"")
 

@@ -13,12 +13,13 @@ from pipeline.sinks.stage import SinkStage
 from tests.messages import end, tracked_packet
 
 
-def fetch(url: str) -> bytes:
+def fetch(url: str) -> tuple[bytes, str]:
+    """Return the answer and the number of the picture."""
     with urllib.request.urlopen(url, timeout=30) as answer:
-        return answer.read()
+        return answer.read(), answer.headers.get("Picture", "")
 
 
-def test_stage_draws_for_viewers_only_and_keeps_the_whole_trail():
+def test_stage_draws_mainly_for_viewers_and_keeps_the_whole_trail():
     stage = SinkStage(SinkConfig(page=PageConfig(port=0, max_fps=240)), None, sources=["a", "b"])
     stage.open()
     try:
@@ -27,14 +28,15 @@ def test_stage_draws_for_viewers_only_and_keeps_the_whole_trail():
         for seq in range(40):  # nobody watches
             stage.process([tracked_packet([{"id": 7, "x": position, "y": 30.0}], seq=seq)])
             position += 1
-        assert fetch(f"{url}picture/a") == b""
+        before, number = fetch(f"{url}picture/a")
+        assert before.startswith(b"\xff\xd8")
         stage.process([tracked_packet([{"id": 7, "x": position, "y": 30.0}], seq=40)])
-        picture = cv2.imdecode(np.frombuffer(fetch(f"{url}picture/a"), np.uint8), cv2.IMREAD_COLOR)
+        picture = cv2.imdecode(np.frombuffer(fetch(f"{url}picture/a?have={number}")[0], np.uint8), cv2.IMREAD_COLOR)
         scale = picture.shape[1] // 80
         behind = picture[30 * scale : 31 * scale, 20 * scale : 40 * scale].astype(int)
         assert (np.ptp(behind, axis=2) > 15).any(axis=0).mean() > 0.9  # the coloured trail of frames not drawn
         stage.process([end("a", reason="failed", error="the plug was pulled")])
-        assert [(one["state"], one["error"]) for one in json.loads(fetch(f"{url}sources"))] == [
+        assert [(one["state"], one["error"]) for one in json.loads(fetch(f"{url}sources")[0])] == [
             ("failed", "the plug was pulled"),
             ("waiting", ""),
         ]
