@@ -15,7 +15,7 @@ try:
     from trackers import ByteTrackTracker, OCSORTTracker
     from trackers.utils.iou import BaseIoU
 except ImportError:
-    ByteTrackTracker = OCSORTTracker = BaseIoU = Detections = None
+    ByteTrackTracker = OCSORTTracker = BaseIoU = Detections = None  # type: ignore[misc, assignment]
 
 Library = Any
 AVAILABLE = ByteTrackTracker is not None

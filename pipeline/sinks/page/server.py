@@ -30,8 +30,8 @@ class LivePage:
 
     ``/`` is the page. ``/sources`` lists the sources as JSON (``pictures.Seen``). ``/picture/SOURCE?have=NUMBER``
     answers with the newest picture of a source as JPEG as soon as there is one with another number; after a second
-    without one, with 204. Its number is in the header ``Picture``, its age in ms in ``Picture-Age``. ``/stream/SOURCE`` is MJPEG
-    (multipart/x-mixed-replace), which ends when the run does.
+    without one, with 204. Its number is in the header ``Picture``, its age in ms in ``Picture-Age``.
+    ``/stream/SOURCE`` is MJPEG (multipart/x-mixed-replace), which ends when the run does.
 
     Viewers never hold up the pipeline: each has a thread of its own, and gets the newest picture whenever it is ready
     for one.
