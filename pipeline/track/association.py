@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial import cKDTree
 
 from pipeline.track import imm
+from pipeline.track.evidence import USUAL_DETECTION, miss_evidence
 from pipeline.track.imm import IMMState
 from pipeline.track.kalman import Array
 
@@ -17,7 +19,7 @@ Indices = NDArray[np.intp]
 Flags = NDArray[np.bool_]
 MISS_COST = 2.0
 """Cost of each frame in which a track was missed: its odds of being detected in the next one fall by a factor of e.
-(Costs are twice a negative logarithm.)"""
+(Costs are twice a negative logarithm.) This is for targets detected as often as usual."""
 MISS_S = 0.04
 """Shorter frames cost in proportion to their length in s, because misses in quick succession have one cause."""
 _ROUNDING = 1e-6
@@ -69,7 +71,7 @@ def pairs(predicted: IMMState, measured: Array, measurement_sigma: float, reach_
     return Pairs(rows, columns, imm.twice_nll(predicted.select(rows), measured[columns], measurement_sigma))
 
 
-def missed_cost(unseen_s: Array, dt: float, usual_s: float) -> Array:
+def missed_cost(unseen_s: Array, dt: float, usual_s: float, probability: float) -> Array:
     """Return the cost of the frames in which each track was missed before this one.
 
     After some misses a track may be anywhere within a wide gate. Without this cost it would jump to the first false
@@ -79,8 +81,19 @@ def missed_cost(unseen_s: Array, dt: float, usual_s: float) -> Array:
         unseen_s: (n,) time since the last detection in s, up to this frame.
         dt: time since the previous frame in s.
         usual_s: usual frame interval in s.
+        probability: probability that a target is detected. The less likely it is, the less a miss tells.
     """
-    return np.asarray(MISS_COST * np.maximum(unseen_s - dt, 0.0) / max(usual_s, MISS_S))
+    cost = MISS_COST * miss_evidence(probability) / miss_evidence(USUAL_DETECTION)
+    return np.asarray(cost * np.maximum(unseen_s - dt, 0.0) / max(usual_s, MISS_S))
+
+
+def gate_at(gate: float, probability: float) -> float:
+    """Return the gate at a probability of detection, given that at ``USUAL_DETECTION``; see :func:`assign`."""
+
+    def log_odds(p: float) -> float:
+        return math.log(p / (1 - p))
+
+    return gate + 2 * (log_odds(probability) - log_odds(USUAL_DETECTION))
 
 
 def assign(candidates: Pairs, gate: float) -> tuple[Indices, Indices]:

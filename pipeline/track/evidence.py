@@ -13,24 +13,34 @@ import numpy as np
 
 from pipeline.track.kalman import Array
 
-MISS_EVIDENCE = math.log(0.1)
-"""Log-likelihood ratio of a missed detection, for a target detected nine times in ten, nats."""
+USUAL_DETECTION = 0.9
+"""Probability of detection for which the thresholds of evidence and the gate were chosen."""
 RECENT_S, RECENT_FRAMES = 1.0, 10
-"""Time constant of ``recent`` in s, and its minimum in frames."""
+"""Time constant of what counts as recent in s, and its minimum in frames."""
 
 
-def hit_evidence(twice_nll: Array, density: Array) -> Array:
+def miss_evidence(probability: float) -> float:
+    """Return the log-likelihood ratio of a missed detection in nats.
+
+    Args:
+        probability: probability that a target is detected, below 1.
+    """
+    return math.log(1 - probability)
+
+
+def hit_evidence(twice_nll: Array, density: Array, probability: float) -> Array:
     """Return the log-likelihood ratio of detections that were associated with tracks.
 
     Args:
         twice_nll: (n,) of each detection under its track, see ``imm.twice_nll``.
         density: (n,) false alarms per px^2 and frame around each detection, above 0.
+        probability: probability that a target is detected, above 0.
 
     Returns:
-        (n,) log-likelihood ratios in nats.
+        (n,) log-likelihood ratios in nats, up to the constant ln(``USUAL_DETECTION``), which the thresholds include.
     """
     likelihood: Array = -0.5 * twice_nll - math.log(2 * np.pi) - np.log(density)
-    return likelihood
+    return likelihood + math.log(probability / USUAL_DETECTION)
 
 
 def update_recent(before: Array, gain: Array, dt: float) -> Array:
@@ -41,5 +51,9 @@ def update_recent(before: Array, gain: Array, dt: float) -> Array:
         gain: (n,) evidence of this frame in nats.
         dt: time since the previous frame in s.
     """
-    kept: Array = before * math.exp(-min(dt / RECENT_S, 1 / RECENT_FRAMES))
-    return kept + gain
+    return before * decay(dt) + gain
+
+
+def decay(dt: float) -> float:
+    """Return the factor by which the weight of the past falls in a frame of ``dt`` s."""
+    return math.exp(-min(dt / RECENT_S, 1 / RECENT_FRAMES))

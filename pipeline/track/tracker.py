@@ -10,7 +10,6 @@ import numpy as np
 from pipeline.carry import carry
 from pipeline.messages import (
     CONFIRMED,
-    DETECTION_DTYPE,
     IDENTITY,
     MAX_SIDE,
     TENTATIVE,
@@ -21,11 +20,13 @@ from pipeline.messages import (
 )
 from pipeline.track import imm, lifecycle
 from pipeline.track.appearance_cost import appearance_cost
-from pipeline.track.association import Indices, assign, missed_cost, pairs
+from pipeline.track.association import Indices, assign, gate_at, missed_cost, pairs
+from pipeline.track.canonical import canonical
 from pipeline.track.clutter import ClutterMap, Flags
 from pipeline.track.config import TrackConfig
+from pipeline.track.detection_rate import DetectionRate
 from pipeline.track.duplicates import find_successors
-from pipeline.track.evidence import MISS_EVIDENCE, hit_evidence, update_recent
+from pipeline.track.evidence import USUAL_DETECTION, hit_evidence, miss_evidence, update_recent
 from pipeline.track.false_alarms import NO_TRACK, FalseAlarmDensity
 from pipeline.track.jump import MAX_JUMP_SHARE, find_jumps, jump_successors
 from pipeline.track.kalman import Array
@@ -82,6 +83,7 @@ class Tracker:
         self._lost = LostTargets(self.config.remember_s)
         self._start_threshold = StartThreshold(self._high, self.config.starts_per_min)
         self._intervals: deque[float] = deque(maxlen=_INTERVALS)
+        self._detection_rate = DetectionRate()
         self._tracks = TrackTable()
 
     def places(self) -> dict[str, int]:
@@ -103,28 +105,26 @@ class Tracker:
         Raises:
             ValueError: the detections have another dtype or a centroid that is not finite, or dt is not finite.
         """
-        if detections.dtype != DETECTION_DTYPE or detections.ndim != 1:
-            raise ValueError(f"detections: expected rows of DETECTION_DTYPE, got {detections.dtype} {detections.shape}")
         if not math.isfinite(dt):
             raise ValueError(f"dt: {dt} is not finite")
-        detections = _canonical(detections)
+        detections = canonical(detections)
         positions = np.stack([detections["x"], detections["y"]], axis=1)
-        if not np.isfinite(positions).all():
-            raise ValueError("detections: a centroid is not finite")
-
         passed, dt = dt, dt if dt > 0 else MIN_DT
         matrix = ego.matrix if ego.ok else IDENTITY
         self._predict(dt, matrix, self.config.ego_sigma if ego.ok else self.config.ego_sigma_lost)
         self._clutter.move(dt, matrix, ego.ok)
         random_clutter = noisy >= lifecycle.MIN_NOISE_SHARE
+        probability = self._detection_rate.probability if random_clutter else USUAL_DETECTION
         new, known = self._clutter.classify(positions)
         rows, columns = self._match_jumps(
-            *self._associate(positions, detections, random_clutter), positions, detections
+            *self._associate(positions, detections, random_clutter, probability), positions, detections
         )
         tracks = self._tracks
         shown, was_occluded = tracks.reported["state"] != TENTATIVE, tracks.life["behind_s"] > 0
         merged, occluded = find_occlusions(tracks.state, shown, was_occluded, rows, positions[columns])
-        self._update_evidence(rows, columns, positions, detections, occluded, dt)
+        self._update_evidence(rows, columns, positions, detections, occluded, probability, dt)
+        gaps = (tracks.life["unseen_s"][rows[shown[rows]]] - dt) / self._usual_s()
+        self._detection_rate.update(gaps, dt)
         self._update(rows, detections[columns], positions[columns], merged)
         self._pause_occluded(occluded, dt)
         self._age(rows, detections[columns], new[columns], known[columns], random_clutter)
@@ -162,21 +162,24 @@ class Tracker:
         """Return the median interval of the last frames in s."""
         return sorted(self._intervals)[len(self._intervals) // 2]
 
-    def _associate(self, positions: Array, detections: Table, random_clutter: bool) -> tuple[Indices, Indices]:
+    def _associate(
+        self, positions: Array, detections: Table, random_clutter: bool, probability: float
+    ) -> tuple[Indices, Indices]:
         """Return the rows of tracks and the indices of their detections."""
         config, tracks, score = self.config, self._tracks, detections["score"]
         near = pairs(tracks.state, positions, config.measurement_sigma, config.max_gate_px, config.gate)
         appearance = appearance_cost(tracks.reported[near.rows], detections[near.columns])
-        missed = missed_cost(tracks.life["unseen_s"], self._intervals[-1], self._usual_s())
+        missed = missed_cost(tracks.life["unseen_s"], self._intervals[-1], self._usual_s(), probability)
+        gate = gate_at(config.gate, probability)
         near = near._replace(cost=near.cost + appearance + missed[near.rows])
         high = score >= self._high
-        rows, columns = assign(near.select(high[near.columns]), config.gate)
+        rows, columns = assign(near.select(high[near.columns]), gate)
         low = (score >= self._low) & ~high
         continuable = tracks.reported["state"] == CONFIRMED
         if random_clutter:
             continuable |= (tracks.reported["state"] == TENTATIVE) & (tracks.life["hits"] >= config.confirm_hits)
         continuable[rows] = False
-        more_rows, more_columns = assign(near.select(low[near.columns] & continuable[near.rows]), config.gate)
+        more_rows, more_columns = assign(near.select(low[near.columns] & continuable[near.rows]), gate)
         return np.concatenate([rows, more_rows]), np.concatenate([columns, more_columns])
 
     def _match_jumps(
@@ -197,7 +200,14 @@ class Tracker:
         return np.concatenate([rows, jumped_rows]), np.concatenate([columns, jumped_columns])
 
     def _update_evidence(
-        self, rows: Indices, columns: Indices, positions: Array, found: Table, occluded: Flags, dt: float
+        self,
+        rows: Indices,
+        columns: Indices,
+        positions: Array,
+        found: Table,
+        occluded: Flags,
+        probability: float,
+        dt: float,
     ) -> None:
         reported, life = self._tracks.reported, self._tracks.life
         is_false_alarm = found["score"] >= self._high
@@ -206,8 +216,9 @@ class Tracker:
         owners[columns] = ids
         self._false_alarms.update(positions, is_false_alarm, owners)
         fit = imm.twice_nll(self._tracks.state.select(rows), positions[columns], self.config.measurement_sigma)
-        gain = np.where(occluded, 0.0, MISS_EVIDENCE)  # an occluded target is expected to be missed
-        gain[rows] = hit_evidence(fit, self._false_alarms.at(positions[columns], ids)) + found["appearance"][columns]
+        gain = np.where(occluded, 0.0, miss_evidence(probability))  # an occluded target is expected to be missed
+        density = self._false_alarms.at(positions[columns], ids)
+        gain[rows] = hit_evidence(fit, density, probability) + found["appearance"][columns]
         life["evidence"] += gain
         life["recent"] = update_recent(life["recent"], gain, dt)
 
@@ -318,12 +329,3 @@ class Tracker:
         self._false_alarms.assign_owners(born, tracks["id"])
         self.next_id += len(born)
         self._tracks.append(first, positions[born], tracks, life)
-
-
-def _canonical(detections: Table) -> Table:
-    """Sort the rows by position and, where positions are equal, by the other columns."""
-    order = np.lexsort([detections["x"], detections["y"]])
-    placed = detections[["x", "y"]][order]
-    if (placed[1:] == placed[:-1]).any():
-        order = np.lexsort([detections[name] for name in reversed(DETECTION_DTYPE.names or ())])
-    return detections[order]

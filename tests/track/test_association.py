@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
 from pipeline.track import imm
-from pipeline.track.association import Pairs, assign, missed_cost, pairs
+from pipeline.track.association import Pairs, assign, gate_at, missed_cost, pairs
 from pipeline.track.imm import IMMState
 
 
@@ -115,8 +116,20 @@ def test_uncontested_pairs_do_not_change_the_optimum(n, m, seed, forbidden):
 
 def test_every_missed_frame_costs_as_much():
     unseen_s = np.array([0.0, 0.1, 0.2, 0.3, 0.6])  # born now, seen last, missed once, twice, five times
-    assert missed_cost(unseen_s, 0.1, 0.1) == pytest.approx([0, 0, 2, 4, 10])
+    assert missed_cost(unseen_s, 0.1, 0.1, 0.9) == pytest.approx([0, 0, 2, 4, 10])
+
+
+def test_missed_frames_cost_less_where_targets_are_often_missed():
+    probability = 1 - 0.1**0.25  # four misses in a row are as likely as one miss of a target seen nine times in ten
+    assert missed_cost(np.array([0.5]), 0.1, 0.1, probability) == pytest.approx([2])
+
+
+def test_gate_is_that_of_the_most_likely_explanation():
+    """Gates 2 ln(Pd / ((1 - Pd) 2 pi beta)) at two probabilities Pd and 5 false alarms per megapixel."""
+    usual, rare = (2 * math.log(odds / (2 * math.pi * 5e-6)) for odds in (9, 0.25))
+    assert gate_at(usual, 0.9) == usual
+    assert gate_at(usual, 0.2) == pytest.approx(rare)
 
 
 def test_missed_frames_of_a_fast_camera_cost_in_proportion_to_their_length():
-    assert missed_cost(np.array([0.01, 0.05, 0.41]), 0.01, 0.01) == pytest.approx([0, 2, 20])
+    assert missed_cost(np.array([0.01, 0.05, 0.41]), 0.01, 0.01, 0.9) == pytest.approx([0, 2, 20])
