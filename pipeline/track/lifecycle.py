@@ -60,8 +60,9 @@ def next_state(state: Ints, life: Table, matched: Flags, config: TrackConfig, ra
         life: (n,) rows of ``LIFE_DTYPE``, including this frame.
         matched: (n,) True where a detection was associated in this frame.
         config: M is ``confirm_hits``. Tracks without enough hits at new places are confirmed only while there are at
-            most ``few`` of them. Tracks found by motion alone, such as waves or leaves, do not count against those
-            found by the network.
+            most ``few`` of them, or if they have enough evidence and have left the place where they began; neither
+            holds after a hit at a familiar place. Tracks found by motion alone, such as waves or leaves, do not count
+            against those found by the network.
         random_clutter: most changes are noise. There evidence replaces the share of frames with a detection, since a
             dim target leaves gaps as well.
     """
@@ -70,6 +71,8 @@ def next_state(state: Ints, life: Table, matched: Flags, config: TrackConfig, ra
     rivals, clear = tentative & ~eligible, life["clear_hits"] > 0
     count = np.where(clear, np.count_nonzero(rivals & clear), np.count_nonzero(rivals))
     eligible |= (life["known_hits"] == 0) & (count <= config.clutter.few)
+    departed = (life["known_hits"] == 0) & (life["moved"] >= config.clutter.reach_px)
+    eligible |= departed & (life["evidence"] >= config.motion_evidence)
     often = (life["hits"] >= MOTION_SHARE * life["age"]) | (life["recent"] >= STRONG_EVIDENCE)
     often |= random_clutter & (life["evidence"] >= SUFFICIENT_EVIDENCE)
     moves = often & (life["moved"] >= config.moved_px)

@@ -41,17 +41,17 @@ def test_stationary_clutter_is_tracked_but_never_confirmed():
 
 
 @pytest.mark.parametrize(
-    ("speed", "latest"),
-    [(60.0, 20), (12.0, 20), (4.0, 50)],
-    ids=["fast: at the first comparison", "slower", "crawling: by the older reference"],
+    ("speed", "earliest", "latest"),
+    [(60.0, 3, 8), (12.0, 10, 14), (4.0, 18, 50)],
+    ids=["fast: by its evidence", "slower: when it has departed", "crawling: by the reference"],
 )
-def test_a_target_moving_from_the_first_frame_is_confirmed(speed, latest):
+def test_a_target_moving_from_the_first_frame_is_confirmed(speed, earliest, latest):
     def at(t):
         return 50 + speed * t * DT, 100.0
 
     tables = watch([np.concatenate([jittered(POSTS, t), [at(t)]]) for t in range(90)])
     seen = first_confirmed(tables, at)
-    assert 15 <= seen <= latest
+    assert earliest <= seen <= latest
     assert all((table["state"] == CONFIRMED).sum() <= 1 for table in tables)
 
 
@@ -254,3 +254,10 @@ def test_invalid_reference_periods_are_rejected(bad):
 def test_only_few_stationary_points_are_confirmed_without_a_reference(posts, alarms):
     tables = watch([jittered(POSTS[:posts], t) for t in range(60)])
     assert (tables[2]["state"] == CONFIRMED).sum() == (tables[-1]["state"] == CONFIRMED).sum() == alarms
+
+
+def test_many_moving_targets_are_confirmed_without_a_reference():
+    flying = [[40.0 + 30 * i, 120.0] for i in range(8)]
+    tables = watch([np.concatenate([jittered(POSTS, t), np.add(flying, [0.0, 1.5 * t])]) for t in range(12)])
+    assert [(table["state"] == CONFIRMED).sum() for table in (tables[2], tables[8])] == [0, 8]
+    assert (tables[-1]["y"][tables[-1]["state"] == CONFIRMED] < 150).all()

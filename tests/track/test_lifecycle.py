@@ -74,6 +74,22 @@ def test_stationary_clutter_is_kept_but_not_confirmed(state, hits, new_hits, kno
 
 
 @pytest.mark.parametrize(
+    ("hits", "known_hits", "moved", "evidence", "after"),
+    [
+        (4, 0, 4.0, 32.0, C),
+        (4, 0, 3.9, 99.0, T),  # still where it began
+        (4, 0, 9.0, 31.9, T),
+        (3, 0, 9.0, 99.0, T),
+        (40, 1, 9.0, 99.0, T),  # something was there before
+    ],
+)
+def test_a_track_that_has_departed_need_not_wait_for_a_past(hits, known_hits, moved, evidence, after):
+    config = TrackConfig(clutter=ClutterConfig(few=0))
+    life = lived(hits, 0, known_hits, moved=moved, evidence=evidence)
+    assert next_state(np.array([T]), life, np.array([True]), config).tolist() == [after]
+
+
+@pytest.mark.parametrize(
     ("hits", "clear_hits", "age", "moved", "evidence", "recent", "after"),
     [
         (3, 3, 3, 0.0, -9.0, 0.0, C),
@@ -132,7 +148,7 @@ def test_small_soft_detections_weigh_less(area, appearance, told):
 
 def test_motion_tracks_do_not_count_against_tracks_of_the_network():
     config = TrackConfig(confirm_hits=3, confirm_window=5, clutter=ClutterConfig(new_hits=2, few=2))
-    life = np.concatenate([lived(4)] * 2 + [lived(4, clear_hits=0, age=4, moved=9.0, evidence=99.0)] * 3)
+    life = np.concatenate([lived(4)] * 2 + [lived(4, clear_hits=0, age=4, moved=3.5, evidence=99.0)] * 3)
     after = next_state(np.full(5, T), life, np.ones(5, bool), config)
     assert after.tolist() == [C, C, T, T, T]
     assert next_state(np.full(3, T), life[:3], np.ones(3, bool), config).tolist() == [C, C, T]
