@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from pathlib import Path
 
@@ -12,12 +13,15 @@ from pipeline.capture.source import Grab
 from pipeline.errors import SourceError
 from pipeline.opencv import require_opencv
 
+log = logging.getLogger(__name__)
 _END_SLACK = 2.5
 """Tolerance at the end, in frame intervals: the last frame may come this long before the declared duration."""
+_MOST_FAILURES = 1000
+"""Unreadable frames in a row after which the rest of a file is given up."""
 
 
 class VideoFileSource:
-    """A video file, read as fast as its frames are consumed.
+    """A video file, read as fast as its frames are consumed. Damaged frames are skipped, and an error at the end.
 
     Attributes:
         name: the path.
@@ -42,7 +46,7 @@ class VideoFileSource:
         self._path, self._config = Path(path), config
         self._decoder: Decoder | None = None
         self._lock, self._closed = threading.Lock(), threading.Event()
-        self._frame = 0
+        self._frame = self._skipped = 0
         self._pts = self._interval = 0.0
 
     def open(self) -> None:
@@ -71,13 +75,14 @@ class VideoFileSource:
         """Return the next frame; None at the end or after ``close``.
 
         Raises:
-            SourceError: the file ends before its declared end, or a frame cannot be used.
+            SourceError: after the last frame, if the file ends before its declared end or had damaged frames; or a
+                frame cannot be used.
         """
         try:
             with self._lock:
                 if self._decoder is None or self._closed.is_set():
                     return None
-                grab = self._decoder.read()
+                grab = self._next(self._decoder)
         finally:
             self._release_if_closed()
         if grab is None:
@@ -85,6 +90,20 @@ class VideoFileSource:
             return None
         self._frame, self._pts = grab.frame + 1, grab.pts
         return grab
+
+    def _next(self, decoder: Decoder) -> Grab | None:
+        """Return the next readable frame. As long as more frames are declared, a failure need not be the end."""
+        tries = min((self.length or 0) - self._frame - self._skipped, _MOST_FAILURES)
+        for failures in range(max(tries, 1)):
+            grab = decoder.read()
+            if grab is not None:
+                if failures and not self._skipped:
+                    log.warning("%s: damaged after %.2f s; skipped", self.name, self._pts)
+                self._skipped += failures
+                return grab
+            if self._closed.is_set():
+                break
+        return None
 
     def close(self) -> None:
         """Release the file without waiting.
@@ -109,14 +128,14 @@ class VideoFileSource:
         """Raise an error unless this is the regular end of the video."""
         if self._frame == 0:
             raise SourceError(f"{self.name}: the video contains no readable frame")
-        if self.length is not None and self._frame >= self.length:
+        if self.length is not None and self._frame >= self.length and not self._skipped:
             return
         seconds = container.duration(self._path)
         declared = round(seconds / self._interval) if seconds else self.length if seconds is None else None
         of = f" of {declared}" if declared and declared > self._frame else ""
         if container.missing_bytes(self._path):
             raise SourceError(f"{self.name}: the file is cut short, {self._frame}{of} frames could be read")
-        if seconds and seconds > self._pts + _END_SLACK * self._interval:
+        if self._skipped or (seconds and seconds > self._pts + _END_SLACK * self._interval):
             raise SourceError(f"{self.name}: the file is damaged, {self._frame}{of} frames could be read")
 
 

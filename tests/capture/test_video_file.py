@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import threading
 
@@ -139,14 +140,43 @@ def test_film_trimmed_without_encoding_is_not_called_damaged(tmp_path):
     assert len(grabs) == pytest.approx(container.duration(trimmed) * 25, abs=1)
 
 
-def test_film_with_damage_inside_is_an_error_where_frames_are_missing(tmp_path):
-    path = film(tmp_path / "a.mp4", *H264, "-movflags", "+faststart", frames=50)
+def damage(path, begin, end):
+    """Overwrite a part of the pictures of an MP4 file, from 0 to 1."""
     data = bytearray(path.read_bytes())
-    start = data.index(b"mdat") + len(data) // 4
-    data[start:] = bytes(len(data) - start)
+    start = data.index(b"mdat") + 4
+    begin, end = (start + round(share * (len(data) - start)) for share in (begin, end))
+    data[begin:end] = bytes(end - begin)
     path.write_bytes(data)
+
+
+def test_film_damaged_up_to_its_end_is_an_error_where_frames_are_missing(tmp_path):
+    path = film(tmp_path / "a.mp4", *H264, "-movflags", "+faststart", frames=50)
+    damage(path, 0.25, 1.0)
     with pytest.raises(SourceError, match=r"a.mp4: the file is damaged, \d+ of 50 frames could be read"):
         read_all(open_film(path))
+
+
+def test_film_damaged_inside_gives_all_of_its_good_frames_then_an_error(tmp_path, caplog, capfd):
+    options = ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-g", "10", "-bf", "0", "-movflags", "+faststart")
+    path = film(tmp_path / "a.mp4", *options, frames=100)
+    whole = read_all(open_film(path))
+    for begin in (0.3, 0.7):
+        damage(path, begin, begin + 0.1)
+    source, grabs = open_film(path), []
+    source.open()
+    with pytest.raises(SourceError) as caught:
+        while (grab := source.grab()) is not None:
+            grabs.append(grab)
+    source.close()
+    assert 60 < len(grabs) < 100
+    assert str(caught.value) == f"{path}: the file is damaged, {len(grabs)} of 100 frames could be read"
+    assert [grab.frame for grab in grabs] == list(range(len(grabs)))
+    by_time = {round(grab.pts, 3): grab.picture for grab in whole}
+    assert grabs[-1].pts == whole[-1].pts
+    assert sum(np.array_equal(grab.picture, by_time[round(grab.pts, 3)]) for grab in grabs) > 50
+    (warned,) = caplog.messages
+    assert re.fullmatch(r".*/a.mp4: damaged after (0.[89]|1.\d)\d s; skipped", warned)
+    assert capfd.readouterr().err == ""
 
 
 def test_media_time_of_a_variable_frame_rate(tmp_path):
