@@ -177,6 +177,12 @@ def test_a_scene_with_few_corners_behind_text_is_estimated_right_or_not_trusted(
         assert not ego.ok or error_px(ego, matrix) < 0.2
 
 
+def test_an_overlay_as_large_as_the_moving_scene_gives_unknown_motion_which_is_the_identity():
+    previous, current = scene(), scene(affine(dx=4.0))
+    previous[:, : WIDTH * 2 // 3] = current[:, : WIDTH * 2 // 3] = scene(seed=1)[:, : WIDTH * 2 // 3]
+    assert fit(previous, current, CONFIG) == UNKNOWN
+
+
 def test_a_large_moving_object_does_not_capture_a_still_scene():
     pictures = [scene(), scene(noise=3.0)]
     moved = scene(affine(4.0, 2.0), seed=3)
