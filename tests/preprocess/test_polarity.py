@@ -69,6 +69,11 @@ def test_a_switch_right_after_a_cut_is_followed():
     ]
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (1, 40), (40, 1), (3, 200)])
+def test_a_picture_of_any_size_has_a_polarity(shape):
+    assert followed([RNG.integers(0, 256, shape, np.uint8)] * 2, black_hot=True) == [True, True]
+
+
 def test_flat_noise_and_cuts_to_other_scenes_are_no_switches():
     noise = [RNG.normal(2000, 20, (128, 160)).astype(np.uint16) for _ in range(30)]
     cuts = [one for three in zip(scene("sky"), scene("sea"), scene("ground", seed=5), strict=True) for one in three]
