@@ -249,6 +249,17 @@ def test_a_pan_that_leaves_nothing_in_view_does_not_silence_what_follows():
     assert all(seen[-ALL_PAST_FRAMES // 2 :])
 
 
+def test_a_picture_too_small_for_motion_detection_has_no_defects_of_the_larger_one_before():
+    detector, pan = ChangeDetector(MovingConfig()), EgoMotion(matrix=(1.0, 0.0, 0.5, 0.0, 1.0, 0.0), ok=True)
+    for k in range(30):
+        picture = noise(k)
+        picture[100, 100] = 4000
+        detector.update(picture, pan, k / RATE)
+    assert detector.defects["at"].tolist() == [100 * 160 + 100]
+    detector.update(noise(0, (16, 16)), LOST, 30 / RATE)
+    assert not len(detector.defects)
+
+
 def test_stuck_pixels_are_learned_anew_when_the_counts_change_their_scale():
     detector = ChangeDetector(MovingConfig())
     deep = [noise(k) for k in range(30)]
