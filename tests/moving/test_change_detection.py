@@ -260,6 +260,13 @@ def test_a_picture_too_small_for_motion_detection_has_no_defects_of_the_larger_o
     assert not len(detector.defects)
 
 
+def test_a_repeated_time_stamp_is_no_step_back_in_time():
+    detector = ChangeDetector(MovingConfig())
+    times = [*range(9), *range(8, 30)]  # the frame at 8 / 25 s is stored
+    given = [detector.update(noise(k), STILL, time / RATE) for k, time in enumerate(times)]
+    assert [seen is not None for seen in given] == [time >= 3 for time in times]
+
+
 def test_stuck_pixels_are_learned_anew_when_the_counts_change_their_scale():
     detector = ChangeDetector(MovingConfig())
     deep = [noise(k) for k in range(30)]
