@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import cv2
 import numpy as np
 import pytest
@@ -194,6 +196,18 @@ def test_video_with_repeated_blocks_gives_no_evidence_even_at_key_frames():
     textures = [rng.normal(120, 6, (128, 160)).round().astype(np.uint8) for _ in range(3)]
     frames = [textures[k // 40] for k in range(120)]
     assert evidence(frames) == [None] * 120
+
+
+def test_the_less_noise_a_codec_has_left_the_higher_the_thresholds():
+    def threshold(sigma):
+        frames = [np.random.default_rng(k).normal(100, sigma, (128, 160)).round().astype(np.uint8) for k in range(40)]
+        return float(np.median(evidence(frames)[-1].threshold))
+
+    plain, coded = threshold(3.0), threshold(1.25)
+    # Rounding makes it 1.28 counts, so 400^-0.9 as many peaks may pass: in Gaussian noise, those above a threshold
+    # whose square is larger by 2 ln 400^0.9.
+    assert coded**2 - plain**2 == pytest.approx(2 * 0.9 * math.log(400), rel=0.4)
+    assert threshold(2.2) == pytest.approx(plain, rel=0.05)
 
 
 def test_codec_detection_is_reset_when_another_recording_begins():
