@@ -104,6 +104,7 @@ class ChangeDetector:
             in all of them, for frames that are too small, and for ``SILENCE_S`` after a frame with too little noise.
         """
         if min(picture.shape) < MIN_SIDE_PX:
+            self._stuck = StuckPixels()  # those of an earlier picture may lie outside this one
             return None
         is_16_bit = picture.dtype == np.uint16
         if is_16_bit != self._is_16_bit:

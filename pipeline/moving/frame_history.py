@@ -60,7 +60,7 @@ class FrameHistory:
         if not self._snapshots:
             return True
         last = self._snapshots[-1]
-        if frame.shape != last.smoothed.shape or not 0 < pts - last.pts <= 2 * PAST * self._interval_s:
+        if frame.shape != last.smoothed.shape or not 0 <= pts - last.pts <= 2 * PAST * self._interval_s:
             return False
         return ego.ok or (all(shot.featureless for shot in self._snapshots) and is_featureless(frame))
 

@@ -113,7 +113,7 @@ def fit(previous: Picture, current: Picture, config: EgoMotionConfig) -> EgoMoti
     for method in (_by_flow, _by_ecc):
         motion = method(a, b, config)
         if motion is not None and explains(a, b, motion.matrix):
-            return _refine(previous, current, _enlarge(motion, factor))
+            return _refine(previous, current, _enlarge(motion, factor)) if motion.ok else UNKNOWN
     return UNKNOWN
 
 
@@ -129,7 +129,11 @@ def _refine(previous: Picture, current: Picture, motion: EgoMotion) -> EgoMotion
 
 
 def _by_flow(a: Picture, b: Picture, config: EgoMotionConfig) -> EgoMotion | None:
-    """Estimate a similarity from sparse optical flow; None if the points do not agree."""
+    """Estimate a similarity from sparse optical flow.
+
+    Returns:
+        The motion; None if the points do not agree; ``UNKNOWN`` if overlay and moving scene are about equally large.
+    """
     before, after = flow(a, b, corners(a))
     motion, inliers = _similarity(before, after, a.shape, config)
     if motion is None:

@@ -76,7 +76,8 @@ class Polarity:
 def _spectrum(picture: Picture) -> NDArray[np.complex64]:
     """Return the spectrum of a picture's small structures, reduced to ``_WIDTH`` and normalised to unit energy."""
     height, width = picture.shape
-    size = (min(width // 2 * 2, _WIDTH), max(1, round(height * min(1.0, _WIDTH / width))))  # even, as irfft2 assumes
+    even = max(width // 2, 1) * 2  # as irfft2 assumes
+    size = (min(even, _WIDTH), max(1, round(height * min(1.0, _WIDTH / width))))
     small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA).astype(np.float32)
     structure = small - cv2.GaussianBlur(small, (0, 0), _SCALE_PX)
     magnitude = np.abs(structure)

@@ -63,6 +63,13 @@ def test_edge_along_border_is_no_non_image_line():
     assert count_non_image_lines(frame) == NONE
 
 
+def test_an_even_sky_along_the_border_is_no_non_image_line():
+    """Its lines do not correlate, but they do not differ more than those of the scene either."""
+    frame = picture(np.uint8)
+    frame[: MAX_LINES + 1] = np.random.default_rng(0).normal(110, 1, (MAX_LINES + 1, 160)).round()
+    assert count_non_image_lines(frame) == NONE
+
+
 def test_small_pictures_are_not_searched():
     assert count_non_image_lines(with_telemetry(picture(np.uint8), 2)[:30]) == NONE
 

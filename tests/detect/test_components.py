@@ -205,3 +205,14 @@ def test_agrees_with_scipy_on_noise(seed, share, gap):
     assert np.allclose(sorted(e[1] for e in expected), sorted(g[1] for g in got))
     assert found["area"].sum() == (probability > 0).sum()
     assert np.isfinite(found["snr"]).all()
+
+
+def test_the_ring_consists_of_four_rectangles_beyond_the_guard_which_count_alike():
+    """Where counts are the distance from the box, their median is (4 + 5) / 2 and the median deviation from it 1."""
+    y, x = np.mgrid[:40, :50]
+    picture = np.maximum(np.maximum(18 - y, y - 20), np.maximum(20 - x, x - 24)).clip(0).astype(np.uint8)
+    box = np.zeros(1, DETECTION_DTYPE)
+    box["bx"], box["by"], box["bw"], box["bh"] = 20, 18, 5, 3
+    (median,), (sigma,) = surroundings(picture, picture == 0, box)
+    assert median == (RING_GUARD + 2 + RING_GUARD + 3) / 2
+    assert sigma == pytest.approx(1.4826)

@@ -42,6 +42,12 @@ def test_only_detections_inside_mask_are_dropped(x, y):
     assert outside_mask(detections((x, y)), draw([SQUARE], (6, 8))).tolist() == [not inside]
 
 
+def test_a_detection_belongs_to_the_pixel_whose_centre_is_nearest():
+    mask = draw([SQUARE], (6, 8))
+    assert outside_mask(detections((1.6, 0.6), (5.4, 3.4)), mask).tolist() == [False, False]
+    assert outside_mask(detections((1.4, 2), (5.6, 2), (3, 0.4), (3, 3.6)), mask).all()
+
+
 def test_polygons_of_source_include_those_for_all():
     masks = {"*": [SQUARE], "a": [SQUARE[:3]]}
     assert polygons_of(masks, "a") == [SQUARE, SQUARE[:3]]

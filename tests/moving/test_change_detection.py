@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import cv2
 import numpy as np
 import pytest
@@ -196,6 +198,18 @@ def test_video_with_repeated_blocks_gives_no_evidence_even_at_key_frames():
     assert evidence(frames) == [None] * 120
 
 
+def test_the_less_noise_a_codec_has_left_the_higher_the_thresholds():
+    def threshold(sigma):
+        frames = [np.random.default_rng(k).normal(100, sigma, (128, 160)).round().astype(np.uint8) for k in range(40)]
+        return float(np.median(evidence(frames)[-1].threshold))
+
+    plain, coded = threshold(3.0), threshold(1.25)
+    # Rounding makes it 1.28 counts, so 400^-0.9 as many peaks may pass: in Gaussian noise, those above a threshold
+    # whose square is larger by 2 ln 400^0.9.
+    assert coded**2 - plain**2 == pytest.approx(2 * 0.9 * math.log(400), rel=0.4)
+    assert threshold(2.2) == pytest.approx(plain, rel=0.05)
+
+
 def test_codec_detection_is_reset_when_another_recording_begins():
     frozen = [in_8_bits(noise(0))] * 30
     for others, start in (([in_8_bits(noise(k)) for k in range(10)], 0), ([noise(k) for k in range(10)], 1030)):
@@ -247,6 +261,24 @@ def test_a_pan_that_leaves_nothing_in_view_does_not_silence_what_follows():
     assert all(seen[10:40])
     assert not all(seen[60:75])
     assert all(seen[-ALL_PAST_FRAMES // 2 :])
+
+
+def test_a_picture_too_small_for_motion_detection_has_no_defects_of_the_larger_one_before():
+    detector, pan = ChangeDetector(MovingConfig()), EgoMotion(matrix=(1.0, 0.0, 0.5, 0.0, 1.0, 0.0), ok=True)
+    for k in range(30):
+        picture = noise(k)
+        picture[100, 100] = 4000
+        detector.update(picture, pan, k / RATE)
+    assert detector.defects["at"].tolist() == [100 * 160 + 100]
+    detector.update(noise(0, (16, 16)), LOST, 30 / RATE)
+    assert not len(detector.defects)
+
+
+def test_a_repeated_time_stamp_is_no_step_back_in_time():
+    detector = ChangeDetector(MovingConfig())
+    times = [*range(9), *range(8, 30)]  # the frame at 8 / 25 s is stored
+    given = [detector.update(noise(k), STILL, time / RATE) for k, time in enumerate(times)]
+    assert [seen is not None for seen in given] == [time >= 3 for time in times]
 
 
 def test_stuck_pixels_are_learned_anew_when_the_counts_change_their_scale():

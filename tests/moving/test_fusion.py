@@ -9,7 +9,15 @@ import pytest
 
 from pipeline.messages import DETECTION_DTYPE, REPLACED_DTYPE
 from pipeline.moving.change_detection import MotionEvidence
-from pipeline.moving.fusion import KEEP_MARGIN, START_MARGIN, merge, motion_detections, network_llr, with_appearance
+from pipeline.moving.fusion import (
+    KEEP_MARGIN,
+    REACH_PX,
+    START_MARGIN,
+    merge,
+    motion_detections,
+    network_llr,
+    with_appearance,
+)
 from pipeline.moving.handover import exceeding
 from pipeline.moving.peaks import find_peaks
 from pipeline.moving.prominence import prominence
@@ -81,6 +89,14 @@ def test_an_object_found_by_both_is_merged_with_the_better_score():
     assert joined([box(10, 10, 0.6)], motion) == [(10, 10, 0.995, 7.0)]
     assert joined([box(10, 10, 0.992)], motion) == [(10, 10, 0.992, 0.0)]  # the network alone may start a track
     assert joined([box(10, 10, 0.98)], [box(16, 10, 0.5, 4.5)]) == [(10, 10, 0.98, 0.0)]
+
+
+@pytest.mark.parametrize("side", [-1, 1])
+def test_reach_is_measured_from_the_outermost_pixels_of_the_box(side):
+    edge = 20 + side * (1 + REACH_PX)
+    assert len(joined([box(20, 20, 0.6)], [box(edge, 20, 0.995, 7.0)])) == 1
+    assert len(joined([box(20, 20, 0.6)], [box(20, edge, 0.995, 7.0)])) == 1
+    assert len(joined([box(20, 20, 0.6)], [box(edge + 0.5 * side, 20, 0.995, 7.0)])) == 2
 
 
 def test_appearance_is_sharpness_plus_prominence_for_motion_detections():

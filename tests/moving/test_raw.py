@@ -103,3 +103,21 @@ def test_running_means_are_reset_when_the_number_of_past_frames_changes():
     calm = raw.update(find_peaks(picture), SHAPE, STILL, 3, RATES)
     alone = RawThresholds().update(find_peaks(picture), SHAPE, STILL, 3, RATES)
     assert np.median(calm) < 1.5 * np.median(alone)
+
+
+def test_one_extreme_frame_does_not_desensitise_for_long():
+    rng, raw = np.random.default_rng(6), RawThresholds()
+    heights = [1.0] * 20 + [100.0] + [1.0] * 15
+    medians = [np.median(raw.update(find_peaks(h * noise(rng)), SHAPE, STILL, 3, RATES)) for h in heights]
+    assert medians[20] > 10
+    assert medians[-1] < 1.2 * medians[19]
+
+
+def test_two_past_frames_do_not_tell_noise_from_clutter():
+    rng, raw = np.random.default_rng(7), RawThresholds()
+    for _ in range(20):
+        raw.update(find_peaks(noise(rng)), SHAPE, STILL, 3, RATES)
+    before = raw.noisy
+    for compared in (2, 3):
+        raw.update(find_peaks(rng.exponential(2, SHAPE).astype(np.float32)), SHAPE, STILL, compared, RATES)
+        assert (raw.noisy == before) == (compared == 2)

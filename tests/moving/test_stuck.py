@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import cv2
 import numpy as np
 import pytest
 
@@ -133,3 +134,34 @@ def test_defects_are_replaced_first_where_much_stands_out(monkeypatch):
 def test_points_of_the_scene_are_not_defects():
     known = film([0.2] * 200, lambda picture, at: with_point(picture, 20, 50 - at, 0.5, 400))
     assert not any(known)
+
+
+def test_a_pixel_about_which_the_scene_turns_has_not_seen_it_move():
+    stuck, rng, (y, x) = StuckPixels(), np.random.default_rng(0), HOT
+    c, s = math.cos(math.radians(1)), math.sin(math.radians(1))
+    turn = EgoMotion(matrix=(c, -s, x - c * x + s * y, s, c, y - s * x - c * y), ok=True, method="flow")
+    for k in range(30):
+        stuck.mend(broken(frame(rng, k), k), turn)
+    assert places(stuck.defects) == {DEAD}
+
+
+@pytest.mark.parametrize(("sigmas", "replaced"), [(4.0, False), (6.0, True)])
+def test_a_pixel_stands_out_from_five_standard_deviations_of_the_frame(sigmas, replaced):
+    """The frames are alike, so that the running mean approaches the difference and leaves no chance."""
+    rng, stuck = np.random.default_rng(0), StuckPixels()
+    picture = rng.normal(1000, 8, (H, W)).astype(np.float32)
+    picture[19:22, 29:32] = 1000
+    excess = (picture - cv2.medianBlur(picture, 3))[::3, ::3]
+    picture[20, 30] += sigmas * 1.4826 * np.median(np.abs(excess))
+    for _ in range(80):
+        _, found = stuck.mend(picture, STILL)
+    assert ((20, 30) in places(found)) == replaced
+
+
+@pytest.mark.parametrize(("peak", "replaced"), [(2, False), (4, True)])
+def test_without_noise_a_pixel_stands_out_from_two_and_a_half_counts(peak, replaced):
+    stuck, picture = StuckPixels(), np.full((H, W), 90, np.float32)
+    picture[20, 30] += peak
+    for _ in range(80):
+        _, found = stuck.mend(picture, STILL)
+    assert places(found) == ({(20, 30)} if replaced else set())

@@ -148,6 +148,18 @@ def test_a_target_on_the_reticle_stays_in_the_picture():
     assert (clean[59:62, 80:82] > drawn[-1][59:62, 80:82] - 20.0).all()
 
 
+def test_a_known_reticle_stays_known_where_a_target_touches_it():
+    lines, picture = BurntInGraphics(), np.full(SIZE, 100, np.uint8)
+    picture[cross()] = 255
+    for _ in range(KNOWN + 1):
+        lines.replace(picture)
+    touched = picture.copy()
+    touched[58:62, 94:98] = 200  # at the end of the right arm, and as wide as a target
+    for _ in range(100):
+        lines.replace(touched)
+    assert set(np.flatnonzero(cross())) <= set(lines.pixels.tolist())
+
+
 def test_a_bright_straight_target_that_a_gimbal_holds_is_never_replaced():
     pictures = scene("ground", camera="pan")
     for picture in pictures:
@@ -199,12 +211,14 @@ def test_short_thick_faint_and_flickering_lines_are_not_replaced():
     )[1].any()
 
 
-def test_a_reticle_that_is_switched_off_is_no_longer_replaced():
+@pytest.mark.parametrize("frames", [KNOWN + 5, KNOWN + 6])
+def test_a_reticle_that_is_switched_off_is_no_longer_replaced(frames):
+    """Whether the first picture without it is one of those examined or not."""
     sky, lines = scene("sky", frames=KNOWN + 20), BurntInGraphics()
-    for picture in sky[: KNOWN + 5]:
+    for picture in sky[:frames]:
         lines.replace(np.where(cross(), np.uint8(255), picture))
     assert len(lines.pixels)
-    for picture in sky[KNOWN + 5 :]:
+    for picture in sky[frames:]:
         assert lines.replace(picture) is picture
         assert not len(lines.pixels)
 

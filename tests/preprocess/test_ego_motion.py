@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from pipeline.capture.scene import Scene, SceneSpec
 from pipeline.messages import IDENTITY, EgoMotion
@@ -127,6 +128,14 @@ def test_low_contrast_without_corners_is_rescued_by_correlation():
     assert error_px(ego, matrix) < 1.0
 
 
+def test_limits_of_residual_and_correlation_are_obeyed():
+    a, b = scene(), scene(affine(3.0, 2.0, turn_deg=0.5))
+    assert fit(a, b, CONFIG).method == "flow"
+    strict = structs.replace(CONFIG, max_residual_px=1e-3)
+    assert fit(a, b, strict).method == "ecc"
+    assert fit(a, b, structs.replace(strict, min_correlation=1.0)) == UNKNOWN
+
+
 @pytest.mark.parametrize("level", [0, 8000, 65535])
 def test_a_flat_picture_gives_unknown_motion(level):
     flat = np.full((HEIGHT, WIDTH), level, np.uint16)
@@ -175,6 +184,12 @@ def test_a_scene_with_few_corners_behind_text_is_estimated_right_or_not_trusted(
             burn_in_text(p, range(16, HEIGHT - strip, 24))
         ego = fit(*pictures, CONFIG)
         assert not ego.ok or error_px(ego, matrix) < 0.2
+
+
+def test_an_overlay_as_large_as_the_moving_scene_gives_unknown_motion_which_is_the_identity():
+    previous, current = scene(), scene(affine(dx=4.0))
+    previous[:, : WIDTH * 2 // 3] = current[:, : WIDTH * 2 // 3] = scene(seed=1)[:, : WIDTH * 2 // 3]
+    assert fit(previous, current, CONFIG) == UNKNOWN
 
 
 def test_a_large_moving_object_does_not_capture_a_still_scene():
@@ -228,11 +243,13 @@ def test_a_motion_explains_pictures_that_it_brings_together():
 def test_an_enlarged_motion_maps_block_centres_as_the_small_one_maps_pixels(factor):
     small = np.array([[0.9, -0.2, 3.0], [0.3, 1.1, -2.0]])
     a, b, tx, c, d, ty = small.ravel().tolist()
-    large = np.reshape(_enlarge(EgoMotion(matrix=(a, b, tx, c, d, ty), ok=True), factor).matrix, (2, 3))
+    enlarged = _enlarge(EgoMotion(matrix=(a, b, tx, c, d, ty), residual=0.3, ok=True), factor)
+    large = np.reshape(enlarged.matrix, (2, 3))
     pixel = np.array([7.0, 5.0])
     centre = factor * pixel + (factor - 1) / 2
     moved = small[:, :2] @ pixel + small[:, 2]
     assert large[:, :2] @ centre + large[:, 2] == pytest.approx(factor * moved + (factor - 1) / 2)
+    assert enlarged.residual == pytest.approx(0.3 * factor)
 
 
 def test_stretch_is_one_map_for_both_pictures():

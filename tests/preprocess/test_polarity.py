@@ -69,6 +69,24 @@ def test_a_switch_right_after_a_cut_is_followed():
     ]
 
 
+def test_a_view_that_returns_has_the_polarity_it_had_whatever_happened_between():
+    sky, ground = scene("sky")[:12], scene("ground")[:12]
+    pictures = [*sky[:4], *ground[:2], *(~picture for picture in ground[2:6]), *sky[4:]]
+    assert followed(pictures) == [6 <= k < 10 for k in range(18)]
+
+
+def test_a_picture_from_before_a_step_back_in_time_is_forgotten():
+    polarity, (first, *later) = Polarity(False), scene()
+    assert not polarity.update(first, 5.0)
+    assert not polarity.update(np.full_like(first, 500), 5.04)
+    assert not polarity.update(~later[0], 1.0)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 40), (40, 1), (3, 200)])
+def test_a_picture_of_any_size_has_a_polarity(shape):
+    assert followed([RNG.integers(0, 256, shape, np.uint8)] * 2, black_hot=True) == [True, True]
+
+
 def test_flat_noise_and_cuts_to_other_scenes_are_no_switches():
     noise = [RNG.normal(2000, 20, (128, 160)).astype(np.uint16) for _ in range(30)]
     cuts = [one for three in zip(scene("sky"), scene("sea"), scene("ground", seed=5), strict=True) for one in three]

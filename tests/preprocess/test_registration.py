@@ -101,3 +101,26 @@ def test_a_flat_frame_moves_nothing():
     assert np.isfinite(found).all()
     assert error(found, np.eye(3)) < 1e-3
     assert gain * 500 + offset == pytest.approx(520, abs=0.1)
+
+
+@pytest.mark.parametrize("true", [similarity(zoom=1.05), similarity(degrees=3)])
+def test_a_correction_beyond_reach_at_the_border_alone_is_not_applied(true):
+    found, gain, offset = register(camera_view(np.eye(3)), camera_view(true), np.eye(3))
+    assert np.array_equal(found, np.eye(3))
+    assert (gain, offset) == (1.0, 0.0)
+
+
+@pytest.mark.parametrize(("overlap", "corrected"), [(0.35, True), (0.2, False)])
+def test_less_than_a_quarter_in_common_is_not_registered(overlap, corrected):
+    canvas, across = scene(size=(160, 400)), round((1 - overlap) * W)
+    past, now = camera_view(np.eye(3), canvas), camera_view(similarity(-across - 0.4), canvas)
+    guess = similarity(-across)
+    assert np.array_equal(register(past, now, guess)[0], guess) != corrected
+
+
+@pytest.mark.parametrize(("factor", "accepted"), [(1.4, True), (1.6, False), (0.4, False)])
+def test_a_gain_that_differs_by_more_than_a_half_is_not_applied(factor, accepted):
+    past = camera_view(np.eye(3))
+    found, gain, _ = register(past, factor * past, np.eye(3))
+    assert np.array_equal(found, np.eye(3)) != accepted
+    assert gain == pytest.approx(factor if accepted else 1.0, abs=0.01)

@@ -7,14 +7,14 @@ import pytest
 import nets
 from pipeline.capture.scene import Scene, SceneSpec
 from pipeline.errors import BackendError
-from pipeline.messages import EndOfSource, Packet, Prepared
+from pipeline.messages import REPLACED_DTYPE, EndOfSource, Packet, Prepared
 from pipeline.moving.change_detection import ChangeDetector
 from pipeline.moving.config import MovingConfig
 from pipeline.moving.handover import to_message
 from pipeline.preprocess.config import PreprocessConfig
 from pipeline.preprocess.ego_motion import UNKNOWN, EgoMotionConfig
 from pipeline.preprocess.intensity import measure
-from pipeline.preprocess.stage import PreprocessStage
+from pipeline.preprocess.stage import PreprocessStage, _SourceState
 from tests.messages import end, frame
 
 WORLD = np.random.default_rng(0).integers(0, 60, (200, 260)).astype(np.float32).repeat(4, 0).repeat(4, 1)
@@ -183,3 +183,10 @@ def test_weights_that_are_not_there_end_the_start():
 def test_a_frame_without_a_picture_is_refused(stage):
     with pytest.raises(TypeError, match="Frame"):
         prepared(stage, Packet(frame(view(0, 0)).message))
+
+
+def test_a_defect_beneath_graphics_is_hidden_once_with_its_own_replacement():
+    state, picture = _SourceState(PreprocessConfig(), MovingConfig(), "a"), np.arange(12, dtype=np.uint8).reshape(3, 4)
+    state.graphics.pixels = np.array([2, 7, 9])
+    state.moving._stuck.defects = np.array([(4, 40.0), (7, 70.0)], REPLACED_DTYPE)
+    assert state.hidden(picture).tolist() == [(2, 2.0), (4, 40.0), (7, 70.0), (9, 9.0)]

@@ -14,7 +14,7 @@ from pipeline.capture.scene.targets import Body
 from pipeline.messages import IDENTITY
 from pipeline.preprocess.ego_motion import EgoMotionConfig, EgoMotionEstimator
 from pipeline.preprocess.flow import stretch
-from pipeline.preprocess.verification import explains
+from pipeline.preprocess.verification import _shared_structure, _spread, explains
 
 WIDTH, HEIGHT = 320, 256
 NOISE = 16.0
@@ -129,3 +129,18 @@ def test_a_large_textured_target_is_never_taken_for_the_camera(dtype):
     for frame in structured_target(dtype):
         ego = estimator.estimate(frame)
         assert not ego.ok or max(abs(ego.matrix[2]), abs(ego.matrix[5])) < 0.5
+
+
+def test_identical_pictures_share_all_power_also_where_their_gradients_are_correlated():
+    rng = np.random.default_rng(0)
+    x, noise = rng.normal(0, 20, (2, 64, 64)).astype(np.float32)
+    gradients = x, 0.6 * x + 0.8 * noise
+    assert _shared_structure(gradients, gradients).min() > 0.99
+    assert _shared_structure((x, x), (x, x)).max() < 0.01  # a slope shares nothing along itself
+
+
+def test_a_strip_counts_the_same_along_either_axis_and_more_than_a_square_of_its_area():
+    strip, square = np.zeros((2, 8, 8), np.float32)
+    strip[6:], square[:4, :4] = 1, 1
+    assert _spread(strip) == _spread(strip.T) == pytest.approx(0.5)
+    assert _spread(square) == pytest.approx(0.5**1.5)
