@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import io
 import os
 import signal
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn, TextIO
 
 _OUTPUT, _ERROR = 1, 2
+_PR_SET_PDEATHSIG = 1
 
 
 class _Stream(io.FileIO):
@@ -34,6 +36,18 @@ def open_streams() -> None:
         os.set_inheritable(number, True)  # otherwise the next opened file would get the number of a closed stream
     os.close(number)
     sys.stdout, sys.stderr = _text(_OUTPUT, sys.stdout), _text(_ERROR, sys.stderr)
+
+
+def die_with(parent: int) -> None:
+    """Let Linux kill this process as soon as its parent has died, however it died.
+
+    Args:
+        parent: id of the process that started this one, which exits at once if that is already gone.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(0)
 
 
 def on_stop(handler: Callable[[], None]) -> None:

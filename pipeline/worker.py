@@ -6,7 +6,6 @@ shows up there.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import select
 import signal
@@ -17,9 +16,7 @@ import msgspec
 import zmq
 
 from pipeline.opencv import require_opencv
-from pipeline.process import exit_program, open_streams
-
-PR_SET_PDEATHSIG = 1
+from pipeline.process import die_with, exit_program, open_streams
 
 
 def main() -> None:
@@ -33,10 +30,7 @@ def main() -> None:
     parent = int(sys.argv[1])
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        return
+    die_with(parent)
     require_opencv()
     from pipeline import graph
 

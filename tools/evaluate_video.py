@@ -22,6 +22,7 @@ names those that are ``missing``.
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import time
@@ -45,6 +46,7 @@ from pipeline.arguments import count
 from pipeline.config import Config
 from pipeline.errors import INTERRUPTED, ConfigError, PipelineError, StageError, one_line
 from pipeline.messages import TENTATIVE, Table
+from pipeline.process import die_with
 from pipeline.sinks.folder import claim
 from tools import mot_metrics, video_curve, video_sheet
 from tools.replay import DetectionCache, check_addresses, detect, track
@@ -220,9 +222,9 @@ def _run_all(videos: Sequence[Video], jobs: int, run: Callable[[Video], list[Res
                 yield run(video)
                 bar.update()
             return
-        # Ctrl-C reaches all processes of a terminal. It ends these at once, without a traceback from each.
-        quiet = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-        with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=quiet) as pool:
+        with ProcessPoolExecutor(
+            jobs, mp_context=get_context("spawn"), initializer=_begin_process, initargs=(os.getpid(),)
+        ) as pool:
             try:
                 for future in as_completed([pool.submit(run, video) for video in videos]):
                     yield future.result()
@@ -231,6 +233,12 @@ def _run_all(videos: Sequence[Video], jobs: int, run: Callable[[Video], list[Res
                 raise StageError("a process of --jobs was killed; is there memory for so many?") from None
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _begin_process(parent: int) -> None:
+    die_with(parent)
+    # Ctrl-C reaches all processes of a terminal. It ends these at once, without a traceback from each.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 if __name__ == "__main__":

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from pipeline.capture.scene import Scene, SceneSpec
 from pipeline.config import load
 from pipeline.errors import SourceError
 from pipeline.messages import Detected
+from tests.conftest import wait_until
 from tools import evaluate_video, video_baselines, video_curve
 from tools.evaluate_video import main
 from tools.render_scene import main as render
@@ -163,6 +168,26 @@ def test_when_a_video_fails_those_in_the_queue_are_not_run(tmp_path: Path) -> No
     with pytest.raises(SourceError):
         list(evaluate_video._run_all(videos, 2, partial(fail_first, tmp_path)))
     assert len(list(tmp_path.iterdir())) < 10
+
+
+def hang(begun: Path, video: Video) -> list[Result]:
+    (begun / str(os.getpid())).touch()
+    time.sleep(600)
+    return []
+
+
+def hang_in_two_processes(begun: Path) -> None:
+    videos = [Video("set", str(k), begun, begun) for k in range(2)]
+    list(evaluate_video._run_all(videos, 2, partial(hang, begun)))
+
+
+def test_no_process_is_left_when_the_program_is_killed(tmp_path: Path) -> None:
+    code = f"from {__name__} import *; hang_in_two_processes(Path({str(tmp_path)!r}))"
+    with subprocess.Popen([sys.executable, "-c", code]) as program:
+        wait_until(lambda: len(list(tmp_path.iterdir())) == 2, 60)
+        program.kill()
+    workers = [int(path.name) for path in tmp_path.iterdir()]
+    wait_until(lambda: not any(psutil.pid_exists(pid) for pid in workers), 20)
 
 
 def test_whole_evaluation_of_a_rendered_video(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
