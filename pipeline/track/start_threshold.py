@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 GAIN = 0.5
 """Increase of the threshold per start above the rate, in log odds."""
 MAX_LOGIT = 16.0
-"""Largest threshold in log odds. A float32 cannot distinguish much higher probabilities from 1, so detections above it
-may always start a track."""
+"""Largest threshold in log odds, and its opposite the smallest. A float32 cannot distinguish much higher probabilities
+from 1, so detections above it may always start a track."""
 
 
 class StartThreshold:
@@ -28,7 +28,7 @@ class StartThreshold:
     def __init__(self, least: float, per_minute: float | None) -> None:
         self._least = least
         self._per_s = None if per_minute is None else per_minute / 60
-        self._floor = min(logit(np.array([least]))[0], MAX_LOGIT)
+        self._floor = min(max(logit(np.array([least]))[0], -MAX_LOGIT), MAX_LOGIT)
         self._threshold = self._floor
 
     def update(self, scores: NDArray[np.floating], dt: float) -> float:

@@ -62,3 +62,12 @@ def test_scores_of_zero_and_one():
     assert logit(np.array([0.0, 0.5, 1.0], np.float32)).tolist() == [-math.inf, 0.0, math.inf]
     score = StartThreshold(1.0, 1.0)
     assert score.update(np.ones(1, np.float32), DT) == 1.0
+
+
+def test_starts_are_limited_from_a_score_of_zero_on():
+    threshold = StartThreshold(0.0, per_minute=60.0)
+    scores, started = np.random.default_rng(0).uniform(0, 1, (2000, 5)), 0
+    for k, seen in enumerate(scores):
+        least = threshold.update(seen, 0.1)
+        started += int((seen >= least).sum()) if k >= 1000 else 0
+    assert started == pytest.approx(100, abs=20)
