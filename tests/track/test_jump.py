@@ -88,6 +88,16 @@ def test_a_jump_pairs_similar_targets_without_another_candidate():
     assert [len(part) for part in find_jumps(tracks, places, np.arange(3), detections, np.arange(0), 60.0)] == [0, 0]
 
 
+def test_a_detection_that_two_lost_tracks_may_have_become_is_given_to_neither():
+    tracks = rows((100, 100, 90, 20), (120, 100, 90, 20), dtype=TRACK_DTYPE)
+    tracks["state"] = CONFIRMED
+    places = np.stack([tracks["x"], tracks["y"]], axis=1)
+    detections = rows((110, 130, 90, 20))
+    for missed, found in (([0, 1], []), ([1], [1])):
+        pairs = find_jumps(tracks, places, np.array(missed), detections, np.array([0]), reach_px=60.0)
+        assert pairs[0].tolist() == found
+
+
 @pytest.mark.parametrize(("area", "snr"), [(150, 30), (20, 4)])
 def test_a_large_target_keeps_its_id_when_the_camera_jerks(area, snr):
     seen = ids([[thing] for thing in flight(area, snr, jump=40.0)])

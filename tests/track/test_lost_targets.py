@@ -82,3 +82,36 @@ def test_a_track_that_began_before_the_loss_is_another_target(lived_s, number):
 def test_a_lost_target_expires():
     frames = [[(50 + 0.2 * t, 80)] if t < 40 or t >= 40 + 1.6 / DT else [] for t in range(120)]
     assert shown(frames)[-1] == [2]
+
+
+def known(states, number=9):
+    """Return lost targets numbered from 1 with (x, variance), and a function that asks for a track at x."""
+    lost = LostTargets(remember_s=1.5)
+    mean = np.array([[x, 80.0, 0, 0] for x, _ in states])
+    lost.add(
+        np.arange(1, len(states) + 1), np.full(len(states), 0.1), mean, np.stack([v * np.eye(4) for _, v in states])
+    )
+
+    def ask(x, variance):
+        asked = np.array([[x, 80.0, 0, 0]]), variance * np.eye(4)[None]
+        return int(lost.reidentify(np.array([number]), np.array([0.05]), *asked)[0])
+
+    return lost, ask
+
+
+@pytest.mark.parametrize(("ego_sigma", "number"), [(0.0, 9), (4.0, 1)])
+def test_uncertain_ego_motion_widens_where_a_lost_target_may_be(ego_sigma, number):
+    lost, ask = known([(100, 1.0)])
+    for _ in range(3):
+        lost.move(1e-3, STILL.matrix, ego_sigma)
+    assert ask(110, 1.0) == number
+
+
+@pytest.mark.parametrize(("variance", "number"), [(1e-6, 9), (1.0, 1)])
+def test_the_uncertainty_of_the_new_track_counts(variance, number):
+    """Four px are d^2 = 16 or 8 with the gate at 13.3."""
+    assert known([(100, 1.0)])[1](104, variance) == number
+
+
+def test_the_better_known_of_two_lost_targets_is_preferred():
+    assert known([(100, 1.0), (97, 100.0)])[1](102, 1e-6) == 1
