@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline.messages import IDENTITY
-from pipeline.track.false_alarms import FRAMES, MIN_PER_FRAME, NO_TRACK, RADIUS, FalseAlarmDensity
+from pipeline.track.false_alarms import FRAMES, MEAN_FRAMES, MIN_PER_FRAME, NO_TRACK, RADIUS, FalseAlarmDensity
 
 SHAPE = (160, 320)
 AREA = 160 * 320
@@ -90,3 +90,11 @@ def test_no_positions_give_no_densities():
     frame(density, [])
     assert density.at(np.empty((0, 2)), np.empty(0, np.int64)).shape == (0,)
     assert at(density, [5, 5]) > 0
+
+
+def test_the_mean_of_the_whole_picture_follows_within_a_few_frames():
+    density = FalseAlarmDensity(SHAPE)
+    frame(density, [[40 + 3 * k, 60] for k in range(10)])
+    frame(density, [])
+    mean = 10 - 10 / MEAN_FRAMES
+    assert at(density, [260, 100]) == pytest.approx([1 / (2 * AROUND + AREA / mean)])
