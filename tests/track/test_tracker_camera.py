@@ -83,3 +83,12 @@ def test_without_an_estimate_the_gate_is_wide_enough_for_a_jolt():
 
     assert jolt(ok=False) == [1]
     assert jolt(ok=True) == [1, 2]
+
+
+def test_the_density_of_false_alarms_moves_with_the_scene():
+    tracker, panning = Tracker(CONFIG), EgoMotion(matrix=(1, 0, -5.0, 0, 1, 0), ok=True)
+    rng = np.random.default_rng(0)
+    for t in range(20):
+        tracker.step(detections(rng.uniform([200 - 5 * t, 80], [240 - 5 * t, 120], (6, 2))), DT, panning)
+    glitter, behind_it = (tracker._false_alarms.at(np.array([[x, 100.0]]), np.array([10**6])) for x in (125, 205))
+    assert glitter > 20 * behind_it
