@@ -32,8 +32,8 @@ def test_a_target_hidden_for_about_a_second_gets_its_id_back():
 
 
 def test_a_lost_target_is_transformed_with_the_ego_motion():
-    panning = EgoMotion(matrix=(1, 0, -2.0, 0, 1, 0), ok=True)
-    ids = shown([hidden([lambda t: (400 - 2 * t, 80 + 0.5 * t)], t) for t in range(100)], panning)
+    panning = EgoMotion(matrix=(1, 0, -9.0, 0, 1, 0), ok=True)
+    ids = shown([hidden([lambda t: (1000 - 9 * t, 80 + 0.5 * t)], t) for t in range(100)], panning)
     assert ids[39] == ids[-1] == [1]
 
 
