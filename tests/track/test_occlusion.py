@@ -49,6 +49,13 @@ def test_tentative_tracks_neither_occlude_nor_are_occluded(shown):
     assert not merged.any() and not occluded.any()
 
 
+@pytest.mark.parametrize("jittery", [0, 1])
+def test_both_targets_must_cruise(jittery):
+    weight = np.full((2, 2), (0.95, 0.05))
+    weight[jittery] = 0.3, 0.7
+    assert not find_occlusions(PASSING._replace(weight=weight), BOTH, NEITHER, FIRST, AT)[1].any()
+
+
 @pytest.mark.parametrize(
     "pieces",
     [
