@@ -14,6 +14,7 @@ import pytest
 import zmq
 
 from pipeline.capture.source import Grab, Source
+from tests.capture.bench import Bench
 from tests.capture.remote_host import Read
 from tests.capture.streams import reading
 
@@ -71,3 +72,13 @@ def read() -> Iterator[Read]:
     """Return a function that starts reading a remote camera; all readers are closed after the test."""
     with ExitStack() as sources:
         yield lambda url, config: sources.enter_context(reading(url, config))
+
+
+@pytest.fixture
+def benches() -> Iterator[list[Bench]]:
+    made: list[Bench] = []
+    yield made
+    for bench in made:
+        bench.receiver.close()
+        bench.board.close()
+        bench.context.destroy(0)
