@@ -52,12 +52,12 @@ def test_only_gaps_that_have_closed_count(fps: int) -> None:
     assert tracker._detection_rate.probability == USUAL_DETECTION
     for _ in range(2):
         tracker.step(detections([]), 1 / fps, STILL)
-    before = tracker._detection_rate
-    hits, frames = before._hits, before._frames
+    rate = tracker._detection_rate
+    hits, frames = rate._hits, rate._frames
     tracker.step(detections(places[:5]), 1 / fps, STILL)
     kept = math.exp(-min(1 / fps, 0.1))
-    assert tracker._detection_rate._hits == pytest.approx(hits * kept + 5)
-    assert tracker._detection_rate._frames == pytest.approx(frames * kept + 5 + 3 * 5)
+    assert rate._hits == pytest.approx(hits * kept + 5)
+    assert rate._frames == pytest.approx(frames * kept + 5 + 3 * 5)
 
 
 @pytest.mark.parametrize("noisy", [0.4, 0.6])
