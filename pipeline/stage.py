@@ -225,9 +225,11 @@ class StageLoop:
             self._lost[packet.message.header.source][f"{self._name} failed"] += 1
 
     def _flush(self) -> None:
+        """Wait until the next stage is done with everything, and report what it was made from as done."""
         while self._output is not None and not self._output.idle:
             self._output.pump(POLL_MS / 1000)
             self._service_connections()
+        self._acknowledge_finished()
 
     def _service_connections(self) -> None:
         """Handle what must not be delayed: orders, credits and the heartbeat."""

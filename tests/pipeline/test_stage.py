@@ -163,6 +163,32 @@ def test_incomplete_batch_is_processed_after_the_window() -> None:
         bench.close()
 
 
+def test_what_was_passed_on_before_a_failure_is_done_however_fast_the_next_stage_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    flush = StageLoop._flush
+
+    def flush_late(loop: StageLoop) -> None:
+        while loop._output is not None and not loop._output.idle:
+            loop._output.pump(0.01)
+        flush(loop)
+
+    monkeypatch.setattr(StageLoop, "_flush", flush_late)
+    stage, sent = ToyStage(batch_size=2, fail_at=2), threading.Event()
+    monkeypatch.setattr(stage, "open", sent.wait)
+    bench = Bench(stage, {"a"})
+    try:
+        with taking(bench.sink, {"a"}) as got:
+            bench.push(frame("a", 0), end("a"))  # one batch, which fails at its second message
+            wait_until(lambda: not bench.source.waiting(), pause=lambda: bench.source.pump(0.02))
+            sent.set()
+            bench.drain()
+        assert (stage.batches, seqs(got, "a")) == ([2], [0])
+        assert bench.source.account("a").delivered == 1
+    finally:
+        bench.close()
+
+
 @pytest.mark.parametrize("batch_size", [1, 3])
 @pytest.mark.parametrize("fail_at", [1, 6, 21])
 def test_failing_stage_ends_sources_downstream_drains_upstream_and_counts_the_loss(
