@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -10,15 +11,13 @@ from numpy.typing import NDArray
 
 from pipeline.messages import CONFIRMED, TRACK_DTYPE, Detected, Table
 
-try:
+AVAILABLE = find_spec("trackers") is not None
+if AVAILABLE:
     from supervision import Detections
     from trackers import ByteTrackTracker, OCSORTTracker
     from trackers.utils.iou import BaseIoU
-except ImportError:
-    ByteTrackTracker = OCSORTTracker = BaseIoU = Detections = None  # type: ignore[misc, assignment]
 
 Library = Any
-AVAILABLE = ByteTrackTracker is not None
 REACH_PX = 6.0  # centre distance at which similarity is 0
 BOX_PX = 5.0  # side of the box around a point
 COAST_FRAMES = 15  # the library's ``lost_track_buffer``
@@ -26,7 +25,7 @@ HITS = 3  # consecutive frames that confirm a track
 MIN_SIMILARITY = 0.05
 
 
-class CentreSimilarity(BaseIoU or object):  # type: ignore[misc]
+class CentreSimilarity(BaseIoU if AVAILABLE else object):  # type: ignore[misc]
     """Similarity by centre distance: 1 at distance 0, falling linearly to 0 at ``REACH_PX``."""
 
     def _compute(self, boxes_1: NDArray[Any], boxes_2: NDArray[Any]) -> NDArray[Any]:
