@@ -15,7 +15,8 @@ from typing import Protocol
 import msgspec
 import zmq
 
-from pipeline import graph
+from pipeline import stage_runner
+from pipeline.graph import StagePlan
 
 JOIN_POLL_S = 0.02
 
@@ -48,8 +49,8 @@ class Child(Protocol):
 class ThreadChild:
     """A stage in a thread. It cannot be killed and can only be stopped through its control link."""
 
-    def __init__(self, plan: graph.StagePlan, context: zmq.Context[zmq.Socket[bytes]]) -> None:
-        self._thread = threading.Thread(target=graph.run, args=(plan, context), name=plan.name, daemon=True)
+    def __init__(self, plan: StagePlan, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+        self._thread = threading.Thread(target=stage_runner.run, args=(plan, context), name=plan.name, daemon=True)
         self._thread.start()
 
     @property
@@ -107,7 +108,7 @@ class ProcessChild:
     of a run, so the stage takes a SIGTERM as one of the supervisor only once the pipe is closed.
     """
 
-    def __init__(self, plan: graph.StagePlan) -> None:
+    def __init__(self, plan: StagePlan) -> None:
         root = Path(__file__).resolve().parent.parent
         path = os.pathsep.join(filter(None, [str(root), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]))
         self._process = subprocess.Popen(

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from pipeline.capture.config import CaptureConfig
+from pipeline.cores import usable_cores
 from pipeline.detect.config import DetectConfig
 from pipeline.detect.defaults import apply_device_defaults
 from pipeline.detect.masks import ALL
@@ -27,6 +28,8 @@ from pipeline.sinks.config import SinkConfig
 from pipeline.track.config import TrackConfig
 
 Where = Literal["thread", "process"]
+CORES_PER_LANE = 4
+"""A guess: two threads of preprocess do the work of 1.5, since Python runs one at a time, and more add ever less."""
 
 
 class _Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -37,15 +40,22 @@ class Placement(_Section, frozen=True):
     """Where each stage runs: a thread of the main process, or a process of its own.
 
     Attributes:
+        lanes: number of copies of preprocess, detect and track, among which the sources are divided. More than one help
+            only as processes. None means one per ``CORES_PER_LANE`` cores, at most one per source.
         capture: ``auto`` puts live sources into processes, since a driver that hangs can only be killed there.
         detect: a process by default, so that the network does not wait for the GIL of other stages.
     """
 
+    lanes: Annotated[int, Meta(ge=1, le=64)] | None = 1
     capture: Literal["auto", "thread", "process"] = "auto"
     preprocess: Where = "thread"
     detect: Where = "process"
     track: Where = "thread"
     sinks: Where = "thread"
+
+    def lanes_for(self, sources: int) -> int:
+        """Return the number of lanes for a number of sources: none is without a source."""
+        return min(sources, self.lanes or max(1, usable_cores() // CORES_PER_LANE))
 
 
 class QueueConfig(_Section, frozen=True):

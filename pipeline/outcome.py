@@ -21,7 +21,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
         errors: error messages of one line each, without duplicates.
         accounts: frame account of every source.
         reports: report of the sinks on every source.
-        facts: facts of every stage, such as backend and device.
+        facts: facts of every stage, such as backend and device; see ``Supervisor.facts``.
         restarts: causes of death that led to restarts, by stage. Stages that were never restarted are left out.
     """
 

@@ -107,10 +107,9 @@ class PaceMonitor:
             self._meters.clear()
         captures = [watch for watch in watches.values() if not watch.plan.inputs]
         paces = {watch.plan.name: self._first_pace(watch) for watch in captures}
-        given = [paces[watch.plan.name].rate for watch in captures if self._live.issuperset(watch.plan.sources)]
-        known = [rate for rate in given if rate is not None]
-        live = sum(known) if known else None
-        paces |= {name: self._pace(watch, watches, live) for name, watch in watches.items() if watch.plan.inputs}
+        given = {watch.plan.sources[0]: paces[watch.plan.name].rate for watch in captures}
+        known = {source: rate for source, rate in given.items() if source in self._live and rate is not None}
+        paces |= {name: self._pace(watch, watches, known) for name, watch in watches.items() if watch.plan.inputs}
         short = [name for name, pace in paces.items() if self._short(name, pace)]
         least = min((pace.idle for name in short if (pace := paces[name]).idle is not None), default=0.0)
         self.now = {
@@ -123,8 +122,9 @@ class PaceMonitor:
         rate = self._rate(watch, "came", sum(account.entered for account in accounts))
         return Pace(rate=rate, expected=None if watch.final else self._table.rate.capture)
 
-    def _pace(self, watch: Watchdog, watches: Mapping[str, Watchdog], live: float | None) -> Pace:
+    def _pace(self, watch: Watchdog, watches: Mapping[str, Watchdog], live: Mapping[str, float]) -> Pace:
         expected: float | None = getattr(self._table.rate, watch.plan.role)
+        rates = [live[source] for source in watch.plan.sources if source in live]
         before = [other.state for other in watches.values() if other.plan.output in watch.plan.inputs]
         counted = self._live if expected is None and self._live else frozenset(watch.plan.sources)
         accounts = [item for state in before if state is not None for item in state.queues.items()]
@@ -132,7 +132,7 @@ class PaceMonitor:
         idle = self._rate(watch, "idle", watch.state.idle_s if watch.state is not None else 0.0)
         return Pace(
             rate=self._rate(watch, "done", done),
-            expected=live if expected is None else expected,
+            expected=sum(rates) if expected is None and rates else expected,
             idle=None if idle is None else min(1.0, idle),
         )
 

@@ -58,7 +58,7 @@ class StageLoop:
     """Runs a stage until every source has ended.
 
     Args:
-        name: name of the stage in the graph.
+        name: name of the stage in the graph. Frames are stamped with it, without the number of a lane.
         stage: the stage.
         inputs: queues to read from.
         output: queue to write to; None for the last stage.
@@ -192,7 +192,7 @@ class StageLoop:
         if isinstance(packet.message, EndOfSource):
             return packet
         header = packet.message.header
-        stamp = Stamp(stage=self._name, enter_ns=enter_ns, leave_ns=time.monotonic_ns())
+        stamp = Stamp(stage=self._name.partition(".")[0], enter_ns=enter_ns, leave_ns=time.monotonic_ns())
         return Packet(replace(packet.message, header=replace(header, stamps=(*header.stamps, stamp))), packet.picture)
 
     def _fail(self, error: Exception) -> None:

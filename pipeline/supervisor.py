@@ -156,6 +156,18 @@ class Supervisor:
             reports[source] = now if now.end else replace(now, end=earlier.end, error=earlier.error)
         return reports
 
+    def facts(self) -> Mapping[str, Mapping[str, str]]:
+        """Return the facts of each capture by its name, and of the other stages by role, as those of the first lane.
+
+        What only a later lane has to tell, such as a notice, is included.
+        """
+        facts: dict[str, Mapping[str, str]] = {}
+        for name, watch in self._watches.items():  # from the last lane to the first
+            if watch.state is not None:
+                key = name if watch.plan.role == "capture" else watch.plan.role
+                facts[key] = {**facts.get(key, {}), **watch.state.facts}
+        return facts
+
     def _start_due_stages(self) -> None:
         # A live source that starts before the other stages only produces stale frames.
         ready = self.stopping or all(watch.opened for watch in self._watches.values() if watch.plan.role != "capture")
@@ -299,7 +311,7 @@ class Supervisor:
             errors=list(dict.fromkeys(self._errors.values())),
             accounts=accounts,
             reports=self.reports(),
-            facts={state.stage: state.facts for state in states},
+            facts=self.facts(),
             restarts=restarts,
         )
 

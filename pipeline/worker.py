@@ -32,9 +32,10 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)
     die_with(parent)
     require_opencv()
-    from pipeline import graph
+    from pipeline import stage_runner
+    from pipeline.graph import StagePlan
 
-    plan = msgspec.json.decode(sys.stdin.buffer.readline(), type=graph.StagePlan)
+    plan = msgspec.json.decode(sys.stdin.buffer.readline(), type=StagePlan)
     asked = threading.Event()
 
     def on_sigterm(*_: object) -> None:
@@ -45,7 +46,7 @@ def main() -> None:
     on_sigterm()  # the signal may have arrived before the handler was installed
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     context.linger = 0
-    graph.run(plan, context, lambda: asked.is_set() or os.getppid() != parent)
+    stage_runner.run(plan, context, lambda: asked.is_set() or os.getppid() != parent)
     context.term()
     if asked.is_set():
         signal.signal(signal.SIGTERM, signal.SIG_DFL)

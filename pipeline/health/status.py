@@ -145,7 +145,6 @@ def observe(supervisor: Supervisor, now_ns: int, max_age_s: float) -> RunStatus:
         state = "starting"
     elif troubles:
         state = "degraded"
-    detect = watches["detect"].state
     own = psutil.Process()
     return RunStatus(
         pid=own.pid,
@@ -153,7 +152,7 @@ def observe(supervisor: Supervisor, now_ns: int, max_age_s: float) -> RunStatus:
         troubles=troubles,
         uptime_s=round(uptime_s, 3),
         rss_bytes=own.memory_info().rss,
-        facts=dict(detect.facts) if detect is not None else {},
+        facts=supervisor.facts().get("detect", {}),
         stages=stages,
         sources=sources,
     )
@@ -188,7 +187,8 @@ def _stage(watch: Watchdog, watches: Mapping[str, Watchdog], pace: Pace) -> Stag
 
 def _source(supervisor: Supervisor, id_: str, report: SourceReport, now_ns: int) -> SourceStatus:
     account, capture = supervisor.account(id_), supervisor.states.get(f"capture.{id_}")
-    reports = [state.reports.get(id_) for state in map(supervisor.states.get, ("preprocess", "track")) if state]
+    states = [watch.state for watch in supervisor.watches.values() if watch.plan.role in ("preprocess", "track")]
+    known = [state.reports[id_] for state in states if state is not None and id_ in state.reports]
     return SourceStatus(
         medium=capture.facts.get("state", "") if capture is not None else "",
         reconnects=int(capture.facts.get("reconnects", 0)) if capture is not None else 0,
@@ -204,8 +204,8 @@ def _source(supervisor: Supervisor, id_: str, report: SourceReport, now_ns: int)
         ego_ok=report.ego_ok,
         tracks=report.tracks if not report.end else {},
         tracks_confirmed=report.tracks_confirmed,
-        places={where: count for known in reports if known for where, count in known.places.items()},
-        black_hot=any(known.black_hot for known in reports if known),
+        places={where: count for each in known for where, count in each.places.items()},
+        black_hot=any(each.black_hot for each in known),
         end=report.end,
         error=redact(report.error),
     )

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline import graph
+from pipeline import stage_runner
 from pipeline.capture import factory
 from pipeline.capture.config import CaptureConfig
 from pipeline.capture.source import Source
@@ -136,7 +136,7 @@ def test_source_that_cannot_be_set_up_in_its_stage_leaves_the_others_running(
             return factory.open_source(address, config, seen)
         raise PermissionError(13, "Permission denied", "keys")
 
-    monkeypatch.setattr(graph, "open_source", open_source)
+    monkeypatch.setattr(stage_runner, "open_source", open_source)
     folder = images(tmp_path / "cam")
     out = tmp_path / "out"
     code = main([SMALL, str(folder), *FAST, "--out", str(out)])

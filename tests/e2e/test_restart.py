@@ -75,6 +75,21 @@ def kill(run: subprocess.Popen[str], stage: str) -> None:
     os.kill(victim, signal.SIGKILL)
 
 
+def test_stages_of_one_lane_die_and_no_frame_is_lost(tmp_path: Path, runtime: Path) -> None:
+    other = f"test://sky?width=64&height=64&frames={FRAMES}"
+    settings = ["--set=placement.lanes=2", "--set=detect.threads=1", "--set=sinks.overlay=false"]
+    run = start(SCENE, other, *PROCESSES, *settings, *QUICK, "--out", str(tmp_path), runtime=runtime)
+    wait_for_lines(tmp_path, 5, run)
+    for stage in ("detect.1", "track.0"):
+        kill(run, stage)
+    errors = finish(run)
+    done = check_accounts(tmp_path)
+    assert run.returncode == 0, errors
+    assert {name: len(causes) for name, causes in done["restarts"].items()} == {"detect.1": 1, "track.0": 1}
+    assert [source["account"]["delivered"] for source in done["sources"].values()] == [FRAMES, FRAMES]
+    assert_nothing_left(run.pid, runtime)
+
+
 def kill_in_turn(
     run: subprocess.Popen[str], stages: Sequence[str], out: Path, runtime: Path
 ) -> tuple[str, dict[str, Any]]:

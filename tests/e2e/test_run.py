@@ -73,6 +73,7 @@ def test_tracks_do_not_depend_on_placement_or_other_sources(tmp_path: Path, runt
         "processes": [SMALL, *FAST, *PROCESSES],
         "tcp": [SMALL, other, *FAST, *PROCESSES, "--set", "queue.transport=tcp"],
         "company": [other, SMALL, *FAST, "--set", "detect.batch_size=4"],
+        "lanes": [other, SMALL, *FAST, *PROCESSES, "--set", "placement.lanes=2"],
     }
     files = {}
     for name, args in runs.items():
@@ -84,9 +85,10 @@ def test_tracks_do_not_depend_on_placement_or_other_sources(tmp_path: Path, runt
         assert list(runtime.iterdir()) == []
         files[name] = [(tmp_path / name / "demo" / f).read_bytes() for f in ("tracks.jsonl", "detections.jsonl")]
     assert all(content == files["threads"] for content in files.values()), "tracks differ"
-    assert (tmp_path / "tcp" / "sea" / "tracks.jsonl").read_bytes() == (
-        tmp_path / "company" / "sea" / "tracks.jsonl"
-    ).read_bytes()
+    seas = [(tmp_path / name / "sea" / "tracks.jsonl").read_bytes() for name in ("tcp", "company", "lanes")]
+    assert seas[0] == seas[1] == seas[2]
+    latency = record(tmp_path / "lanes")["sources"]["sea"]["latency_ms"]
+    assert set(latency) == {"preprocess", "detect", "track", "total"}, "by role, whatever the lane"
 
 
 def test_tracks_are_identical_when_pictures_lie_in_shared_memory(tmp_path: Path, runtime: Path) -> None:

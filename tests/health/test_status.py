@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from msgspec.structs import replace
 
-from pipeline.config import Config
+from pipeline.config import Config, Placement
 from pipeline.control_link import SourceReport, StageState
 from pipeline.health.metrics import render
 from pipeline.health.status import RunStatus, observe
@@ -89,6 +89,28 @@ def test_time_to_the_first_result_counts_once_the_stages_are_ready(supervisor: S
     loading = observe(supervisor, SECOND, max_age_s=0.0)
     assert (late.state, late.troubles) == ("degraded", ["source demo: no result for 0.0 s"])
     assert (loading.state, loading.troubles) == ("starting", [])
+
+
+def test_status_puts_the_lanes_together() -> None:
+    sources = [("left", "test://demo"), ("right", "test://demo")]
+    with Supervisor(Config(placement=Placement(lanes=2)), sources, None) as supervisor:
+        for name, watch in supervisor.watches.items():
+            watch.start(lambda plan: Child())  # type: ignore[arg-type, return-value]
+            watch.record_state(StageState(stage=name, state="running"))
+        told = {
+            "preprocess.0": {"reports": {"left": SourceReport(places={"pixel": 2})}},
+            "track.0": {"reports": {"left": SourceReport(places={"scene": 3})}},
+            "preprocess.1": {"reports": {"right": SourceReport(places={"pixel": 5}, black_hot=True)}},
+            "detect.0": {"facts": {"device": "cuda:0"}},
+            "detect.1": {"facts": {"device": "cuda:1", "notice": "no memory"}},
+        }
+        for name, fields in told.items():
+            supervisor.watches[name].record_state(StageState(stage=name, state="running", **fields))  # type: ignore[arg-type]
+        status = seen(supervisor, 1)
+    assert status.facts == {"device": "cuda:0", "notice": "no memory"}
+    assert status.sources["left"].places == {"pixel": 2, "scene": 3}
+    assert status.sources["right"].places == {"pixel": 5}
+    assert (status.sources["left"].black_hot, status.sources["right"].black_hot) == (False, True)
 
 
 def test_failed_source_is_named(supervisor: Supervisor) -> None:

@@ -71,6 +71,7 @@ def test_settings_of_all_sources_name_none() -> None:
         ("track: {confirm_hits: 6, confirm_window: 5}", "confirm_hits 6"),
         ("queue: {policy: sometimes}", "queue.policy"),
         ("placement: {detect: cloud}", "placement.detect"),
+        ("placement: {lanes: 0}", "placement.lanes"),
         ("capture: {reconnect: {max_s: -1}}", "capture.reconnect.max_s"),
         ("preprocess: {black_hot: [Mast camera]}", "preprocess.black_hot"),
         ("- a\n- b", "expected keys and values"),

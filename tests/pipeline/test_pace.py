@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.accounting import Account
-from pipeline.config import Config
+from pipeline.config import Config, Placement
 from pipeline.control_link import StageState
 from pipeline.graph import plan
 from pipeline.pace import Meter, PaceMonitor
@@ -56,13 +56,21 @@ class StageChain:
 
     Args:
         addresses: addresses of the sources.
+        lanes: number of lanes.
         table: settings of the supervisor.
     """
 
-    def __init__(self, *addresses: str, **table: object) -> None:
+    def __init__(self, *addresses: str, lanes: int = 1, **table: object) -> None:
         self.clock, self.counts = Clock(), {}
         sources = [(f"s{i}", address) for i, address in enumerate(addresses)]
-        plans = plan(Config(), sources, None, "s", Path("/nowhere"), {"thread": "", "process": ""})
+        plans = plan(
+            Config(placement=Placement(lanes=lanes)),
+            sources,
+            None,
+            "s",
+            Path("/nowhere"),
+            {"thread": "", "process": ""},
+        )
         config = SupervisorConfig(slow_s=4, **table)  # type: ignore[arg-type]
         self.watches = {each.name: Watchdog(each, config, self.clock) for each in plans}
         for watch in self.watches.values():
@@ -143,6 +151,15 @@ def test_files_beside_cameras_do_not_count() -> None:
     pace = line.paces.now["detect"]
     assert (pace.rate, pace.expected) == (pytest.approx(10, rel=0.1), pytest.approx(30, rel=0.1))
     assert line.slow == ["detect"]
+
+
+def test_lane_has_to_keep_up_with_its_own_cameras_only() -> None:
+    line = StageChain(CAMERA, CAMERA, CAMERA, lanes=2)
+    line.advance(8, {"s0": 10, "s1": 25, "s2": 20}, {"track.1": 0.1}, {"s0": 10, "s1": 5, "s2": 20})
+    paces = line.paces.now
+    assert [paces[name].expected for name in ("detect.0", "detect.1", "sinks")] == pytest.approx([30, 25, 55], rel=0.1)
+    assert [paces[name].rate for name in ("detect.0", "detect.1", "sinks")] == pytest.approx([30, 5, 35], rel=0.1)
+    assert line.slow == ["sinks", "detect.1", "preprocess.1"], "the least idle stages of what is too slow"
 
 
 def test_expected_rate_can_be_configured() -> None:

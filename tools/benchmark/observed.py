@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import psutil
 import zmq
@@ -19,7 +19,7 @@ from pipeline.accounting import total
 from pipeline.child import Child, ThreadChild
 from pipeline.config import Config
 from pipeline.control_link import Link, SourceReport
-from pipeline.graph import StagePlan
+from pipeline.graph import Role, StagePlan
 from pipeline.journal import Journal
 from pipeline.messages import Packet, Stamp, Tracked
 from pipeline.receiver import Receiver
@@ -238,8 +238,8 @@ class _ObservedRun(Supervisor):
         """Return the stage that a thread or process belongs to by its name; all cameras count as one stage."""
         if name.startswith(("capture.", "read ")):
             return "capture"
-        stage = name.partition("_")[0]  # thread pools append a number to the name
-        return stage if stage in self.watches else OTHERS
+        stage = name.partition("_")[0].partition(".")[0]  # thread pools append a number to the name, lanes another
+        return stage if stage in get_args(Role) else OTHERS
 
 
 class _RecordedSinks(ThreadChild):
